@@ -1,0 +1,117 @@
+"""The whole tree of errors.
+
+    HubbackupError                 exit 1: the run failed
+    ├── UsageError                 exit 2: bad usage or settings, nothing was done
+    │   └── SettingsError              a variable is missing or malformed
+    ├── LockHeldError              exit 4: another run holds the lock
+    ├── StoppedError               exit 143/130: stopped by a signal
+    ├── RunnerError                the database's tools could not be run to their end
+    │   ├── EngineError                the Docker engine: no socket, no permission, no answer
+    │   ├── ContainerError             the database's container: not found, not running
+    │   ├── StreamError                the stream broke off inside a frame, or fell silent
+    │   └── ToolError                  pg_dump or psql ended with an error of its own
+    ├── StoreError                 a store did not do what it was asked
+    │   ├── NotFoundError              no such name in this store
+    │   ├── ExistsError                the name is taken; a store never overwrites
+    │   ├── StoreFullError             no space left
+    │   └── StoreDeniedError           credentials or permissions
+    └── NotProvenError             a backup, or what should have become one, failed a check
+
+Every foreign exception (OSError, docker, botocore, zlib) is mapped to one of these at the edge where it
+arises, with `from`. A message is one sentence that names what failed and where; `remedy` says what to do
+next. Neither ever holds a secret. A run that is *degraded* (exit 3) is an outcome, not an error.
+"""
+
+from __future__ import annotations
+
+
+class HubbackupError(Exception):
+    """A run failed. `str()` gives the sentence; `remedy` the next step, or an empty string."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class UsageError(HubbackupError):
+    """The command line asks for something that can't be; nothing was done."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting is missing or malformed; the message names the variable, never a secret's value."""
+
+
+class LockHeldError(HubbackupError):
+    """Another run of hubbackup holds the lock; this one left nothing behind."""
+
+    exit_code = 4
+
+
+class StoppedError(HubbackupError):
+    """A signal asked this run to stop; `signal_number` gives the exit code 128 + n."""
+
+    def __init__(self, signal_number: int = 15) -> None:
+        super().__init__("stopped by a signal before the run was finished")
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """143 for SIGTERM, 130 for SIGINT."""
+        return 128 + self.signal_number
+
+
+class RunnerError(HubbackupError):
+    """The database's own tools could not be run to their end."""
+
+
+class EngineError(RunnerError):
+    """The Docker engine could not be reached, refused, or broke its protocol."""
+
+
+class ContainerError(RunnerError):
+    """The database's container does not exist, is ambiguous, or is not running."""
+
+
+class StreamError(RunnerError):
+    """The byte stream of a running tool broke off, or was silent for too long."""
+
+
+class ToolError(RunnerError):
+    """A tool (pg_dump, psql) ended with an error; `exit_code_of_tool` and `stderr` tell its own words."""
+
+    def __init__(self, message: str, *, remedy: str = "", exit_code_of_tool: int = 1, stderr: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.exit_code_of_tool = exit_code_of_tool
+        self.stderr = stderr
+
+
+class StoreError(HubbackupError):
+    """A store did not do what it was asked; `transient` says whether the same call may succeed later."""
+
+    def __init__(self, message: str, *, remedy: str = "", transient: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.transient = transient
+
+
+class NotFoundError(StoreError):
+    """No such name in this store."""
+
+
+class ExistsError(StoreError):
+    """The name is taken; a store never overwrites."""
+
+
+class StoreFullError(StoreError):
+    """No space left for what was to be written."""
+
+
+class StoreDeniedError(StoreError):
+    """The store refused: wrong credentials, or no permission."""
+
+
+class NotProvenError(HubbackupError):
+    """A backup, or the dump that should have become one, failed a check of the publish gate."""
