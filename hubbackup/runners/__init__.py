@@ -1,0 +1,138 @@
+"""The runner seam: start a command where the database's tools are, and follow it to its end.
+
+A runner knows nothing of PostgreSQL. `docker_exec` runs the command in the database's container over the
+Docker engine, `direct` as a local process. One contract suite (tests/contract/test_runner_contract.py) runs
+over both.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from hubbackup.errors import StreamError, ToolError
+from hubbackup.stream import Cancel
+
+STDERR_TAIL_BYTES = 16 << 10
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a command ended: its exit code, and the last 16 KiB of its stderr, decoded."""
+
+    code: int
+    stderr: str
+
+
+class Process(Protocol):
+    """A started command, for one reader thread and one writer thread.
+
+    Caller's duty: read stdout to its end (`chunks`) before `wait`; where stdin is open, write from another
+    thread than the one that reads, so that neither side can block the other.
+    """
+
+    def chunks(self) -> Iterator[memoryview]:
+        """The bytes of stdout as they come; each view is valid until the next one is asked for.
+
+        Raises StreamError where the stream is cut or silent for longer than the idle limit, and StoppedError
+        once the run is cancelled.
+        """
+        ...
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of `data` to stdin. Raises StreamError where the command no longer reads."""
+        ...
+
+    def close_stdin(self) -> None:
+        """Half-close: the command sees the end of its input and can still answer."""
+        ...
+
+    def wait(self) -> Exit:
+        """The exit, once stdout ended. Raises StreamError where the engine can't tell a true exit code."""
+        ...
+
+
+class Runner(Protocol):
+    """Starts commands in one place (one container, or this machine), resolved afresh by each `open_runner`."""
+
+    name: str
+    """`docker` or `direct`, for logs."""
+
+    identity: str
+    """What stays equal while the tools stay equal (an image's id), for caching what was probed."""
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False
+    ) -> AbstractContextManager[Process]:
+        """Start `argv` with `env` added to the environment there; leaving the context ends the connection.
+
+        `argv` is visible to others (process lists, Docker events): secrets go into `env` only.
+        Raises RunnerError's kinds.
+        """
+        ...
+
+
+def run(
+    runner: Runner, argv: Sequence[str], env: Mapping[str, str], *, input_bytes: bytes = b"", max_bytes: int = 64 << 20
+) -> bytes:
+    """Run a short command to its end and return its stdout.
+
+    Raises ToolError with the command's own last words where it exits with another code than 0, StreamError
+    where it prints more than `max_bytes`.
+    """
+    with runner.start(argv, env, stdin=bool(input_bytes)) as process:
+        writer = None
+        if input_bytes:
+            writer = threading.Thread(target=_feed, args=(process, input_bytes), name="stdin", daemon=True)
+            writer.start()
+        collected = bytearray()
+        for chunk in process.chunks():
+            collected += chunk
+            if len(collected) > max_bytes:
+                raise StreamError(f"{argv[0]} printed more than {max_bytes} bytes where a short answer was expected")
+        end = process.wait()
+        if writer is not None:
+            writer.join()
+    if end.code != 0:
+        raise tool_error(argv[0], end)
+    return bytes(collected)
+
+
+def tool_error(tool: str, end: Exit) -> ToolError:
+    """The error for a tool that ended with another exit code than 0, in the tool's own last words."""
+    lines = [line.strip() for line in end.stderr.splitlines() if line.strip()]
+    said = lines[-1] if lines else "no message"
+    return ToolError(f"{tool} ended with exit code {end.code}: {said}", exit_code_of_tool=end.code, stderr=end.stderr)
+
+
+def _feed(process: Process, data: bytes) -> None:
+    """Write stdin; a command that ended early is told by its exit code, not here."""
+    try:
+        process.write(data)
+        process.close_stdin()
+    except StreamError:
+        return
+
+
+class Tail:
+    """The last bytes of a stream, for stderr."""
+
+    def __init__(self, limit_bytes: int = STDERR_TAIL_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._data = bytearray()
+
+    def add(self, data: bytes | memoryview) -> None:
+        """Append, and forget what is older than the limit."""
+        self._data += data
+        if len(self._data) > self._limit_bytes:
+            del self._data[: -self._limit_bytes]
+
+    def text(self) -> str:
+        """What is kept, decoded; a byte that is no UTF-8 becomes U+FFFD."""
+        return self._data.decode("utf-8", "replace")
+
+
+__all__ = ["Cancel", "Exit", "Process", "Runner", "Tail", "run", "tool_error"]

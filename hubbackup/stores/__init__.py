@@ -1,0 +1,113 @@
+"""The store seam: places where files rest under flat names. A store knows nothing of dumps.
+
+`local` is a directory, `s3` a bucket and a prefix, `memory` a dictionary for tests. One contract suite
+(tests/contract/test_store_contract.py) runs over all of them.
+
+A name becomes visible only when it is whole: `create` gives a draft, `commit` publishes it under its final
+name, anything else leaves nothing behind. A store never overwrites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from hubbackup.stream import CHUNK_BYTES, GrowingFile
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a store: its flat name, its size, and when the store says it was written (aware UTC)."""
+
+    name: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class Draft(Protocol):
+    """A file being written, not yet visible. A context manager: leaving it without `commit` aborts."""
+
+    def __enter__(self) -> Draft: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`. Raises StoreError's kinds."""
+        ...
+
+    def follow(self, source: GrowingFile) -> None:
+        """Append all of `source`, waiting for it to grow, until it is finished.
+
+        Never slows the source's writer. Raises SourceFailedError where the writer gave up, StoreError's kinds
+        where this store can't take the bytes.
+        """
+        ...
+
+    def commit(self) -> Entry:
+        """Make it durable, check what can be checked, publish it under its final name.
+
+        Raises ExistsError where the name is taken, StoreError where the store does not hold what was written.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing behind; safe to call twice, and after `commit` it does nothing."""
+        ...
+
+
+class Store(Protocol):
+    """A flat name space of whole files."""
+
+    name: str
+    """`local` or `s3`: the word for it in logs, manifests and `--store`."""
+
+    def describe(self) -> str:
+        """Where this is, for people: a directory, or `s3://bucket/prefix`; no secret."""
+        ...
+
+    def create(self, name: str, metadata: dict[str, str] | None = None) -> Draft:
+        """Begin a file. `metadata` (ASCII) is kept where the store can (S3 user metadata), else ignored.
+
+        Raises UsageError for a name that is no flat file name, ExistsError where it is taken.
+        """
+        ...
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The file's bytes, read from the start. Raises NotFoundError, StoreError's kinds."""
+        ...
+
+    def stat(self, name: str) -> Entry:
+        """Raises NotFoundError, StoreError's kinds."""
+        ...
+
+    def list(self) -> Iterator[Entry]:
+        """Every whole file in byte order of names, streamed. Raises StoreError's kinds."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is gone already is no error. Raises StoreError's kinds."""
+        ...
+
+    def clean(self) -> list[str]:
+        """Remove what an earlier process of ours left unfinished; returns what was removed, for the log.
+
+        Caller's duty: hold the run lock, so that nothing removed is still being written.
+        """
+        ...
+
+
+def follow_by_writing(draft: Draft, source: GrowingFile) -> None:
+    """`Draft.follow` for stores that take bytes in any portion."""
+    offset = 0
+    while True:
+        available, finished = source.wait_for(offset + CHUNK_BYTES)
+        while offset < available:
+            with source.slice(offset, min(CHUNK_BYTES, available - offset)) as part:
+                data = part.read()
+            draft.write(data)
+            offset += len(data)
+        if finished:
+            return

@@ -1,0 +1,171 @@
+"""Byte plumbing that belongs to no single side: cancellation, a file that is read while it grows, slices of it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from hubbackup.errors import StoppedError
+
+CHUNK_BYTES = 1 << 20
+
+
+class Cancel:
+    """Set once by a signal handler; every bounded wait of a run looks at it.
+
+    `on_cancel` callbacks (closing a socket, say) run in the thread that calls `set`, so they must be short
+    and must not raise.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self.signal_number = 15
+
+    def set(self, signal_number: int = 15) -> None:
+        """Ask the run to stop."""
+        self.signal_number = signal_number
+        self._event.set()
+        for callback in list(self._callbacks):
+            callback()
+
+    def is_set(self) -> bool:
+        """True once a stop was asked for."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise StoppedError once a stop was asked for."""
+        if self._event.is_set():
+            raise StoppedError(self.signal_number)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep for at most `seconds`; raise StoppedError as soon as a stop is asked for."""
+        self._event.wait(seconds)
+        self.check()
+
+    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Run `callback` at `set` (at once if that has been); returns what takes the callback off again."""
+        self._callbacks.append(callback)
+        if self._event.is_set():
+            callback()
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+
+class SourceFailedError(Exception):
+    """The writer of a growing file gave up, so its readers have nothing to finish."""
+
+
+class GrowingFile:
+    """A file that one thread writes while others read what is already there.
+
+    The writer calls `advance(total)` after each write that reached the file, then `finish()` or `fail()` once.
+    A reader calls `wait_for(n)`, and reads the bytes through a `FileSlice`. A file that is complete from the
+    start is `GrowingFile.complete(path)`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size_bytes = 0
+        self._finished = False
+        self._failed = False
+        self._changed = threading.Condition()
+
+    @classmethod
+    def complete(cls, path: Path) -> GrowingFile:
+        """The view of a file that does not grow any more. Raises OSError where it can't be read."""
+        growing = cls(path)
+        growing.advance(path.stat().st_size)
+        growing.finish()
+        return growing
+
+    def advance(self, size_bytes: int) -> None:
+        """The first `size_bytes` bytes of the file can be read now."""
+        with self._changed:
+            self._size_bytes = size_bytes
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """No byte will follow."""
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+
+    def fail(self) -> None:
+        """The file will never be whole; waiting readers get SourceFailedError."""
+        with self._changed:
+            self._failed = True
+            self._changed.notify_all()
+
+    def wait_for(self, size_bytes: int) -> tuple[int, bool]:
+        """Wait until `size_bytes` bytes are there, or the end; returns (bytes there, is that all).
+
+        Raises SourceFailedError once the writer gave up.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._failed or self._finished or self._size_bytes >= size_bytes)
+            if self._failed:
+                raise SourceFailedError
+            return self._size_bytes, self._finished
+
+    def slice(self, offset: int, size_bytes: int) -> FileSlice:
+        """A seekable stream over the `size_bytes` bytes that start at `offset`; the caller closes it."""
+        return FileSlice(self.path, offset, size_bytes)
+
+
+class FileSlice(io.RawIOBase):
+    """A read-only, seekable window on a file: what an S3 part is sent from, again if need be, without a copy.
+
+    `on_read(data, position)` is called for each block handed out, so that a checksum can ride along.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        offset: int,
+        size_bytes: int,
+        on_read: Callable[[bytes, int], None] | None = None,
+    ) -> None:
+        self._file: BinaryIO = path.open("rb", buffering=0)  # type: ignore[assignment]
+        self._offset = offset
+        self._size_bytes = size_bytes
+        self._position = 0
+        self._on_read = on_read
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size_bytes - self._position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        self._file.seek(self._offset + self._position)
+        data = self._file.read(wanted) if wanted else b""
+        if self._on_read is not None and data:
+            self._on_read(data, self._position)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
