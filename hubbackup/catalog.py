@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hubbackup.errors import NotFoundError, NotProvenError, UsageError
 from hubbackup.stores import Entry, Store
 
-MANIFEST_SCHEMA = "hubbackup.manifest/1"
 MANIFEST_SUFFIX = ".manifest.json"
 BACKUP_SUFFIX = ".sql.gz"
 MANIFEST_MAX_BYTES = 64 << 20
@@ -63,7 +62,7 @@ class BackupName:
             return None
         try:
             database = unquote(found["database"], errors="strict")
-            name = cls(database, datetime.strptime(found["time"], TIME_FORMAT))  # noqa: DTZ007 - a name has no zone
+            name = cls(database, datetime.strptime(found["time"], TIME_FORMAT))
         except ValueError:
             return None
         return name if str(name) == text else None
@@ -81,7 +80,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_: Literal["hubbackup.manifest/1"] = MANIFEST_SCHEMA
+    manifest_schema: Literal["hubbackup.manifest/1"] = "hubbackup.manifest/1"
     name: str
     database: str
     run_id: str
@@ -160,7 +159,7 @@ def list_backups(stores: Iterable[Store], zone: ZoneInfo) -> list[Backup]:
     files: dict[BackupName, dict[str, Entry]] = {}
     manifests: dict[BackupName, dict[str, Store]] = {}
     for store in stores:
-        for entry in store.list():
+        for entry in store.entries():
             name = BackupName.parse(entry.name)
             if name is not None:
                 files.setdefault(name, {})[store.name] = entry
@@ -169,9 +168,7 @@ def list_backups(stores: Iterable[Store], zone: ZoneInfo) -> list[Backup]:
             if owner is not None:
                 manifests.setdefault(owner, {})[store.name] = store
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(
-            lambda item: _load(item[0], item[1], manifests.get(item[0], {}), zone), files.items()
-        )
+        found = pool.map(lambda item: _load(item[0], item[1], manifests.get(item[0], {}), zone), files.items())
         return sorted(found, key=lambda backup: (backup.started_at, str(backup.name)))
 
 

@@ -48,21 +48,22 @@ class GzipDecoder:
         self._members = 0
 
     def decode(self, data: bytes | memoryview) -> bytes:
-        from isal import isal_zlib
+        from isal.isal_zlib import decompressobj
+        from isal.isal_zlib import error as IsalError
 
         plain = []
         rest: bytes | memoryview = data
         try:
             while rest:
                 if self._member is None:
-                    self._member = isal_zlib.decompressobj(wbits=GZIP_WBITS)
+                    self._member = decompressobj(wbits=GZIP_WBITS)
                     self._members += 1
                 plain.append(self._member.decompress(rest))
                 rest = b""
                 if self._member.eof:
                     rest = self._member.unused_data
                     self._member = None
-        except isal_zlib.error as error:
+        except IsalError as error:
             raise NotProvenError(f"the gzip data is broken: {error}") from error
         return plain[0] if len(plain) == 1 else b"".join(plain)
 

@@ -89,9 +89,9 @@ SELECT jsonb_build_object(
 FROM pg_database d WHERE d.datname = current_database();
 """
 
-END_BACKENDS_SQL = f"""\
+END_BACKENDS_SQL = """\
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE application_name LIKE '{APPLICATION_PREFIX}%' AND datname = current_database() AND pid <> pg_backend_pid();
+WHERE application_name LIKE 'hubbackup-%' AND datname = current_database() AND pid <> pg_backend_pid();
 """
 
 EXCLUSIVE_LOCKS_SQL = """\
@@ -182,7 +182,9 @@ MEANINGS = (
         "the server refuses the password of the role {user}",
         "check POSTGRES_USER and POSTGRES_PASSWORD",
     ),
-    _meaning(r'role "(?P<name>.*)" does not exist', "the role {name} does not exist on the server", "check POSTGRES_USER"),
+    _meaning(
+        r'role "(?P<name>.*)" does not exist', "the role {name} does not exist on the server", "check POSTGRES_USER"
+    ),
     _meaning(
         r'database "(?P<name>(?:.|\n)*)" does not exist',
         "the database {name} does not exist on the server",
@@ -231,9 +233,7 @@ def explain(error: ToolError, connection: Connection, database: str) -> ToolErro
             continue
         names = {"user": connection.user, "tool_name": str(error).split(" ", 1)[0], **found.groupdict()}
         text = f"database {database}: {meaning.sentence.format(**names)} ({own_words})"
-        return ToolError(
-            text, remedy=meaning.remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr
-        )
+        return ToolError(text, remedy=meaning.remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr)
     return ToolError(
         f"database {database}: {error}" if own_words in str(error) else f"database {database}: {error} ({own_words})",
         exit_code_of_tool=error.exit_code_of_tool,
@@ -250,7 +250,9 @@ def explain_lock(error: ToolError, runner: Runner, connection: Connection, datab
     except HubbackupError:
         return error
     names = f"; locked: {', '.join(tables)}" if tables else ""
-    return ToolError(f"{error}{names}", remedy=error.remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr)
+    return ToolError(
+        f"{error}{names}", remedy=error.remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr
+    )
 
 
 def _own_words(stderr: str) -> str:

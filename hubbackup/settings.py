@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbackup.errors import SettingsError
 from hubbackup.schedule import Schedule
@@ -26,15 +26,14 @@ from hubbackup.schedule import Schedule
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_")
 
-RESERVED = frozenset(
-    """BACKUP_DATABASES BACKUP_ENCRYPT_RECIPIENTS BACKUP_IDENTITY_FILE S3_OBJECT_LOCK_DAYS S3_ARCHIVE_AFTER_DAYS
-    S3_EXPIRE_AFTER_DAYS BACKUP_GLOBALS BACKUP_KEEP_WEEKS BACKUP_KEEP_MONTHS BACKUP_KEEP_YEARS BACKUP_COMPRESSION
-    DRILL_SCHEDULE DRILL_TARGET NOTIFICATION_URLS NOTIFICATION_LEVEL HEARTBEAT_URL STATUS_PORT LOG_FILE""".split()
-)
+RESERVED = frozenset({
+    "BACKUP_DATABASES", "BACKUP_GLOBALS", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
+    "BACKUP_KEEP_WEEKS", "BACKUP_KEEP_MONTHS", "BACKUP_KEEP_YEARS", "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS",
+    "S3_EXPIRE_AFTER_DAYS", "DRILL_SCHEDULE", "DRILL_TARGET", "NOTIFICATION_URLS", "NOTIFICATION_LEVEL",
+    "HEARTBEAT_URL", "STATUS_PORT", "LOG_FILE",
+})  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""
-
-IDENTIFIER_HELP = "comes from .env.production, as the database's own container has it"
 
 
 class Settings(BaseSettings):
@@ -78,7 +77,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """`load` is the one reader of the environment: it knows the file, the secrets' files and the origins."""
         return (init_settings,)

@@ -128,7 +128,7 @@ class FileSlice(io.RawIOBase):
         size_bytes: int,
         on_read: Callable[[bytes, int], None] | None = None,
     ) -> None:
-        self._file: BinaryIO = path.open("rb", buffering=0)  # type: ignore[assignment]
+        self._file: BinaryIO = path.open("rb", buffering=0)
         self._offset = offset
         self._size_bytes = size_bytes
         self._position = 0

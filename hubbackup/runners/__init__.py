@@ -17,6 +17,8 @@ from hubbackup.errors import StreamError, ToolError
 from hubbackup.stream import Cancel
 
 STDERR_TAIL_BYTES = 16 << 10
+CLEAN_UP_SECONDS = 4.0
+"""The idle limit of a detached runner: a container gets ten seconds to stop, and this is a part of it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Runner(Protocol):
     identity: str
     """What stays equal while the tools stay equal (an image's id), for caching what was probed."""
 
+    def detached(self) -> Runner:
+        """The same place without the run's cancel event and with a short idle limit: to clean up after a stop."""
+        ...
+
     def start(
         self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False
     ) -> AbstractContextManager[Process]:
@@ -76,7 +82,12 @@ class Runner(Protocol):
 
 
 def run(
-    runner: Runner, argv: Sequence[str], env: Mapping[str, str], *, input_bytes: bytes = b"", max_bytes: int = 64 << 20
+    runner: Runner,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    input_bytes: bytes = b"",
+    max_bytes: int = 64 << 20,
 ) -> bytes:
     """Run a short command to its end and return its stdout.
 

@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import FileIO
+from typing import cast
 
 from hubbackup.errors import RunnerError, StreamError
-from hubbackup.runners import Exit, Tail
+from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Tail
 from hubbackup.stream import CHUNK_BYTES, Cancel
 
 TICK_SECONDS = 0.5
@@ -35,10 +37,12 @@ class DirectRunner:
         self._path = path
         self.identity = f"direct:{shutil.which('pg_dump', path=path) or 'pg_dump'}"
 
+    def detached(self) -> DirectRunner:
+        """The same place, for cleaning up after a stop."""
+        return DirectRunner(cancel=Cancel(), idle_seconds=CLEAN_UP_SECONDS, path=self._path)
+
     @contextmanager
-    def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False
-    ) -> Iterator[DirectProcess]:
+    def start(self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False) -> Iterator[DirectProcess]:
         """Start a local process; leaving the context ends it, by force where it must."""
         program = shutil.which(argv[0], path=self._path)
         if program is None:
@@ -73,17 +77,20 @@ class DirectProcess:
 
     def __init__(self, popen: subprocess.Popen[bytes], tool: str, cancel: Cancel, idle_seconds: float) -> None:
         self._popen = popen
+        # The pipes are there because `start` asked for them; stdin only where it was asked to be open.
+        self._stdin = cast("FileIO", popen.stdin)
+        self._stdout = cast("FileIO", popen.stdout)
+        self._stderr_pipe = cast("FileIO", popen.stderr)
         self._tool = tool
         self._cancel = cancel
         self._idle_seconds = idle_seconds
         self._stderr = Tail()
         self._ended = threading.Event()
-        assert popen.stdout is not None
-        self._stdout_fd = popen.stdout.fileno()
+        self._stdout_fd = self._stdout.fileno()
         with contextlib.suppress(OSError):  # a larger pipe saves wake-ups; any size works
             fcntl.fcntl(self._stdout_fd, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
         if popen.stdin is not None:
-            os.set_blocking(popen.stdin.fileno(), False)
+            os.set_blocking(self._stdin.fileno(), False)
         self._stderr_reader = threading.Thread(target=self._read_stderr, name=f"{tool}-stderr", daemon=True)
         self._stderr_reader.start()
 
@@ -105,25 +112,23 @@ class DirectProcess:
 
     def write(self, data: bytes | memoryview) -> None:
         """Write to stdin, in portions, so that a process that ended early is noticed."""
-        assert self._popen.stdin is not None
         view = memoryview(data)
         while view:
             self._cancel.check()
             if self._ended.is_set():
                 raise StreamError(f"{self._tool} ended before it read all of its input")
-            if not select.select([], [self._popen.stdin], [], TICK_SECONDS)[1]:
+            if not select.select([], [self._stdin], [], TICK_SECONDS)[1]:
                 continue
             try:
-                written = self._popen.stdin.write(view)
+                written = self._stdin.write(view)
             except OSError as error:
                 raise StreamError(f"{self._tool} ended before it read all of its input") from error
             view = view[written or 0 :]
 
     def close_stdin(self) -> None:
         """The process sees the end of its input."""
-        assert self._popen.stdin is not None
         with contextlib.suppress(OSError):
-            self._popen.stdin.close()
+            self._stdin.close()
 
     def wait(self) -> Exit:
         """The exit code, once stdout ended."""
@@ -151,7 +156,6 @@ class DirectProcess:
                     pipe.close()
 
     def _read_stderr(self) -> None:
-        assert self._popen.stderr is not None
         with contextlib.suppress(OSError, ValueError):  # closed under us by `close`
-            while data := self._popen.stderr.read(4096):
+            while data := self._stderr_pipe.read(4096):
                 self._stderr.add(data)

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hubbackup.errors import ContainerError, EngineError, StreamError
-from hubbackup.runners import Exit, Tail
+from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Tail
 from hubbackup.runners.engine import CALL_SECONDS, Engine
 from hubbackup.stream import CHUNK_BYTES, Cancel
 
@@ -57,10 +57,14 @@ class DockerExecRunner:
         self.container_name = str(found.name)
         self.identity = str(found.attrs.get("Image", ""))
 
+    def detached(self) -> DockerExecRunner:
+        """The same container, for cleaning up after a stop. Raises ContainerError where it is gone."""
+        return DockerExecRunner(
+            self._engine, cancel=Cancel(), container=self.container_id, idle_seconds=CLEAN_UP_SECONDS
+        )
+
     @contextmanager
-    def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False
-    ) -> Iterator[ExecProcess]:
+    def start(self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False) -> Iterator[ExecProcess]:
         """Exec `argv` in the container; leaving the context closes the stream (which does not end the command)."""
         import docker.errors
 
@@ -142,7 +146,9 @@ class ExecProcess:
                     else:
                         self._stderr.add(part)
                         if kind == SYSTEM_ERROR and left_in_frame == 0:
-                            raise StreamError(f"the Docker engine broke off the stream: {self._stderr.text().strip()}")
+                            raise StreamError(
+                                f"the Docker engine broke off the stream: {self._stderr.text().strip()}"
+                            )
                 # What is left is at most a cut frame header: move it to the front, and fill up behind it.
                 head = buffer[start:end]
                 start, end = 0, len(head)

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 from hubbackup.errors import ContainerError, EngineError, UsageError
 
 if TYPE_CHECKING:
-    from docker import DockerClient
     from docker.models.containers import Container
+
+    from docker import DockerClient
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 30
@@ -77,8 +78,10 @@ class Engine:
         except docker.errors.APIError as error:
             raise EngineError(f"the Docker engine refused: {error.explanation or error}") from error
         except (OSError, requests.RequestException, docker.errors.DockerException) as error:
-            raise EngineError(f"the Docker engine at {self.host} does not answer: {_cause(error)}",
-                              remedy="check that the Docker daemon runs, and DOCKER_HOST") from error
+            raise EngineError(
+                f"the Docker engine at {self.host} does not answer: {_cause(error)}",
+                remedy="check that the Docker daemon runs, and DOCKER_HOST",
+            ) from error
 
     def _check_socket(self) -> None:
         """Say what is wrong with a socket file before the SDK wraps it in five layers."""
@@ -113,7 +116,9 @@ class Engine:
         if state != "running":
             name = container or service
             remedy = f"docker unpause {found.name}" if state == "paused" else f"docker compose up -d {name}"
-            raise ContainerError(f"the database's container {found.name} is not running (it is {state})", remedy=remedy)
+            raise ContainerError(
+                f"the database's container {found.name} is not running (it is {state})", remedy=remedy
+            )
         return found
 
     def _by_name(self, name: str) -> Container:
@@ -135,9 +140,7 @@ class Engine:
             labels.append(f"{PROJECT_LABEL}={project}")
         client = self.client
         with self.errors():
-            found: list[Container] = client.containers.list(
-                all=True, filters={"label": labels}, ignore_removed=True
-            )
+            found: list[Container] = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
         running = [candidate for candidate in found if candidate.status == "running"]
         where = f"compose project {project}" if project else "any compose project"
         if not found:

@@ -83,7 +83,7 @@ class Store(Protocol):
         """Raises NotFoundError, StoreError's kinds."""
         ...
 
-    def list(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Entry]:
         """Every whole file in byte order of names, streamed. Raises StoreError's kinds."""
         ...
 

@@ -1,0 +1,327 @@
+"""One backup: dump -> file -> stores, behind the publish gate (docs/how-it-works.md, "When a backup is good").
+
+The order is the promise: nothing has a final name before every check passed, the manifest comes last, older
+backups go only after a new good one is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from hubbackup import package_version, postgres
+from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, of_database, write_manifest
+from hubbackup.errors import ExistsError, HubbackupError, StoppedError, StoreError, ToolError
+from hubbackup.jobs import Outcome, Run
+from hubbackup.pipeline import Pumped, pump
+from hubbackup.postgres import Connection, DatabaseProperties
+from hubbackup.prune import apply_plans, make_plans
+from hubbackup.report.progress import LogProgress, Progress
+from hubbackup.retention import Policy
+from hubbackup.runners import Runner
+from hubbackup.stores import Store
+from hubbackup.stores.local import LocalDraft, LocalStore
+from hubbackup.stream import Cancel, GrowingFile
+from hubbackup.upload import CaughtUp, Upload, catch_up
+from hubbackup.verify import Expected, read_through
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Every wait of a backup is bounded, in seconds. Silence of the stream is the runner's own limit."""
+
+    lock_wait_seconds: float = 300.0
+    upload_seconds: float = 1800.0
+    catch_up_seconds: float = 1800.0
+
+
+@dataclass(frozen=True)
+class BackupJob:
+    """All that a backup needs, put together by `app`. `remotes` pairs a store with its policy."""
+
+    database: str
+    open_runner: Callable[[Cancel], Runner]
+    connection: Callable[[str], Connection]
+    local: tuple[LocalStore, Policy]
+    remotes: Sequence[tuple[Store, Policy]]
+    zone: ZoneInfo
+    level: int
+    verify: Literal["full", "hash"]
+    limits: Limits = Limits()
+    progress: Progress | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Take the backup, upload it, prune. Raises HubbackupError's kinds where there is no good backup."""
+        problems: list[str] = []
+        started_at = self.now()
+        with run.stage("prepare"):
+            known = self._known_backups(run, problems)
+            runner = self.open_runner(run.cancel)
+            connection = self.connection(run.run_id)
+            self._clean(run, runner, connection)
+            properties = postgres.describe(runner, connection, self.database)
+            previous = _newest_good(known, self.database)
+        with self._working_store(problems) as working, self._draft(working, started_at) as draft:
+            name = BackupName.parse(draft.name)
+            if name is None:
+                raise StoreError(f"{draft.name} is no name of a backup")
+            uploads = [Upload(store, draft.name, draft.growing) for store, _ in self.remotes]
+            try:
+                for upload in uploads:
+                    upload.start()
+                manifest = self._make(run, runner, connection, properties, draft, previous, started_at)
+                with run.stage("publish"):
+                    draft.commit()
+                    write_manifest(working, manifest)
+                    for upload in uploads:
+                        upload.publish(manifest)
+                with run.stage("upload"):
+                    problems += self._finish_uploads(run, uploads)
+            finally:
+                for upload in uploads:
+                    upload.discard()
+                for upload in uploads:
+                    upload.join(timeout=5)
+        copies = [] if working is not self.local[0] else [working.name]
+        copies += [upload.store.name for upload in uploads if upload.published]
+        if not copies:
+            raise StoreError(f"{name} is in no store: {'; '.join(problems)}")
+        caught_up, removed = self._after(run, manifest, problems)
+        fields = {
+            "database": self.database,
+            "name": manifest.name,
+            "plain_bytes": manifest.plain_bytes,
+            "stored_bytes": manifest.stored_bytes,
+            "dump_seconds": manifest.dump_seconds,
+            "verify_seconds": manifest.verify_seconds,
+            "plain_bytes_per_second": round(manifest.plain_bytes / max(manifest.dump_seconds, 0.001)),
+            "copies": copies,
+            "rows": sum(manifest.rows.values()),
+            "tables": manifest.table_count,
+            "uploaded_late": list(caught_up.uploaded),
+            "pruned": removed,
+            "warnings": list(manifest.warnings),
+        }
+        return Outcome("Backup termine", fields, tuple(problems))
+
+    def _known_backups(self, run: Run, problems: list[str]) -> list[Backup]:
+        """What the local store holds already; a store that can't be read is a problem, no reason not to back up."""
+        try:
+            return list_backups([self.local[0]], self.zone)
+        except StoreError as error:
+            run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
+            if not self.remotes:
+                raise
+            return []
+
+    def _clean(self, run: Run, runner: Runner, connection: Connection) -> None:
+        """Remove what a killed run left: partial files, unfinished uploads, pg_dump's orphaned backends."""
+        ended = postgres.end_backends(runner, connection, self.database)
+        if ended:
+            run.log.warning("orphans.ended", message=f"{ended} orphaned database connections ended", count=ended)
+        for store in (self.local[0], *(store for store, _ in self.remotes)):
+            try:
+                leftovers = store.clean()
+            except StoreError as error:
+                run.log.warning("clean.failed", message=str(error), store=store.name)
+                continue
+            if leftovers:
+                run.log.info("leftovers.removed", message="Restes supprimes", store=store.name, names=leftovers)
+
+    @contextmanager
+    def _working_store(self, problems: list[str]) -> Iterator[LocalStore]:
+        """The local store; where it can't be written and S3 can, a temporary directory in its place."""
+        try:
+            self.local[0].check_writable()
+        except StoreError as error:
+            if not self.remotes:
+                raise
+            problems.append(f"no local copy: {error}")
+            directory = Path(tempfile.mkdtemp(prefix="hubbackup-"))
+            try:
+                yield LocalStore(directory)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+            return
+        yield self.local[0]
+
+    @contextmanager
+    def _draft(self, working: LocalStore, started_at: datetime) -> Iterator[LocalDraft]:
+        """A draft under the name of this moment, or of the next free second."""
+        local_time = started_at.astimezone(self.zone).replace(tzinfo=None, microsecond=0)
+        while True:
+            try:
+                draft = working.create(str(BackupName(self.database, local_time)))
+                break
+            except ExistsError:
+                local_time += timedelta(seconds=1)
+        with draft:
+            yield draft
+
+    def _make(
+        self,
+        run: Run,
+        runner: Runner,
+        connection: Connection,
+        properties: DatabaseProperties,
+        draft: LocalDraft,
+        previous: Manifest | None,
+        started_at: datetime,
+    ) -> Manifest:
+        """Dump into `draft` and pass every check of the gate; returns the manifest to publish it with."""
+        run.log.info("backup.started", message="Backup demarre", database=self.database, name=draft.name)
+        clock = time.monotonic()
+        with run.stage("dump"):
+            pumped = self._dump(run, runner, connection, draft, previous)
+            draft.sync()
+            draft.growing.finish()
+        dump_seconds = time.monotonic() - clock
+        with run.stage("verify"):
+            postgres.check_versions(
+                pg_dump_version=pumped.facts.pg_dump_version, server_version=properties.server_version
+            )
+            self._read_back(run, draft, pumped)
+        verify_seconds = time.monotonic() - clock - dump_seconds
+        facts = pumped.facts
+        warnings = implausible(facts.plain_bytes, facts.table_count, properties.system_identifier, previous)
+        for warning in warnings:
+            run.log.warning("backup.suspicious", message=warning, name=draft.name)
+        return Manifest(
+            name=draft.name,
+            database=self.database,
+            run_id=run.run_id,
+            started_at=started_at,
+            finished_at=self.now(),
+            dump_seconds=round(dump_seconds, 3),
+            verify_seconds=round(verify_seconds, 3),
+            plain_bytes=facts.plain_bytes,
+            stored_bytes=pumped.stored_bytes,
+            sha256=pumped.sha256,
+            compression=f"gzip:{self.level}",
+            verified=self.verify,
+            server_version=properties.server_version,
+            pg_dump_version=facts.pg_dump_version,
+            system_identifier=properties.system_identifier,
+            rows=facts.rows,
+            table_count=facts.table_count,
+            large_objects=facts.large_objects,
+            extensions=facts.extensions,
+            properties=asdict(properties),
+            hubbackup_version=package_version(),
+            warnings=tuple(warnings),
+        )
+
+    def _dump(
+        self, run: Run, runner: Runner, connection: Connection, draft: LocalDraft, previous: Manifest | None
+    ) -> Pumped:
+        total_bytes = previous.plain_bytes if previous else 0
+        progress = self.progress or LogProgress(run.log, "backup.progress", total_bytes)
+        env = connection.env(self.database)
+        for way in postgres.DUMP_WAYS:
+            argv = postgres.dump_argv(way, lock_wait_seconds=self.limits.lock_wait_seconds)
+            try:
+                with runner.start(argv, env) as process:
+                    return pump(process, draft, level=self.level, cancel=run.cancel, progress=progress)
+            except ToolError as error:
+                if postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
+                    continue
+                explained = postgres.explain(error, connection, self.database)
+                raise postgres.explain_lock(explained, runner, connection, self.database) from error
+            except HubbackupError:
+                # pg_dump may still run: a dropped connection does not stop it, the end of its backend does.
+                with contextlib.suppress(HubbackupError):
+                    postgres.end_backends(runner.detached(), connection, self.database)
+                raise
+        raise StoreError("unreachable: the last way always returns or raises")
+
+    def _read_back(self, run: Run, draft: LocalDraft, pumped: Pumped) -> None:
+        plain_bytes = pumped.facts.plain_bytes if self.verify == "full" else None
+        expected = Expected(pumped.stored_bytes, pumped.sha256, plain_bytes)
+        with draft.path.open("rb", buffering=0) as stream:
+            read_through(stream, expected, name=draft.name, cancel=run.cancel)
+
+    def _finish_uploads(self, run: Run, uploads: Sequence[Upload]) -> list[str]:
+        """Wait for every upload; returns a sentence for each that failed, and logs it."""
+        problems = []
+        for upload in uploads:
+            error = upload.wait(run.cancel, self.limits.upload_seconds)
+            if error is not None:
+                run.log.warning(
+                    "upload.failed",
+                    message=f"AVERTISSEMENT: Echec upload S3: {error}",
+                    store=upload.store.name,
+                    cause=str(error),
+                    remedy=error.remedy,
+                )
+                problems.append(f"no copy in {upload.store.name}: {error}")
+        return problems
+
+    def _after(self, run: Run, manifest: Manifest, problems: list[str]) -> tuple[CaughtUp, list[str]]:
+        """With a good backup at hand: upload what is missing in S3, then let the old ones go."""
+        local, _ = self.local
+        caught_up = CaughtUp()
+        removed: list[str] = []
+        reachable: list[tuple[Store, Policy]] = []
+        backups: list[Backup] = []
+        for store, policy in (self.local, *self.remotes):
+            with contextlib.suppress(StoreError):  # its own leg has told the reason
+                backups = list_backups([known for known, _ in [*reachable, (store, policy)]], self.zone)
+                reachable.append((store, policy))
+        mine = list(of_database(backups, self.database))
+        for store, policy in reachable:
+            failed = any(problem.startswith(f"no copy in {store.name}") for problem in problems)
+            if store is local or failed or local not in (known for known, _ in reachable):
+                continue
+            with run.stage("catch up"):
+                oldest = self.now() - timedelta(days=policy.days or 36500)
+                caught_up = catch_up(
+                    mine,
+                    local,
+                    store,
+                    keep=lambda backup, oldest=oldest: backup.started_at >= oldest,  # type: ignore[misc]
+                    cancel=run.cancel,
+                    budget_seconds=self.limits.catch_up_seconds,
+                )
+                problems += caught_up.problems
+        if manifest.warnings:
+            run.log.warning("prune.frozen", message="Rotation suspendue: le dernier backup est suspect")
+            return caught_up, removed
+        with run.stage("prune"):
+            pruned = apply_plans(make_plans(mine, reachable, self.now(), self.database))
+            problems += pruned.problems
+            removed = [f"{store}:{name}" for store, name in pruned.removed]
+        return caught_up, removed
+
+
+def _newest_good(backups: Sequence[Backup], database: str) -> Manifest | None:
+    """The newest manifest of `database` that has no warning: what the next backup is measured by."""
+    for backup in reversed(backups):
+        if backup.name.database == database and backup.manifest is not None and not backup.manifest.warnings:
+            return backup.manifest
+    return None
+
+
+def implausible(plain_bytes: int, table_count: int, system_identifier: str, previous: Manifest | None) -> list[str]:
+    """Why a dump that passed every hard check is suspicious beside the last good one; empty where it isn't."""
+    if previous is None:
+        return []
+    found = []
+    if plain_bytes * 2 < previous.plain_bytes:
+        found.append(f"the dump has {plain_bytes} bytes, {previous.name} had {previous.plain_bytes}")
+    if table_count * 2 < previous.table_count:
+        found.append(f"the dump has {table_count} tables, {previous.name} had {previous.table_count}")
+    if system_identifier != previous.system_identifier:
+        found.append(f"the server is not the one of {previous.name}: its system identifier is another")
+    return found
+
+
