@@ -71,10 +71,7 @@ class BackupJob:
             self._clean(run, runner, connection)
             properties = postgres.describe(runner, connection, self.database)
             previous = _newest_good(known, self.database)
-        with self._working_store(problems) as working, self._draft(working, started_at) as draft:
-            name = BackupName.parse(draft.name)
-            if name is None:
-                raise StoreError(f"{draft.name} is no name of a backup")
+        with self._draft(started_at, problems) as (working, draft):
             uploads = [Upload(store, draft.name, draft.growing) for store, _ in self.remotes]
             try:
                 for upload in uploads:
@@ -95,7 +92,7 @@ class BackupJob:
         copies = [] if working is not self.local[0] else [working.name]
         copies += [upload.store.name for upload in uploads if upload.published]
         if not copies:
-            raise StoreError(f"{name} is in no store: {'; '.join(problems)}")
+            raise StoreError(f"{manifest.name} is in no store: {'; '.join(problems)}")
         caught_up, removed = self._after(run, manifest, problems)
         fields = {
             "database": self.database,
@@ -139,34 +136,33 @@ class BackupJob:
                 run.log.info("leftovers.removed", message="Restes supprimes", store=store.name, names=leftovers)
 
     @contextmanager
-    def _working_store(self, problems: list[str]) -> Iterator[LocalStore]:
-        """The local store; where it can't be written and S3 can, a temporary directory in its place."""
-        try:
-            self.local[0].check_writable()
-        except StoreError as error:
-            if not self.remotes:
-                raise
-            problems.append(f"no local copy: {error}")
-            directory = Path(tempfile.mkdtemp(prefix="hubbackup-"))
-            try:
-                yield LocalStore(directory)
-            finally:
-                shutil.rmtree(directory, ignore_errors=True)
-            return
-        yield self.local[0]
+    def _draft(self, started_at: datetime, problems: list[str]) -> Iterator[tuple[LocalStore, LocalDraft]]:
+        """A draft under the name of this moment, and the store it is in.
 
-    @contextmanager
-    def _draft(self, working: LocalStore, started_at: datetime) -> Iterator[LocalDraft]:
-        """A draft under the name of this moment, or of the next free second."""
+        Where the local store can't be written and S3 can, a temporary directory takes its place.
+        """
+        with contextlib.ExitStack() as stack:
+            working = self.local[0]
+            try:
+                draft = self._create(working, started_at)
+            except StoreError as error:
+                if not self.remotes:
+                    raise
+                problems.append(f"no copy in {working.name}: {error}")
+                directory = Path(tempfile.mkdtemp(prefix="hubbackup-"))
+                stack.callback(shutil.rmtree, directory, ignore_errors=True)
+                working = LocalStore(directory)
+                draft = self._create(working, started_at)
+            yield working, stack.enter_context(draft)
+
+    def _create(self, store: LocalStore, started_at: datetime) -> LocalDraft:
+        """A draft under the name of `started_at`, or of the next free second."""
         local_time = started_at.astimezone(self.zone).replace(tzinfo=None, microsecond=0)
         while True:
             try:
-                draft = working.create(str(BackupName(self.database, local_time)))
-                break
+                return store.create(str(BackupName(self.database, local_time)))
             except ExistsError:
                 local_time += timedelta(seconds=1)
-        with draft:
-            yield draft
 
     def _make(
         self,

@@ -144,6 +144,11 @@ class LoadedSettings:
     origins: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    def secrets(self) -> list[str]:
+        """Every secret's value, for masking."""
+        values = (getattr(self.settings, name) for name in Settings.model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
     def rows(self) -> list[tuple[str, str, str]]:
         """(variable, value, origin) of every setting, secrets as `********`."""
         rows = []
