@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from hubbackup.stream import Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import ListMultipartUploadsOutputTypeDef, ListObjectsV2OutputTypeDef
 
 
 class S3Store:
@@ -105,7 +106,7 @@ class S3Store:
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix, "Delimiter": "/"}
         last = ""
         while True:
-            page = self._calls.small(doing, lambda client: client.list_objects_v2(**request))
+            page = self._calls.small(doing, partial(_list_objects, arguments=dict(request)))
             for found in page.get("Contents", []):
                 if found["Key"] <= last:
                     raise StoreError(f"could not {doing} in {self.describe()}: the server lists them out of order")
@@ -153,22 +154,24 @@ class S3Store:
     def _unfinished(self) -> list[tuple[str, str]]:
         """Key and id of each upload. All are read before one is ended: ending them would move the pages."""
         found: list[tuple[str, str]] = []
-        markers: dict[str, str] = {}
+        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix}
         while True:
             try:
                 page = self._calls.small(
-                    "list the unfinished uploads",
-                    lambda client: client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix, **markers),
+                    "list the unfinished uploads", partial(_list_uploads, arguments=dict(request))
                 )
             except StoreError as error:
                 if error_code(error) in NOT_IMPLEMENTED:
                     return []
                 raise
             found += [(upload["Key"], upload["UploadId"]) for upload in page.get("Uploads", [])]
-            key, upload_id = page.get("NextKeyMarker", ""), page.get("NextUploadIdMarker", "")
-            if not page.get("IsTruncated") or (key, upload_id) <= (request.get("KeyMarker", ""), ""):
+            markers = {
+                "KeyMarker": page.get("NextKeyMarker", ""),
+                "UploadIdMarker": page.get("NextUploadIdMarker", ""),
+            }
+            if not page.get("IsTruncated") or not markers["KeyMarker"] or markers.items() <= request.items():
                 return found
-            request |= {"KeyMarker": key, "UploadIdMarker": upload_id}
+            request |= markers
 
     def _target(self, name: str) -> Target:
         options: dict[str, Any] = {}
@@ -206,6 +209,14 @@ class S3Store:
                 f"no S3 client can be made from these settings ({type(error).__name__})",
                 remedy="check S3_ENDPOINT_URL (it starts with https://), AWS_DEFAULT_REGION and the AWS_* variables",
             ) from error
+
+
+def _list_objects(client: S3Client, arguments: dict[str, Any]) -> ListObjectsV2OutputTypeDef:
+    return client.list_objects_v2(**arguments)
+
+
+def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> ListMultipartUploadsOutputTypeDef:
+    return client.list_multipart_uploads(**arguments)
 
 
 def _host_of(endpoint_url: str) -> str:
