@@ -44,7 +44,8 @@ class App:
         """The database to back up. Raises SettingsError where none is named."""
         if not self.settings.postgres_db:
             raise SettingsError(
-                "POSTGRES_DB is not set", remedy="name the database to back up, as in .env.production of the application"
+                "POSTGRES_DB is not set",
+                remedy="name the database to back up, as in .env.production of the application",
             )
         return self.settings.postgres_db
 
@@ -100,7 +101,9 @@ class App:
         """`local`, `s3` or `all`. Raises UsageError for a store that is not configured."""
         found: list[Store] = [store for store in (self.local, *self.remotes) if which in ("all", store.name)]
         if not found:
-            raise UsageError(f"the store {which} is not configured", remedy="set S3_BACKUP_BUCKET, or use --store local")
+            raise UsageError(
+                f"the store {which} is not configured", remedy="set S3_BACKUP_BUCKET, or use --store local"
+            )
         return found
 
     def policy(self, store: Store) -> Policy:

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from hubbackup import package_version, postgres
 from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, of_database, write_manifest
-from hubbackup.errors import ExistsError, HubbackupError, StoppedError, StoreError, ToolError
+from hubbackup.errors import ExistsError, HubbackupError, StoreError, ToolError
 from hubbackup.jobs import Outcome, Run
 from hubbackup.pipeline import Pumped, pump
 from hubbackup.postgres import Connection, DatabaseProperties
@@ -30,7 +30,7 @@ from hubbackup.retention import Policy
 from hubbackup.runners import Runner
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalDraft, LocalStore
-from hubbackup.stream import Cancel, GrowingFile
+from hubbackup.stream import Cancel
 from hubbackup.upload import CaughtUp, Upload, catch_up
 from hubbackup.verify import Expected, read_through
 
@@ -319,5 +319,3 @@ def implausible(plain_bytes: int, table_count: int, system_identifier: str, prev
     if system_identifier != previous.system_identifier:
         found.append(f"the server is not the one of {previous.name}: its system identifier is another")
     return found
-
-

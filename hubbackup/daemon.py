@@ -63,9 +63,7 @@ class Daemon:
             signal.signal(number, lambda received, _frame: cancel.set(received))
         for warning in app.loaded.warnings:
             self._log.warning("settings.warning", message=warning)
-        self._scheduler.add_job(
-            self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work"
-        )
+        self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
         self._scheduler.add_job(
             self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
         )

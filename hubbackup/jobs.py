@@ -100,7 +100,9 @@ def guarded(
             seconds=seconds,
             exit_code=error.exit_code,
         )
-        history.add(kind, run_id, started_at, seconds, error.exit_code, {"stage": run.stage_name, "cause": str(error)})
+        history.add(
+            kind, run_id, started_at, seconds, error.exit_code, {"stage": run.stage_name, "cause": str(error)}
+        )
         raise
     seconds = round(time.monotonic() - clock, 3)
     fields = {"seconds": seconds, **outcome.fields}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,8 +60,9 @@ class GrowingFile:
     """A file that one thread writes while others read what is already there.
 
     The writer calls `advance(total)` after each write that reached the file, then `finish()` or `fail()` once.
-    A reader calls `wait_for(n)`, and reads the bytes through a `FileSlice`. A file that is complete from the
-    start is `GrowingFile.complete(path)`.
+    A reader calls `wait_for(n)`, and reads the bytes through a `FileSlice`, or opens the file once and keeps it.
+    The file may be given its final name while it is being followed (`renaming`). A file that is complete from
+    the start is `GrowingFile.complete(path)`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,25 +109,48 @@ class GrowingFile:
                 raise SourceFailedError
             return self._size_bytes, self._finished
 
+    def open(self) -> BinaryIO:
+        """The file, under whatever name it has by now; the caller closes it, and what was read stays readable.
+
+        Raises SourceFailedError once the writer gave up, OSError where the file can't be read.
+        """
+        with self._changed:
+            if self._failed:
+                raise SourceFailedError
+            return self.path.open("rb", buffering=0)
+
+    @contextmanager
+    def renaming(self, path: Path) -> Iterator[None]:
+        """The caller gives the file the name `path` inside; no reader opens it in between. Undone by a raise."""
+        with self._changed:
+            yield
+            self.path = path
+
     def slice(self, offset: int, size_bytes: int) -> FileSlice:
         """A seekable stream over the `size_bytes` bytes that start at `offset`; the caller closes it."""
-        return FileSlice(self.path, offset, size_bytes)
+        with self.open() as file:
+            return FileSlice(file.fileno(), offset, size_bytes)
 
 
 class FileSlice(io.RawIOBase):
     """A read-only, seekable window on a file: what an S3 part is sent from, again if need be, without a copy.
 
-    `on_read(data, position)` is called for each block handed out, so that a checksum can ride along.
+    `file` is a path, or the descriptor of an open file (duplicated here, and read by position: slices of one
+    file don't disturb each other). `on_read(data, position)` is called for each block handed out, so that a
+    checksum or a clock can ride along. A file that turns out shorter than the window is an OSError, never an
+    early end: a request that was promised `size_bytes` would wait for the rest.
     """
+
+    _descriptor = -1  # until __init__ has one: an instance that failed to open is closed too
 
     def __init__(
         self,
-        path: Path,
+        file: Path | int,
         offset: int,
         size_bytes: int,
         on_read: Callable[[bytes, int], None] | None = None,
     ) -> None:
-        self._file: BinaryIO = path.open("rb", buffering=0)
+        self._descriptor = os.dup(file) if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         self._offset = offset
         self._size_bytes = size_bytes
         self._position = 0
@@ -149,8 +176,9 @@ class FileSlice(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, self._size_bytes - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
-        self._file.seek(self._offset + self._position)
-        data = self._file.read(wanted) if wanted else b""
+        data = os.pread(self._descriptor, wanted, self._offset + self._position) if wanted else b""
+        if wanted and not data:
+            raise OSError(errno.EIO, "the file is shorter than it was")
         if self._on_read is not None and data:
             self._on_read(data, self._position)
         self._position += len(data)
@@ -162,5 +190,6 @@ class FileSlice(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        self._file.close()
+        if not self.closed and self._descriptor >= 0:
+            os.close(self._descriptor)
         super().close()

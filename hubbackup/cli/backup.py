@@ -23,7 +23,9 @@ def backup(
 
     app = make_app()
     if upload_s3 and not app.remotes:
-        raise SettingsError("--upload-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production and restart")
+        raise SettingsError(
+            "--upload-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production and restart"
+        )
     upload = upload_s3 is not False
     if sys.stderr.isatty() and not json:
         with bar(f"backup {app.database}") as progress:
@@ -32,7 +34,12 @@ def backup(
         outcome = app.backup(upload=upload)
     if json:
         print_json(
-            {"exit_code": outcome.exit_code, "message": outcome.message, **outcome.fields, "problems": outcome.problems}
+            {
+                "exit_code": outcome.exit_code,
+                "message": outcome.message,
+                **outcome.fields,
+                "problems": outcome.problems,
+            }
         )
         return outcome.exit_code
     facts = outcome.fields

@@ -20,9 +20,7 @@ def list_(
 
     app = make_app()
     backups = [
-        backup
-        for backup in list_backups(app.stores(store), app.zone)
-        if database in ("", backup.name.database)
+        backup for backup in list_backups(app.stores(store), app.zone) if database in ("", backup.name.database)
     ]
     now = datetime.now(UTC)
     if json:

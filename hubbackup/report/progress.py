@@ -47,7 +47,10 @@ class LogProgress:
         if now - self._last_at < self._every_seconds:
             return
         self._last_at = now
-        fields: dict[str, Any] = {"bytes": done_bytes, "bytes_per_second": round(done_bytes / (now - self._started_at))}
+        fields: dict[str, Any] = {
+            "bytes": done_bytes,
+            "bytes_per_second": round(done_bytes / (now - self._started_at)),
+        }
         if self._total_bytes:
             fields["percent"] = min(99, round(100 * done_bytes / self._total_bytes))
         self._log.info(self._event, message=f"En cours: {done_bytes / 1e6:.0f} Mo", **fields)

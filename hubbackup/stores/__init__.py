@@ -15,7 +15,33 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+from hubbackup.errors import StoreError, UsageError
 from hubbackup.stream import CHUNK_BYTES, GrowingFile
+
+PARTIAL_SUFFIX = ".partial"
+MAX_NAME_BYTES = 255 - len(PARTIAL_SUFFIX)
+"""A file name has 255 bytes on Linux, and a draft needs room for its suffix."""
+
+
+def is_flat_name(name: str) -> bool:
+    """True for a name that every store takes: one component of printable characters, not hidden, not a draft's."""
+    return (
+        name.isprintable()  # no control character, and no lone surrogate: it has bytes in UTF-8
+        and not name.startswith(".")
+        and "/" not in name
+        and not name.endswith(PARTIAL_SUFFIX)
+        and 0 < len(name.encode()) <= MAX_NAME_BYTES
+    )
+
+
+def check_name(name: str) -> str:
+    """`name` itself. Raises UsageError where it is no flat file name."""
+    if not is_flat_name(name):
+        raise UsageError(
+            f"{name!a:.120} is not a file name that a store can hold",
+            remedy="give the plain name of a file, as `hubbackup list` prints it: no directory, no leading dot",
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -102,12 +128,17 @@ class Store(Protocol):
 def follow_by_writing(draft: Draft, source: GrowingFile) -> None:
     """`Draft.follow` for stores that take bytes in any portion."""
     offset = 0
-    while True:
-        available, finished = source.wait_for(offset + CHUNK_BYTES)
-        while offset < available:
-            with source.slice(offset, min(CHUNK_BYTES, available - offset)) as part:
-                data = part.read()
-            draft.write(data)
-            offset += len(data)
-        if finished:
-            return
+    try:
+        with source.open() as file:
+            while True:
+                available, finished = source.wait_for(offset + CHUNK_BYTES)
+                while offset < available:
+                    data = file.read(min(CHUNK_BYTES, available - offset))
+                    if not data:
+                        raise StoreError(f"{source.path} is shorter than what was written to it")
+                    draft.write(data)
+                    offset += len(data)
+                if finished:
+                    return
+    except OSError as error:
+        raise StoreError(f"{source.path} could not be read to copy it: {error.strerror}") from error

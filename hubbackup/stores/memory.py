@@ -1,0 +1,112 @@
+"""A store in a dictionary, for tests: it keeps every promise of the seam, and nothing beyond the process."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from hubbackup.errors import ExistsError, NotFoundError, StoreError
+from hubbackup.stores import Entry, check_name, follow_by_writing
+from hubbackup.stream import GrowingFile
+
+
+class MemoryStore:
+    """Whole files by name, with their metadata. `files` may be looked at and damaged by a test."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
+        self.files: dict[str, bytes] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
+        self._written_at: dict[str, datetime] = {}
+        self._lock = threading.Lock()
+
+    def describe(self) -> str:
+        """`memory:`."""
+        return f"{self.name}:"
+
+    def create(self, name: str, metadata: dict[str, str] | None = None) -> MemoryDraft:
+        """Begin a file; see `Store.create`."""
+        if check_name(name) in self.files:
+            raise ExistsError(f"{name} exists already in {self.describe()}")
+        return MemoryDraft(self, name, metadata or {})
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The file's bytes, read from the start. Raises NotFoundError."""
+        self.stat(name)
+        return io.BytesIO(self.files[name])
+
+    def stat(self, name: str) -> Entry:
+        """Raises NotFoundError."""
+        if check_name(name) not in self.files:
+            raise NotFoundError(f"no {name} in {self.describe()}")
+        written_at = self._written_at.get(name, datetime.fromtimestamp(0, UTC))
+        return Entry(name, len(self.files[name]), written_at)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file in byte order of names."""
+        for name in sorted(self.files):
+            yield self.stat(name)
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is gone already is no error."""
+        self.files.pop(check_name(name), None)
+        self.metadata.pop(name, None)
+
+    def clean(self) -> list[str]:
+        """Nothing: a draft leaves no trace here until it is committed."""
+        return []
+
+    def publish(self, name: str, data: bytes, metadata: dict[str, str]) -> Entry:
+        """Put a whole file under a free name. Raises ExistsError."""
+        with self._lock:
+            if name in self.files:
+                raise ExistsError(f"{name} exists already in {self.describe()}")
+            self.files[name] = data
+            self.metadata[name] = dict(metadata)
+            self._written_at[name] = datetime.now(UTC)
+        return self.stat(name)
+
+
+class MemoryDraft:
+    """A file of a MemoryStore being written."""
+
+    def __init__(self, store: MemoryStore, name: str, metadata: dict[str, str]) -> None:
+        self.metadata = dict(metadata)
+        self._store = store
+        self._name = name
+        self._data: bytearray | None = bytearray()
+        self._entry: Entry | None = None
+
+    def __enter__(self) -> MemoryDraft:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.abort()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`."""
+        self._open_data().extend(data)
+
+    def follow(self, source: GrowingFile) -> None:
+        """Append all of `source`; see `Draft.follow`."""
+        follow_by_writing(self, source)
+
+    def commit(self) -> Entry:
+        """Publish it. Raises ExistsError."""
+        if self._entry is None:
+            self._entry = self._store.publish(self._name, bytes(self._open_data()), self.metadata)
+            self._data = None
+        return self._entry
+
+    def abort(self) -> None:
+        """Drop what was written."""
+        self._data = None
+
+    def _open_data(self) -> bytearray:
+        if self._data is None:
+            raise StoreError(f"{self._name} is not being written any more")
+        return self._data

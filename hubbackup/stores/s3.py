@@ -1,0 +1,224 @@
+"""A bucket and a prefix as a store, at AWS or any server that speaks S3."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
+
+from hubbackup.errors import NotFoundError, StoreError
+from hubbackup.stores import Entry, check_name, is_flat_name
+from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, S3Calls, S3Limits, error_code
+from hubbackup.stores.s3_reader import open_object
+from hubbackup.stores.s3_upload import S3Draft, Target, head_object, part_size_bytes, refuse_taken
+from hubbackup.stream import Cancel
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import ListMultipartUploadsOutputTypeDef, ListObjectsV2OutputTypeDef
+
+
+class S3Store:
+    """Objects directly under `prefix`. boto3 is loaded, and the server asked, at the first call that needs it.
+
+    What is None is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether this
+    program may have begun it: `clean` ends no other's upload. `cancel` ends every wait with StoppedError.
+    """
+
+    name = "s3"
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "backups/",
+        *,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        session_token: str | None = None,
+        storage_class: str | None = None,
+        object_lock_days: int | None = None,
+        limits: S3Limits | None = None,
+        part_size: Callable[[int], int] = part_size_bytes,
+        is_ours: Callable[[str], bool] = lambda name: True,
+        cancel: Cancel | None = None,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._endpoint_url = endpoint_url or None
+        self._region = region or None
+        self._credentials: dict[str, Any] = {
+            "aws_access_key_id": access_key_id,
+            "aws_secret_access_key": secret_access_key,
+            "aws_session_token": session_token,
+        }
+        self._storage_class = storage_class
+        self._object_lock_days = object_lock_days
+        self._limits = limits or S3Limits()
+        self._part_size = part_size
+        self._is_ours = is_ours
+        where = self.describe() + (f" at {_host_of(endpoint_url)}" if endpoint_url else "")
+        self._calls = S3Calls(lambda: self._client, bucket, where, self._limits, cancel or Cancel())
+
+    def describe(self) -> str:
+        """`s3://bucket/prefix`."""
+        return f"s3://{self._bucket}/{self._prefix}"
+
+    def create(self, name: str, metadata: dict[str, str] | None = None) -> S3Draft:
+        """Begin an object; see `Store.create`."""
+        target = self._target(name)
+        refuse_taken(self._calls, target)
+        return S3Draft(self._calls, target, metadata or {})
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The object's bytes, taken up again where the connection breaks off; see `Store.open`."""
+        reader: io.BufferedReader = open_object(self._calls, self._bucket, self._target(name).key, name)
+        return reader
+
+    def stat(self, name: str) -> Entry:
+        """Raises NotFoundError, StoreError's kinds."""
+        head = head_object(self._calls, self._target(name))
+        if head is None:
+            raise NotFoundError(
+                f"there is no object {name} in {self.describe()}",
+                remedy="`hubbackup list --store s3` prints the names there are",
+            )
+        return Entry(name, head["ContentLength"], head["LastModified"].astimezone(UTC))
+
+    def metadata(self, name: str) -> dict[str, str]:
+        """What `create` was given for it, and what the server or others added. Raises NotFoundError."""
+        head = head_object(self._calls, self._target(name))
+        if head is None:
+            raise NotFoundError(f"there is no object {name} in {self.describe()}")
+        return dict(head["Metadata"])
+
+    def entries(self) -> Iterator[Entry]:
+        """Every object directly under the prefix, in byte order, page by page.
+
+        A server whose pages go backwards or round in circles is a StoreError: a prune must not act on half a list.
+        """
+        doing = "list the objects"
+        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix, "Delimiter": "/"}
+        last = ""
+        while True:
+            page = self._calls.small(doing, partial(_list_objects, arguments=dict(request)))
+            for found in page.get("Contents", []):
+                if found["Key"] <= last:
+                    raise StoreError(f"could not {doing} in {self.describe()}: the server lists them out of order")
+                last = found["Key"]
+                name = last.removeprefix(self._prefix)
+                if is_flat_name(name) and last.startswith(self._prefix):
+                    yield Entry(name, found["Size"], found["LastModified"].astimezone(UTC))
+            if not page.get("IsTruncated"):
+                return
+            token = page.get("NextContinuationToken")
+            if not token or token == request.get("ContinuationToken"):
+                raise StoreError(f"could not {doing} in {self.describe()}: the server does not give the next page")
+            request["ContinuationToken"] = token
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is gone already is no error."""
+        key = self._target(name).key
+        try:
+            # Never DeleteObjects: it demands checksums that other vendors reject.
+            self._calls.small(f"delete {name}", lambda client: client.delete_object(Bucket=self._bucket, Key=key))
+        except NotFoundError as error:
+            if error_code(error) == "NoSuchBucket":
+                raise
+
+    def clean(self) -> list[str]:
+        """End the unfinished uploads of ours; returns their names, sorted. A server that can't list them: nothing."""
+        removed = []
+        for key, upload_id in self._unfinished():
+            name = key.removeprefix(self._prefix)
+            if key.startswith(self._prefix) and is_flat_name(name) and self._is_ours(name):
+                self._end_upload(name, key, upload_id)
+                removed.append(name)
+        return sorted(removed)
+
+    def _end_upload(self, name: str, key: str, upload_id: str) -> None:
+        try:
+            self._calls.small(
+                f"give up the upload of {name}",
+                lambda client: client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id),
+            )
+        except StoreError as error:
+            if error_code(error) != "NoSuchUpload":  # that is: ended meanwhile
+                raise
+
+    def _unfinished(self) -> list[tuple[str, str]]:
+        """Key and id of each upload. All are read before one is ended: ending them would move the pages."""
+        found: list[tuple[str, str]] = []
+        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix}
+        while True:
+            try:
+                page = self._calls.small(
+                    "list the unfinished uploads", partial(_list_uploads, arguments=dict(request))
+                )
+            except StoreError as error:
+                if error_code(error) in NOT_IMPLEMENTED:
+                    return []
+                raise
+            found += [(upload["Key"], upload["UploadId"]) for upload in page.get("Uploads", [])]
+            markers = {
+                "KeyMarker": page.get("NextKeyMarker", ""),
+                "UploadIdMarker": page.get("NextUploadIdMarker", ""),
+            }
+            if not page.get("IsTruncated") or not markers["KeyMarker"] or markers.items() <= request.items():
+                return found
+            request |= markers
+
+    def _target(self, name: str) -> Target:
+        options: dict[str, Any] = {}
+        if self._storage_class:
+            options["StorageClass"] = self._storage_class
+        if self._object_lock_days:
+            options["ObjectLockMode"] = "GOVERNANCE"
+            options["ObjectLockRetainUntilDate"] = datetime.now(UTC) + timedelta(days=self._object_lock_days)
+        return Target(self._bucket, self._prefix + check_name(name), name, options, self._part_size)
+
+    @cached_property
+    def _client(self) -> S3Client:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        config = Config(
+            connect_timeout=self._limits.connect_seconds,
+            read_timeout=self._limits.read_seconds,
+            retries={"total_max_attempts": 1, "mode": "standard"},  # s3_calls decides about another attempt
+            # Each part's md5 goes along and the ETags are checked; other vendors reject the newer checksums, and AWS
+            # would want them again, part by part, on completion.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            tcp_keepalive=True,
+            user_agent_extra="hubbackup",
+        )
+        # Where an endpoint is set, botocore's default addressing is by path; at AWS it is by host name.
+        region = self._region or ("us-east-1" if self._endpoint_url else None)
+        try:
+            session = boto3.session.Session(region_name=region, **self._credentials)
+            return session.client("s3", endpoint_url=self._endpoint_url, config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise StoreError(
+                f"no S3 client can be made from these settings ({type(error).__name__})",
+                remedy="check S3_ENDPOINT_URL (it starts with https://), AWS_DEFAULT_REGION and the AWS_* variables",
+            ) from error
+
+
+def _list_objects(client: S3Client, arguments: dict[str, Any]) -> ListObjectsV2OutputTypeDef:
+    return client.list_objects_v2(**arguments)
+
+
+def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> ListMultipartUploadsOutputTypeDef:
+    return client.list_multipart_uploads(**arguments)
+
+
+def _host_of(endpoint_url: str) -> str:
+    # Without the user and password that a URL may hold.
+    return urlsplit(endpoint_url).netloc.rpartition("@")[2]

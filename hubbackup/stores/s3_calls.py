@@ -1,0 +1,297 @@
+"""The edge to S3: each request is bounded, interruptible and retried by one rule, each foreign error made ours.
+
+botocore retries by number of attempts and sleeps where no signal reaches it; a request can also be kept alive for
+ever by one byte now and then. So botocore is told to try once, each request runs in a thread of its own that is left
+behind when its time is over, and tenacity decides about the next attempt.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from hubbackup.errors import NotFoundError, StoreDeniedError, StoreError, StoreFullError
+from hubbackup.stream import Cancel
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+T = TypeVar("T")
+
+_DENIED = {
+    "AccessDenied",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "Unauthorized",
+}
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
+_TRANSIENT = {
+    "BadDigest",
+    "IncompleteBody",
+    "OperationAborted",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "SlowDown",
+    "Throttling",
+}
+NOT_IMPLEMENTED = {"MethodNotAllowed", "NotImplemented", "405", "501"}
+
+
+@dataclass(frozen=True)
+class S3Limits:
+    """How long S3 is waited for. The defaults suit a server across the internet; tests give small ones."""
+
+    connect_seconds: float = 10
+    read_seconds: float = 60
+    """Silence on one connection that ends the request."""
+    call_seconds: float = 120
+    """One small request as a whole, however busy its connection looks."""
+    attempts: int = 4
+    part_attempts: int = 10
+    backoff_seconds: float = 0.5
+    longest_backoff_seconds: float = 20
+    no_progress_seconds: float = 300
+    """The same step, all its attempts together, while no byte gets further than any did before."""
+    slowest_bytes_per_second: int = 64 << 10
+    """What a line must carry on average; below it, a part counts as making no progress."""
+    abort_seconds: float = 4
+    """Tidying up after a failure: short, as a stopping container has ten seconds for everything."""
+
+
+class Patience:
+    """The time one step may take: fixed, and more for every byte that gets further than any did before."""
+
+    def __init__(self, seconds: float, bytes_per_second: int) -> None:
+        self._started = time.monotonic()
+        self._seconds = seconds
+        self._bytes_per_second = bytes_per_second
+        self._furthest_bytes = 0
+
+    def reached(self, position_bytes: int) -> None:
+        """The step has got to `position_bytes`; sending the same bytes again earns nothing."""
+        self._furthest_bytes = max(self._furthest_bytes, position_bytes)
+
+    def left_seconds(self) -> float:
+        """What is left; negative once it is over."""
+        allowed = self._seconds + self._furthest_bytes / self._bytes_per_second
+        return self._started + allowed - time.monotonic()
+
+
+class S3Calls:
+    """Runs requests for one S3Store. `client` makes (once) and returns the boto3 client."""
+
+    def __init__(
+        self, client: Callable[[], S3Client], bucket: str, where: str, limits: S3Limits, cancel: Cancel
+    ) -> None:
+        self.limits = limits
+        self.cancel = cancel
+        self._client = client
+        self._bucket = bucket
+        self._where = where
+
+    def patience(self) -> Patience:
+        """A fresh patience for one step."""
+        return Patience(self.limits.no_progress_seconds, self.limits.slowest_bytes_per_second)
+
+    def run(
+        self,
+        doing: str,
+        request: Callable[[S3Client], T],
+        *,
+        attempts: int | None = None,
+        patience: Patience | None = None,
+        attempt_seconds: float | None = None,
+    ) -> T:
+        """What `request` returns. `doing` completes 'could not …' in the error's sentence.
+
+        A transient failure is tried again, `attempts` times at most and while `patience` lasts; `attempt_seconds`
+        bounds each attempt (None: by `patience` alone). Raises StoreError's kinds, and StoppedError once a stop is
+        asked for. `request` may run on in its thread after that: whatever it uses, it must close itself.
+        """
+        most_attempts, time_left = attempts or self.limits.attempts, patience or self.patience()
+
+        def enough(state: tenacity.RetryCallState) -> bool:
+            return state.attempt_number >= most_attempts or state.upcoming_sleep >= time_left.left_seconds()
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreError) and error.transient),
+            stop=enough,
+            # Random over the whole span: many clients of one throttling server must not come back together.
+            wait=tenacity.wait_random_exponential(
+                multiplier=self.limits.backoff_seconds, max=self.limits.longest_backoff_seconds
+            ),
+            sleep=self.cancel.wait,
+            reraise=True,
+        )
+        answer: T = retrying(lambda: self._attempt(doing, request, time_left, attempt_seconds, self.cancel))
+        return answer
+
+    def small(self, doing: str, request: Callable[[S3Client], T]) -> T:
+        """`run` for a request that carries next to nothing."""
+        return self.run(doing, request, attempt_seconds=self.limits.call_seconds)
+
+    def tidy(self, doing: str, request: Callable[[S3Client], object]) -> None:
+        """Try `request` once, for a short while, even when the run was stopped. Never raises a StoreError."""
+        patience = Patience(self.limits.abort_seconds, self.limits.slowest_bytes_per_second)
+        try:
+            self._attempt(doing, request, patience, None, Cancel())
+        except StoreError:
+            return  # the caller has a worse error to tell; `clean` finds what is left at the next start
+
+    def _attempt(
+        self,
+        doing: str,
+        request: Callable[[S3Client], T],
+        patience: Patience,
+        attempt_seconds: float | None,
+        cancel: Cancel,
+    ) -> T:
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        client = self._client()
+        until = None if attempt_seconds is None else time.monotonic() + attempt_seconds
+
+        def left_seconds() -> float:
+            left = patience.left_seconds()
+            return left if until is None else min(left, until - time.monotonic())
+
+        try:
+            return _run_bounded(lambda: request(client), left_seconds, cancel)
+        except _TimeOverError as error:
+            raise StoreError(
+                f"could not {doing} ({self._where}): the server did not finish in time",
+                remedy="see whether the S3 endpoint is well; `hubbackup doctor` checks it",
+                transient=True,
+            ) from error
+        except ClientError as error:
+            raise self._refused(error, doing) from error
+        except (BotoCoreError, ResponseParserError, OSError) as error:
+            raise self._unanswered(error, doing) from error
+
+    def _refused(self, error: Exception, doing: str) -> StoreError:
+        code, status, said = _answer_of(error)
+        sentence = f"could not {doing} ({self._where}): the server answered {code}{said}"
+        if code == "NoSuchBucket":
+            return NotFoundError(
+                f"could not {doing}: there is no bucket {self._bucket} ({self._where})",
+                remedy="create the bucket, or correct S3_BACKUP_BUCKET, S3_ENDPOINT_URL or AWS_DEFAULT_REGION",
+            )
+        if code == "InvalidObjectState":
+            return StoreError(sentence, remedy="the object is in an archive class: have S3 restore it first")
+        if code == "NoSuchUpload":
+            return StoreError(
+                sentence, remedy="another run, or a rule of the bucket, ended this upload: run it again"
+            )
+        if code in _FULL or status == 507:
+            return StoreFullError(sentence, remedy="raise the bucket's quota, or lower S3_RETENTION_DAYS")
+        if code == "RequestTimeTooSkewed":
+            return StoreDeniedError(sentence, remedy="set this machine's clock right")
+        if code in _DENIED or status in (401, 403):
+            return StoreDeniedError(
+                sentence,
+                remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, and that the key may "
+                "list, get, put and delete objects and uploads under the prefix",
+            )
+        if status == 404:
+            return NotFoundError(sentence, remedy="`hubbackup list --store s3` prints the names there are")
+        transient = code not in NOT_IMPLEMENTED and (status >= 500 or status == 429 or code in _TRANSIENT)
+        return StoreError(sentence, transient=transient)
+
+    def _unanswered(self, error: Exception, doing: str) -> StoreError:
+        from botocore import exceptions
+
+        sentence = f"could not {doing} ({self._where}): {_in_words(error)}"
+        if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
+            return StoreDeniedError(sentence, remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return StoreDeniedError(
+                sentence, remedy="correct S3_ENDPOINT_URL, or give its authority in AWS_CA_BUNDLE"
+            )
+        transient = isinstance(
+            error,
+            (
+                exceptions.HTTPClientError,  # refused, reset, timed out, cut off
+                exceptions.IncompleteReadError,
+                exceptions.ResponseStreamingError,
+                OSError,
+            ),
+        )
+        # Neither of the kinds above: a wrong parameter, a missing profile, an answer that is no S3 answer.
+        return StoreError(
+            sentence, remedy="check S3_ENDPOINT_URL and that this container reaches it", transient=transient
+        )
+
+
+def error_code(error: StoreError) -> str:
+    """The server's own code for what it refused, or an empty string."""
+    return _answer_of(error.__cause__)[0]
+
+
+def _answer_of(error: BaseException | None) -> tuple[str, int, str]:
+    response = getattr(error, "response", None) or {}
+    answer = response.get("Error", {})
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(answer.get("Code", "")) or (str(status) if status else "")
+    # The server's words are foreign text: one line of them, and not a page.
+    words = " ".join(str(answer.get("Message", "")).split())[:200].rstrip(".")
+    return code, status, f" ({words})" if words and words != code else ""
+
+
+def _in_words(error: Exception) -> str:
+    # The messages of botocore hold the request's URL, and an endpoint may have been set with a password in it.
+    words = {
+        "ConnectTimeoutError": "no connection within the time",
+        "ConnectionClosedError": "the connection broke off",
+        "EndpointConnectionError": "no connection",
+        "NoCredentialsError": "no credentials are set",
+        "PartialCredentialsError": "only a part of the credentials is set",
+        "ReadTimeoutError": "no answer within the time",
+        "ResponseParserError": "the answer is not one of an S3 server",
+        "SSLError": "no trusted TLS connection",
+    }
+    kind = type(error).__name__
+    return words.get(kind, f"the connection failed ({kind})")
+
+
+class _TimeOverError(Exception):
+    """A request was left behind."""
+
+
+def _run_bounded(call: Callable[[], T], left_seconds: Callable[[], float], cancel: Cancel) -> T:
+    """What `call` returns or raises. It is left behind, in its thread, when its time is over or a stop asked for."""
+    result: Future[T] = Future()
+    woken = threading.Event()
+
+    def work() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that waits
+            result.set_exception(error)
+        woken.set()
+
+    cancel.check()
+    threading.Thread(target=work, name="s3-request", daemon=True).start()
+    forget = cancel.on_cancel(woken.set)
+    try:
+        while not result.done():
+            cancel.check()
+            left = left_seconds()
+            if left <= 0:
+                raise _TimeOverError
+            # `left_seconds` may grow while bytes flow, so it is asked again now and then.
+            woken.wait(min(left, 1.0))
+    finally:
+        forget()
+    return result.result()

@@ -1,0 +1,89 @@
+"""The bytes of an S3 object, taken up again where a connection broke off."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from hubbackup.errors import StoreError
+from hubbackup.stores.s3_calls import S3Calls
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+READ_BYTES = 256 << 10
+
+
+def open_object(calls: S3Calls, bucket: str, key: str, name: str) -> io.BufferedReader:
+    """The object, read from its start. Raises NotFoundError, StoreError's kinds; so does each read."""
+    return io.BufferedReader(ObjectReader(calls, bucket, key, name), READ_BYTES)
+
+
+class ObjectReader(io.RawIOBase):
+    """One object as it was at the first request: a later one asks for the same ETag, so no two versions mix."""
+
+    def __init__(self, calls: S3Calls, bucket: str, key: str, name: str) -> None:
+        self._calls = calls
+        self._bucket = bucket
+        self._key = key
+        self._doing = f"read {name}"
+        self._position = 0
+        answer = calls.small(self._doing, lambda client: client.get_object(Bucket=bucket, Key=key))
+        self._etag = answer["ETag"]
+        self._size_bytes = answer["ContentLength"]
+        self._body: StreamingBody | None = answer["Body"]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        wanted = min(len(buffer), READ_BYTES, self._size_bytes - self._position)
+        if wanted <= 0:
+            return 0
+        # Each attempt takes the connection out: one that fails, or is left behind, must not use it again.
+        bodies, self._body = [self._body] if self._body else [], None
+        data, self._body = self._calls.small(
+            self._doing, lambda client: self._read(bodies.pop() if bodies else self._resume(client), wanted)
+        )
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._drop()
+        super().close()
+
+    def _read(self, body: StreamingBody, wanted: int) -> tuple[bytes, StreamingBody]:
+        try:
+            data = body.read(wanted)
+            if not data:
+                raise StoreError(f"could not {self._doing}: the connection ended too early", transient=True)
+        except BaseException:
+            body.close()
+            raise
+        return data, body
+
+    def _resume(self, client: S3Client) -> StreamingBody:
+        from botocore.exceptions import ClientError
+
+        start = self._position
+        try:
+            answer: GetObjectOutputTypeDef = client.get_object(
+                Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-", IfMatch=self._etag
+            )
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
+                raise StoreError(f"could not {self._doing}: it was replaced while it was being read") from error
+            raise
+        if answer.get("ContentRange") != f"bytes {start}-{self._size_bytes - 1}/{self._size_bytes}":
+            answer["Body"].close()
+            raise StoreError(f"could not {self._doing}: the server can't go on from byte {start:,}")
+        return answer["Body"]
+
+    def _drop(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()

@@ -1,0 +1,335 @@
+"""A file on its way into S3: in parts that follow a growing file, or in one request where it is small."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from uuid import uuid4
+
+from hubbackup.errors import ExistsError, NotFoundError, StoreError
+from hubbackup.stores import Entry, follow_by_writing
+from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, Patience, S3Calls, error_code
+from hubbackup.stream import CHUNK_BYTES, FileSlice, GrowingFile
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+
+FIRST_PART_BYTES = 8 << 20
+LARGEST_PART_BYTES = 5 << 30
+_MOST_HELD_BYTES = 16 << 20
+"""A part of what is written (not followed) waits in memory, so it stops growing here."""
+_TOKEN = "hubbackup-upload"  # noqa: S105 - the name of a metadata field
+_MD5_ETAG = re.compile(r'"?([0-9a-f]{32}(-[0-9]+)?)"?')
+_CONDITION_UNKNOWN = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
+_PERHAPS_DONE = {"PreconditionFailed", "412", "NoSuchUpload"}
+
+
+def part_size_bytes(number: int) -> int:
+    """The planned size of part `number` (from 1), growing by a tenth each.
+
+    So a small dump is sent while it is still being made, and 5 TB fit in the 1,000 parts that Scaleway takes.
+    """
+    # Past 100 the cap has long been reached, and the power would only leave the range of floats.
+    return min(int(FIRST_PART_BYTES * 1.1 ** (min(number, 100) - 1)), LARGEST_PART_BYTES)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a draft goes: `options` are what both ways of uploading are given (storage class, object lock)."""
+
+    bucket: str
+    key: str
+    name: str
+    options: Mapping[str, Any]
+    part_size: Callable[[int], int] = part_size_bytes
+
+
+@dataclass(frozen=True)
+class _Part:
+    number: int
+    etag: str
+    md5: bytes
+
+
+class S3Draft:
+    """An object being uploaded; nothing shows under its key before `commit`.
+
+    `metadata` may be added to until the first part is sent: for a file of up to 8 MiB that is at `commit`.
+    """
+
+    def __init__(self, calls: S3Calls, target: Target, metadata: Mapping[str, str]) -> None:
+        self.metadata = dict(metadata)
+        self.size_bytes = 0
+        self._calls = calls
+        self._target = target
+        self._token = uuid4().hex
+        self._held = bytearray()
+        self._upload_id: str | None = None
+        self._parts: list[_Part] = []
+        self._closed = False
+        self._entry: Entry | None = None
+
+    def __enter__(self) -> S3Draft:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.abort()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`, which is held until it makes a part. Raises StoreError's kinds."""
+        self._check_open()
+        self._held += data
+        self.size_bytes += memoryview(data).nbytes
+        while len(self._held) >= (size := min(self._next_part_size(), _MOST_HELD_BYTES)):
+            self._send_held(bytes(self._held[:size]))
+            del self._held[:size]
+
+    def follow(self, source: GrowingFile) -> None:
+        """Append all of `source`, part by part as it grows; see `Draft.follow`."""
+        self._check_open()
+        if self._held:
+            follow_by_writing(self, source)
+            return
+        try:
+            with source.open() as file:
+                self._follow(source, file)
+        except OSError as error:
+            raise StoreError(f"{source.path} could not be read to upload it: {error.strerror}") from error
+
+    def commit(self) -> Entry:
+        """Publish under the key, and prove by a HEAD that the object is what was sent; see `Draft.commit`."""
+        if self._entry is not None:
+            return self._entry
+        self._check_open()
+        # `IfNoneMatch` decides where the server knows it; this look covers the servers that ignore it.
+        refuse_taken(self._calls, self._target)
+        if not self._parts:
+            md5 = hashlib.md5(self._held, usedforsecurity=False)
+            etag = md5.hexdigest()
+            body, checksum = bytes(self._held), _base64(md5.digest())
+            self._publish(
+                lambda client, condition: client.put_object(
+                    Body=body, ContentMD5=checksum, Metadata=self._labels(), **self._where(), **condition
+                )
+            )
+        else:
+            if self._held:
+                self._send_held(bytes(self._held))
+            etag = hashlib.md5(b"".join(part.md5 for part in self._parts), usedforsecurity=False).hexdigest()
+            etag = f"{etag}-{len(self._parts)}"
+            parts: list[CompletedPartTypeDef] = [
+                {"PartNumber": part.number, "ETag": part.etag} for part in self._parts
+            ]
+            upload_id = self._upload_id or ""
+            self._publish(
+                lambda client, condition: client.complete_multipart_upload(
+                    Bucket=self._target.bucket,
+                    Key=self._target.key,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": parts},
+                    **condition,
+                )
+            )
+        self._upload_id = None
+        self._entry = self._proven(etag)
+        self._closed = True
+        return self._entry
+
+    def abort(self) -> None:
+        """End the multipart upload, best effort and in a few seconds; never raises."""
+        self._closed = True
+        self._held.clear()
+        upload_id, self._upload_id = self._upload_id, None
+        if upload_id is not None:
+            self._calls.tidy(
+                f"give up the upload of {self._target.name}",
+                lambda client: client.abort_multipart_upload(
+                    Bucket=self._target.bucket, Key=self._target.key, UploadId=upload_id
+                ),
+            )
+
+    def _follow(self, source: GrowingFile, file: BinaryIO) -> None:
+        offset = 0
+        while True:
+            size = self._next_part_size()
+            available, _finished = source.wait_for(offset + size)
+            self._calls.cancel.check()
+            if available - offset < size:  # so it is finished
+                break
+            self._send_slice(file, offset, size)
+            offset += size
+        rest = available - offset
+        if rest <= self._target.part_size(1):
+            self.write(_read_exactly(file, offset, rest))
+        elif rest:
+            self._send_slice(file, offset, rest)
+
+    def _send_slice(self, file: BinaryIO, offset: int, size: int) -> None:
+        md5 = hashlib.md5(usedforsecurity=False)
+        with FileSlice(file.fileno(), offset, size) as body:
+            while block := body.read(CHUNK_BYTES):
+                self._calls.cancel.check()
+                md5.update(block)
+        patience = self._calls.patience()
+
+        def on_read(data: bytes, position: int) -> None:
+            patience.reached(position + len(data))
+            # A request that was left behind must not go on sending.
+            if self._calls.cancel.is_set() or patience.left_seconds() <= 0:
+                raise TimeoutError
+
+        def request(client: S3Client, arguments: dict[str, Any]) -> Mapping[str, Any]:
+            # Opened and closed here: the thread of a request left behind keeps its own descriptor.
+            with FileSlice(file.fileno(), offset, size, on_read) as body:
+                return client.upload_part(Body=cast("BinaryIO", body), **arguments)
+
+        self._send_part(md5.digest(), size, request, patience)
+        self.size_bytes += size
+
+    def _send_held(self, data: bytes) -> None:
+        def request(client: S3Client, arguments: dict[str, Any]) -> Mapping[str, Any]:
+            return client.upload_part(Body=data, **arguments)
+
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        self._send_part(md5, len(data), request, self._calls.patience())
+
+    def _send_part(
+        self,
+        md5: bytes,
+        size: int,
+        request: Callable[[S3Client, dict[str, Any]], Mapping[str, Any]],
+        patience: Patience,
+    ) -> None:
+        number = len(self._parts) + 1
+        doing = f"upload part {number} of {self._target.name}"
+        arguments = {
+            "Bucket": self._target.bucket,
+            "Key": self._target.key,
+            "UploadId": self._begun(),
+            "PartNumber": number,
+            "ContentLength": size,
+            # The one checksum that every vendor takes: the server itself refuses a part that changed on its way,
+            # also where its ETags are no md5, and a bucket with object lock asks for it.
+            "ContentMD5": _base64(md5),
+        }
+
+        def attempt(client: S3Client) -> str:
+            answer = request(client, arguments)
+            if _differs(answer, md5.hex()):
+                raise StoreError(f"could not {doing}: the server holds other bytes than were sent", transient=True)
+            return str(answer["ETag"])
+
+        etag = self._calls.run(doing, attempt, attempts=self._calls.limits.part_attempts, patience=patience)
+        self._parts.append(_Part(number, etag, md5))
+
+    def _begun(self) -> str:
+        """The id of the multipart upload, begun at the first part: a small file needs none."""
+        if self._upload_id is None:
+            answer = self._calls.small(
+                f"begin the upload of {self._target.name}",
+                lambda client: client.create_multipart_upload(Metadata=self._labels(), **self._where()),
+            )
+            self._upload_id = answer["UploadId"]
+        return self._upload_id
+
+    def _publish(self, request: Callable[..., object]) -> None:
+        """Run the request that makes the object visible; a lost answer is no reason to believe that it failed."""
+        conditions: list[dict[str, Any]] = [{"IfNoneMatch": "*"}, {}]
+        for condition in conditions:
+            try:
+                self._calls.run(f"publish {self._target.name}", partial(request, condition=condition))
+                return
+            except StoreError as error:
+                code = error_code(error)
+                if code in _PERHAPS_DONE:
+                    # An earlier attempt may have come through, and only its answer been lost: the token tells.
+                    head = self._head()
+                    if head is not None and self._is_ours(head):
+                        return
+                    if head is not None and code != "NoSuchUpload":
+                        raise taken(self._target) from error
+                if code not in _CONDITION_UNKNOWN or not condition:
+                    raise
+
+    def _proven(self, etag: str) -> Entry:
+        head = self._head()
+        if head is None:
+            raise StoreError(f"{self._target.name} was published, and the server does not have it")
+        size = head["ContentLength"]
+        if size == self.size_bytes and not _differs(head, etag):
+            return Entry(self._target.name, size, head["LastModified"].astimezone(UTC))
+        if self._is_ours(head):
+            # What this very upload made is not what was sent: no name may lead to it.
+            self._calls.tidy(
+                f"remove {self._target.name}",
+                lambda client: client.delete_object(Bucket=self._target.bucket, Key=self._target.key),
+            )
+        raise StoreError(
+            f"the server does not hold {self._target.name} as it was sent: {size:,} bytes with ETag {head['ETag']} "
+            f"instead of {self.size_bytes:,} with {etag}",
+            remedy="upload it again; where this happens again, do not trust this S3 service",
+        )
+
+    def _head(self) -> HeadObjectOutputTypeDef | None:
+        return head_object(self._calls, self._target)
+
+    def _is_ours(self, head: HeadObjectOutputTypeDef) -> bool:
+        return head["Metadata"].get(_TOKEN) == self._token
+
+    def _labels(self) -> dict[str, str]:
+        return {**self.metadata, _TOKEN: self._token}
+
+    def _where(self) -> dict[str, Any]:
+        return {"Bucket": self._target.bucket, "Key": self._target.key, **self._target.options}
+
+    def _next_part_size(self) -> int:
+        return self._target.part_size(len(self._parts) + 1)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._target.name} is not being written any more")
+
+
+def head_object(calls: S3Calls, target: Target) -> HeadObjectOutputTypeDef | None:
+    """What the server says of the object, None where there is none. Raises StoreError's other kinds."""
+    try:
+        return calls.small(
+            f"look at {target.name}", lambda client: client.head_object(Bucket=target.bucket, Key=target.key)
+        )
+    except NotFoundError:
+        return None
+
+
+def refuse_taken(calls: S3Calls, target: Target) -> None:
+    """Raise ExistsError where the key is taken."""
+    if head_object(calls, target) is not None:
+        raise taken(target)
+
+
+def taken(target: Target) -> ExistsError:
+    """The error for a key that is taken."""
+    return ExistsError(f"s3://{target.bucket}/{target.key} exists already, and a store never overwrites")
+
+
+def _differs(answer: Mapping[str, Any], md5: str) -> bool:
+    """True where the ETag is an md5, and another one. Under a key of KMS or the client's own it is no md5."""
+    if answer.get("SSECustomerAlgorithm") or str(answer.get("ServerSideEncryption", "")).startswith("aws:kms"):
+        return False
+    etag = _MD5_ETAG.fullmatch(str(answer.get("ETag", "")))
+    return etag is not None and etag[1] != md5
+
+
+def _base64(md5: bytes) -> str:
+    return base64.b64encode(md5).decode()
+
+
+def _read_exactly(file: BinaryIO, offset: int, size: int) -> bytes:
+    with FileSlice(file.fileno(), offset, size) as rest:
+        return b"".join(iter(lambda: rest.read(CHUNK_BYTES), b""))
