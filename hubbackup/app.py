@@ -45,7 +45,7 @@ class App:
         if not self.settings.postgres_db:
             raise SettingsError(
                 "POSTGRES_DB is not set",
-                remedy="name the database to back up, as in .env.production of the application",
+                remedy="name the database to back up, in .env.production",
             )
         return self.settings.postgres_db
 

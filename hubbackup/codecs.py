@@ -63,7 +63,7 @@ class GzipDecoder:
                 if self._member.eof:
                     rest = self._member.unused_data
                     self._member = None
-        except IsalError as error:
+        except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
             raise NotProvenError(f"the gzip data is broken: {error}") from error
         return plain[0] if len(plain) == 1 else b"".join(plain)
 

@@ -122,7 +122,7 @@ class Daemon:
         except HubbackupError as error:
             if error.exit_code == 4:  # told here only: a run without the lock has no closing line of its own
                 self._log.warning("backup.skipped", message=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - the daemon outlives whatever a run dies of
             self._log.exception("backup.crashed", message="Echec backup: erreur interne")
         self._beat()
 

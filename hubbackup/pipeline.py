@@ -6,6 +6,7 @@ compressed the way, the writer does all the rest. Nothing here waits for the net
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
@@ -128,8 +129,6 @@ class _Writer(threading.Thread):
         """End the thread, whatever it is at, so that the caller may close the file."""
         self._stopped.set()
         while self.is_alive():
-            try:
+            with contextlib.suppress(queue.Full):
                 self._queue.put_nowait(None)
-            except queue.Full:
-                pass
             self.join(0.05)

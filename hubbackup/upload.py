@@ -130,7 +130,7 @@ def _copy(manifest: Manifest, local: LocalStore, remote: Store, *, has_file: boo
         read_through(stream, expected, name=manifest.name, cancel=cancel)
     if has_file:  # an object without its manifest, or of another size: an upload that died before its end
         remote.delete(manifest.name)
-    with GrowingFile.complete(local.directory / manifest.name) as source, remote.create(manifest.name) as draft:
-        draft.follow(source)
+    with remote.create(manifest.name) as draft:
+        draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()
     write_manifest(remote, manifest)

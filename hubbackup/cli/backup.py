@@ -23,9 +23,7 @@ def backup(
 
     app = make_app()
     if upload_s3 and not app.remotes:
-        raise SettingsError(
-            "--upload-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production and restart"
-        )
+        raise SettingsError("--upload-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
     upload = upload_s3 is not False
     if sys.stderr.isatty() and not json:
         with bar(f"backup {app.database}") as progress:
