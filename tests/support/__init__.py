@@ -1,7 +1,7 @@
 """What the tests stand on: real servers, a sample database, and a fingerprint to compare two databases by.
 
 `Psql` is the seam between them. The sample and the fingerprint only need something that runs psql, so they
-work alike on an embedded server (`EmbeddedPostgres.psql`) and in a container (`psql_through("docker", "exec", …)`).
+work alike on an embedded server (`EmbeddedPostgres.psql`) and in a container (`psql_through("docker", …)`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def psql_through(*argv: str, env: Mapping[str, str] | None = None, timeout_secon
     """
 
     def psql(sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None) -> str:
-        assignments = [part for name, value in (variables or {}).items() for part in ("-v", f"{name}={value}")]
+        assignments = [f"--set={name}={value}" for name, value in (variables or {}).items()]
         done = subprocess.run(
             [*argv, *PSQL_OPTIONS, *assignments, "-d", conninfo(database)],
             input=sql.encode(),

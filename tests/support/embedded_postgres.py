@@ -31,7 +31,7 @@ UNPRIVILEGED = "nobody"
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 
-# Speed before durability: a test's data never has to survive a power cut. Logged statements are few and useful.
+# Speed before durability: a test's data never has to survive a power cut.
 CONFIGURATION = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -102,8 +102,8 @@ def bin_dir_of(major: int) -> Path:
 class EmbeddedPostgres:
     """A cluster in a temporary directory, served over TCP and a unix socket, gone when the `with` block ends.
 
-    The superuser is `hubchantier`, with a password that both ways of connecting ask for. Inside the block the
-    server may be stopped with `stop()`, crashed with `kill()`, and brought back with `start()` on the same port.
+    The superuser is `hubchantier`, with a password that both ways of connecting ask for. Inside the block,
+    `stop()` shuts the server down, `kill()` crashes it, and `start()` brings it back on the same port.
     """
 
     user = USER
@@ -122,8 +122,10 @@ class EmbeddedPostgres:
         self._lifeline: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        # The unix socket's path has to fit in 107 bytes, and pytest's own directories are too long and too private.
-        root = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
+        # A unix socket's path has to fit in 107 bytes, and `nobody` has to reach it: not so in pytest's.
+        root = Path(tempfile.gettempdir())
+        if len(str(root)) > 60 or not _reachable(root):
+            root = Path("/tmp")
         self._home = Path(tempfile.mkdtemp(prefix=f"hub-pg{self.major}-", dir=root))
         try:
             self._initialize()
@@ -179,7 +181,7 @@ class EmbeddedPostgres:
                 self._start_once()
                 return
             except EmbeddedPostgresError:
-                # Another process may take the port between our asking for a free one and the server's binding it.
+                # Another process may take the port after we found it free and before the server binds it.
                 taken = "could not bind IPv4 address" in self.log
                 if not taken or attempt == 3:
                     raise
@@ -190,7 +192,7 @@ class EmbeddedPostgres:
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """Crash the server: all processes end at once, without a checkpoint; `start()` goes through recovery."""
+        """Crash the server: its processes end at once, without a checkpoint; `start()` then recovers."""
         self._end(signal.SIGQUIT)
 
     def close(self) -> None:
@@ -204,7 +206,7 @@ class EmbeddedPostgres:
             self._home = None
 
     def env(self) -> dict[str, str]:
-        """This process's environment, pointed at this server: PGHOST…PGPASSWORD, its programs first in PATH."""
+        """This process's environment, pointed at this server (PGHOST…), its programs first in PATH."""
         foreign = {name for name in os.environ if name.startswith("PG")}
         return {
             **{name: value for name, value in os.environ.items() if name not in foreign},
@@ -216,13 +218,15 @@ class EmbeddedPostgres:
             "PGCLIENTENCODING": "UTF8",
         }
 
-    def psql(self, sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None) -> str:
+    def psql(
+        self, sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None
+    ) -> str:
         """Run a psql script and return its output; `PsqlError` with stderr when it fails."""
         run = psql_through(str(self.bin_dir / "psql"), env=self.env())
         return run(sql, database=database, variables=variables)
 
     def create_database(self, name: str, *, options: str = "") -> None:
-        """Create a database of any name; `options` follow it as SQL (`TEMPLATE template0 ENCODING 'LATIN1'`)."""
+        """Create a database of any name; `options` is SQL (`TEMPLATE template0 ENCODING 'LATIN1'`)."""
         self.psql(f'CREATE DATABASE :"name" {options};', variables={"name": name})
 
     def drop_database(self, name: str) -> None:
@@ -257,7 +261,8 @@ class EmbeddedPostgres:
         )
         _, stderr = done.communicate(timeout=60)
         if done.returncode != 0:
-            raise EmbeddedPostgresError(f"initdb of PostgreSQL {self.major}: {stderr.decode(errors='replace').strip()}")
+            said = stderr.decode(errors="replace").strip()
+            raise EmbeddedPostgresError(f"initdb of PostgreSQL {self.major} failed: {said}")
         with (self.data_directory / "postgresql.conf").open("a", encoding="utf-8") as file:
             for name, value in self._configuration.items():
                 quoted = value.replace("'", "''")
@@ -275,7 +280,7 @@ class EmbeddedPostgres:
             if self._lifeline.poll() is not None or time.monotonic() > deadline:
                 self._end(signal.SIGQUIT)
                 tail = "\n".join(self.log.splitlines()[-15:])
-                raise EmbeddedPostgresError(f"PostgreSQL {self.major} did not start; the end of its log:\n{tail}")
+                raise EmbeddedPostgresError(f"PostgreSQL {self.major} did not start; its log ends:\n{tail}")
             time.sleep(0.01)
 
     def _is_ready(self) -> bool:
@@ -313,7 +318,7 @@ class EmbeddedPostgres:
 
     def _server_bin_dir(self) -> Path:
         """The programs where the server's user can reach them: as installed, or in a copy below `home`."""
-        if os.geteuid() != 0 or _open_to_all(self.bin_dir):
+        if _reachable(self.bin_dir):
             return self.bin_dir
         install = self.bin_dir.parent
         copy = self.home / install.parent.name / install.name
@@ -341,7 +346,7 @@ def _free_port() -> int:
 
 
 def _as_server(*argv: str, log: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start a program as a user that PostgreSQL accepts, in a session of its own so that Ctrl-C passes it by."""
+    """Start a program as a user that PostgreSQL accepts, in a session of its own: Ctrl-C passes it by."""
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     output = log.open("ab") if log else None
     try:
@@ -369,6 +374,7 @@ def _give_to_server(*paths: Path) -> None:
             os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
-def _open_to_all(directory: Path) -> bool:
+def _reachable(directory: Path) -> bool:
+    """Can the server's user get there? (Only root gives the server another user.)"""
     resolved = directory.resolve()
-    return all(path.stat().st_mode & 0o001 for path in (resolved, *resolved.parents))
+    return os.geteuid() != 0 or all(path.stat().st_mode & 0o001 for path in (resolved, *resolved.parents))
