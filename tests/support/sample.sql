@@ -23,6 +23,7 @@ SET client_min_messages = warning;
 SET client_encoding = 'UTF8';
 SET timezone = 'UTC';
 SET synchronous_commit = off;
+SET maintenance_work_mem = '256MB';
 
 BEGIN;
 
@@ -174,7 +175,7 @@ FROM generate_series(1, :utilisateurs) AS i;
 
 INSERT INTO chantiers (id, nom, lieu, statut, budget, etiquettes)
 SELECT nextval('numero_chantier'),
-       initcap(pg_temp.word(i, 10)) || ' ' || i,
+       'Lot ' || pg_temp.word(i, 10) || ' ' || i,
        ROW (pg_temp.draw(i, 11, 90) || ' rue de l''Église, "bât. B"', lpad(pg_temp.draw(i, 12, 96000)::text, 5, '0'), 'Saint-Étienne')::adresse,
        (enum_range(NULL::statut_chantier))[1 + pg_temp.draw(i, 13, 4)],
        CASE WHEN i % 7 <> 0 THEN pg_temp.draw(i, 14, 90000000) / 100.0 END,
