@@ -23,6 +23,8 @@ QUEUE_CHUNKS = 16
 BATCH_BYTES = 512 << 10
 """The reader hands on so much at a time: the queue's cost per item vanishes, and 16 of them fit 8 MiB."""
 TICK_SECONDS = 0.5
+END = b""
+"""Queued behind the dump's last byte; None, put by `stop`, ends the writer without closing the gzip stream."""
 
 
 class Sink(Protocol):
@@ -65,7 +67,8 @@ def pump(process: Process, sink: Sink, *, level: int, cancel: Cancel, progress: 
         if end.code != 0:
             raise tool_error("pg_dump", end)
         decoder.finish()
-        writer.put(b"".join(batch), cancel)
+        if batch_bytes:
+            writer.put(b"".join(batch), cancel)
         return writer.finish(cancel)
     finally:
         writer.stop()
@@ -87,9 +90,8 @@ class _Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._stopped.is_set():
-                plain = self._queue.get()
-                if plain is None:
+            while (plain := self._queue.get()) is not None and not self._stopped.is_set():
+                if plain == END:
                     self._store(self._encoder.finish())
                     return
                 self._census.feed(plain)
@@ -103,7 +105,7 @@ class _Writer(threading.Thread):
             self._sink.write(data)
             self._stored_bytes += len(data)
 
-    def put(self, plain: bytes | None, cancel: Cancel) -> None:
+    def put(self, plain: bytes, cancel: Cancel) -> None:
         """Queue a chunk; raises what stopped the writer, if anything did."""
         while True:
             cancel.check()
@@ -117,7 +119,7 @@ class _Writer(threading.Thread):
 
     def finish(self, cancel: Cancel) -> Pumped:
         """Wait for the last byte to be written; raises NotProvenError where the dump was not whole."""
-        self.put(None, cancel)
+        self.put(END, cancel)
         while self.is_alive():
             self.join(TICK_SECONDS)
             cancel.check()
