@@ -29,9 +29,7 @@ HOSTILE_NAME = "host=elsewhere 'x' \"y\" \\ é\n%s; --"
 
 def plain_dump(server: EmbeddedPostgres, database: str) -> bytes:
     """The plain dump that pg_dump of the server's own version makes."""
-    return subprocess.run(
-        ["pg_dump", "--dbname", database], env=server.env(), capture_output=True, check=True
-    ).stdout
+    return subprocess.run(["pg_dump", "--dbname", database], env=server.env(), capture_output=True, check=True).stdout
 
 
 def restore(server: EmbeddedPostgres, dump: bytes, database: str) -> None:
@@ -54,9 +52,7 @@ def sampled(postgres: EmbeddedPostgres) -> Iterator[Sampled]:
 def test_each_server_has_the_version_asked_for(postgres: EmbeddedPostgres) -> None:
     """The server, and the programs first in PATH of `env()`, are of the major version asked for."""
     assert int(postgres.psql("SHOW server_version_num")) // 10000 == postgres.major
-    said = subprocess.run(
-        ["pg_dump", "--version"], env=postgres.env(), capture_output=True, text=True, check=True
-    )
+    said = subprocess.run(["pg_dump", "--version"], env=postgres.env(), capture_output=True, text=True, check=True)
     assert f"(PostgreSQL) {postgres.major}." in said.stdout
 
 
@@ -123,9 +119,7 @@ def test_a_version_that_is_not_here_is_an_error_that_says_what_to_install() -> N
 
 
 @pytest.mark.parametrize("megabytes", [1, 10])
-def test_the_sample_has_the_size_asked_for(
-    postgres: EmbeddedPostgres, database: str, megabytes: float
-) -> None:
+def test_the_sample_has_the_size_asked_for(postgres: EmbeddedPostgres, database: str, megabytes: float) -> None:
     """The plain dump of the sample is within 20 % of the megabytes asked for."""
     load_sample(postgres.psql, database, megabytes)
     assert len(plain_dump(postgres, database)) == pytest.approx(megabytes * 1e6, rel=0.20)
@@ -141,9 +135,7 @@ def test_the_sample_can_be_piped_to_psql(postgres: EmbeddedPostgres, database: s
         assert diff(fingerprint(postgres.psql, other), fingerprint(postgres.psql, database)) == []
 
 
-def test_the_sample_is_the_same_everywhere(
-    postgres16: EmbeddedPostgres, postgres18: EmbeddedPostgres
-) -> None:
+def test_the_sample_is_the_same_everywhere(postgres16: EmbeddedPostgres, postgres18: EmbeddedPostgres) -> None:
     """Two servers make the same database of one seed, and other rows of another."""
     prints = []
     for server, seed in ((postgres16, 0), (postgres18, 0), (postgres16, 1)):
@@ -169,16 +161,12 @@ def test_a_restored_database_has_the_same_fingerprint(sampled: Sampled, database
     assert "hub_lecture:TEMPORARY" in lost
 
 
-def test_a_fingerprint_lasts_from_16_to_18(
-    postgres16: EmbeddedPostgres, postgres18: EmbeddedPostgres
-) -> None:
+def test_a_fingerprint_lasts_from_16_to_18(postgres16: EmbeddedPostgres, postgres18: EmbeddedPostgres) -> None:
     """A dump of 16 restored in 18 has the fingerprint that it had in 16."""
     with postgres16.temporary_database() as old, postgres18.temporary_database() as new:
         load_sample(postgres16.psql, old, 0.2, reader=None)
         restore(postgres18, plain_dump(postgres16, old), new)
-        assert (
-            diff(fingerprint(postgres16.psql, old), fingerprint(postgres18.psql, new), properties=False) == []
-        )
+        assert diff(fingerprint(postgres16.psql, old), fingerprint(postgres18.psql, new), properties=False) == []
 
 
 def test_reading_a_fingerprint_changes_nothing(sampled: Sampled) -> None:
@@ -187,9 +175,7 @@ def test_reading_a_fingerprint_changes_nothing(sampled: Sampled) -> None:
     again = fingerprint(server.psql, name)
     assert again == before
     assert again.digest == before.digest
-    counts = server.psql(
-        "SELECT count(*) FROM pointages; SELECT count(*) FROM journal_2025_03;", database=name
-    )
+    counts = server.psql("SELECT count(*) FROM pointages; SELECT count(*) FROM journal_2025_03;", database=name)
     tables = ("public.pointages", "public.journal_2025_03")
     assert [str(before.row_counts[table]) for table in tables] == counts.split("\n")
 
@@ -291,9 +277,7 @@ def test_the_fingerprint_notices(sampled: Sampled, change: str, told: str) -> No
     """Each single change is told, by the name of what it happened to."""
     server, name, before = sampled
 
-    def psql_after_change(
-        sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None
-    ) -> str:
+    def psql_after_change(sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None) -> str:
         script = f"BEGIN;\n{change}\n\\g /dev/null\n{sql}\nROLLBACK;"
         return server.psql(script, database=database, variables=variables)
 

@@ -109,9 +109,7 @@ class EmbeddedPostgres:
     user = USER
     host = "127.0.0.1"
 
-    def __init__(
-        self, major: int = 16, *, locale: str = "C", configuration: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, major: int = 16, *, locale: str = "C", configuration: Mapping[str, str] | None = None) -> None:
         self.major = major
         self.bin_dir = bin_dir_of(major)
         self.password = secrets.token_urlsafe(12)
@@ -218,9 +216,7 @@ class EmbeddedPostgres:
             "PGCLIENTENCODING": "UTF8",
         }
 
-    def psql(
-        self, sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None
-    ) -> str:
+    def psql(self, sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None) -> str:
         """Run a psql script and return its output; `PsqlError` with stderr when it fails."""
         run = psql_through(str(self.bin_dir / "psql"), env=self.env())
         return run(sql, database=database, variables=variables)
