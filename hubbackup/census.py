@@ -103,7 +103,7 @@ class Census:
             raise _not_proven(_UNPAIRED)
         return DumpFacts(
             plain_bytes=self._plain_bytes,
-            rows=counter.rows,
+            rows=dict(counter.rows),
             server_version=_text(header["server"]),
             pg_dump_version=_text(header["pg_dump"]),
             extensions=tuple(counter.extensions),
