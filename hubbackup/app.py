@@ -13,21 +13,31 @@ import structlog
 
 from hubbackup.backup import BackupJob
 from hubbackup.catalog import BackupName
+from hubbackup.databases import Databases
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.jobs import Outcome, Run, guarded
 from hubbackup.postgres import Connection
+from hubbackup.preflight import Request
 from hubbackup.report.health import health_path
 from hubbackup.report.history import History
-from hubbackup.report.progress import Progress
+from hubbackup.report.progress import ProgressMaker
+from hubbackup.restore import Preview, RestoreJob, undo
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
 from hubbackup.settings import LoadedSettings, Settings
+from hubbackup.sources import Wanted, find
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
 
 STATE_DIRECTORY = ".hubbackup"
 """In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
+
+
+IDLE_SECONDS = 600.0
+"""A dump that sends no byte for so long has died; pg_dump waits at most half of it for a lock."""
+RESTORE_IDLE_SECONDS = 24 * 3600.0
+"""psql is silent while the server builds an index, and a large one takes hours."""
 
 
 class App:
@@ -112,18 +122,24 @@ class App:
         days = settings.backup_retention_days if store.name == self.local.name else settings.s3_days
         return Policy(days, settings.backup_keep_min)
 
-    def open_runner(self, cancel: Cancel) -> Runner:
+    def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
         """The runner, its container looked up now. Raises RunnerError's kinds."""
         settings = self.settings
         if settings.backup_source == "direct":
             from hubbackup.runners.direct import DirectRunner
 
-            return DirectRunner(cancel=cancel)
+            return DirectRunner(cancel=cancel, idle_seconds=idle_seconds)
         from hubbackup.runners.docker_exec import DockerExecRunner
         from hubbackup.runners.engine import Engine
 
         engine = Engine(settings.docker_host)
-        return DockerExecRunner(engine, cancel=cancel, service=settings.db_service, container=settings.db_container)
+        return DockerExecRunner(
+            engine,
+            cancel=cancel,
+            service=settings.db_service,
+            container=settings.db_container,
+            idle_seconds=idle_seconds,
+        )
 
     def connection(self, run_id: str) -> Connection:
         """How the tools reach the server; host and port only where they run outside its container."""
@@ -138,24 +154,65 @@ class App:
             run_id=run_id,
         )
 
-    def backup(self, *, upload: bool = True, progress: Progress | None = None) -> Outcome:
-        """Take one backup now, under the lock. Raises HubbackupError's kinds."""
-        job = BackupJob(
+    def backup_job(self, *, upload: bool = True) -> BackupJob:
+        """A backup of the configured database."""
+        settings = self.settings
+        return BackupJob(
             database=self.database,
             open_runner=self.open_runner,
             connection=self.connection,
             local=(self.local, self.policy(self.local)),
             remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
             zone=self.zone,
-            level=self.settings.backup_compression_level,
-            verify=self.settings.backup_verify,
+            level=settings.backup_compression_level,
+            verify=settings.backup_verify,
+            with_globals=settings.backup_globals,
+            keep_before_days=settings.backup_keep_before_days,
+        )
+
+    def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome:
+        """Take one backup now, under the lock. Raises HubbackupError's kinds."""
+        return self.run("backup", self.backup_job(upload=upload), progress=progress)
+
+    def restore(
+        self,
+        request: Request,
+        wanted: Wanted,
+        *,
+        confirm: Callable[[Preview], None],
+        progress: ProgressMaker | None = None,
+    ) -> Outcome:
+        """Restore one backup, under the lock. Raises HubbackupError's kinds."""
+        job = RestoreJob(
+            request=request,
+            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self._state_directory),
+            open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
+            connection=self.connection,
+            confirm=confirm,
+            safety_backup=lambda run: str(self.backup_job()(run).fields["name"]),
+        )
+        return self.run("restore", job, progress=progress)
+
+    def undo_restore(self, target: str) -> Outcome:
+        """Swap back what the last restore of `target` put aside."""
+
+        def body(run: Run) -> Outcome:
+            databases = Databases(self.open_runner(self.cancel), self.connection(run.run_id), target)
+            return undo(run, databases, target, datetime.now(UTC))
+
+        return self.run("undo", body)
+
+    def run(self, kind: str, body: Callable[[Run], Outcome], progress: ProgressMaker | None = None) -> Outcome:
+        """One guarded run of `body`."""
+        return guarded(
+            kind,
+            lock=self.lock,
+            cancel=self.cancel,
+            log=self.log,
+            history=self.history,
+            body=body,
             progress=progress,
         )
-        return self.run("backup", job)
-
-    def run(self, kind: str, body: Callable[[Run], Outcome]) -> Outcome:
-        """One guarded run of `body`."""
-        return guarded(kind, lock=self.lock, cancel=self.cancel, log=self.log, history=self.history, body=body)
 
     def missed_run(self, good_starts: Sequence[datetime], now: datetime) -> datetime | None:
         """When a scheduled backup was due and none was made since, or None. `good_starts` are aware times.

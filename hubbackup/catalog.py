@@ -102,6 +102,8 @@ class Manifest(BaseModel):
     extensions: tuple[str, ...]
     roles: tuple[str, ...] = ()
     properties: dict[str, Any]
+    globals_sql: str = ""
+    """What `pg_dumpall --globals-only` wrote: roles and memberships, passwords only where they were asked for."""
     hubbackup_version: str
     warnings: tuple[str, ...] = ()
     """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""

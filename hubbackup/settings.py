@@ -27,7 +27,7 @@ ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_")
 
 RESERVED = frozenset({
-    "BACKUP_DATABASES", "BACKUP_GLOBALS", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
+    "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
     "BACKUP_KEEP_WEEKS", "BACKUP_KEEP_MONTHS", "BACKUP_KEEP_YEARS", "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS",
     "S3_EXPIRE_AFTER_DAYS", "DRILL_SCHEDULE", "DRILL_TARGET", "NOTIFICATION_URLS", "NOTIFICATION_LEVEL",
     "HEARTBEAT_URL", "STATUS_PORT", "LOG_FILE",
@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     backup_dir: Path = Field(default=Path("/var/backups/hub-chantier"), description="local store")
     backup_retention_days: int = Field(default=7, ge=0, description="days to keep, both stores; 0 = never prune")
     s3_retention_days: int | None = Field(default=None, ge=0, description="days to keep in S3, where it differs")
+    backup_globals: Literal["true", "false", "with-passwords"] = Field(
+        default="true", description="also roles and memberships; their passwords only with with-passwords"
+    )
+    backup_keep_before_days: int = Field(
+        default=7, ge=0, description="days that the database which a restore replaced is kept; 0 = for ever"
+    )
     backup_keep_min: int = Field(default=1, ge=1, description="never keep fewer good backups than this")
     backup_compression_level: int = Field(default=1, ge=0, le=3, description="isal's levels, 0 fastest to 3 smallest")
     backup_verify: Literal["full", "hash"] = Field(

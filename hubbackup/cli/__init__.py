@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from hubbackup.cli import backup, config, daemon, health, list_, prune, status
+from hubbackup.cli import backup, config, daemon, health, list_, prune, restore, status
 from hubbackup.errors import HubbackupError
 
 EXIT_CODES = (
@@ -26,6 +26,7 @@ cli = typer.Typer(
 for command, name in (
     (daemon.daemon, "daemon"),
     (backup.backup, "backup"),
+    (restore.restore, "restore"),
     (list_.list_, "list"),
     (prune.prune, "prune"),
     (status.status, "status"),

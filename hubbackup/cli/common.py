@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hubbackup.app import App
+    from hubbackup.report.progress import ProgressMaker
 
 
 def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
@@ -35,6 +36,15 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: cancel.set(received))
     return App(loaded, cancel=cancel, log=logs.get_logger())
+
+
+def terminal_progress() -> ProgressMaker | None:
+    """Bars where somebody looks; else None, and the log tells the progress."""
+    if not sys.stderr.isatty():
+        return None
+    from hubbackup.report.progress import bar
+
+    return bar
 
 
 def print_json(document: Any) -> None:
