@@ -155,6 +155,11 @@ class FaultProxy:
         with self._lock:
             self._plans.append(_Planned(fault, when, times))
 
+    def forget(self) -> None:
+        """No faults any more, and no request seen."""
+        self.mend()
+        self.seen.clear()
+
     def mend(self) -> None:
         """No faults any more."""
         with self._lock:
