@@ -528,8 +528,8 @@ def test_a_broken_download_goes_on_where_it_was(store: S3Store, proxy: FaultProx
     """Connections that break off again and again: the bytes arrive once each, asked for from where they ended."""
     data = os.urandom(400_000)
     upload(store, data)
-    for size in (0, 1, 100_000, 200_000):
-        proxy.fault(faults.cut_body(size), when=faults.is_get, times=1)
+    for size, abruptly in ((0, False), (1, False), (100_000, True), (200_000, False)):
+        proxy.fault(faults.cut_body(size, abruptly=abruptly), when=faults.is_get, times=1)
     assert read(store) == data
     later = [seen for seen in proxy.seen if faults.is_get(seen)][1:]
     assert len(later) == 4

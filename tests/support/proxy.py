@@ -252,14 +252,19 @@ def sip_request(exchange: Exchange) -> None:
         exchange.rfile.read(4096)
 
 
-def cut_body(size_bytes: int) -> Fault:
-    """Answer rightly, and reset the connection after `size_bytes` of the body."""
+def cut_body(size_bytes: int, *, abruptly: bool = False) -> Fault:
+    """Answer rightly, and end the connection after `size_bytes` of the body.
+
+    `abruptly`: by a reset, which may take bytes with it that were sent before.
+    """
 
     def fault(exchange: Exchange) -> None:
         status, headers, body = exchange.forward()
         exchange.head(status, headers, len(body))
         exchange.wfile.write(body[:size_bytes])
-        exchange.reset()
+        exchange.close_connection = True
+        if abruptly:
+            exchange.reset()
 
     return fault
 
