@@ -248,6 +248,19 @@ def test_a_hundred_thousand_files_are_listed_in_seconds(tmp_path: Path) -> None:
     assert names == [f"{number:06}.sql.gz" for number in range(100_000)]
 
 
+def test_a_listing_does_not_end_early_with_its_directory(store: LocalStore) -> None:
+    """A file that vanishes meanwhile is left out; a directory that vanishes is an error, not the end of the list."""
+    for name in "abcd":
+        put(store, name)
+    entries = store.entries()
+    assert next(entries).name == "a"
+    store.delete("b")
+    assert next(entries).name == "c"
+    shutil.rmtree(store.directory)
+    with pytest.raises(NotFoundError, match="does not exist"):
+        next(entries)
+
+
 def test_after_sync_the_draft_can_be_read_back_and_not_written(store: LocalStore) -> None:
     """`sync` fixes the bytes: they are at `path`, followers finish, and a later write is an error."""
     with store.create("a") as draft:
