@@ -19,7 +19,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from hubbackup import package_version, postgres
-from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, of_database, write_manifest
+from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, of_database, printable_rows, write_manifest
 from hubbackup.errors import ExistsError, HubbackupError, StoreError, ToolError
 from hubbackup.jobs import Outcome, Run
 from hubbackup.pipeline import Pumped, pump
@@ -208,10 +208,11 @@ class BackupJob:
             server_version=properties.server_version,
             pg_dump_version=facts.pg_dump_version,
             system_identifier=properties.system_identifier,
-            rows=facts.rows,
+            rows=printable_rows(facts.rows),
             table_count=facts.table_count,
             large_objects=facts.large_objects,
             extensions=facts.extensions,
+            roles=facts.roles,
             properties=asdict(properties),
             hubbackup_version=package_version(),
             warnings=tuple(warnings),

@@ -8,7 +8,7 @@ never from mtime, which a copy changes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -100,6 +100,7 @@ class Manifest(BaseModel):
     table_count: int
     large_objects: int
     extensions: tuple[str, ...]
+    roles: tuple[str, ...] = ()
     properties: dict[str, Any]
     hubbackup_version: str
     warnings: tuple[str, ...] = ()
@@ -207,6 +208,14 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     with store.create(name.manifest) as draft:
         draft.write(manifest.to_json())
         draft.commit()
+
+
+def printable_rows(rows: Mapping[str, int]) -> dict[str, int]:
+    """A census's rows as a manifest holds them: a table's name that is no UTF-8 has its bytes escaped."""
+    return {
+        name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"): count
+        for name, count in rows.items()
+    }
 
 
 def of_database(backups: Iterable[Backup], database: str) -> Iterator[Backup]:
