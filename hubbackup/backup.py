@@ -79,7 +79,7 @@ class BackupJob:
                 manifest = self._make(run, runner, connection, properties, draft, previous, started_at)
                 with run.stage("publish"):
                     draft.commit()
-                    write_manifest(working, manifest)
+                    _publish(working, manifest)
                     for upload in uploads:
                         upload.publish(manifest)
                 with run.stage("upload"):
@@ -230,7 +230,8 @@ class BackupJob:
                 with runner.start(argv, env) as process:
                     return pump(process, draft, level=self.level, cancel=run.cancel, progress=progress)
             except ToolError as error:
-                if postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
+                untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
+                if untouched and postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
                     continue
                 explained = postgres.explain(error, connection, self.database)
                 raise postgres.explain_lock(explained, runner, connection, self.database) from error
@@ -298,6 +299,16 @@ class BackupJob:
             problems += pruned.problems
             removed = [f"{store}:{name}" for store, name in pruned.removed]
         return caught_up, removed
+
+
+def _publish(store: LocalStore, manifest: Manifest) -> None:
+    """Write the manifest; where that fails (a full disk), take back the file, which has its final name already."""
+    try:
+        write_manifest(store, manifest)
+    except HubbackupError:
+        with contextlib.suppress(HubbackupError):
+            store.delete(manifest.name)
+        raise
 
 
 def _newest_good(backups: Sequence[Backup], database: str) -> Manifest | None:
