@@ -120,8 +120,9 @@ class Manifest(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise NotProvenError(f"the manifest of {name} is not valid: {where} {first['msg']}") from error
-        if manifest.name != name:
-            raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name}")
+        parsed = BackupName.parse(name)
+        if manifest.name != name or (parsed is not None and parsed.database != manifest.database):
+            raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name} of {manifest.database}")
         return manifest
 
 
