@@ -58,7 +58,7 @@ class History:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(record, dict) and REQUIRED <= record.keys():
+            if isinstance(record, dict) and record.keys() >= REQUIRED:
                 yield record
 
     def last(self, kind: str) -> dict[str, Any] | None:
