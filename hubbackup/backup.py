@@ -82,7 +82,7 @@ class BackupJob:
                 manifest = self._make(run, runner, connection, properties, draft, previous, globals_sql, started_at)
                 with run.stage("publish"):
                     draft.commit()
-                    write_manifest(working, manifest)
+                    _publish(working, manifest)
                     for upload in uploads:
                         upload.publish(manifest)
                 with run.stage("upload"):
@@ -253,7 +253,8 @@ class BackupJob:
                 with runner.start(argv, env) as process, run.progress("dump", total_bytes) as progress:
                     return pump(process, draft, level=self.level, cancel=run.cancel, progress=progress)
             except ToolError as error:
-                if postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
+                untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
+                if untouched and postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
                     continue
                 explained = postgres.explain(error, connection, self.database)
                 raise postgres.explain_lock(explained, runner, connection, self.database) from error
@@ -296,6 +297,16 @@ class BackupJob:
                 )
                 problems.append(f"no copy in {upload.store.name}: {error}")
         return problems
+
+
+def _publish(store: LocalStore, manifest: Manifest) -> None:
+    """Write the manifest; where that fails (a full disk), take back the file, which has its final name already."""
+    try:
+        write_manifest(store, manifest)
+    except HubbackupError:
+        with contextlib.suppress(HubbackupError):
+            store.delete(manifest.name)
+        raise
 
 
 def _newest_good(backups: Sequence[Backup], database: str) -> Manifest | None:

@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from hubbackup.errors import NotFoundError, NotProvenError, UsageError
 from hubbackup.stores import Entry, Store
@@ -65,7 +65,8 @@ class BackupName:
             name = cls(database, datetime.strptime(found["time"], TIME_FORMAT))
         except ValueError:
             return None
-        return name if str(name) == text else None
+        # Year 9999 has no time left for the way to UTC.
+        return name if str(name) == text and name.local_time.year < MAXYEAR else None
 
     @classmethod
     def of_manifest(cls, text: str) -> BackupName | None:
@@ -84,8 +85,8 @@ class Manifest(BaseModel):
     name: str
     database: str
     run_id: str
-    started_at: datetime
-    finished_at: datetime
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
     dump_seconds: float
     verify_seconds: float
     plain_bytes: int
@@ -121,8 +122,9 @@ class Manifest(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise NotProvenError(f"the manifest of {name} is not valid: {where} {first['msg']}") from error
-        if manifest.name != name:
-            raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name}")
+        parsed = BackupName.parse(name)
+        if manifest.name != name or (parsed is not None and parsed.database != manifest.database):
+            raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name} of {manifest.database}")
         return manifest
 
 

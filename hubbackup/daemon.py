@@ -18,7 +18,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from hubbackup import package_version
 from hubbackup.app import App
-from hubbackup.catalog import list_backups
+from hubbackup.catalog import list_backups, of_database
 from hubbackup.errors import HubbackupError, StoppedError
 from hubbackup.report.health import health_path, write_beat
 from hubbackup.schedule import Schedule
@@ -105,7 +105,8 @@ class Daemon:
             reason = {"reason": "BACKUP_ON_START"}
         elif app.settings.backup_catch_up:
             try:
-                starts = [backup.started_at for backup in list_backups([app.local], app.zone) if backup.proven]
+                mine = of_database(list_backups([app.local], app.zone), app.database)
+                starts = [backup.started_at for backup in mine if backup.proven]
             except HubbackupError as error:
                 self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
                 return

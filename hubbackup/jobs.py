@@ -91,6 +91,8 @@ def guarded(
     try:
         with locked(lock):
             outcome = body(run)
+    except LockHeldError:
+        raise  # it is no run: the one at work writes the closing line and the record
     except HubbackupError as error:
         seconds = round(time.monotonic() - clock, 3)
         bound.error(
@@ -133,8 +135,9 @@ def locked(path: Path) -> Iterator[None]:
                 f"another run of hubbackup is at work (process {holder})",
                 remedy="wait for it to end; `hubbackup status` shows the last runs",
             ) from error
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, only its holder has no name
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
