@@ -37,16 +37,18 @@ for command, name in (
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. An error is one sentence on stderr, with what to do next."""
-    import click
-
     try:
         result = cli(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:  # bad usage; typer has its own click inside, which is not to be imported
+        text = error.format_message()
+        if text.startswith("Usage:"):  # no command at all: the help itself
+            print(text, file=sys.stderr)
+        else:
+            print(f"hubbackup: {text}\n  what to do: see `hubbackup --help`", file=sys.stderr)
         return 2
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; nothing is left to be told
