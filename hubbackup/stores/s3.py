@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
 
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, is_flat_name
@@ -220,5 +219,5 @@ def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> ListMultipartU
 
 
 def _host_of(endpoint_url: str) -> str:
-    # Without the user and password that a URL may hold.
-    return urlsplit(endpoint_url).netloc.rpartition("@")[2]
+    # Without the user and password that a URL may hold; `urlsplit` would raise on what is none.
+    return endpoint_url.rpartition("//")[2].rpartition("@")[2].partition("/")[0]
