@@ -24,12 +24,13 @@ from hubbackup.errors import SettingsError
 from hubbackup.schedule import Schedule
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
+OFF = "off"
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_")
 
 RESERVED = frozenset({
     "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
     "BACKUP_KEEP_WEEKS", "BACKUP_KEEP_MONTHS", "BACKUP_KEEP_YEARS", "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS",
-    "S3_EXPIRE_AFTER_DAYS", "DRILL_SCHEDULE", "DRILL_TARGET", "NOTIFICATION_URLS", "NOTIFICATION_LEVEL",
+    "S3_EXPIRE_AFTER_DAYS", "NOTIFICATION_URLS", "NOTIFICATION_LEVEL",
     "HEARTBEAT_URL", "STATUS_PORT", "LOG_FILE",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
@@ -71,6 +72,12 @@ class Settings(BaseSettings):
     backup_verify: Literal["full", "hash"] = Field(
         default="full", description="read-back before publishing: decoded whole, or only hashed"
     )
+    drill_schedule: str = Field(default="0 5 1 * *", description="when a backup is restored for real; off: never")
+    drill_target: Literal["", "container", "database"] = Field(
+        default="",
+        description="container: a throwaway server; database: a scratch database. Default: as BACKUP_SOURCE allows",
+    )
+    drill_sql: str = Field(default="", description="checks on the restored database, separated by semicolons")
     s3_backup_bucket: str = Field(default="", description="S3 is off without it")
     s3_prefix: str = Field(default="backups/", description="before each object's name")
     s3_endpoint_url: str = Field(default="", description="empty is AWS")
@@ -88,7 +95,7 @@ class Settings(BaseSettings):
         """`load` is the one reader of the environment: it knows the file, the secrets' files and the origins."""
         return (init_settings,)
 
-    @field_validator("backup_schedule", "tz")
+    @field_validator("backup_schedule", "drill_schedule", "tz")
     @classmethod
     def _zone_exists(cls, value: str, info: Any) -> str:
         if info.field_name == "tz":
@@ -96,7 +103,7 @@ class Settings(BaseSettings):
                 ZoneInfo(value)
             except (KeyError, ValueError, OSError) as error:
                 raise ValueError("is no time zone, such as Europe/Paris") from error
-        else:
+        elif (info.field_name, value) != ("drill_schedule", OFF):
             Schedule.parse(value, "UTC")
         return value
 
@@ -132,6 +139,21 @@ class Settings(BaseSettings):
     def schedule(self) -> Schedule:
         """BACKUP_SCHEDULE in TZ."""
         return Schedule.parse(self.backup_schedule, self.tz)
+
+    @property
+    def drills(self) -> Schedule | None:
+        """DRILL_SCHEDULE in TZ; None where drills are off."""
+        return None if self.drill_schedule == OFF else Schedule.parse(self.drill_schedule, self.tz)
+
+    @property
+    def drills_in_database(self) -> bool:
+        """Whether drills use a scratch database of the server itself."""
+        return self.drill_target == "database" or (not self.drill_target and self.backup_source == "direct")
+
+    @property
+    def drill_checks(self) -> tuple[str, ...]:
+        """DRILL_SQL's queries."""
+        return tuple(check.strip() for check in self.drill_sql.split(";") if check.strip())
 
     @property
     def s3_days(self) -> int:
