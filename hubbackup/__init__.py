@@ -1,8 +1,8 @@
 """hubbackup: PostgreSQL backups for docker compose, proven to restore."""
 
-from importlib.metadata import version
-
 
 def package_version() -> str:
     """The installed version of hubbackup, as `0.1.0`."""
+    from importlib.metadata import version  # here, for the sake of `hubbackup health`
+
     return version("hubbackup")

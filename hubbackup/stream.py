@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,47 +15,41 @@ from typing import BinaryIO
 from hubbackup.errors import StoppedError
 
 CHUNK_BYTES = 1 << 20
+TICK_SECONDS = 0.2
 
 
 class Cancel:
     """Set once by a signal handler; every bounded wait of a run looks at it.
 
-    `on_cancel` callbacks (closing a socket, say) run in the thread that calls `set`, so they must be short
-    and must not raise.
+    A plain flag and short sleeps instead of an Event: a handler runs between any two instructions of the main
+    thread, also while that thread holds the Event's own lock, and would then wait for itself.
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        self._callbacks: list[Callable[[], None]] = []
-        self.signal_number = 15
+        self._signal_number = 0
 
     def set(self, signal_number: int = 15) -> None:
-        """Ask the run to stop."""
-        self.signal_number = signal_number
-        self._event.set()
-        for callback in list(self._callbacks):
-            callback()
+        """Ask the run to stop; takes no lock."""
+        self._signal_number = signal_number
 
     def is_set(self) -> bool:
         """True once a stop was asked for."""
-        return self._event.is_set()
+        return self._signal_number != 0
 
     def check(self) -> None:
         """Raise StoppedError once a stop was asked for."""
-        if self._event.is_set():
-            raise StoppedError(self.signal_number)
+        if self._signal_number:
+            raise StoppedError(self._signal_number)
 
     def wait(self, seconds: float) -> None:
-        """Sleep for at most `seconds`; raise StoppedError as soon as a stop is asked for."""
-        self._event.wait(seconds)
-        self.check()
-
-    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Run `callback` at `set` (at once if that has been); returns what takes the callback off again."""
-        self._callbacks.append(callback)
-        if self._event.is_set():
-            callback()
-        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+        """Sleep for `seconds`; raise StoppedError within a fifth of a second of a stop being asked for."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.check()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, TICK_SECONDS))
 
 
 class SourceFailedError(Exception):

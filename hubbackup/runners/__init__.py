@@ -7,16 +7,19 @@ over both.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from hubbackup.errors import StreamError, ToolError
+from hubbackup.errors import HubbackupError, StreamError, ToolError
 from hubbackup.stream import Cancel
 
 STDERR_TAIL_BYTES = 16 << 10
+CLEAN_UP_SECONDS = 4.0
+"""The idle limit of a detached runner: a container gets ten seconds to stop, and this is a part of it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class Runner(Protocol):
     identity: str
     """What stays equal while the tools stay equal (an image's id), for caching what was probed."""
 
+    def detached(self) -> Runner:
+        """The same place without the run's cancel event and with a short idle limit: to clean up after a stop."""
+        ...
+
     def start(
         self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False
     ) -> AbstractContextManager[Process]:
@@ -76,7 +83,12 @@ class Runner(Protocol):
 
 
 def run(
-    runner: Runner, argv: Sequence[str], env: Mapping[str, str], *, input_bytes: bytes = b"", max_bytes: int = 64 << 20
+    runner: Runner,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    input_bytes: bytes = b"",
+    max_bytes: int = 64 << 20,
 ) -> bytes:
     """Run a short command to its end and return its stdout.
 
@@ -109,12 +121,11 @@ def tool_error(tool: str, end: Exit) -> ToolError:
 
 
 def _feed(process: Process, data: bytes) -> None:
-    """Write stdin; a command that ended early is told by its exit code, not here."""
-    try:
+    """Write stdin; a command that ended early, or a stop, is told by the thread that reads, not here."""
+    # ValueError: the reader left the context meanwhile, and the stream is closed.
+    with contextlib.suppress(HubbackupError, OSError, ValueError):
         process.write(data)
         process.close_stdin()
-    except StreamError:
-        return
 
 
 class Tail:

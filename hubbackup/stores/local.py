@@ -148,9 +148,10 @@ class LocalStore:
 
 
 class LocalDraft:
-    """A `.partial` being written. `path` is where the file is now; `growing` lets others read it as it grows."""
+    """A `.partial` being written: `name` is its final name, `path` where it is now, `growing` for its followers."""
 
     def __init__(self, store: LocalStore, final: Path, partial: Path, descriptor: int) -> None:
+        self.name = final.name
         self.path = partial
         self.size_bytes = 0
         self.growing = GrowingFile(partial)

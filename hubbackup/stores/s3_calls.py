@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import tenacity
 
 from hubbackup.errors import NotFoundError, StoreDeniedError, StoreError, StoreFullError
-from hubbackup.stream import Cancel
+from hubbackup.stream import TICK_SECONDS, Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -283,15 +283,11 @@ def _run_bounded(call: Callable[[], T], left_seconds: Callable[[], float], cance
 
     cancel.check()
     threading.Thread(target=work, name="s3-request", daemon=True).start()
-    forget = cancel.on_cancel(woken.set)
-    try:
-        while not result.done():
-            cancel.check()
-            left = left_seconds()
-            if left <= 0:
-                raise _TimeOverError
-            # `left_seconds` may grow while bytes flow, so it is asked again now and then.
-            woken.wait(min(left, 1.0))
-    finally:
-        forget()
+    while not result.done():
+        cancel.check()
+        left = left_seconds()
+        if left <= 0:
+            raise _TimeOverError
+        # `left_seconds` may grow while bytes flow, so it is asked again now and then, and so is `cancel`.
+        woken.wait(min(left, TICK_SECONDS))
     return result.result()

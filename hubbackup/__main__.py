@@ -1,0 +1,22 @@
+"""`hubbackup` and `python -m hubbackup`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; `health` takes a short way, since HEALTHCHECK calls it every minute."""
+    if sys.argv[1:] == ["health"]:
+        from hubbackup.report.health import health_path, judge
+
+        healthy, sentence = judge(health_path())
+        print(sentence)
+        sys.exit(0 if healthy else 1)
+    from hubbackup.cli import run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The composition root: the one place that turns settings into concrete runners, stores and jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from hubbackup.backup import BackupJob
+from hubbackup.catalog import BackupName
+from hubbackup.databases import Databases
+from hubbackup.errors import SettingsError, UsageError
+from hubbackup.jobs import Outcome, Run, guarded
+from hubbackup.postgres import Connection
+from hubbackup.preflight import Request
+from hubbackup.report.health import health_path
+from hubbackup.report.history import History
+from hubbackup.report.progress import ProgressMaker
+from hubbackup.restore import Preview, RestoreJob, undo
+from hubbackup.retention import Policy
+from hubbackup.runners import Runner
+from hubbackup.settings import LoadedSettings, Settings
+from hubbackup.sources import Wanted, find
+from hubbackup.stores import Store
+from hubbackup.stores.local import LocalStore
+from hubbackup.stream import Cancel
+
+STATE_DIRECTORY = ".hubbackup"
+"""In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
+
+
+IDLE_SECONDS = 600.0
+"""A dump that sends no byte for so long has died; pg_dump waits at most half of it for a lock."""
+RESTORE_IDLE_SECONDS = 24 * 3600.0
+"""psql is silent while the server builds an index, and a large one takes hours."""
+
+
+class App:
+    """The program for one set of settings. Nothing is opened or asked before it is needed."""
+
+    def __init__(self, loaded: LoadedSettings, *, cancel: Cancel, log: structlog.stdlib.BoundLogger) -> None:
+        self.loaded = loaded
+        self.settings: Settings = loaded.settings
+        self.cancel = cancel
+        self.log = log
+
+    @property
+    def database(self) -> str:
+        """The database to back up. Raises SettingsError where none is named."""
+        if not self.settings.postgres_db:
+            raise SettingsError(
+                "POSTGRES_DB is not set",
+                remedy="name the database to back up, in .env.production",
+            )
+        return self.settings.postgres_db
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """TZ."""
+        return ZoneInfo(self.settings.tz)
+
+    @cached_property
+    def history(self) -> History:
+        """The record of past runs."""
+        return History(self._state_directory / "history.jsonl")
+
+    @property
+    def lock(self) -> Path:
+        """The run lock, shared by every hubbackup that works on this BACKUP_DIR."""
+        return self._state_directory / "lock"
+
+    @property
+    def _state_directory(self) -> Path:
+        """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
+        directory = self.settings.backup_dir
+        return directory / STATE_DIRECTORY if os.access(directory, os.W_OK) else health_path().parent
+
+    @cached_property
+    def local(self) -> LocalStore:
+        """The local store."""
+        return LocalStore(self.settings.backup_dir, is_ours=is_our_file)
+
+    @cached_property
+    def remotes(self) -> tuple[Store, ...]:
+        """The configured stores beside the local one: S3, where a bucket is named."""
+        settings = self.settings
+        if not settings.s3_backup_bucket:
+            return ()
+        from hubbackup.stores.s3 import S3Store
+
+        return (
+            S3Store(
+                settings.s3_backup_bucket,
+                settings.s3_prefix,
+                endpoint_url=settings.s3_endpoint_url,
+                region=settings.aws_default_region,
+                access_key_id=settings.aws_access_key_id.get_secret_value(),
+                secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+                storage_class=settings.s3_storage_class,
+                is_ours=is_our_file,
+                cancel=self.cancel,
+            ),
+        )
+
+    def stores(self, which: str = "all") -> list[Store]:
+        """`local`, `s3` or `all`. Raises UsageError for a store that is not configured."""
+        found: list[Store] = [store for store in (self.local, *self.remotes) if which in ("all", store.name)]
+        if not found:
+            raise UsageError(
+                f"the store {which} is not configured", remedy="set S3_BACKUP_BUCKET, or use --store local"
+            )
+        return found
+
+    def policy(self, store: Store) -> Policy:
+        """How long `store` keeps a backup."""
+        settings = self.settings
+        days = settings.backup_retention_days if store.name == self.local.name else settings.s3_days
+        return Policy(days, settings.backup_keep_min)
+
+    def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
+        """The runner, its container looked up now. Raises RunnerError's kinds."""
+        settings = self.settings
+        if settings.backup_source == "direct":
+            from hubbackup.runners.direct import DirectRunner
+
+            return DirectRunner(cancel=cancel, idle_seconds=idle_seconds)
+        from hubbackup.runners.docker_exec import DockerExecRunner
+        from hubbackup.runners.engine import Engine
+
+        engine = Engine(settings.docker_host)
+        return DockerExecRunner(
+            engine,
+            cancel=cancel,
+            service=settings.db_service,
+            container=settings.db_container,
+            idle_seconds=idle_seconds,
+        )
+
+    def connection(self, run_id: str) -> Connection:
+        """How the tools reach the server; host and port only where they run outside its container."""
+        settings = self.settings
+        direct = settings.backup_source == "direct"
+        return Connection(
+            user=settings.postgres_user,
+            password=settings.postgres_password.get_secret_value(),
+            host=settings.pghost if direct else "",
+            port=settings.pgport if direct else None,
+            ssl_mode=settings.pgsslmode if direct else "",
+            run_id=run_id,
+        )
+
+    def backup_job(self, *, upload: bool = True) -> BackupJob:
+        """A backup of the configured database."""
+        settings = self.settings
+        return BackupJob(
+            database=self.database,
+            open_runner=self.open_runner,
+            connection=self.connection,
+            local=(self.local, self.policy(self.local)),
+            remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
+            zone=self.zone,
+            level=settings.backup_compression_level,
+            verify=settings.backup_verify,
+            with_globals=settings.backup_globals,
+            keep_before_days=settings.backup_keep_before_days,
+        )
+
+    def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome:
+        """Take one backup now, under the lock. Raises HubbackupError's kinds."""
+        return self.run("backup", self.backup_job(upload=upload), progress=progress)
+
+    def restore(
+        self,
+        request: Request,
+        wanted: Wanted,
+        *,
+        confirm: Callable[[Preview], None],
+        progress: ProgressMaker | None = None,
+    ) -> Outcome:
+        """Restore one backup, under the lock. Raises HubbackupError's kinds."""
+        job = RestoreJob(
+            request=request,
+            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self._state_directory),
+            open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
+            connection=self.connection,
+            confirm=confirm,
+            safety_backup=lambda run: str(self.backup_job()(run).fields["name"]),
+        )
+        return self.run("restore", job, progress=progress)
+
+    def undo_restore(self, target: str) -> Outcome:
+        """Swap back what the last restore of `target` put aside."""
+
+        def body(run: Run) -> Outcome:
+            databases = Databases(self.open_runner(self.cancel), self.connection(run.run_id), target)
+            return undo(run, databases, target, datetime.now(UTC))
+
+        return self.run("undo", body)
+
+    def run(self, kind: str, body: Callable[[Run], Outcome], progress: ProgressMaker | None = None) -> Outcome:
+        """One guarded run of `body`."""
+        return guarded(
+            kind,
+            lock=self.lock,
+            cancel=self.cancel,
+            log=self.log,
+            history=self.history,
+            body=body,
+            progress=progress,
+        )
+
+    def missed_run(self, good_starts: Sequence[datetime], now: datetime) -> datetime | None:
+        """When a scheduled backup was due and none was made since, or None. `good_starts` are aware times.
+
+        Where there never was a good one, the oldest recorded run counts as the time since when there should be.
+        """
+        since = max(good_starts, default=None)
+        if since is None:
+            first = next(self.history.runs(), None)
+            since = datetime.fromisoformat(first["started_at"]).astimezone(UTC) if first else None
+        due = self.settings.schedule.next_after(since) if since is not None else None
+        return due if due is not None and due <= now else None
+
+
+def is_our_file(name: str) -> bool:
+    """Whether a file name is exactly one that hubbackup gives: a backup's or a manifest's."""
+    return BackupName.parse(name) is not None or BackupName.of_manifest(name) is not None

@@ -1,0 +1,81 @@
+"""What every command needs: the App for this process, and its way of printing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hubbackup.app import App
+    from hubbackup.report.progress import ProgressMaker
+
+
+def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
+    """Read the settings, set up logs and signals. The command line logs to stderr, the daemon to stdout.
+
+    Raises SettingsError.
+    """
+    from hubbackup import settings
+    from hubbackup.app import App
+    from hubbackup.report import logs
+    from hubbackup.stream import Cancel
+
+    loaded = settings.load()
+    stream = log_stream or sys.stderr
+    logs.configure(
+        level=loaded.settings.log_level,
+        log_format=log_format or ("console" if stream.isatty() else loaded.settings.log_format),
+        stream=stream,
+        secrets=loaded.secrets(),
+    )
+    cancel = Cancel()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: cancel.set(received))
+    return App(loaded, cancel=cancel, log=logs.get_logger())
+
+
+def terminal_progress() -> ProgressMaker | None:
+    """Bars where somebody looks; else None, and the log tells the progress."""
+    if not sys.stderr.isatty():
+        return None
+    from hubbackup.report.progress import bar
+
+    return bar
+
+
+def print_json(document: Any) -> None:
+    """The one JSON document of `--json`."""
+    print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+
+
+def print_table(table: Table) -> None:
+    """A table, as wide as it must be where nobody looks (a pipe), else as wide as the terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def human_bytes(size_bytes: int) -> str:
+    """`12.3 MB`, in powers of 1000 as disks are sold."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_age(seconds: float) -> str:
+    """`5 min`, `3 h`, `12 d`."""
+    if seconds < 3600:
+        return f"{max(0, seconds) / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.0f} h"
+    return f"{seconds / 86400:.0f} d"

@@ -1,0 +1,140 @@
+"""The long-running process: APScheduler in its threads, the main thread waiting for a signal.
+
+Nothing that fails in a run ends the daemon: it has told the failure, and tries again at the next slot.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from hubbackup import package_version
+from hubbackup.app import App
+from hubbackup.catalog import list_backups, of_database
+from hubbackup.errors import HubbackupError, StoppedError
+from hubbackup.report.health import health_path, write_beat
+from hubbackup.schedule import Schedule
+
+HEARTBEAT_SECONDS = 60
+STOP_SECONDS = 8.0
+"""How long a run gets to clean up after a signal: inside the ten seconds that `docker stop` waits."""
+
+
+class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]
+    """A `Schedule` as APScheduler wants it. Runs missed in a stall come as one."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The next due time at or after `now`, and after the previous one."""
+        since = now - timedelta(microseconds=1)
+        if previous_fire_time is not None:
+            since = max(since, previous_fire_time)
+        return self._schedule.next_after(since)
+
+
+class Daemon:
+    """The scheduler and its jobs for one App."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._log = app.log
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            # One worker for the work: runs queue up behind each other. The heartbeat must not wait for them.
+            executors={"work": ThreadPoolExecutor(1), "beat": ThreadPoolExecutor(1)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+
+    def run(self) -> int:
+        """Serve until a signal asks to stop; returns the exit code, 128 + the signal's number."""
+        app, cancel = self._app, self._app.cancel
+        database = app.database  # settings are judged before anything starts
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _frame: cancel.set(received))
+        for warning in app.loaded.warnings:
+            self._log.warning("settings.warning", message=warning)
+        self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
+        self._scheduler.add_job(
+            self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
+        )
+        self._scheduler.start()
+        self._beat()
+        self._log.info(
+            "daemon.started",
+            message="Service de backup demarre",
+            version=package_version(),
+            database=database,
+            schedule=app.settings.backup_schedule,
+            time_zone=app.settings.tz,
+            next_run=self._next_run(),
+            stores=[store.describe() for store in app.stores()],
+            retention_days=app.settings.backup_retention_days,
+        )
+        self._start_with_a_run()
+        try:
+            while True:
+                cancel.wait(3600)
+        except StoppedError as stop:
+            return self._stop(stop)
+
+    def _stop(self, stop: StoppedError) -> int:
+        """Let the run at work clean up, for a bounded time; called from the main thread, never from a handler."""
+        self._log.info("daemon.stopping", message="Arret demande", signal=stop.signal_number)
+        waiter = threading.Thread(target=self._scheduler.shutdown, name="shutdown", daemon=True)
+        waiter.start()
+        waiter.join(STOP_SECONDS)
+        health_path().unlink(missing_ok=True)
+        self._log.info("daemon.stopped", message="Service de backup arrete", clean=not waiter.is_alive())
+        return stop.exit_code
+
+    def _start_with_a_run(self) -> None:
+        """BACKUP_ON_START, or the catch-up of a run that was due while the daemon was down."""
+        app = self._app
+        reason: dict[str, Any] | None = None
+        if app.settings.backup_on_start:
+            reason = {"reason": "BACKUP_ON_START"}
+        elif app.settings.backup_catch_up:
+            try:
+                mine = of_database(list_backups([app.local], app.zone), app.database)
+                starts = [backup.started_at for backup in mine if backup.proven]
+            except HubbackupError as error:
+                self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
+                return
+            due = app.missed_run(starts, datetime.now(UTC))
+            if due is not None:
+                reason = {"reason": "missed", "due": due.isoformat()}
+        if reason is not None:
+            self._log.info("backup.catch_up", message="Backup au demarrage", **reason)
+            self._scheduler.add_job(self._backup, id="backup-at-start", executor="work")
+
+    def _backup(self) -> None:
+        try:
+            self._app.backup()
+        except HubbackupError as error:
+            if error.exit_code == 4:  # told here only: a run without the lock has no closing line of its own
+                self._log.warning("backup.skipped", message=str(error))
+        except Exception:  # noqa: BLE001 - the daemon outlives whatever a run dies of
+            self._log.exception("backup.crashed", message="Echec backup: erreur interne")
+        self._beat()
+
+    def _beat(self) -> None:
+        """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""
+        try:
+            write_beat(health_path(), next_run=self._next_run(), now=time.time())
+        except OSError as error:
+            self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
+
+    def _next_run(self) -> str:
+        job = self._scheduler.get_job("backup")
+        due = job.next_run_time if job is not None else None
+        return due.astimezone(self._app.zone).isoformat() if due is not None else "never"

@@ -1,0 +1,156 @@
+"""One guarded run: an id, a lock, a stage, a cancel event, and exactly one closing line.
+
+A run is one execution of a job. Every log line of it carries its run id; the stage tells a failure's place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from hubbackup.errors import HubbackupError, LockHeldError
+from hubbackup.report.history import History
+from hubbackup.report.progress import ProgressMaker, logged
+from hubbackup.stream import Cancel
+
+EXIT_DEGRADED = 3
+
+
+@dataclass
+class Run:
+    """What a job needs to know of the run that it is: passed down, never global."""
+
+    kind: str
+    run_id: str
+    cancel: Cancel
+    log: structlog.stdlib.BoundLogger
+    progress: ProgressMaker
+    stage_name: str = "start"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Name the part of the work that follows; a failure is reported with it."""
+        before, self.stage_name = self.stage_name, name
+        self.cancel.check()
+        yield
+        self.stage_name = before  # not in a `finally`: a failure keeps the name of its stage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `problems` are sentences; a run with problems and no error is degraded.
+
+    `message` is the closing line's text for people, `fields` its facts for machines.
+    """
+
+    message: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where the run is degraded."""
+        return EXIT_DEGRADED if self.problems else 0
+
+
+def new_run_id(now: datetime) -> str:
+    """`20260208T030000-1a2b3c`: sorts by time, is unique, and fits PostgreSQL's application_name."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def guarded(
+    kind: str,
+    *,
+    lock: Path,
+    cancel: Cancel,
+    log: structlog.stdlib.BoundLogger,
+    history: History,
+    body: Callable[[Run], Outcome],
+    progress: ProgressMaker | None = None,
+) -> Outcome:
+    """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
+
+    Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
+    """
+    started_at = datetime.now(UTC)
+    run_id = new_run_id(started_at)
+    bound = log.bind(run_id=run_id)
+    run = Run(kind, run_id, cancel, bound, progress or logged(bound, kind))
+    clock = time.monotonic()
+    try:
+        with locked(lock):
+            outcome = body(run)
+    except LockHeldError:
+        raise  # it is no run: the one at work writes the closing line and the record
+    except HubbackupError as error:
+        seconds = round(time.monotonic() - clock, 3)
+        bound.error(
+            f"{kind}.failed",
+            message=f"Echec {kind}: {error}",
+            stage=run.stage_name,
+            error=type(error).__name__,
+            cause=str(error),
+            remedy=error.remedy,
+            seconds=seconds,
+            exit_code=error.exit_code,
+        )
+        history.add(
+            kind, run_id, started_at, seconds, error.exit_code, {"stage": run.stage_name, "cause": str(error)}
+        )
+        raise
+    seconds = round(time.monotonic() - clock, 3)
+    fields = {"seconds": seconds, **outcome.fields}
+    if outcome.problems:
+        fields["problems"] = list(outcome.problems)
+    level = bound.warning if outcome.problems else bound.info
+    level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **fields)
+    history.add(kind, run_id, started_at, seconds, outcome.exit_code, outcome.fields | fields)
+    return outcome
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the run lock, an flock on `path`: it ends with the process, however that ends.
+
+    Raises LockHeldError at once where another run holds it.
+    """
+    descriptor = _open_lock(path)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
+            raise LockHeldError(
+                f"another run of hubbackup is at work (process {holder})",
+                remedy="wait for it to end; `hubbackup status` shows the last runs",
+            ) from error
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, only its holder has no name
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise HubbackupError(
+            f"the lock file {path} can't be opened: {error.strerror}",
+            remedy=f"make {path.parent} writable for the user that hubbackup runs as",
+        ) from error

@@ -1,0 +1,96 @@
+"""Logs: one JSON object a line, or coloured text for people; no line without an event id, no secret in any."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+MASK = "********"
+SHORTEST_SECRET = 4
+"""A shorter secret would mask ordinary words; it is kept out of messages by construction alone."""
+
+
+def configure(*, level: str, log_format: str, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
+    """Send structlog's and every library's log through one pipeline to `stream` (default: stdout)."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        Redactor(secrets),
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=False)
+        if log_format == "console"
+        else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    )
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_foreign_event, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("apscheduler", "botocore", "boto3", "urllib3", "docker", "s3transfer"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a closed log pipe must never fail a backup
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger() -> structlog.stdlib.BoundLogger:
+    """The program's logger; bind context to it rather than making another."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger("hubbackup")
+    return logger
+
+
+def _foreign_event(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """A library's line has text where ours has an event id: give it both."""
+    record = event.get("_record")
+    event["message"] = event.get("event", "")
+    event["event"] = f"library.{record.name.split('.')[0]}" if record is not None else "library"
+    return event
+
+
+class Redactor:
+    """Masks the values of secrets wherever they turn up: the last line of defence, not the first."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({s for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True)
+
+    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+        if self._secrets:
+            for key, value in event.items():
+                if key != "_record":
+                    event[key] = self._clean(value)
+        return event
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, MASK)
+            return value
+        if isinstance(value, dict):
+            return {self._clean(key): self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(item) for item in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self._clean(str(value))  # as the renderer would, an exception for one

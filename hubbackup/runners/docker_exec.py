@@ -1,0 +1,246 @@
+"""The `docker` runner: the database's own tools, executed in the database's own container.
+
+The exec stream is read here and not by the SDK, because docker-py reads the hijacked socket behind an HTTP
+response that is already buffered: frames that arrive together with the headers are lost, and an end of the
+stream in the middle of a frame ends its iterator as if all were well. The protocol is the engine API's
+"attach" format: https://docs.docker.com/reference/api/engine/ (ContainerAttach, "Stream format"). Each frame
+is one byte of kind (1 stdout, 2 stderr, 3 an error of the engine), three zero bytes, a big-endian length,
+and so many bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hubbackup.errors import ContainerError, EngineError, StreamError
+from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Tail
+from hubbackup.runners.engine import CALL_SECONDS, Engine
+from hubbackup.stream import CHUNK_BYTES, Cancel
+
+TICK_SECONDS = 0.5
+EXIT_SECONDS = 10.0
+"""How long the engine gets to report the exit code after the stream ended."""
+FRAME_HEADER = struct.Struct(">BxxxL")
+STDOUT, STDERR, SYSTEM_ERROR = 1, 2, 3
+MAX_RESPONSE_HEAD_BYTES = 64 << 10
+
+
+class DockerExecRunner:
+    """Starts commands in one running container. A contract of `hubbackup.runners.Runner`."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        cancel: Cancel,
+        service: str = "",
+        container: str = "",
+        idle_seconds: float = 600.0,
+    ) -> None:
+        """Find the container now. Raises ContainerError, EngineError."""
+        self._engine = engine
+        self.cancel = cancel
+        self.idle_seconds = idle_seconds
+        found = engine.find_container(service=service, container=container)
+        self.container_id = str(found.id)
+        self.container_name = str(found.name)
+        self.identity = str(found.attrs.get("Image", ""))
+
+    def detached(self) -> DockerExecRunner:
+        """The same container, for cleaning up after a stop. Raises ContainerError where it is gone."""
+        return DockerExecRunner(
+            self._engine, cancel=Cancel(), container=self.container_id, idle_seconds=CLEAN_UP_SECONDS
+        )
+
+    @contextmanager
+    def start(self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False) -> Iterator[ExecProcess]:
+        """Exec `argv` in the container; leaving the context closes the stream (which does not end the command)."""
+        import docker.errors
+
+        api: Any = self._engine.client.api
+        with self._engine.errors():
+            try:
+                created = api.exec_create(
+                    self.container_id, list(argv), stdin=stdin, environment=dict(env), stdout=True, stderr=True
+                )
+            except (docker.errors.NotFound, docker.errors.APIError) as error:
+                if error.response is not None and error.response.status_code in (404, 409):
+                    raise ContainerError(
+                        f"the database's container {self.container_name} stopped or was replaced",
+                        remedy="the next run looks it up again",
+                    ) from error
+                raise
+        exec_id = str(created["Id"])
+        connection = self._engine.connect()
+        try:
+            rest = _upgrade(connection, f"/v{api.api_version}/exec/{exec_id}/start")
+            yield ExecProcess(self, connection, rest, exec_id, argv[0])
+        finally:
+            connection.close()
+
+    def inspect(self, exec_id: str) -> dict[str, Any]:
+        """The engine's record of an exec. Raises StreamError where it has none any more."""
+        import docker.errors
+
+        api: Any = self._engine.client.api
+        with self._engine.errors():
+            try:
+                return dict(api.exec_inspect(exec_id))
+            except docker.errors.NotFound as error:
+                raise StreamError(
+                    f"the Docker engine no longer knows the command that ran in {self.container_name}"
+                    " (the container was stopped or replaced)"
+                ) from error
+
+
+class ExecProcess:
+    """A command running in a container. A contract of `hubbackup.runners.Process`."""
+
+    def __init__(
+        self, runner: DockerExecRunner, connection: socket.socket, rest: bytes, exec_id: str, tool: str
+    ) -> None:
+        self._runner = runner
+        self._connection = connection
+        self._rest = rest
+        self._exec_id = exec_id
+        self._tool = tool
+        self._stderr = Tail()
+        self._ended = threading.Event()
+        connection.setblocking(False)
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Stdout as it comes, out of one reusable buffer; stderr is kept aside."""
+        buffer = bytearray(max(CHUNK_BYTES, len(self._rest)))
+        view = memoryview(buffer)
+        start, end = 0, len(self._rest)
+        buffer[:end] = self._rest
+        kind = left_in_frame = 0
+        try:
+            while True:
+                while start < end:
+                    if left_in_frame == 0:
+                        if end - start < FRAME_HEADER.size:
+                            break
+                        kind, left_in_frame = FRAME_HEADER.unpack_from(buffer, start)
+                        start += FRAME_HEADER.size
+                        if kind not in (STDOUT, STDERR, SYSTEM_ERROR):
+                            raise StreamError(f"the Docker engine sent a frame of an unknown kind ({kind})")
+                        continue
+                    take = min(left_in_frame, end - start)
+                    part = view[start : start + take]
+                    start += take
+                    left_in_frame -= take
+                    if kind == STDOUT:
+                        yield part
+                    else:
+                        self._stderr.add(part)
+                        if kind == SYSTEM_ERROR and left_in_frame == 0:
+                            raise StreamError(
+                                f"the Docker engine broke off the stream: {self._stderr.text().strip()}"
+                            )
+                # What is left is at most a cut frame header: move it to the front, and fill up behind it.
+                head = buffer[start:end]
+                start, end = 0, len(head)
+                buffer[:end] = head
+                count = self._receive(view[end:])
+                if count == 0:
+                    if left_in_frame or end:
+                        raise StreamError(f"the stream from {self._tool} was cut in the middle of a frame")
+                    return
+                end += count
+        finally:
+            self._ended.set()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write to stdin, in portions, so that a command that ended early is noticed."""
+        view = memoryview(data)
+        while view:
+            self._runner.cancel.check()
+            if self._ended.is_set():
+                raise StreamError(f"{self._tool} ended before it read all of its input")
+            if not select.select([], [self._connection], [], TICK_SECONDS)[1]:
+                continue
+            try:
+                view = view[self._connection.send(view) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise StreamError(f"{self._tool} ended before it read all of its input") from error
+
+    def close_stdin(self) -> None:
+        """The command sees the end of its input and can still answer."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+
+    def wait(self) -> Exit:
+        """The exit code by inspect; `Running` that stays true, or no exit code, is a failure."""
+        deadline = time.monotonic() + EXIT_SECONDS
+        while True:
+            record = self._runner.inspect(self._exec_id)
+            code = record.get("ExitCode")
+            if not record.get("Running") and code is not None:
+                return Exit(int(code), self._stderr.text())
+            if time.monotonic() > deadline:
+                raise StreamError(
+                    f"the Docker engine could not tell how {self._tool} ended (its stream closed,"
+                    f" Running is {record.get('Running')}, ExitCode is {code})"
+                )
+            self._runner.cancel.wait(0.02)
+
+    def _receive(self, view: memoryview) -> int:
+        last_byte_at = time.monotonic()
+        while True:
+            self._runner.cancel.check()
+            if select.select([self._connection], [], [], TICK_SECONDS)[0]:
+                try:
+                    return self._connection.recv_into(view)
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    raise StreamError(f"the stream from {self._tool} was cut: {error.strerror}") from error
+            if time.monotonic() - last_byte_at > self._runner.idle_seconds:
+                raise StreamError(
+                    f"{self._tool} sent no byte for {self._runner.idle_seconds:.0f} s",
+                    remedy="check that the database's container is not paused, and that no lock holds pg_dump up",
+                )
+
+
+def _upgrade(connection: socket.socket, path: str) -> bytes:
+    """Start the exec and turn the connection into its stream; returns the stream's bytes that came already.
+
+    Raises EngineError where the engine refuses.
+    """
+    body = json.dumps({"Detach": False, "Tty": False}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+    )
+    connection.settimeout(CALL_SECONDS)
+    try:
+        connection.sendall(head.encode("ascii") + body)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            data = connection.recv(4096)
+            if not data or len(received) > MAX_RESPONSE_HEAD_BYTES:
+                raise EngineError("the Docker engine broke off the answer to an exec")
+            received += data
+    except OSError as error:
+        raise EngineError(f"the Docker engine did not answer an exec: {error}") from error
+    answer, _, rest = received.partition(b"\r\n\r\n")
+    status_line = answer.split(b"\r\n", 1)[0].decode("latin-1")
+    fields = status_line.split(" ", 2)
+    if len(fields) < 2 or fields[1] not in ("101", "200"):
+        said = rest.decode("utf-8", "replace").strip()
+        raise EngineError(f"the Docker engine refused an exec ({status_line}): {said}")
+    return rest

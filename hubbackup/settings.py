@@ -1,0 +1,292 @@
+"""Settings: read once from the environment and the settings file, validated, with their origin and without secrets.
+
+Three sources, the later wins: the default, the process's environment, the file that BACKUP_ENV_FILE names
+(`.env.production`, mounted by docker-compose.backup.yml: so `docker compose restart` applies an edit, which
+compose itself does not do). Each secret can also come from a file, `NAME_FILE`, as Docker secrets do.
+An empty value counts as not set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hubbackup.errors import SettingsError
+from hubbackup.schedule import Schedule
+
+ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
+OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_")
+
+RESERVED = frozenset({
+    "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
+    "BACKUP_KEEP_WEEKS", "BACKUP_KEEP_MONTHS", "BACKUP_KEEP_YEARS", "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS",
+    "S3_EXPIRE_AFTER_DAYS", "DRILL_SCHEDULE", "DRILL_TARGET", "NOTIFICATION_URLS", "NOTIFICATION_LEVEL",
+    "HEARTBEAT_URL", "STATUS_PORT", "LOG_FILE",
+})  # fmt: skip
+"""Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
+a silent failure."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the contract, by the name of its variable in lower case. Immutable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    postgres_db: str = Field(default="", description="the database to back up")
+    postgres_user: str = Field(default="postgres", description="the role that connects")
+    postgres_password: SecretStr = Field(default=SecretStr(""), description="that role's password")
+    backup_source: Literal["docker", "direct"] = Field(
+        default="docker", description="docker: exec in the database's container; direct: over libpq (PGHOST, …)"
+    )
+    pghost: str = Field(default="", description="direct: host, as libpq has it")
+    pgport: int = Field(default=5432, ge=1, le=65535, description="direct: port")
+    pgsslmode: str = Field(default="", description="direct: as libpq has it")
+    db_service: str = Field(default="db", description="compose service of the database, in our own project")
+    db_container: str = Field(default="", description="name of the database's container, instead of DB_SERVICE")
+    docker_host: str = Field(default="unix:///var/run/docker.sock", description="also tcp:// for a socket proxy")
+    backup_schedule: str = Field(default="0 3 * * *", description="five-field cron; 0 and 7 are Sunday")
+    tz: str = Field(default="UTC", description="time zone of the schedule and of file names")
+    backup_on_start: bool = Field(default=False, description="run when the daemon starts")
+    backup_catch_up: bool = Field(default=True, description="run at start if the last scheduled run was missed")
+    backup_dir: Path = Field(default=Path("/var/backups/hub-chantier"), description="local store")
+    backup_retention_days: int = Field(default=7, ge=0, description="days to keep, both stores; 0 = never prune")
+    s3_retention_days: int | None = Field(default=None, ge=0, description="days to keep in S3, where it differs")
+    backup_globals: Literal["true", "false", "with-passwords"] = Field(
+        default="true", description="also roles and memberships; their passwords only with with-passwords"
+    )
+    backup_keep_before_days: int = Field(
+        default=7, ge=0, description="days that the database which a restore replaced is kept; 0 = for ever"
+    )
+    backup_keep_min: int = Field(default=1, ge=1, description="never keep fewer good backups than this")
+    backup_compression_level: int = Field(default=1, ge=0, le=3, description="isal's levels, 0 fastest to 3 smallest")
+    backup_verify: Literal["full", "hash"] = Field(
+        default="full", description="read-back before publishing: decoded whole, or only hashed"
+    )
+    s3_backup_bucket: str = Field(default="", description="S3 is off without it")
+    s3_prefix: str = Field(default="backups/", description="before each object's name")
+    s3_endpoint_url: str = Field(default="", description="empty is AWS")
+    s3_storage_class: str = Field(default="", description="as the S3 vendor has it")
+    aws_access_key_id: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
+    aws_secret_access_key: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
+    aws_default_region: str = Field(default="", description="the bucket's region")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_format: Literal["json", "console"] = Field(default="json", description="console is for people")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """`load` is the one reader of the environment: it knows the file, the secrets' files and the origins."""
+        return (init_settings,)
+
+    @field_validator("backup_schedule", "tz")
+    @classmethod
+    def _zone_exists(cls, value: str, info: Any) -> str:
+        if info.field_name == "tz":
+            try:
+                ZoneInfo(value)
+            except (KeyError, ValueError, OSError) as error:
+                raise ValueError("is no time zone, such as Europe/Paris") from error
+        else:
+            Schedule.parse(value, "UTC")
+        return value
+
+    @field_validator("s3_prefix")
+    @classmethod
+    def _prefix_is_a_folder(cls, value: str) -> str:
+        stripped = value.strip("/")
+        if any(part in ("", ".", "..") for part in stripped.split("/")) and stripped:
+            raise ValueError("has an empty, '.' or '..' part")
+        return f"{stripped}/" if stripped else ""
+
+    @field_validator("s3_endpoint_url")
+    @classmethod
+    def _endpoint_is_a_url(cls, value: str) -> str:
+        if value and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("is no URL such as https://s3.fr-par.scw.cloud")
+        return value
+
+    @field_validator("backup_dir")
+    @classmethod
+    def _directory_is_absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            raise ValueError("is no absolute path")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_come_in_pairs(self) -> Settings:
+        if bool(self.aws_access_key_id.get_secret_value()) != bool(self.aws_secret_access_key.get_secret_value()):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one is set without the other")
+        return self
+
+    @property
+    def schedule(self) -> Schedule:
+        """BACKUP_SCHEDULE in TZ."""
+        return Schedule.parse(self.backup_schedule, self.tz)
+
+    @property
+    def s3_days(self) -> int:
+        """How many days S3 keeps a backup."""
+        return self.backup_retention_days if self.s3_retention_days is None else self.s3_retention_days
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """The settings, where each came from, and what is to be said about them.
+
+    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences.
+    """
+
+    settings: Settings
+    origins: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def secrets(self) -> list[str]:
+        """Every secret's value, for masking."""
+        values = (getattr(self.settings, name) for name in Settings.model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(variable, value, origin) of every setting, secrets as `********`."""
+        rows = []
+        for name in Settings.model_fields:
+            value = getattr(self.settings, name)
+            if isinstance(value, SecretStr):
+                shown = "********" if value.get_secret_value() else ""
+            else:
+                shown = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+            rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
+        return rows
+
+
+def is_secret(name: str) -> bool:
+    """Whether the variable `name` holds a secret."""
+    found = Settings.model_fields.get(name.lower())
+    return found is not None and found.annotation is SecretStr
+
+
+def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
+    """Read, merge and validate. Raises SettingsError naming the variable, never a secret's value."""
+    environment = dict(os.environ if environ is None else environ)
+    raw = {name: value for name, value in environment.items() if value}
+    origins = dict.fromkeys(raw, "environment")
+    warnings: list[str] = []
+    file_name = environment.get(ENV_FILE_VARIABLE, "")
+    if file_name:
+        for name, value in _read_env_file(Path(file_name), raw, warnings).items():
+            raw[name] = value
+            origins[name] = file_name
+    _read_secret_files(raw, origins)
+    warnings += _unknown_names(raw, origins)
+    values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
+    try:
+        settings = Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
+    return LoadedSettings(settings, origins, tuple(warnings))
+
+
+def _read_env_file(path: Path, environment: Mapping[str, str], warnings: list[str]) -> dict[str, str]:
+    """The file's variables, read as docker compose reads an env_file.
+
+    Compose expands `$NAME` in values that are not in single quotes, python-dotenv only `${NAME}`: where such a
+    value stands in the environment too, compose's own reading of it is kept, so that a password is never read
+    in two ways.
+    """
+    from dotenv.main import resolve_variables
+    from dotenv.parser import parse_stream
+
+    try:
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except FileNotFoundError:
+        warnings.append(f"{ENV_FILE_VARIABLE}: {path} does not exist; only the environment counts")
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{ENV_FILE_VARIABLE}: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
+            remedy="make it readable for the user that hubbackup runs as",
+        ) from error
+    found: dict[str, str] = {}
+    for binding in bindings:
+        if binding.error or not binding.key:
+            if binding.error:
+                warnings.append(f"{path}: line {binding.original.line} is no NAME=value and was passed over")
+            continue
+        value = binding.value or ""
+        literal = re.search(r"=\s*'", binding.original.string) is not None
+        if "$" in value and not literal:
+            if binding.key in environment:
+                continue
+            value = resolve_variables([(binding.key, value)], override=True)[binding.key] or ""
+        found[binding.key] = value
+    return found
+
+
+def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
+    """`NAME_FILE` stands for NAME, for every secret. Raises SettingsError."""
+    for field_name in Settings.model_fields:
+        name = field_name.upper()
+        path = raw.get(f"{name}_FILE", "")
+        if not is_secret(name) or not path:
+            continue
+        if raw.get(name):
+            raise SettingsError(f"{name} and {name}_FILE are both set", remedy="remove one of them")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+            ) from error
+        raw[name] = text.rstrip("\r\n")
+        origins[name] = path
+
+
+def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
+    """A sentence for each name that looks like ours and isn't. Raises SettingsError for a reserved one."""
+    known = {name.upper() for name in Settings.model_fields} | {ENV_FILE_VARIABLE}
+    known |= {f"{name}_FILE" for name in known if is_secret(name)}
+    sentences = []
+    for name in sorted(raw):
+        if name in RESERVED and raw[name]:
+            raise SettingsError(
+                f"{name} ({origins[name]}) is not supported by this version of hubbackup",
+                remedy="remove it, or install a version that has it",
+            )
+        if name in known or not name.startswith(OWN_PREFIXES):
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        sentences.append(f"{name} ({origins[name]}) is no setting of hubbackup{hint}")
+    return sentences
+
+
+def _as_settings_error(
+    error: ValidationError, values: Mapping[str, str], origins: Mapping[str, str]
+) -> SettingsError:
+    """The first complaint of pydantic as one sentence that names the variable."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    text = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return SettingsError(text)
+    field_name = str(first["loc"][0])
+    name = field_name.upper()
+    shown = "" if is_secret(name) else f"={values.get(field_name, '')}"
+    annotation = Settings.model_fields[field_name].annotation
+    choices = get_args(annotation) if first["type"] == "literal_error" else ()
+    if choices:
+        text = "must be " + " or ".join(str(choice) for choice in choices)
+    origin = origins.get(name, "default")
+    return SettingsError(
+        f"{name}{shown} ({origin}): {text[0].lower()}{text[1:]}",
+        remedy="see `hubbackup config` for every setting, and docs/settings.md for its meaning",
+    )

@@ -1,0 +1,138 @@
+"""Copies in remote stores: following a backup while it is made, and catching up on those that are missing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hubbackup.catalog import Backup, Manifest, write_manifest
+from hubbackup.errors import HubbackupError, NotFoundError, StoppedError, StoreError
+from hubbackup.stores import Store
+from hubbackup.stores.local import LocalStore
+from hubbackup.stream import Cancel, GrowingFile, SourceFailedError
+from hubbackup.verify import Expected, read_through
+
+TICK_SECONDS = 0.2
+
+
+class Upload(threading.Thread):
+    """Uploads a growing file to one store; publishes it only when told that the backup passed the gate.
+
+    A slow or dead store never slows the dump: this thread reads the file, the dump's writer never waits for it.
+    """
+
+    def __init__(self, store: Store, name: str, source: GrowingFile) -> None:
+        super().__init__(name=f"upload-{store.name}", daemon=True)
+        self.store = store
+        self._name = name
+        self._source = source
+        self._decided = threading.Event()
+        self._manifest: Manifest | None = None
+        self.error: HubbackupError | None = None
+        self.published = False
+
+    def run(self) -> None:
+        try:
+            with self.store.create(self._name) as draft:
+                draft.follow(self._source)
+                self._decided.wait()
+                if self._manifest is None:
+                    return
+                draft.commit()
+            write_manifest(self.store, self._manifest)
+            self.published = True
+        except SourceFailedError:
+            return
+        except HubbackupError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001 - a thread's death must be told, not lost
+            self.error = StoreError(f"{self.store.describe()}: {type(error).__name__}: {error}")
+
+    def publish(self, manifest: Manifest) -> None:
+        """The backup is good: complete the object and put its manifest."""
+        self._manifest = manifest
+        self._decided.set()
+
+    def discard(self) -> None:
+        """The backup failed: leave nothing there."""
+        self._source.fail()
+        self._decided.set()
+
+    def wait(self, cancel: Cancel, deadline_seconds: float) -> HubbackupError | None:
+        """Wait for the end; returns what went wrong, or None where the copy is there. Raises StoppedError."""
+        deadline = time.monotonic() + deadline_seconds
+        while self.is_alive():
+            if time.monotonic() > deadline:
+                return StoreError(
+                    f"{self.store.describe()}: the upload was not done {deadline_seconds:.0f} s after the dump",
+                    transient=True,
+                )
+            cancel.check()
+            self.join(TICK_SECONDS)
+        if self.error is None and not self.published:
+            return StoreError(f"{self.store.describe()}: the upload ended without a copy")
+        if isinstance(self.error, StoppedError):
+            raise self.error
+        return self.error
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """What a catch-up did: the names uploaded, and a sentence for each that failed."""
+
+    uploaded: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def catch_up(
+    backups: Sequence[Backup],
+    local: LocalStore,
+    remote: Store,
+    *,
+    keep: Callable[[Backup], bool],
+    cancel: Cancel,
+    budget_seconds: float,
+) -> CaughtUp:
+    """Upload the good local backups that `remote` lacks and `keep` wants there, oldest first, within the budget.
+
+    Each is hashed first, so that a rotten copy is not spread.
+    """
+    deadline = time.monotonic() + budget_seconds
+    uploaded: list[str] = []
+    problems: list[str] = []
+    for backup in backups:
+        manifest = backup.manifest
+        if manifest is None or not backup.good_in(local.name) or backup.good_in(remote.name) or not keep(backup):
+            continue
+        if time.monotonic() > deadline:
+            problems.append(f"{backup.name}: no time left in this run to upload it to {remote.describe()}")
+            continue
+        try:
+            _copy(backup, manifest, local, remote, cancel)
+            uploaded.append(manifest.name)
+        except NotFoundError as error:
+            problems.append(f"{manifest.name}: {error}")
+            break  # no bucket: every further one would fail alike
+        except StoreError as error:
+            problems.append(f"{manifest.name}: {error}")
+            break
+        except HubbackupError as error:
+            cancel.check()
+            problems.append(f"{manifest.name}: {error}")
+    return CaughtUp(tuple(uploaded), tuple(problems))
+
+
+def _copy(backup: Backup, manifest: Manifest, local: LocalStore, remote: Store, cancel: Cancel) -> None:
+    expected = Expected(manifest.stored_bytes, manifest.sha256, None)
+    with local.open(manifest.name) as stream:
+        read_through(stream, expected, name=manifest.name, cancel=cancel)
+    if remote.name in backup.manifests_in:  # of an object that is gone, or of another size
+        remote.delete(backup.name.manifest)
+    if remote.name in backup.copies:  # an upload that died before its end
+        remote.delete(manifest.name)
+    with remote.create(manifest.name) as draft:
+        draft.follow(GrowingFile.complete(local.directory / manifest.name))
+        draft.commit()
+    write_manifest(remote, manifest)

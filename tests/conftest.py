@@ -1,0 +1,95 @@
+"""Fixtures of every test: real PostgreSQL servers, a fresh database, and the guard of tests that need Docker.
+
+A server starts when the first test asks for it and serves the whole session; under pytest-xdist each worker
+has its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.embedded_postgres import EmbeddedPostgres
+
+# .ci/run looks for this word in the skips: without an engine the run may be green, but it is not complete.
+DOCKER_MISSING = "DOCKER-MISSING"
+
+
+@pytest.fixture(scope="session")
+def postgres16() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL 16 server, shared by the session."""
+    with EmbeddedPostgres(16) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres18() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL 18 server, shared by the session."""
+    with EmbeddedPostgres(18) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["postgres16", "postgres18"])
+def postgres(request: pytest.FixtureRequest) -> EmbeddedPostgres:
+    """Runs the test once on each of the two servers."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, EmbeddedPostgres)
+    return server
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The name of a new empty database on `postgres`, dropped after the test."""
+    with postgres.temporary_database() as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> str:
+    """The version of the Docker engine; skips the test where there is none."""
+    version, problem = docker_info()
+    if problem:
+        pytest.skip(problem)
+    return version
+
+
+@functools.cache
+def docker_info() -> tuple[str, str]:
+    """The engine's version, or an empty string and why there is none."""
+    try:
+        done = subprocess.run(
+            ["docker", "info", "--format", "{{.ServerVersion}}"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "", f"{DOCKER_MISSING} no Docker engine: there is no docker command in PATH"
+    except subprocess.TimeoutExpired:
+        return "", f"{DOCKER_MISSING} no Docker engine: docker info gave no answer in 20 s"
+    version = done.stdout.strip()
+    # Without an engine, docker info may exit 0 with an empty version and say why on stderr.
+    if done.returncode != 0 or not version:
+        said = done.stderr.strip().splitlines() or [f"docker info exited with {done.returncode}"]
+        return "", f"{DOCKER_MISSING} no Docker engine: {said[-1].strip()}"
+    return version, ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that uses `docker_engine` has the marker `docker`, so that `-m docker` finds them all."""
+    for item in items:
+        if "docker_engine" in getattr(item, "fixturenames", ()):
+            item.add_marker("docker")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `docker` where there is no engine, before any fixture of it is set up."""
+    if item.get_closest_marker("docker"):
+        _, problem = docker_info()
+        if problem:
+            pytest.skip(problem)
