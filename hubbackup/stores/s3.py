@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class S3Store:
     """Objects directly under `prefix`. boto3 is loaded, and the server asked, at the first call that needs it.
 
-    What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether this
-    program may have begun it: `clean` ends no other's upload. `cancel` ends every wait with StoppedError.
+    What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether
+    this program may have begun it: `clean` ends no other's upload. `cancel` ends every wait with StoppedError.
     """
 
     name = "s3"
