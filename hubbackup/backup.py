@@ -21,9 +21,10 @@ from zoneinfo import ZoneInfo
 from hubbackup import package_version, postgres
 from hubbackup.aftercare import aftercare
 from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, printable_rows, write_manifest
-from hubbackup.databases import Databases, expired_names
-from hubbackup.errors import ExistsError, HubbackupError, StoreError, ToolError
+from hubbackup.databases import Databases
+from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError, ToolError
 from hubbackup.jobs import Outcome, Run
+from hubbackup.names import expired_names
 from hubbackup.pipeline import Pumped, pump
 from hubbackup.postgres import Connection, DatabaseProperties
 from hubbackup.retention import Policy
@@ -100,7 +101,7 @@ class BackupJob:
         done = aftercare(run, self, manifest, lacking)
         problems += done.problems
         with run.stage("clean up"):
-            dropped = self._drop_replaced(run, runner, connection, properties)
+            dropped = self._drop_replaced(run, runner, connection, properties, problems)
         fields = {
             "database": self.database,
             "name": manifest.name,
@@ -272,15 +273,30 @@ class BackupJob:
             read_through(stream, expected, name=draft.name, cancel=run.cancel, progress=progress)
 
     def _drop_replaced(
-        self, run: Run, runner: Runner, connection: Connection, properties: DatabaseProperties
+        self,
+        run: Run,
+        runner: Runner,
+        connection: Connection,
+        properties: DatabaseProperties,
+        problems: list[str],
     ) -> list[str]:
-        """Drop the databases that restores put aside longer ago than the operator wants them kept."""
-        expired = expired_names(properties.siblings, self.database, self.keep_before_days, self.now())
+        """Drop the databases that restores put aside longer ago than the operator wants them kept.
+
+        One that can't be dropped (it has a subscription, or an active replication slot) is a problem to be told:
+        it fills the disk, but the backup is good.
+        """
+        dropped = []
         databases = Databases(runner, connection, self.database)
-        for name in expired:
-            databases.drop(name)
+        for name in expired_names(properties.siblings, self.database, self.keep_before_days, self.now()):
+            try:
+                databases.drop(name)
+            except RunnerError as error:
+                run.log.warning("replaced.stays", message=str(error), database=name, remedy=error.remedy)
+                problems.append(f"the old database {name} can't be dropped: {error}")
+                continue
+            dropped.append(name)
             run.log.info("replaced.dropped", message=f"Ancienne base supprimee: {name}", database=name)
-        return expired
+        return dropped
 
     def _finish_uploads(self, run: Run, uploads: Sequence[Upload]) -> list[str]:
         """Wait for every upload; returns a sentence for each that failed, and logs it."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, of_database, read_manifest
-from hubbackup.errors import NotFoundError, StoreFullError, UsageError
+from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs import Run
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
@@ -51,6 +51,7 @@ class Wanted:
 def find(run: Run, wanted: Wanted, stores: Sequence[Store], zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The backup that is wanted, at hand to be read. Raises UsageError, NotFoundError, StoreError's kinds."""
     local = next(store for store in stores if isinstance(store, LocalStore))
+    clean_scratch(scratch)
     with ExitStack() as stack:
         if wanted.file:
             source = of_file(local, wanted.file, zone)
@@ -92,6 +93,7 @@ def _check_database(source: Source, wanted: Wanted) -> None:
 @contextmanager
 def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The newest good backup of `database` in any of `stores`, the local copy first. Raises NotFoundError."""
+    stores = _readable(run, stores, zone)
     backups = list(of_database(list_backups(stores, zone), database))
     good = [(backup, store) for backup in reversed(backups) for store in stores if backup.good_in(store.name)]
     if not good:
@@ -106,6 +108,25 @@ def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scra
         return
     with downloaded(run, store, str(backup.name), scratch=scratch) as source:
         yield source
+
+
+def _readable(run: Run, stores: list[Store], zone: ZoneInfo) -> list[Store]:
+    """The stores that can be listed: on the worst day S3 may be down, and the local copy is enough.
+
+    Raises StoreError's kinds where none can.
+    """
+    readable = []
+    problem: StoreError | None = None
+    for store in stores:
+        try:
+            list_backups([store], zone)
+            readable.append(store)
+        except StoreError as error:
+            run.log.warning("source.unreadable", message=f"Stockage ignore: {error}", store=store.name)
+            problem = error
+    if problem is not None and not readable:
+        raise problem
+    return readable
 
 
 def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
@@ -145,7 +166,6 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
     entry = store.stat(str(name))
     manifest = _manifest_if_any(store, name)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    clean_scratch(scratch)
     directory = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=scratch))
     try:
         local = LocalStore(directory)

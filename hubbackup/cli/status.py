@@ -13,7 +13,8 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
 
     from hubbackup.catalog import list_backups, of_database
     from hubbackup.cli.common import human_age, human_bytes, make_app, print_json
-    from hubbackup.errors import StoreError
+    from hubbackup.errors import HubbackupError, StoreError
+    from hubbackup.names import derived_kind
     from hubbackup.report.health import health_path, judge
 
     app = make_app()
@@ -35,6 +36,15 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
             "newest": str(found[-1].name) if found else None,
             "oldest": str(found[0].name) if found else None,
         }
+    kept: list[dict[str, Any]] | None = None
+    kept_problem = ""
+    try:
+        kept = [
+            {"name": one.name, "bytes": one.size_bytes, "kind": derived_kind(one.name)}
+            for one in app.kept_databases()
+        ]
+    except HubbackupError as error:
+        kept_problem = str(error)
     newest = max((b for found in backups_by_store.values() for b in found), key=lambda b: b.started_at, default=None)
     next_run = app.settings.schedule.next_after(now)
     last_run = app.history.last("backup")
@@ -48,6 +58,8 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
         "time_zone": app.settings.tz,
         "daemon_healthy": healthy,
         "stores": stores,
+        "kept_databases": kept,
+        "kept_databases_problem": kept_problem or None,
     }
     if json:
         print_json(document)
@@ -69,4 +81,9 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
             print(f"{name:<11} {facts['where']}: {facts['problem']}")
         else:
             print(f"{name:<11} {facts['where']}: {facts['good_backups']} good, {human_bytes(facts['stored_bytes'])}")
+    for aside in kept or ():
+        what = "replaced by a restore" if aside["kind"] == "before" else "half-filled, the next restore removes it"
+        print(f"kept        {aside['name']}, {human_bytes(aside['bytes'])}: {what}")
+    if kept_problem:
+        print(f"kept        not known, the server can't be asked: {kept_problem}")
     return 0
