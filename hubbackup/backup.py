@@ -24,7 +24,7 @@ from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, printa
 from hubbackup.databases import Databases
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError, ToolError
 from hubbackup.jobs import Outcome, Run
-from hubbackup.names import expired_names
+from hubbackup.names import expired_names, readable
 from hubbackup.pipeline import Pumped, pump
 from hubbackup.postgres import Connection, DatabaseProperties
 from hubbackup.retention import Policy
@@ -236,7 +236,7 @@ class BackupJob:
             table_count=facts.table_count,
             large_objects=facts.large_objects,
             extensions=facts.extensions,
-            roles=facts.roles,
+            roles=tuple(readable(role, properties.encoding) for role in facts.roles),
             properties=asdict(properties),
             globals_sql=globals_sql,
             hubbackup_version=package_version(),

@@ -6,9 +6,10 @@ is ever part of an argv.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import time
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ from hubbackup.postgres import Connection, DatabaseProperties, explain, psql_arg
 from hubbackup.runners import Runner, run
 from hubbackup.stream import Cancel
 
-SWAP_ATTEMPTS = 10
+SWAP_ATTEMPTS = 4
+DOORMAN_SECONDS = 10
 COUNT_BATCH = 200
 PREAMBLE = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n"
 """A role's own settings must not end a count of a large table."""
@@ -61,7 +63,10 @@ class Server:
         return self.version_num // 10000
 
 
-SERVER_SQL = """\
+STAND_IN = "hubbackup: stands in for a missing role during a restore"
+"""The comment on a role that exists for the time of one restore; it counts as missing."""
+
+SERVER_SQL = f"""\
 SELECT jsonb_build_object(
     'version', current_setting('server_version'),
     'version_num', current_setting('server_version_num')::int,
@@ -76,11 +81,33 @@ SELECT jsonb_build_object(
             'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
                       WHERE database = d.datname AND NOT temporary)))
         FROM pg_database d),
-    'roles', (SELECT jsonb_agg(rolname) FROM pg_roles),
+    'roles', (SELECT jsonb_agg(rolname) FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') IS DISTINCT FROM {literal(STAND_IN)}),
     'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
 """
 
+
+EMPTY_BODY = """
+DECLARE
+    old oid := (SELECT oid FROM pg_database WHERE datname = {live});
+    held boolean := false;
+    was_held boolean := false;
+BEGIN
+    FOR i IN 1..120 LOOP
+        SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass
+                       AND objid = old AND mode = 'AccessExclusiveLock' AND granted) INTO held;
+        EXIT WHEN NOT held AND (was_held OR i > 40);
+        IF held THEN
+            was_held := true;
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = old AND pid <> pg_backend_pid();
+        END IF;
+        PERFORM pg_sleep(0.05);
+        PERFORM pg_stat_clear_snapshot();
+    END LOOP;
+END
+"""
+"""ALTER DATABASE RENAME waits five seconds for the sessions inside, and holds its lock meanwhile."""
 
 _LOST = re.compile(r"server closed the connection|connection to server was lost|terminating connection due to")
 
@@ -162,21 +189,23 @@ class Databases:
         """`live` becomes `aside` and `new` becomes `live`, in one transaction; without a `live`, only the last.
 
         The first rename locks the database against new sessions until the transaction ends, and waits up to five
-        seconds for those that were told to end, so there is no moment at which it is closed and not yet replaced,
-        whatever dies meanwhile. A session that comes in between the terminations and that lock makes the attempt
-        fail, and the next one ends it. Returns whether there was a `live` to put aside.
+        seconds for those inside to end; a second session ends them meanwhile, since a pool that reconnects at once
+        is back before the lock is taken. So there is no moment at which the database is closed and not yet
+        replaced, whatever dies. Returns whether there was a `live` to put aside.
         """
         exists = self.sql(f"SELECT count(*) FROM pg_database WHERE datname = {literal(live)};").strip() == "1"
         renames = [f"ALTER DATABASE {quoted(new)} RENAME TO {quoted(live)};"]
         if exists:
             renames.insert(0, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(aside)};")
-        # The sessions are told to end and not waited for: each wait would give the first of them time to return.
         sql = (
             f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({literal(live)},"
             f" {literal(new)}) AND pid <> pg_backend_pid();\nBEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
         )
         for attempt in range(1, SWAP_ATTEMPTS + 1):
             cancel.check()
+            doorman = threading.Thread(target=self._empty, args=(live,), name="doorman", daemon=True)
+            if exists:
+                doorman.start()
             try:
                 self.sql(sql)
                 break
@@ -186,8 +215,19 @@ class Databases:
                     break
                 if "is being accessed by other users" not in error.stderr or attempt == SWAP_ATTEMPTS:
                     raise
-                time.sleep(0.2)
+            finally:
+                if exists:
+                    doorman.join(DOORMAN_SECONDS)
         return exists
+
+    def _empty(self, live: str) -> None:
+        """End every session in `live` for as long as a rename holds its lock, so that none can come in again.
+
+        Bound to the lock, and to the oid: should the swap die, nobody is ended any more; and under the name there
+        will be another database any moment.
+        """
+        with contextlib.suppress(HubbackupError):  # the swap itself tells what goes wrong
+            self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live)))};")
 
     def _settle(self, error: HubbackupError, *, live: str, new: str) -> None:
         """The answer to a swap was lost: the server knows whether it was made. Raises `error` where it was not."""

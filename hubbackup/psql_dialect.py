@@ -18,7 +18,7 @@ HEADER = re.compile(
     rb"--\n-- PostgreSQL database dump\n--\n\n"
     rb"(?P<restrict>\\restrict [0-9A-Za-z]+\n\n)?"
     rb"(?:-- [^\n]*\n)*+\n"
-    rb"(?:SET (?!transaction_timeout)[^\n]*\n)*+(?P<timeout>SET transaction_timeout = 0;\n)?"
+    rb"(?:SET (?!transaction_timeout|client_encoding)[^\n]*\n)*+(?P<timeout>SET transaction_timeout = 0;\n)?"
     rb"(?:SET client_encoding = '(?P<encoding>[0-9A-Za-z_]+)';\n)?"
 )
 """pg_dump's own first lines. Whatever looks like them further down is data, and stays."""

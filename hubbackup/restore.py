@@ -74,7 +74,8 @@ class RestoreJob:
                 made_roles = []
                 if request.with_globals:
                     made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
-                server = databases.look()
+                if made_roles:
+                    server = databases.look()
             work = _Work(run, runner, connection, databases, server, source, proof, like)
             fields = self._restore(work)
         fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}

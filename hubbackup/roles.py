@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hubbackup.census_lexer import Lexer
-from hubbackup.databases import Databases
+from hubbackup.databases import STAND_IN, Databases
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.names import literal, quoted
 
-TEMPORARY = "hubbackup: stands in for a missing role during a restore"
 NAME = r'(?:"(?:[^"]|"")+"|[^\s";]+)'
 STATEMENT = re.compile(rf"^(?P<verb>CREATE|ALTER) ROLE (?P<role>{NAME})(?P<rest>.*);$", re.DOTALL)
 COMMENT = re.compile(rf"^COMMENT ON ROLE (?P<role>{NAME}) IS .*;$", re.DOTALL)
@@ -115,7 +114,7 @@ def stand_ins(databases: Databases, database: str, missing: Iterable[str], last:
     if not names:
         yield
         return
-    lines = [f"CREATE ROLE {quoted(n)} NOLOGIN;\nCOMMENT ON ROLE {quoted(n)} IS {literal(TEMPORARY)};" for n in names]
+    lines = [f"CREATE ROLE {quoted(n)} NOLOGIN;\nCOMMENT ON ROLE {quoted(n)} IS {literal(STAND_IN)};" for n in names]
     remove = "\n".join(f"DROP ROLE {quoted(name)};" for name in names)
     databases.sql("BEGIN;\n" + "\n".join(lines) + "\nCOMMIT;\n")
     try:
@@ -134,7 +133,7 @@ def remove_stand_ins(databases: Databases) -> None:
     """Remove the stand-ins that a killed restore left, but for those that a half-filled database still needs."""
     databases.sql(
         "SELECT format('DROP ROLE %I;', rolname) FROM pg_roles r"
-        f" WHERE shobj_description(r.oid, 'pg_authid') = {literal(TEMPORARY)} AND NOT EXISTS"
+        f" WHERE shobj_description(r.oid, 'pg_authid') = {literal(STAND_IN)} AND NOT EXISTS"
         " (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid)\n\\gexec\n"
     )
 

@@ -62,7 +62,8 @@ def restore(
     if undo and (in_place or no_owner or with_globals or force):
         raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
     app = make_app()
-    target = check_target(next((name for name in (into, database) if name is not None), None) or app.database)
+    named = into if into is not None else database
+    target = check_target(app.database if named is None else named)
     if not yes and not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
     if undo:
