@@ -90,17 +90,17 @@ SELECT jsonb_build_object(
 
 EMPTY_BODY = """
 DECLARE
-    old oid := (SELECT oid FROM pg_database WHERE datname = {live});
     held boolean := false;
     was_held boolean := false;
 BEGIN
     FOR i IN 1..120 LOOP
         SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass
-                       AND objid = old AND mode = 'AccessExclusiveLock' AND granted) INTO held;
+                       AND objid = {oid} AND mode = 'AccessExclusiveLock' AND granted) INTO held;
         EXIT WHEN NOT held AND (was_held OR i > 40);
+        EXIT WHEN NOT EXISTS (SELECT FROM pg_database WHERE oid = {oid} AND datname = {live});
         IF held THEN
             was_held := true;
-            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = old AND pid <> pg_backend_pid();
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = {oid} AND pid <> pg_backend_pid();
         END IF;
         PERFORM pg_sleep(0.05);
         PERFORM pg_stat_clear_snapshot();
@@ -193,9 +193,9 @@ class Databases:
         is back before the lock is taken. So there is no moment at which the database is closed and not yet
         replaced, whatever dies. Returns whether there was a `live` to put aside.
         """
-        exists = self.sql(f"SELECT count(*) FROM pg_database WHERE datname = {literal(live)};").strip() == "1"
+        oid = self.sql(f"SELECT oid FROM pg_database WHERE datname = {literal(live)};").strip()
         renames = [f"ALTER DATABASE {quoted(new)} RENAME TO {quoted(live)};"]
-        if exists:
+        if oid:
             renames.insert(0, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(aside)};")
         sql = (
             f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({literal(live)},"
@@ -203,8 +203,8 @@ class Databases:
         )
         for attempt in range(1, SWAP_ATTEMPTS + 1):
             cancel.check()
-            doorman = threading.Thread(target=self._empty, args=(live,), name="doorman", daemon=True)
-            if exists:
+            doorman = threading.Thread(target=self._empty, args=(live, oid), name="doorman", daemon=True)
+            if oid:
                 doorman.start()
             try:
                 self.sql(sql)
@@ -216,18 +216,18 @@ class Databases:
                 if "is being accessed by other users" not in error.stderr or attempt == SWAP_ATTEMPTS:
                     raise
             finally:
-                if exists:
+                if oid:
                     doorman.join(DOORMAN_SECONDS)
-        return exists
+        return bool(oid)
 
-    def _empty(self, live: str) -> None:
+    def _empty(self, live: str, oid: str) -> None:
         """End every session in `live` for as long as a rename holds its lock, so that none can come in again.
 
         Bound to the lock, and to the oid: should the swap die, nobody is ended any more; and under the name there
         will be another database any moment.
         """
         with contextlib.suppress(HubbackupError):  # the swap itself tells what goes wrong
-            self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live)))};")
+            self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live), oid=int(oid)))};")
 
     def _settle(self, error: HubbackupError, *, live: str, new: str) -> None:
         """The answer to a swap was lost: the server knows whether it was made. Raises `error` where it was not."""

@@ -1,0 +1,88 @@
+"""What a restore decides by itself: whether the rows are all there, and which database an undo takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from hubbackup.census import DumpFacts
+from hubbackup.databases import Databases, Server, ServerDatabase
+from hubbackup.errors import NotProvenError
+from hubbackup.loading import Proven, compare
+from hubbackup.restore import kept_aside
+from hubbackup.verify import Expected
+
+
+@dataclass
+class Counted:
+    """Databases that have been counted."""
+
+    rows: dict[str, tuple[int, bool]]
+    large_objects: int = 0
+    encodings: list[str] = field(default_factory=list)
+
+    def count_rows(self, database: str, tables: Mapping[str, int], encoding: str = "") -> dict[str, tuple[int, bool]]:
+        self.encodings.append(encoding)
+        assert list(tables) == list(self.rows)
+        return self.rows
+
+    def count_large_objects(self, database: str) -> int:
+        return self.large_objects
+
+
+def proof(rows: dict[str, int], encoding: str = "UTF8") -> Proven:
+    facts = DumpFacts(1, rows, "17.6", "17.6", (), 2, len(rows), ())
+    return Proven(facts, Expected(1, "", 1), encoding)
+
+
+def check(wanted: dict[str, int], found: dict[str, tuple[int, bool]], large_objects: int = 2, **more: Any) -> None:
+    compare(cast(Databases, Counted(found, large_objects)), "fresh", proof(wanted, **more))
+
+
+def test_equal_counts_pass() -> None:
+    """Each table's rows and the large objects; an extension's table may hold rows of the extension's own beside."""
+    check({"a": 1, "b": 0}, {"a": (1, False), "b": (0, False)})
+    check({"a": 1}, {"a": (9, True)})
+    check({}, {})
+
+
+@pytest.mark.parametrize(
+    ("found", "large_objects", "cause"),
+    [
+        ({"a": (4, False)}, 2, "a has 4 rows after the restore, the dump held 5"),
+        ({"a": (6, False)}, 2, "a has 6 rows after the restore, the dump held 5"),
+        ({"a": (4, True)}, 2, "a has 4 rows after the restore, the dump held 5"),
+        ({"a": (5, False)}, 1, "there are 1 large objects after the restore, the dump held 2"),
+    ],
+)
+def test_any_other_count_is_refused(found: dict[str, tuple[int, bool]], large_objects: int, cause: str) -> None:
+    """One row too few or too many is named, with its table."""
+    with pytest.raises(NotProvenError, match=cause):
+        check({"a": 5}, found, large_objects)
+
+
+def test_a_name_in_another_encoding_is_named_readably() -> None:
+    """And it is asked for in its own bytes."""
+    table = b"public.\xe9t\xe9".decode("utf-8", "surrogateescape")
+    with pytest.raises(NotProvenError, match=r"public\.été has 1 rows"):
+        check({table: 5}, {table: (1, False)}, encoding="LATIN1")
+
+
+def test_an_undo_takes_the_newest_of_its_own() -> None:
+    """By the time in the name; never another database's, never one that is half-filled."""
+    names = [
+        "hub_before_20260208_030000",
+        "hub_before_20260207_030000",
+        "hub_before_20250101_000000",
+        "hub_restore_20260209_030000",
+        "hub2_before_20260209_030000",
+        "hub",
+    ]
+    databases = {name: ServerDatabase(name, 1, 0) for name in names}
+    server = Server("17.6", 170006, "", databases, frozenset(), frozenset(), True)
+    assert list(kept_aside(server, "hub")) == [names[2], names[1], names[0]]
+    assert [found.name for found in server.of_kind("restore")] == ["hub_restore_20260209_030000"]
+    assert len(server.of_kind("before")) == 4
