@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from hubbackup.errors import NotFoundError, NotProvenError, UsageError
-from hubbackup.stores import Entry, Store
+from hubbackup.stores import Entry, Readable, Store
 
 MANIFEST_SUFFIX = ".manifest.json"
 BACKUP_SUFFIX = ".sql.gz"
@@ -156,13 +156,13 @@ class Backup:
         )
 
 
-def list_backups(stores: Iterable[Store], zone: ZoneInfo) -> list[Backup]:
+def list_backups(stores: Iterable[Readable], zone: ZoneInfo) -> list[Backup]:
     """Every backup in `stores`, merged by name, oldest first. Names that are not exactly ours are passed over.
 
     A name's time is read in `zone` where no manifest tells better. Raises StoreError's kinds.
     """
     files: dict[BackupName, dict[str, Entry]] = {}
-    manifests: dict[BackupName, dict[str, Store]] = {}
+    manifests: dict[BackupName, dict[str, Readable]] = {}
     for store in stores:
         for entry in store.entries():
             name = BackupName.parse(entry.name)
@@ -177,7 +177,7 @@ def list_backups(stores: Iterable[Store], zone: ZoneInfo) -> list[Backup]:
         return sorted(found, key=lambda backup: (backup.started_at, str(backup.name)))
 
 
-def _load(name: BackupName, copies: dict[str, Entry], manifests: dict[str, Store], zone: ZoneInfo) -> Backup:
+def _load(name: BackupName, copies: dict[str, Entry], manifests: dict[str, Readable], zone: ZoneInfo) -> Backup:
     backup = Backup(
         name,
         name.local_time.replace(tzinfo=zone).astimezone(UTC),
@@ -198,7 +198,7 @@ def _load(name: BackupName, copies: dict[str, Entry], manifests: dict[str, Store
     return backup
 
 
-def read_manifest(store: Store, name: BackupName) -> Manifest:
+def read_manifest(store: Readable, name: BackupName) -> Manifest:
     """Raises NotFoundError, NotProvenError, StoreError's kinds."""
     with store.open(name.manifest) as stream:
         return Manifest.from_json(stream.read(MANIFEST_MAX_BYTES), name=str(name))

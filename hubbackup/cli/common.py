@@ -7,6 +7,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from hubbackup.report.words import human_age as human_age
+from hubbackup.report.words import human_bytes as human_bytes
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -60,22 +63,3 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
-
-
-def human_bytes(size_bytes: int) -> str:
-    """`12.3 MB`, in powers of 1000 as disks are sold."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def human_age(seconds: float) -> str:
-    """`5 min`, `3 h`, `12 d`."""
-    if seconds < 3600:
-        return f"{max(0, seconds) / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.0f} h"
-    return f"{seconds / 86400:.0f} d"

@@ -33,7 +33,9 @@ def numbers(field: str, low: int, high: int) -> set[int]:
     for item in field.split(","):
         span, _, step = item.partition("/")
         first, _, last = span.partition("-")
-        values = range(low, high + 1) if first == "*" else range(int(first), int(last or (high if step else first)) + 1)
+        values = (
+            range(low, high + 1) if first == "*" else range(int(first), int(last or (high if step else first)) + 1)
+        )
         found |= set(itertools.islice(values, 0, None, int(step or 1)))
     return found
 
