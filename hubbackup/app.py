@@ -29,6 +29,7 @@ from hubbackup.sources import Wanted, find
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
+from hubbackup.survey import Scope, Survey
 
 STATE_DIRECTORY = ".hubbackup"
 """In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
@@ -212,6 +213,18 @@ class App:
             history=self.history,
             body=body,
             progress=progress,
+        )
+
+    def survey(self) -> Survey:
+        """A way to look at everything that page, metrics and `hubbackup status` tell."""
+        return Survey(
+            Scope(
+                databases=(self.database,),
+                stores=[(store, self.policy(store)) for store in self.stores()],
+                history=self.history,
+                schedule=self.settings.schedule,
+                zone=self.zone,
+            )
         )
 
     def missed_run(self, good_starts: Sequence[datetime], now: datetime) -> datetime | None:

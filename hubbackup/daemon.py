@@ -22,6 +22,7 @@ from hubbackup.catalog import list_backups, of_database
 from hubbackup.errors import HubbackupError, StoppedError
 from hubbackup.report.health import health_path, write_beat
 from hubbackup.schedule import Schedule
+from hubbackup.status import serve_status
 
 HEARTBEAT_SECONDS = 60
 STOP_SECONDS = 8.0
@@ -80,6 +81,7 @@ class Daemon:
             stores=[store.describe() for store in app.stores()],
             retention_days=app.settings.backup_retention_days,
         )
+        serve_status(app)
         self._start_with_a_run()
         try:
             while True:

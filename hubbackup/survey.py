@@ -182,7 +182,6 @@ def _run_facts(record: Mapping[str, Any]) -> RunFacts | None:
         return None
     if started_at.tzinfo is None:
         return None
-    problems = record.get("problems")
     rto_seconds = record.get("rto_seconds")
     name = _text(record, "name")
     parsed = BackupName.parse(name)
@@ -194,10 +193,11 @@ def _run_facts(record: Mapping[str, Any]) -> RunFacts | None:
         exit_code=exit_code,
         stage=_text(record, "stage"),
         cause=_text(record, "cause"),
-        problems=tuple(str(problem) for problem in problems) if isinstance(problems, list) else (),
+        problems=_texts(record, "problems"),
         database=_text(record, "database") or (printable(parsed.database) if parsed else ""),
         name=name,
         store=_text(record, "store"),
+        copies=_texts(record, "copies"),
         plain_bytes=_whole(record, "plain_bytes"),
         stored_bytes=_whole(record, "stored_bytes"),
         rto_seconds=float(rto_seconds) if isinstance(rto_seconds, int | float) else None,
@@ -208,6 +208,11 @@ def _run_facts(record: Mapping[str, Any]) -> RunFacts | None:
 def _text(record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
     return printable(value) if isinstance(value, str) else ""
+
+
+def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = record.get(key)
+    return tuple(printable(str(one)) for one in value) if isinstance(value, list) else ()
 
 
 def _whole(record: Mapping[str, Any], key: str) -> int | None:

@@ -59,6 +59,8 @@ class RunFacts:
     database: str = ""
     name: str = ""
     store: str = ""
+    copies: tuple[str, ...] = ()
+    """The stores that the run left a good copy in."""
     plain_bytes: int | None = None
     stored_bytes: int | None = None
     rto_seconds: float | None = None
