@@ -18,8 +18,8 @@ from hubbackup.report.verdict import Level, Verdict
 from hubbackup.report.view import SHOWN_REMOVALS, View
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_BACKUPS = 14
-"""Rows of the table before the rest is folded away."""
+SHOWN_BACKUPS = 7
+"""Rows of the table before the rest is folded away: a week of nights."""
 MOST_BACKUPS = 120
 WORDS = {Level.OK: "ok", Level.WARNING: "warning", Level.CRITICAL: "critical"}
 
@@ -80,7 +80,7 @@ def icon(level: Level) -> str:
     shapes = {
         Level.OK: '<circle cx="8" cy="8" r="7" fill="#1a7f37"/><path d="M4.5 8.5l2.5 2.5 4.5-5" stroke="#fff"',
         Level.WARNING: '<path d="M8 1l7.5 14H.5z" fill="#b87800"/><path d="M8 6v4.5M8 12.2v.8" stroke="#fff"',
-        Level.CRITICAL: '<rect width="16" height="16" rx="3" fill="#b42318"/><path d="M5 5l6 6m0-6l-6 6" stroke="#fff"',
+        Level.CRITICAL: '<path d="M1 1h14v14H1z" fill="#b42318"/><path d="M5 5l6 6m0-6l-6 6" stroke="#fff"',
     }
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">{shapes[level]}'

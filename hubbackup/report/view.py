@@ -12,7 +12,7 @@ from hubbackup.report.snapshot import BackupFacts, RunFacts, Snapshot
 from hubbackup.report.verdict import place
 from hubbackup.report.words import human_age, human_bytes, human_number, human_seconds
 
-SHOWN_REMOVALS = 8
+SHOWN_REMOVALS = 6
 SHOWN_DRILLS = 12
 PLOT_DAYS = 90
 
@@ -40,7 +40,7 @@ class Row:
     rows: str = ""
     took: str = ""
     copies: tuple[tuple[str, str], ...] = ()
-    """(store, `good`, `missing` or `bad`)."""
+    """(store, `good`, `late`, `missing` or `bad`)."""
     proof: str = ""
     note: str = ""
 
@@ -58,7 +58,7 @@ class View:
         local = moment.astimezone(self._zone)
         year = "" if local.year == self._now.astimezone(self._zone).year else f" {local.year}"
         away = (moment - self._now).total_seconds()
-        words = f"in {human_age(away)}" if away >= 0 else f"{human_age(-away)} ago"
+        words = f"in {human_age(away)}" if away > 0 else f"{human_age(-away)} ago"
         return Time(
             f"{local:%a} {local.day} {local:%b}{year}, {local:%H:%M}", moment.astimezone(UTC).isoformat(), words
         )
@@ -100,16 +100,13 @@ class View:
         return (row for _, row in sorted(entries, key=lambda entry: entry[0], reverse=True))
 
     def _backup_row(self, backup: BackupFacts, run: RunFacts | None, drilled: bool) -> Row:
-        copies = [(name, "good") for name in backup.good_in] + [(name, "bad") for name in backup.not_good_in]
-        known = {name for name, _ in copies}
-        if run is not None and run.result == "degraded":
-            lacking = [store.name for store in self._snapshot.stores if store.name not in (*known, *run.copies)]
-            copies += [(name, "missing") for name in lacking]
+        copies = self._copies(backup, run)
         problem = backup.problem or ("its file is not what its manifest says" if not backup.good else "")
         if problem:
             state, proof = "unproven", "Unproven"
         else:
-            state = "good" if all(mark == "good" for _, mark in copies) and not backup.warnings else "degraded"
+            whole = all(mark in ("good", "late") for _, mark in copies)
+            state = "good" if whole and not backup.warnings else "degraded"
             read_back = {"full": "Read back whole", "hash": "Hash compared"}.get(backup.verified, "Has a manifest")
             proof = "Restored in a drill" if drilled else read_back
         seconds = run.seconds if run else backup.dump_seconds
@@ -124,8 +121,17 @@ class View:
             took=human_seconds(seconds) if seconds is not None else "",
             copies=tuple((_short(name), mark) for name, mark in copies),
             proof=proof,
-            note="; ".join(filter(None, (problem, *backup.warnings))),
+            note="; ".join(filter(None, (problem, *backup.warnings, *(run.problems if run else ())))),
         )
+
+    def _copies(self, backup: BackupFacts, run: RunFacts | None) -> list[tuple[str, str]]:
+        """Where it is; and where its own run could not leave it, unless it came there later."""
+        failed = run.result == "degraded" if run else False
+        marks = dict.fromkeys(backup.not_good_in, "bad") | dict.fromkeys(backup.good_in, "good")
+        for store in self._snapshot.stores:
+            if failed and run and store.name not in run.copies:
+                marks[store.name] = "late" if store.name in backup.good_in else "missing"
+        return [(store.name, marks[store.name]) for store in self._snapshot.stores if store.name in marks]
 
     def _run_row(self, run: RunFacts) -> Row:
         stage = f" at the stage {run.stage}" if run.stage else ""

@@ -72,7 +72,7 @@ class Answer:
 
 
 class StatusApp:
-    """The WSGI application. `current` gives the newest snapshot at once, `health` says if the daemon is scheduling."""
+    """The WSGI application. `current` gives the newest snapshot at once, `health` if the daemon is scheduling."""
 
     def __init__(
         self,
@@ -80,11 +80,13 @@ class StatusApp:
         health: Callable[[], tuple[bool, str]],
         log: structlog.stdlib.BoundLogger,
         login: Login | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._current = current
         self._health = health
         self._log = log
         self._login = login
+        self._now = now
         self._pages = {"/": self._page, "/metrics": self._metrics, "/icon.svg": self._icon}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -109,7 +111,7 @@ class StatusApp:
             return _plain("404 Not Found", "There are only /, /metrics and /healthz here.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _plain("405 Method Not Allowed", "This only shows; it changes nothing.", ("Allow", "GET, HEAD"))
-        return make(datetime.now(UTC))
+        return make(self._now())
 
     def _judged(self, now: datetime) -> tuple[Snapshot, Verdict] | None:
         snapshot = self._current()
