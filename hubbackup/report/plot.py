@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-WIDTH, HEIGHT = 440, 210
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 30
+WIDTH, HEIGHT = 330, 190
+LEFT, RIGHT, TOP, BOTTOM = 54, 8, 12, 28
 STEPS_OF_TEN = (1, 2, 2.5, 5, 10)
 STEPS_OF_TIME = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 MAX_TICKS = 4
@@ -25,31 +25,12 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Series:
-    """Points in the order of time. `style` is the CSS class: `solid` or `dashed`."""
-
-    label: str
-    style: str
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
 class Dot:
     """A point on the canvas."""
 
     x: float
     y: float
     text: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """A series on the canvas."""
-
-    label: str
-    style: str
-    path: str
-    dots: tuple[Dot, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +49,8 @@ class Plot:
     key: str
     title: str
     description: str
-    lines: tuple[Line, ...]
+    path: str
+    dots: tuple[Dot, ...]
     marks: tuple[Dot, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -83,39 +65,39 @@ class Plot:
 def draw(
     key: str,
     title: str,
-    series: Sequence[Series],
+    points: Sequence[Point],
     marks: Sequence[tuple[datetime, str]],
     label: Callable[[float], str],
     steps: Callable[[float], float],
     zone: ZoneInfo,
 ) -> Plot | None:
-    """Lay out `series` over a common axis from zero, and `marks` on the base line. None where there is no value."""
-    points = [point for one in series for point in one.points]
+    """Lay out `points`, in the order of time, over an axis from zero, and `marks` on the base line.
+
+    None where there is no point. `label` words a value, `steps` gives the axis its step for a largest value.
+    """
     if not points:
         return None
     times = [point.at for point in points] + [at for at, _ in marks]
     first, last = min(times), max(times)
-    span = max((last - first).total_seconds(), 1.0)
-    step = steps(max(point.value for point in points))
-    top = step * max(1, math.ceil(max(point.value for point in points) / step))
+    span = (last - first).total_seconds()
+    largest = max(point.value for point in points)
+    step = steps(largest)
+    top = step * max(1, math.ceil(largest / step))
 
     def x(at: datetime) -> float:
-        share = (at - first).total_seconds() / span if last > first else 0.5
+        share = (at - first).total_seconds() / span if span else 0.5
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
     def y(value: float) -> float:
         return round(HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM), 1)
 
-    lines = []
-    for one in series:
-        dots = tuple(Dot(x(point.at), y(point.value), point.text) for point in one.points)
-        path = "M" + " L".join(f"{dot.x} {dot.y}" for dot in dots) if dots else ""
-        lines.append(Line(one.label, one.style, path, dots))
+    dots = tuple(Dot(x(point.at), y(point.value), point.text) for point in points)
     return Plot(
         key=key,
         title=title,
-        description=_describe(series, len(marks), label, zone),
-        lines=tuple(lines),
+        description=_describe(points, len(marks), label, zone),
+        path="M" + " L".join(f"{dot.x} {dot.y}" for dot in dots),
+        dots=dots,
         marks=tuple(Dot(x(at), HEIGHT - BOTTOM, text) for at, text in marks),
         x_ticks=_days(first, last, x, zone),
         y_ticks=tuple(Tick(y(step * n), label(step * n)) for n in range(round(top / step) + 1)),
@@ -139,8 +121,8 @@ def time_step(largest: float) -> float:
 
 
 def _days(first: datetime, last: datetime, x: Callable[[datetime], float], zone: ZoneInfo) -> tuple[Tick, ...]:
-    """Up to four dates, evenly spread; the outer ones stay within the canvas."""
-    count = min(4, (last - first).days + 1)
+    """Up to three dates, evenly spread; the outer ones stay within the canvas."""
+    count = min(3, (last - first).days + 1)
     if count == 1:
         return (Tick(x(first), _day(first, zone)),)
     ticks = []
@@ -156,16 +138,11 @@ def _day(at: datetime, zone: ZoneInfo) -> str:
     return f"{local.day} {local:%b}"
 
 
-def _describe(series: Sequence[Series], marks: int, label: Callable[[float], str], zone: ZoneInfo) -> str:
+def _describe(points: Sequence[Point], marks: int, label: Callable[[float], str], zone: ZoneInfo) -> str:
     """The plot in one sentence, for who can't see it."""
-    parts = []
-    for one in series:
-        if one.points:
-            first, last = one.points[0], one.points[-1]
-            parts.append(
-                f"{one.label}: {label(first.value)} on {_day(first.at, zone)}, {label(last.value)} on"
-                f" {_day(last.at, zone)}, {len(one.points)} backups"
-            )
-    if marks:
-        parts.append(f"{marks} failed {'run' if marks == 1 else 'runs'}")
-    return "; ".join(parts) + "."
+    first, last = points[0], points[-1]
+    failed = f", {marks} failed {'run' if marks == 1 else 'runs'}" if marks else ""
+    return (
+        f"From {label(first.value)} on {_day(first.at, zone)} to {label(last.value)} on {_day(last.at, zone)}:"
+        f" {len(points)} backups{failed}."
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hubbackup.report.plot import Plot, Point, Series, decimal_step, draw, time_step
+from hubbackup.report.plot import Plot, Point, decimal_step, draw, time_step
 from hubbackup.report.snapshot import BackupFacts, RunFacts, Snapshot
 from hubbackup.report.verdict import place
 from hubbackup.report.words import human_age, human_bytes, human_number, human_seconds
@@ -154,16 +154,14 @@ class View:
                 for run in mine
                 if run.result == "failed"
             ]
-            sizes = (
-                Series("plain SQL", "dashed", self._points(done, "plain_bytes", human_bytes)),
-                Series("stored, compressed", "solid", self._points(done, "stored_bytes", human_bytes)),
-            )
-            times = (Series("whole run", "solid", self._points(done, "seconds", human_seconds)),)
             of = f" of {database}" if len(self._snapshot.databases) > 1 else ""
-            drawn += [
-                draw(f"size{number}", f"Size{of}", sizes, lost, _axis_bytes, decimal_step, self._zone),
-                draw(f"time{number}", f"Duration{of}", times, lost, _axis_seconds, time_step, self._zone),
-            ]
+            for key, title, attribute, words, axis, steps in (
+                ("stored", "Size as stored", "stored_bytes", human_bytes, _axis_bytes, decimal_step),
+                ("plain", "Size as SQL", "plain_bytes", human_bytes, _axis_bytes, decimal_step),
+                ("time", "Duration of a run", "seconds", human_seconds, _axis_seconds, time_step),
+            ):
+                points = self._points(done, attribute, words)
+                drawn.append(draw(f"{key}{number}", f"{title}{of}", points, lost, axis, steps, self._zone))
         return [plot for plot in drawn if plot is not None]
 
     def _points(self, runs: Sequence[RunFacts], attribute: str, label: Callable[[float], str]) -> tuple[Point, ...]:
