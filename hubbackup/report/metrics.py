@@ -205,7 +205,7 @@ VERDICT = ("hubbackup_verdict", "The status page's verdict: 0 all right, 1 needs
 RUNS = ("hubbackup_runs", "Runs that ended since the daemon started, by kind and result.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SnapshotCollector(Collector):
     """One exposition. Without a snapshot, which is the first seconds of a daemon, only the health is known."""
 

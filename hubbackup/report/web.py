@@ -190,8 +190,9 @@ class StatusServer:
 
     def stop(self) -> None:
         """Answer no more. An answer under way is not waited for."""
-        self._server.close()
         self._server.task_dispatcher.shutdown(timeout=1)
+        self._server.trigger.pull_trigger(self._server.close)  # in the server's own thread, which selects on it
+        self._thread.join(timeout=1)
 
     def __enter__(self) -> StatusServer:
         self.start()
