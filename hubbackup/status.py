@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hubbackup.app import App
 from hubbackup.report.board import Board
 from hubbackup.report.health import health_path, judge
 
 
-def serve_status(app: App) -> None:
-    """Look at the stores and listen on STATUS_PORT, in threads that end with the process; nothing where it is unset.
+def serve_status(app: App) -> Callable[[], None]:
+    """Look at the stores and listen on STATUS_PORT, in threads; nothing where it is unset. Returns what ends it.
 
-    An App of its own keeps it from sharing a connection with the runs. A port that can't be had is logged.
+    The threads end with the process too. An App of its own keeps them from sharing a connection with the runs.
+    A port that can't be had is logged.
     """
     settings, log = app.settings, app.log
     if settings.status_port is None:
-        return
+        return lambda: None
     from hubbackup.report.web import Login, StatusApp, StatusServer
 
     own = App(app.loaded, cancel=app.cancel, log=log)
@@ -29,7 +32,13 @@ def serve_status(app: App) -> None:
             message=f"the status page can't listen on port {settings.status_port}: {error.strerror or error}",
             remedy="choose another STATUS_PORT, then docker compose restart backup-cron",
         )
-        return
+        return lambda: None
     board.start()
     server.start()
     log.info("status.started", message="Page de statut ouverte", port=server.port, login=login is not None)
+
+    def stop() -> None:
+        board.stop()
+        server.stop()
+
+    return stop
