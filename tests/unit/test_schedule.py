@@ -33,7 +33,9 @@ def numbers(field: str, low: int, high: int) -> set[int]:
     for item in field.split(","):
         span, _, step = item.partition("/")
         first, _, last = span.partition("-")
-        values = range(low, high + 1) if first == "*" else range(int(first), int(last or (high if step else first)) + 1)
+        values = (
+            range(low, high + 1) if first == "*" else range(int(first), int(last or (high if step else first)) + 1)
+        )
         found |= set(itertools.islice(values, 0, None, int(step or 1)))
     return found
 
@@ -63,7 +65,7 @@ def oracle(expression: str, zone: ZoneInfo, start: datetime, end: datetime) -> l
         jump = (after.utcoffset() or timedelta()) - (local.utcoffset() or timedelta())
         while skipped < after.replace(tzinfo=None) and jump > timedelta():
             if wanted(skipped):
-                found.add((skipped.replace(tzinfo=UTC) - (local.utcoffset() or timedelta())))
+                found.add(skipped.replace(tzinfo=UTC) - (local.utcoffset() or timedelta()))
             skipped += timedelta(minutes=1)
         moment += timedelta(minutes=1)
     return sorted(due for due in found if start < due < end)
