@@ -122,7 +122,7 @@ def test_two_databases_never_share_a_file(one: str, other: str, time: datetime) 
         "hub_chantier_backup_00000208_030000.sql.gz",
         "hub_chantier_backup_09990208_030000.sql.gz",
         "hub_chantier_backup_99991231_235959.sql.gz",
-        "hub_chantier_backup_２０260208_030000.sql.gz",
+        "hub_chantier_backup_\uff12\uff100260208_030000.sql.gz",
         "_backup_20260208_030000.sql.gz",
         "a%2_backup_20260208_030000.sql.gz",
         "a%2f_backup_20260208_030000.sql.gz",
@@ -191,7 +191,8 @@ def test_what_is_no_manifest_is_not_proven(data: bytes) -> None:
 
 def test_names_of_tables_that_are_no_utf8_stay_apart() -> None:
     """Two tables of a LATIN1 database keep two entries through the manifest's JSON."""
-    rows = printable_rows({"public.\udce9": 1, "public.\udcea": 2})
+    names = [raw.decode("utf-8", "surrogateescape") for raw in (b"public.\xe9", b"public.\xea")]
+    rows = printable_rows({names[0]: 1, names[1]: 2})
     manifest = manifest_of(NAME, rows=rows)
     assert Manifest.from_json(manifest.to_json(), name=str(NAME)).rows == {"public.\\xe9": 1, "public.\\xea": 2}
 

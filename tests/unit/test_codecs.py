@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 
 import pytest
 import zstandard
@@ -18,7 +19,7 @@ blobs = st.binary(max_size=4000)
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
 def decode(decoder: GzipDecoder | ZstdDecoder | WayDecoder, parts: list[bytes]) -> bytes:

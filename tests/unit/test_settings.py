@@ -126,7 +126,7 @@ def test_a_secret_from_two_places_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
     """A NAME_FILE that is not there is exit 2, never an empty password."""
-    with pytest.raises(SettingsError, match="POSTGRES_PASSWORD_FILE: .*absent can't be read: No such file"):
+    with pytest.raises(SettingsError, match=r"POSTGRES_PASSWORD_FILE: .*absent can't be read: No such file"):
         load({"POSTGRES_PASSWORD_FILE": str(tmp_path / "absent")})
 
 
