@@ -94,9 +94,7 @@ def read(process: Process) -> bytes:
 
 def test_stdout_comes_whole_and_in_order(make: MakeRunner) -> None:
     """50 MB of changing bytes arrive as the command wrote them, with stderr in between them kept aside."""
-    script = (
-        """perl -e 'for $i (1..50) { print pack("N*", $i * 250000 .. $i * 250000 + 249999); warn "part $i\\n" }'"""
-    )
+    script = r"""perl -e 'for (1..50) { print pack "N*", $_ * 250000 .. $_ * 250000 + 249999; warn "part $_\n" }'"""
     digest, size = hashlib.sha256(), 0
     with make().start(sh(script), {}) as process:
         for chunk in process.chunks():
@@ -398,7 +396,7 @@ def test_a_cut_frame_is_a_failure(broken: Callable[..., Runner], more_bytes: int
 
 @pytest.mark.docker
 def test_a_stream_cut_at_a_frames_edge_waits_for_the_exit(broken: Callable[..., Runner]) -> None:
-    """Whole frames and a true exit code look well: only the dump's own last words tell (see test_backup.py)."""
+    """Whole frames and exit code 0 look well: only the dump's own last words tell (test_backup.py)."""
     assert run(broken(faults.cut_after(2)), FRAMES, {}) == b"line 1\nline 2\n"
 
 

@@ -63,7 +63,8 @@ class DockerProxy:
                 engine.sendall(head + _read_body(client, head))
                 if re.search(r"/exec/\w+/start ", first_line):
                     (self.stream or pass_on)(_read_head(engine), engine, client)
-                    client.shutdown(socket.SHUT_RDWR)  # a thread that still reads from it would keep it open
+                    with contextlib.suppress(OSError):  # a thread that still reads from it would keep it open
+                        client.shutdown(socket.SHUT_RDWR)
                     return
                 answer_head = _read_head(engine)
                 answer = answer_head + _read_body(engine, answer_head)
@@ -113,6 +114,9 @@ def cut_after(frames: int, more_bytes: int = 0) -> Stream:
             client.sendall(_read_frame(engine))
         if more_bytes:
             client.sendall(_read_frame(engine)[:more_bytes])
+        client.shutdown(socket.SHUT_RDWR)
+        while engine.recv(65536):
+            pass  # the command itself ends well: only its bytes are lost
 
     return stream
 
