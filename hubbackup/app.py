@@ -105,7 +105,8 @@ class App:
                 access_key_id=settings.aws_access_key_id.get_secret_value(),
                 secret_access_key=settings.aws_secret_access_key.get_secret_value(),
                 storage_class=settings.s3_storage_class,
-                is_ours=is_our_file,
+                # Another host may share the prefix: only uploads of our own database can be our own leftovers.
+                is_ours=lambda name: is_our_file(name) and _database_of(name) == settings.postgres_db,
                 cancel=self.cancel,
             ),
         )
@@ -279,6 +280,11 @@ class App:
             since = datetime.fromisoformat(first["started_at"]).astimezone(UTC) if first else None
         due = self.settings.schedule.next_after(since) if since is not None else None
         return due if due is not None and due <= now else None
+
+
+def _database_of(name: str) -> str:
+    found = BackupName.parse(name) or BackupName.of_manifest(name)
+    return found.database if found is not None else ""
 
 
 def is_our_file(name: str) -> bool:
