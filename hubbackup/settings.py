@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hubbackup.env_file import for_libraries, read_env_file
 from hubbackup.errors import SettingsError
 from hubbackup.schedule import Schedule
 
@@ -165,12 +166,14 @@ class Settings(BaseSettings):
 class LoadedSettings:
     """The settings, where each came from, and what is to be said about them.
 
-    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences.
+    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences;
+    `library_variables` are what the file has for libraries that read the process's environment.
     """
 
     settings: Settings
     origins: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    library_variables: dict[str, str] = field(default_factory=dict, repr=False)
 
     def secrets(self) -> list[str]:
         """Every secret's value, for masking."""
@@ -203,10 +206,14 @@ def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     origins = dict.fromkeys(raw, "environment")
     warnings: list[str] = []
     file_name = environment.get(ENV_FILE_VARIABLE, "")
+    from_file: dict[str, str] = {}
     if file_name:
-        for name, value in _read_env_file(Path(file_name), raw, warnings).items():
-            raw[name] = value
-            origins[name] = file_name
+        try:
+            from_file, warnings = read_env_file(Path(file_name), raw)
+        except FileNotFoundError:
+            warnings.append(f"{ENV_FILE_VARIABLE}: {file_name} does not exist; only the environment counts")
+    raw |= from_file
+    origins |= dict.fromkeys(from_file, file_name)
     _read_secret_files(raw, origins)
     warnings += _unknown_names(raw, origins)
     values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
@@ -214,44 +221,7 @@ def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
         settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
-    return LoadedSettings(settings, origins, tuple(warnings))
-
-
-def _read_env_file(path: Path, environment: Mapping[str, str], warnings: list[str]) -> dict[str, str]:
-    """The file's variables, read as docker compose reads an env_file.
-
-    Compose expands `$NAME` in values that are not in single quotes, python-dotenv only `${NAME}`: where such a
-    value stands in the environment too, compose's own reading of it is kept, so that a password is never read
-    in two ways.
-    """
-    from dotenv.main import resolve_variables
-    from dotenv.parser import parse_stream
-
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except FileNotFoundError:
-        warnings.append(f"{ENV_FILE_VARIABLE}: {path} does not exist; only the environment counts")
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{ENV_FILE_VARIABLE}: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
-            remedy="make it readable for the user that hubbackup runs as",
-        ) from error
-    found: dict[str, str] = {}
-    for binding in bindings:
-        if binding.error or not binding.key:
-            if binding.error:
-                warnings.append(f"{path}: line {binding.original.line} is no NAME=value and was passed over")
-            continue
-        value = binding.value or ""
-        literal = re.search(r"=\s*'", binding.original.string) is not None
-        if "$" in value and not literal:
-            if binding.key in environment:
-                continue
-            value = resolve_variables([(binding.key, value)], override=True)[binding.key] or ""
-        found[binding.key] = value
-    return found
+    return LoadedSettings(settings, origins, tuple(warnings), for_libraries(from_file))
 
 
 def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
