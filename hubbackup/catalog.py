@@ -26,6 +26,8 @@ BACKUP_SUFFIX = ".sql.gz"
 MANIFEST_MAX_BYTES = 64 << 20
 NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
 TIME_FORMAT = "%Y%m%d_%H%M%S"
+SHA256 = "sha256"
+"""S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 READERS = 8
 """Manifests that are only in S3 are fetched by so many threads."""
 
@@ -103,6 +105,8 @@ class Manifest(BaseModel):
     extensions: tuple[str, ...]
     roles: tuple[str, ...] = ()
     properties: dict[str, Any]
+    globals_sql: str = ""
+    """What `pg_dumpall --globals-only` wrote: roles and memberships, passwords only where they were asked for."""
     hubbackup_version: str
     warnings: tuple[str, ...] = ()
     """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""
@@ -207,7 +211,7 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is no name of a backup")
-    with store.create(name.manifest) as draft:
+    with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
         draft.write(manifest.to_json())
         draft.commit()
 

@@ -56,6 +56,7 @@ class DatabaseProperties:
     `catalog_row` is the database's row of pg_database as JSON (names differ between majors), `settings` the
     `ALTER DATABASE/ROLE … SET` entries as (role or empty, "name=value"), `grants` (role or empty for PUBLIC,
     privilege, with grant option), None where they are PostgreSQL's defaults.
+    `siblings` are the databases of the server that a restore put aside or left half-filled.
     """
 
     database: str
@@ -69,6 +70,7 @@ class DatabaseProperties:
     settings: tuple[tuple[str, str], ...]
     grants: tuple[tuple[str, str, bool], ...] | None = None
     comment: str = ""
+    siblings: tuple[str, ...] = ()
 
     @property
     def server_major(self) -> int:
@@ -91,6 +93,8 @@ SELECT jsonb_build_object(
                  WHERE s.setdatabase = d.oid),
     'grants', (SELECT jsonb_agg(jsonb_build_array(coalesce(r.rolname, ''), a.privilege_type, a.is_grantable))
                FROM aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee),
+    'siblings', (SELECT coalesce(jsonb_agg(datname), '[]') FROM pg_database s
+                 WHERE s.datname ~ '_(before|restore)_[0-9]{8}_[0-9]{6}$'),
     'comment', coalesce(shobj_description(d.oid, 'pg_database'), ''))
 FROM pg_database d WHERE d.datname = current_database();
 """
@@ -118,6 +122,17 @@ def dump_argv(way: str, *, lock_wait_seconds: float) -> list[str]:
     ]
 
 
+def psql_argv() -> list[str]:
+    """psql reading SQL from stdin, printing bare values, ending at the first error with another code than 0."""
+    return ["psql", "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+
+
+def globals_argv(*, passwords: bool) -> list[str]:
+    """pg_dumpall for what belongs to the server and not to a database: roles, memberships, tablespaces."""
+    argv = ["pg_dumpall", "--globals-only", "--no-password"]
+    return argv if passwords else [*argv, "--no-role-passwords"]
+
+
 def refuses_way(error: ToolError) -> bool:
     """Whether pg_dump only said that it can't compress like that, before it did anything."""
     return "compress" in error.stderr.lower() and "query" not in error.stderr
@@ -125,10 +140,9 @@ def refuses_way(error: ToolError) -> bool:
 
 def query(runner: Runner, connection: Connection, database: str, sql: str) -> str:
     """What psql prints for `sql`, unaligned and without headers. Raises HubbackupError's kinds, explained."""
-    argv = ["psql", "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
     env = {**connection.env(database), "PGCLIENTENCODING": "UTF8"}
     try:
-        return run(runner, argv, env, input_bytes=sql.encode()).decode()
+        return run(runner, psql_argv(), env, input_bytes=sql.encode()).decode()
     except ToolError as error:
         raise explain(error, connection, database) from error
 
@@ -155,6 +169,7 @@ def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
         settings=settings,
         grants=None if grants is None else tuple((str(who), str(what), bool(more)) for who, what, more in grants),
         comment=facts.get("comment", ""),
+        siblings=tuple(facts.get("siblings", ())),
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -238,13 +239,15 @@ def test_clean_removes_our_drafts_only(tmp_path: Path, victim: Path) -> None:
     assert store.clean() == []
 
 
-def test_a_hundred_thousand_files_are_listed_in_seconds(tmp_path: Path) -> None:
-    """A listing costs one look at each file, whatever their number."""
-    for number in range(100_000):
-        os.mknod(tmp_path / f"{number:06}.sql.gz")
-    started = time.monotonic()
-    names = [entry.name for entry in LocalStore(tmp_path).entries()]
-    assert time.monotonic() - started < 5
+def test_a_hundred_thousand_files_are_listed_in_seconds() -> None:
+    """A listing costs one look at each file (in seconds of this process, whatever else the machine does)."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        for number in range(100_000):
+            os.mknod(f"{name}/{number:06}.sql.gz")
+        started = time.process_time()
+        names = [entry.name for entry in LocalStore(Path(name)).entries()]
+        assert time.process_time() - started < 5
     assert names == [f"{number:06}.sql.gz" for number in range(100_000)]
 
 
