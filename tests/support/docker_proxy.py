@@ -110,6 +110,7 @@ def cut_after(frames: int, more_bytes: int = 0) -> Stream:
 
     def stream(head: bytes, engine: socket.socket, client: socket.socket) -> None:
         client.sendall(head)
+        _relay_up(engine, client)
         for _ in range(frames):
             client.sendall(_read_frame(engine))
         if more_bytes:
@@ -163,6 +164,12 @@ def _answer(status: str, body: bytes) -> bytes:
 
 
 def _relay(engine: socket.socket, client: socket.socket) -> None:
+    _relay_up(engine, client)
+    while data := engine.recv(65536):
+        client.sendall(data)
+
+
+def _relay_up(engine: socket.socket, client: socket.socket) -> None:
     def up() -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
@@ -170,8 +177,6 @@ def _relay(engine: socket.socket, client: socket.socket) -> None:
             engine.shutdown(socket.SHUT_WR)
 
     threading.Thread(target=up, name="docker-proxy", daemon=True).start()
-    while data := engine.recv(65536):
-        client.sendall(data)
 
 
 def _read_exactly(source: socket.socket, size: int) -> bytes:
