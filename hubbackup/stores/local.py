@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreDeniedError, StoreError, StoreFullError
 from hubbackup.stores import PARTIAL_SUFFIX, Entry, check_name, follow_by_writing, is_flat_name
-from hubbackup.stream import GrowingFile
+from hubbackup.stream import CHUNK_BYTES, GrowingFile
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -53,7 +53,7 @@ class LocalStore:
         # O_EXCL never follows or opens what is there already: not a symlink, not another run's draft.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with _errors_of(self.directory, f"does not let {partial.name} be created"):
+            with _errors_of(self.directory, f"does not let {partial.name} be created", but=(FileExistsError,)):
                 descriptor = os.open(partial, flags, 0o600)
         except FileExistsError as error:
             raise self._taken(partial) from error
@@ -61,24 +61,17 @@ class LocalStore:
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The file's bytes; see `Store.open`. What is no regular file counts as not there."""
-        path = self.directory / check_name(name)
-        # O_NONBLOCK: opening a FIFO that someone put there must not wait for its other end.
+        self.stat(name)
+        # Should it turn into something else this moment: a link is not followed, a FIFO's other end not waited for.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            with _errors_of(self.directory, f"does not let {name} be read"):
-                descriptor = os.open(path, flags)
-        except FileNotFoundError as error:
-            raise self._no_such(name) from error
-        file = _ReadFile(descriptor, path)
-        if not stat_modes.S_ISREG(os.fstat(descriptor).st_mode):
-            file.close()
-            raise self._no_such(name)
-        return io.BufferedReader(file, 1 << 20)
+        with _errors_of(self.directory, f"does not let {name} be read"):
+            descriptor = os.open(self.directory / name, flags)
+        return io.BufferedReader(_ReadFile(descriptor, self.directory / name), CHUNK_BYTES)
 
     def stat(self, name: str) -> Entry:
         """Raises NotFoundError, StoreError's kinds."""
         try:
-            with _errors_of(self.directory, f"does not let {name} be looked at"):
+            with _errors_of(self.directory, f"does not let {name} be looked at", but=(FileNotFoundError,)):
                 figures = os.lstat(self.directory / check_name(name))
         except FileNotFoundError as error:
             raise self._no_such(name) from error
@@ -90,8 +83,13 @@ class LocalStore:
         """Every whole file in byte order of names; one that vanishes meanwhile is left out."""
         # Code points and UTF-8 bytes sort alike, so plain `sorted` is byte order.
         for name in sorted(self._regular_files(is_flat_name)):
-            with suppress(NotFoundError):
-                yield self.stat(name)
+            try:
+                entry = self.stat(name)
+            except NotFoundError:
+                if not self.directory.is_dir():  # then not this file vanished, and half a list is no list
+                    raise
+                continue
+            yield entry
 
     def delete(self, name: str) -> None:
         """Remove a file for good (the directory is synced); one that is gone already is no error."""
@@ -101,8 +99,8 @@ class LocalStore:
             if os.path.lexists(self.directory / name):
                 raise StoreError(f"{self.directory / name} is no regular file, so it was left alone") from error
             return
-        with _errors_of(self.directory, f"does not let {name} be removed"), suppress(FileNotFoundError):
-            (self.directory / name).unlink()
+        with _errors_of(self.directory, f"does not let {name} be removed"):
+            (self.directory / name).unlink(missing_ok=True)
         # A prune removes the manifest first: a power cut must not bring it back without its backup.
         self.sync_directory()
 
@@ -210,7 +208,7 @@ class LocalDraft:
             raise StoreError(f"{self.path} was changed or replaced by someone else while it was written")
         try:
             with (
-                self._errors(f"does not let {self._final.name} be published"),
+                self._errors(f"does not let {self._final.name} be published", but=(FileExistsError,)),
                 self.growing.renaming(self._final),
             ):
                 _give_name(self.path, self._final)
@@ -245,8 +243,8 @@ class LocalDraft:
         with suppress(OSError):  # all was synced, or is given up: close has nothing to add
             os.close(descriptor)
 
-    def _errors(self, what: str) -> AbstractContextManager[None]:
-        return _errors_of(self._final.parent, what)
+    def _errors(self, what: str, *, but: tuple[type[OSError], ...] = ()) -> AbstractContextManager[None]:
+        return _errors_of(self._final.parent, what, but=but)
 
 
 class _ReadFile(io.FileIO):
@@ -266,8 +264,8 @@ class _ReadFile(io.FileIO):
 
 
 @contextmanager
-def _errors_of(directory: Path, what: str) -> Iterator[None]:
-    """Map OSError. That a name exists, or does not, is left for the caller to word, unless the directory is gone."""
+def _errors_of(directory: Path, what: str, *, but: tuple[type[OSError], ...] = ()) -> Iterator[None]:
+    """Map OSError; the kinds in `but` are left for the caller to word, unless the directory itself is gone."""
     try:
         yield
     except OSError as error:
@@ -288,7 +286,7 @@ def _errors_of(directory: Path, what: str) -> Iterator[None]:
                 remedy=f"create it (mkdir -p {directory}) and mount it in docker-compose.backup.yml, "
                 "or set BACKUP_DIR to the right one",
             ) from error
-        if isinstance(error, (FileNotFoundError, FileExistsError)):
+        if isinstance(error, but):
             raise
         raise StoreError(f"{directory} {what}: {error.strerror}") from error
 

@@ -69,15 +69,18 @@ class ObjectReader(io.RawIOBase):
     def _resume(self, client: S3Client) -> StreamingBody:
         from botocore.exceptions import ClientError
 
-        start = self._position
+        start, replaced = self._position, f"could not {self._doing}: it was replaced while it was being read"
         try:
             answer: GetObjectOutputTypeDef = client.get_object(
                 Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-", IfMatch=self._etag
             )
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
-                raise StoreError(f"could not {self._doing}: it was replaced while it was being read") from error
+                raise StoreError(replaced) from error
             raise
+        if answer["ETag"] != self._etag:  # some servers ignore IfMatch
+            answer["Body"].close()
+            raise StoreError(replaced)
         if answer.get("ContentRange") != f"bytes {start}-{self._size_bytes - 1}/{self._size_bytes}":
             answer["Body"].close()
             raise StoreError(f"could not {self._doing}: the server can't go on from byte {start:,}")

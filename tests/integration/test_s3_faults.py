@@ -1,0 +1,641 @@
+"""What S3Store does when the server, or the way to it, is broken: faults 19 to 24 of the catalogue, and their kin."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubbackup.errors import (
+    ExistsError,
+    NotFoundError,
+    StoppedError,
+    StoreDeniedError,
+    StoreError,
+    StoreFullError,
+)
+from hubbackup.stores.local import LocalStore
+from hubbackup.stores.s3 import S3Store
+from hubbackup.stores.s3_upload import part_size_bytes
+from hubbackup.stream import Cancel, GrowingFile
+from tests.support import proxy as faults
+from tests.support.proxy import Fault, FaultProxy, Predicate
+from tests.support.s3 import QUICK, S3Server, s3_server
+
+PARTS_BYTES = 60_000
+"""Six parts of the scaled plan, and a rest."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bucket(server: S3Server) -> str:
+    return server.bucket()
+
+
+@pytest.fixture(scope="module")
+def shared_proxy(server: S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(server.endpoint_url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_store(server: S3Server, shared_proxy: FaultProxy, bucket: str) -> S3Store:
+    return server.store(bucket, endpoint_url=shared_proxy.url)  # boto3 takes a quarter of a second for each client
+
+
+@pytest.fixture
+def proxy(server: S3Server, shared_proxy: FaultProxy, bucket: str) -> FaultProxy:
+    """The proxy without faults, before a bucket without objects and uploads."""
+    for key in server.keys(bucket):
+        server.client.delete_object(Bucket=bucket, Key=key)
+    for upload in server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        server.client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    shared_proxy.forget()
+    return shared_proxy
+
+
+@pytest.fixture
+def store(shared_store: S3Store, proxy: FaultProxy) -> S3Store:
+    """A store that reaches the server by way of the proxy."""
+    return shared_store
+
+
+def upload(store: S3Store, data: bytes, name: str = "dump.sql.gz") -> None:
+    with store.create(name) as draft:
+        draft.write(data)
+        draft.commit()
+
+
+def read(store: S3Store, name: str = "dump.sql.gz") -> bytes:
+    with store.open(name) as file:
+        return file.read()
+
+
+def assert_nothing_left(server: S3Server, bucket: str) -> None:
+    assert server.keys(bucket) == []
+    assert server.unfinished(bucket) == []
+
+
+# 19: errors that pass
+
+
+@pytest.mark.parametrize(
+    ("fault", "when"),
+    [
+        (faults.answer(500, "InternalError"), faults.is_part(3)),
+        (faults.answer(503, "SlowDown"), faults.is_part(3)),
+        (faults.answer(400, "RequestTimeout"), faults.is_part(3)),
+        (faults.answer(400, "BadDigest"), faults.is_part(3)),
+        (faults.reset, faults.is_part(3)),
+        (faults.lose_answer, faults.is_part(3)),
+        (faults.with_header("ETag", '"0123456789abcdef0123456789abcdef"'), faults.is_part(3)),
+        (faults.answer(503, "SlowDown"), faults.is_begin),
+        (faults.answer(503, "SlowDown"), faults.is_complete),
+        (faults.answer(503, "SlowDown"), faults.is_head),
+        (faults.reset, faults.is_head),
+    ],
+    ids=[
+        "part 500", "part 503", "part RequestTimeout", "part BadDigest", "part reset", "part answer lost",
+        "part other ETag", "begin 503", "complete 503", "head 503", "head reset",
+    ],
+)  # fmt: skip
+def test_an_error_that_passes_does_not_fail_the_upload(
+    store: S3Store, proxy: FaultProxy, fault: Fault, when: Predicate
+) -> None:
+    """Two failures of the same step, then success: the object is whole, and only that step was done again."""
+    proxy.fault(fault, when=when, times=2)
+    data = os.urandom(PARTS_BYTES)
+    upload(store, data)
+    assert read(store) == data
+    assert proxy.count(faults.is_part(2)) == 1
+
+
+def test_a_small_file_is_retried_too(store: S3Store, proxy: FaultProxy) -> None:
+    """A single PUT that fails twice is sent a third time."""
+    proxy.fault(faults.answer(500, "InternalError"), when=faults.is_put, times=2)
+    upload(store, b"manifest")
+    assert read(store) == b"manifest"
+    assert proxy.count(faults.is_put) == 3
+
+
+@pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
+def test_a_lost_answer_to_publishing_is_not_taken_for_a_failure(store: S3Store, proxy: FaultProxy, size: int) -> None:
+    """The server published, its answer was lost, the retry is told 'exists': our own object is recognized."""
+    proxy.fault(faults.lose_answer, when=lambda seen: faults.is_put(seen) or faults.is_complete(seen), times=1)
+    data = os.urandom(size)
+    upload(store, data)
+    assert read(store) == data
+
+
+def test_no_such_upload_after_a_lost_answer_is_decided_by_looking(store: S3Store, proxy: FaultProxy) -> None:
+    """A server that forgets completed uploads answers NoSuchUpload to the retry; the object tells it was done."""
+    proxy.fault(faults.lose_answer, when=faults.is_complete, times=1)
+    proxy.fault(faults.answer(404, "NoSuchUpload"), when=faults.is_complete, times=1)
+    data = os.urandom(PARTS_BYTES)
+    upload(store, data)
+    assert read(store) == data
+
+
+# 20: errors that do not pass
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.answer(500, "InternalError"), faults.answer(503, "SlowDown"), faults.reset, faults.black_hole,
+     faults.drip_answer],
+    ids=["500", "503", "reset", "black hole", "drip"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "when",
+    [faults.is_part(2), faults.is_complete, faults.is_head],
+    ids=["part", "complete", "head"],
+)
+def test_an_error_that_stays_ends_the_upload_in_time(
+    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, fault: Fault, when: Predicate
+) -> None:
+    """Within the deadline, one transient StoreError with a remedy or the server's word, and nothing is left."""
+    proxy.fault(fault, when=when)
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="could not") as raised:
+        upload(store, b"x" * PARTS_BYTES)
+    assert time.monotonic() - started < QUICK.no_progress_seconds + QUICK.call_seconds
+    assert raised.value.transient
+    assert server.secret_access_key not in str(raised.value)
+    assert_nothing_left(server, bucket)
+
+
+def test_a_server_that_is_not_there_ends_the_upload(server: S3Server, bucket: str) -> None:
+    """Connection refused is retried a few times, then told."""
+    store = server.store(bucket, endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(StoreError, match="no connection") as raised:
+        upload(store, b"x")
+    assert "S3_ENDPOINT_URL" in raised.value.remedy
+
+
+def test_a_part_that_is_taken_too_slowly_ends_the_upload(
+    server: S3Server, proxy: FaultProxy, bucket: str, tmp_path: Path
+) -> None:
+    """A server that sips at a part, never silent for long, runs into the bound on bytes that get no further."""
+    limits = replace(QUICK, no_progress_seconds=1.5, slowest_bytes_per_second=32 << 20)
+    store = server.store(bucket, endpoint_url=proxy.url, limits=limits, part_size=part_size_bytes)
+    proxy.fault(faults.sip_request, when=faults.is_part())
+    path = tmp_path / "dump"
+    path.write_bytes(bytes(9 << 20))
+    started = time.monotonic()
+    with store.create("dump.sql.gz") as draft, pytest.raises(StoreError):
+        draft.follow(GrowingFile.complete(path))
+    assert time.monotonic() - started < 4
+    assert_nothing_left(server, bucket)
+
+
+def test_a_dead_server_never_slows_the_writer(store: S3Store, proxy: FaultProxy, tmp_path: Path) -> None:
+    """While the upload hangs in a black hole, the dump is written to its end at full speed."""
+    proxy.fault(faults.black_hole, when=faults.is_part())
+    errors: list[BaseException] = []
+    with LocalStore(tmp_path).create("dump.sql.gz") as written, store.create("dump.sql.gz") as draft:
+
+        def follow() -> None:
+            try:
+                draft.follow(written.growing)
+            except StoreError as error:
+                errors.append(error)
+
+        follower = threading.Thread(target=follow)
+        follower.start()
+        started = time.monotonic()
+        for _ in range(200):
+            written.write(b"x" * 10_000)
+        written.commit()
+        seconds = time.monotonic() - started
+        assert follower.is_alive()
+        follower.join(timeout=20)
+    assert seconds < 1
+    assert len(errors) == 1
+    assert LocalStore(tmp_path).stat("dump.sql.gz").size_bytes == 2_000_000
+
+
+@pytest.mark.parametrize(
+    "when", [faults.is_part(2), faults.is_complete, faults.is_head], ids=["part", "complete", "head"]
+)
+def test_a_stop_ends_a_hanging_request_at_once(
+    server: S3Server, proxy: FaultProxy, bucket: str, when: Predicate
+) -> None:
+    """A signal is heeded inside a request that hangs: StoppedError in a moment, and the upload is given up."""
+    cancel = Cancel()
+    limits = replace(QUICK, read_seconds=30, call_seconds=30, no_progress_seconds=30)
+    store = server.store(bucket, endpoint_url=proxy.url, cancel=cancel, limits=limits)
+    proxy.fault(faults.black_hole, when=when)
+    threading.Timer(0.7, cancel.set).start()
+    started = time.monotonic()
+    with pytest.raises(StoppedError):
+        upload(store, b"x" * PARTS_BYTES)
+    assert time.monotonic() - started < 3
+    assert_nothing_left(server, bucket)
+
+
+def test_giving_up_is_short_and_silent(server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str) -> None:
+    """`abort` against a dead server returns in its few seconds and raises nothing; `clean` ends the upload later."""
+    draft = store.create("dump.sql.gz")
+    draft.write(b"x" * PARTS_BYTES)
+    proxy.fault(faults.black_hole)
+    started = time.monotonic()
+    draft.abort()
+    assert time.monotonic() - started < QUICK.abort_seconds + 1
+    assert server.unfinished(bucket) == ["backups/dump.sql.gz"]
+    proxy.mend()
+    assert store.clean() == ["dump.sql.gz"]
+    assert_nothing_left(server, bucket)
+
+
+# 21: 200 with an error inside
+
+
+def test_an_error_inside_a_200_is_retried(store: S3Store, proxy: FaultProxy) -> None:
+    """CompleteMultipartUpload that fails with status 200 is asked again until it is true."""
+    proxy.fault(faults.answer(200, "InternalError"), when=faults.is_complete, times=2)
+    data = os.urandom(PARTS_BYTES)
+    upload(store, data)
+    assert read(store) == data
+    assert proxy.count(faults.is_complete) == 3
+
+
+def test_an_error_inside_a_200_that_stays_is_an_error(
+    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str
+) -> None:
+    """A completion that never succeeds is never counted as one."""
+    proxy.fault(faults.answer(200, "InternalError"), when=faults.is_complete)
+    with pytest.raises(StoreError, match="InternalError"):
+        upload(store, b"x" * PARTS_BYTES)
+    assert_nothing_left(server, bucket)
+
+
+def test_a_completion_that_was_only_said_is_an_error(store: S3Store, proxy: FaultProxy) -> None:
+    """A server that says 'completed' and has no object is found out by the HEAD."""
+    said = b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
+    proxy.fault(lambda exchange: (exchange.request_body(), exchange.reply(200, [], said))[1], when=faults.is_complete)
+    with pytest.raises(StoreError, match="does not have it"):
+        upload(store, b"x" * PARTS_BYTES)
+
+
+@pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("Content-Length", "7"), ("ETag", '"0123456789abcdef0123456789abcdef"')],
+    ids=["size", "ETag"],
+)
+def test_an_object_that_is_not_what_was_sent_is_an_error_and_is_removed(
+    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, size: int, header: str, value: str
+) -> None:
+    """Size and ETag are compared with what was counted on the way; the object under the name is taken away."""
+    data = os.urandom(size)
+    with store.create("dump.sql.gz") as draft:
+        draft.write(data)
+        # The look before publishing finds nothing, so only the one after it is changed.
+        proxy.fault(faults.with_header(header, value), when=faults.is_head)
+        with pytest.raises(StoreError, match="does not hold"):
+            draft.commit()
+    assert_nothing_left(server, bucket)
+
+
+@pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
+def test_an_etag_that_is_no_md5_is_not_compared(store: S3Store, proxy: FaultProxy, size: int) -> None:
+    """Under a key of KMS the ETags are no md5s; the upload is then proven by Content-MD5 and by size."""
+
+    def as_kms(exchange: faults.Exchange) -> None:
+        status, headers, body = exchange.forward()
+        kept = [(key, value) for key, value in headers if key.lower() != "etag"]
+        kms = [("ETag", '"ffffffffffffffffffffffffffffffff"'), ("x-amz-server-side-encryption", "aws:kms")]
+        exchange.reply(status, kept + kms if status == 200 else headers, body)
+
+    proxy.fault(as_kms, when=faults.is_head)
+    data = os.urandom(size)
+    upload(store, data)
+    assert all("content-md5" in seen.headers for seen in proxy.seen if faults.is_part()(seen) or faults.is_put(seen))
+
+
+# 22: denied
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "AccessDenied"), (403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch"), (400, "ExpiredToken"),
+     (401, "Unauthorized"), (403, "RequestTimeTooSkewed")],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "when", [faults.is_part(3), faults.is_begin, faults.is_complete], ids=["part", "begin", "complete"]
+)
+def test_what_is_denied_is_told_at_once(
+    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, when: Predicate, status: int, code: str
+) -> None:
+    """Credentials that are wrong, or revoked mid-upload: StoreDeniedError after one attempt, with a remedy."""
+    proxy.fault(faults.answer(status, code, "No.\nReally"), when=when)
+    with pytest.raises(StoreDeniedError, match=code) as raised:
+        upload(store, b"x" * PARTS_BYTES)
+    assert proxy.count(when) == 1
+    message = str(raised.value)
+    assert f"s3://{bucket}/backups/" in message
+    assert "\n" not in message
+    assert raised.value.remedy
+    assert server.secret_access_key not in message + raised.value.remedy
+    assert_nothing_left(server, bucket)
+
+
+def test_a_missing_bucket_is_told_with_its_name(server: S3Server) -> None:
+    """Every call on a bucket that does not exist is NotFoundError; it names bucket and setting."""
+    store = server.store("no-such-bucket")
+    with pytest.raises(NotFoundError, match="no-such-bucket") as raised:
+        upload(store, b"x" * PARTS_BYTES)
+    assert "S3_BACKUP_BUCKET" in raised.value.remedy
+    with pytest.raises(NotFoundError, match="no-such-bucket"):
+        list(store.entries())
+    with pytest.raises(NotFoundError, match="no-such-bucket"):
+        store.delete("a")
+
+
+def test_a_listing_that_is_denied_is_an_error(store: S3Store, proxy: FaultProxy) -> None:
+    """A prune that may not list must know it, instead of seeing an empty store."""
+    proxy.fault(faults.answer(403, "AccessDenied"), when=faults.is_list)
+    with pytest.raises(StoreDeniedError):
+        list(store.entries())
+    assert proxy.count(faults.is_list) == 1
+
+
+def test_no_credentials_at_all_are_told(
+    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where boto3's own chain finds nothing either, the error names the two variables."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = server.store(bucket, access_key_id=None, secret_access_key=None)
+    with pytest.raises(StoreDeniedError) as raised:
+        list(store.entries())
+    assert "AWS_ACCESS_KEY_ID" in raised.value.remedy
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "QuotaExceeded"), (507, "XMinioStorageFull")])
+def test_a_full_bucket_is_told_as_such(store: S3Store, proxy: FaultProxy, status: int, code: str) -> None:
+    """A quota that is used up is StoreFullError, not a matter of permissions."""
+    proxy.fault(faults.answer(status, code), when=faults.is_part())
+    with pytest.raises(StoreFullError):
+        upload(store, b"x" * PARTS_BYTES)
+
+
+def test_a_password_in_the_endpoint_is_never_told(server: S3Server, bucket: str) -> None:
+    """Messages name the endpoint without the user and password that its URL may hold."""
+    store = server.store(bucket, endpoint_url="http://user:hunter2@127.0.0.1:9")
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1:9") as raised:
+        list(store.entries())
+    assert "hunter2" not in str(raised.value) + raised.value.remedy + store.describe()
+
+
+# 23: limits of other vendors
+
+
+def test_more_parts_than_a_fixed_size_would_allow(
+    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, tmp_path: Path
+) -> None:
+    """A server that refuses part 1001 and the newer checksums takes a dump of 1,500 parts of the first size.
+
+    Everything is scaled by 1:1024, so the first part has 8 KiB and the dump 12 MB.
+    """
+    proxy.fault(faults.answer(400, "InvalidArgument"), when=lambda seen: int(seen.query.get("partNumber", 0)) > 1000)
+    proxy.fault(faults.answer(400, "InvalidRequest"), when=faults.has_checksum_header)
+    data = os.urandom(1_500 * (8 << 10))
+    path = tmp_path / "dump"
+    path.write_bytes(data)
+    with store.create("dump.sql.gz") as draft:
+        draft.follow(GrowingFile.complete(path))
+        draft.commit()
+    assert read(store) == data
+    assert list(store.entries())
+    store.delete("dump.sql.gz")
+    assert proxy.count(faults.is_part()) < 100
+    assert_nothing_left(server, bucket)
+
+
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (400, "InvalidArgument")])
+@pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
+def test_a_server_without_conditional_writes(
+    store: S3Store, proxy: FaultProxy, status: int, code: str, size: int
+) -> None:
+    """A server that rejects If-None-Match is asked again without it, and a taken name is still not overwritten."""
+    proxy.fault(faults.answer(status, code), when=lambda seen: "if-none-match" in seen.headers)
+    data = os.urandom(size)
+    with store.create("dump.sql.gz") as late:
+        late.write(b"y" * size)
+        upload(store, data)
+        with pytest.raises(ExistsError):
+            late.commit()
+    assert read(store) == data
+
+
+@pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
+def test_a_rival_between_the_last_look_and_publishing_wins(
+    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, size: int
+) -> None:
+    """Where the server knows If-None-Match, not even a name taken at the last moment is overwritten."""
+
+    def overtake(exchange: faults.Exchange) -> None:
+        server.client.put_object(Bucket=bucket, Key="backups/dump.sql.gz", Body=b"rival")
+        faults.pass_on(exchange)
+
+    proxy.fault(overtake, when=lambda seen: faults.is_put(seen) or faults.is_complete(seen))
+    with pytest.raises(ExistsError):
+        upload(store, b"x" * size)
+    assert read(store) == b"rival"
+    assert server.unfinished(bucket) == []
+
+
+def test_a_server_that_can_not_list_uploads(store: S3Store, proxy: FaultProxy) -> None:
+    """`clean` has nothing to do where unfinished uploads can't be listed."""
+    proxy.fault(faults.answer(501, "NotImplemented"), when=faults.is_upload_list)
+    assert store.clean() == []
+
+
+def test_clean_ends_only_uploads_of_ours(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
+    """Uploads of other programs, under other prefixes or deeper ones are left alone."""
+    keys = ["backups/ours.sql.gz", "backups/theirs.iso", "backups/deeper/ours.sql.gz", "other/ours.sql.gz"]
+    for key in keys:
+        server.client.create_multipart_upload(Bucket=bucket, Key=key)
+    store = server.store(bucket, is_ours=lambda name: name.endswith(".sql.gz"))
+    assert store.clean() == ["ours.sql.gz"]
+    assert sorted(server.unfinished(bucket)) == sorted(keys[1:])
+
+
+# 24: listing and deleting
+
+
+def test_more_than_a_page_is_listed_whole_and_in_order(
+    server: S3Server, store: S3Store, bucket: str, proxy: FaultProxy
+) -> None:
+    """Pages of the server are joined, with foreign keys left out."""
+    wanted = [f"{number:04}.sql.gz" for number in range(12)]
+    for key in [*wanted, ".hidden", "deeper/0001.sql.gz", "x.partial"]:
+        server.client.put_object(Bucket=bucket, Key=f"backups/{key}", Body=b"x")
+    proxy.fault(page_of(5), when=faults.is_list)
+    assert [entry.name for entry in store.entries()] == wanted
+    assert len({seen.query.get("continuation-token") for seen in proxy.seen if faults.is_list(seen)}) == 3
+    # What lies deeper is not even sent: another program's million keys there would cost a thousand pages.
+    assert all(seen.query["delimiter"] == "/" for seen in proxy.seen if faults.is_list(seen))
+
+
+def test_a_page_that_fails_for_a_while_is_asked_for_again(
+    server: S3Server, store: S3Store, bucket: str, proxy: FaultProxy
+) -> None:
+    """A failing or a cut page is repeated, and no entry comes twice or is lost."""
+    for number in range(3):
+        server.client.put_object(Bucket=bucket, Key=f"backups/{number}", Body=b"x")
+    proxy.fault(faults.answer(503, "SlowDown"), when=faults.is_list, times=1)
+    proxy.fault(faults.with_body(lambda body: body[: len(body) // 2]), when=faults.is_list, times=1)
+    assert [entry.name for entry in store.entries()] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [
+        (faults.answer(500, "InternalError"), float("inf")),
+        (faults.with_body(lambda body: body.replace(b"<IsTruncated>false", b"<IsTruncated>true")), 1),
+        (faults.with_body(lambda body: body.replace(
+            b"<IsTruncated>false", b"<NextContinuationToken>t</NextContinuationToken><IsTruncated>true")),
+         float("inf")),
+        (faults.with_body(lambda body: body.replace(b"backups/2", b"backups/0")), 1),
+        (faults.with_body(lambda body: b"<html>Log in to the hotel's network</html"), float("inf")),
+    ],
+    ids=["error", "no token", "in circles", "backwards", "captive portal"],
+)  # fmt: skip
+def test_a_lost_page_is_an_error(
+    server: S3Server, store: S3Store, bucket: str, proxy: FaultProxy, fault: Fault, times: float
+) -> None:
+    """A listing that can't be finished raises; it never ends as if it were whole, and never runs for ever."""
+    for number in range(3):
+        server.client.put_object(Bucket=bucket, Key=f"backups/{number}", Body=b"x")
+    proxy.fault(fault, when=faults.is_list, times=times)
+    with pytest.raises(StoreError):
+        list(store.entries())
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (500, "InternalError")])
+def test_a_delete_that_fails_is_an_error_and_can_be_repeated(
+    store: S3Store, proxy: FaultProxy, status: int, code: str
+) -> None:
+    """The object is still there after the error, and gone after the next, undisturbed delete."""
+    upload(store, b"x")
+    proxy.fault(faults.answer(status, code), when=faults.is_delete)
+    with pytest.raises(StoreError, match=code):
+        store.delete("dump.sql.gz")
+    assert read(store) == b"x"
+    proxy.mend()
+    store.delete("dump.sql.gz")
+    assert list(store.entries()) == []
+
+
+# reading
+
+
+def test_a_broken_download_goes_on_where_it_was(store: S3Store, proxy: FaultProxy) -> None:
+    """Connections that break off again and again: the bytes arrive once each, asked for from where they ended."""
+    data = os.urandom(400_000)
+    upload(store, data)
+    for size, abruptly in ((0, False), (1, False), (100_000, True), (200_000, False)):
+        proxy.fault(faults.cut_body(size, abruptly=abruptly), when=faults.is_get, times=1)
+    assert read(store) == data
+    later = [seen for seen in proxy.seen if faults.is_get(seen)][1:]
+    assert len(later) == 4
+    assert all(seen.headers["if-match"] and seen.headers["range"].startswith("bytes=") for seen in later)
+
+
+def test_a_download_that_stays_broken_is_an_error(store: S3Store, proxy: FaultProxy) -> None:
+    """No endless resuming, and no short read that looks like the end."""
+    upload(store, os.urandom(400_000))
+    proxy.fault(faults.cut_body(0), when=faults.is_get)
+    with store.open("dump.sql.gz") as file, pytest.raises(StoreError):
+        file.read()
+
+
+def test_a_dripping_download_is_an_error(store: S3Store, proxy: FaultProxy) -> None:
+    """A byte now and then is no progress."""
+    upload(store, os.urandom(400_000))
+    proxy.fault(faults.drip_body, when=faults.is_get)
+    started = time.monotonic()
+    with store.open("dump.sql.gz") as file, pytest.raises(StoreError):
+        file.read()
+    assert time.monotonic() - started < QUICK.no_progress_seconds + QUICK.call_seconds
+
+
+@pytest.mark.parametrize("knows_if_match", [True, False])
+def test_an_object_that_is_replaced_while_it_is_read_is_an_error(
+    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, knows_if_match: bool
+) -> None:
+    """Two versions are never mixed into one stream, also where the server ignores If-Match."""
+    upload(store, os.urandom(400_000))
+    proxy.fault(faults.cut_body(300_000), when=faults.is_get, times=1)
+    if not knows_if_match:
+        proxy.fault(without("if-match"), when=faults.is_get)
+    with store.open("dump.sql.gz") as file:
+        file.read(1)
+        server.client.put_object(Bucket=bucket, Key="backups/dump.sql.gz", Body=os.urandom(400_000))
+        with pytest.raises(StoreError, match="replaced"):
+            file.read()
+
+
+# what is sent
+
+
+def test_options_reach_the_server(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
+    """Storage class and retention go with both ways of uploading, and metadata comes back."""
+    store = server.store(bucket, endpoint_url=proxy.url, storage_class="STANDARD_IA", object_lock_days=3)
+    # The bucket of the tests has no object lock, and would refuse.
+    lock = ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date")
+    proxy.fault(without(*lock), when=lambda seen: lock[0] in seen.headers)
+    for name, size in (("small", 8), ("large", PARTS_BYTES)):
+        with store.create(name, {"run": "42"}) as draft:
+            draft.metadata["database"] = "hub"
+            draft.write(b"x" * size)
+            draft.commit()
+        head = server.client.head_object(Bucket=bucket, Key=f"backups/{name}")
+        assert head["StorageClass"] == "STANDARD_IA"
+        assert store.metadata(name).items() >= {"run": "42", "database": "hub"}.items()
+    locked = [seen for seen in proxy.seen if "x-amz-object-lock-mode" in seen.headers]
+    assert [faults.is_put(seen) for seen in locked] == [True, False]
+    assert all(seen.headers["x-amz-object-lock-retain-until-date"] for seen in locked)
+
+
+def page_of(size: int) -> Fault:
+    """ListObjectsV2 with at most `size` keys a page."""
+
+    def fault(exchange: faults.Exchange) -> None:
+        exchange.path += f"&max-keys={size}"
+        faults.pass_on(exchange)
+
+    return fault
+
+
+def without(*names: str) -> Fault:
+    """Pass on to a server that does not know these headers of the request."""
+
+    def fault(exchange: faults.Exchange) -> None:
+        for name in names:
+            del exchange.headers[name]
+        faults.pass_on(exchange)
+
+    return fault
+
+
+def test_the_seen_requests_hold_no_secret(server: S3Server, store: S3Store, proxy: FaultProxy) -> None:
+    """The secret key signs requests, and is in none of them."""
+    upload(store, b"x" * PARTS_BYTES)
+    sent: Any = [(seen.path, seen.query, seen.headers) for seen in proxy.seen]
+    assert server.secret_access_key not in repr(sent)

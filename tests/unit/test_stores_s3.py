@@ -1,0 +1,103 @@
+"""The parts of S3Store that decide without a server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbackup.errors import StoreError
+from hubbackup.stores.s3 import S3Store
+from hubbackup.stores.s3_calls import Patience
+from hubbackup.stores.s3_upload import FIRST_PART_BYTES, LARGEST_PART_BYTES, part_size_bytes
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@given(st.integers(1, 10_000))
+def test_every_part_is_within_s3s_limits(number: int) -> None:
+    """5 MiB to 5 GiB, and never smaller than the part before."""
+    assert 5 << 20 <= part_size_bytes(number) <= 5 << 30
+    assert part_size_bytes(number) <= part_size_bytes(number + 1)
+
+
+def test_five_terabytes_fit_in_a_thousand_parts() -> None:
+    """Scaleway's limit on parts holds no dump below AWS's limit on objects."""
+    assert sum(map(part_size_bytes, range(1, 1_001))) >= 5e12
+
+
+def test_the_first_parts_are_small() -> None:
+    """An upload starts early, and is never more than a tenth and a first part (rounded) behind the file."""
+    assert part_size_bytes(1) == FIRST_PART_BYTES == 8 << 20
+    sizes = [part_size_bytes(number) for number in range(1, 60)]
+    sent = [0, *accumulate(sizes)]
+    assert all(
+        size <= FIRST_PART_BYTES + before / 10 + number
+        for number, size, before in zip(range(60), sizes, sent, strict=False)
+    )
+    assert part_size_bytes(100) == LARGEST_PART_BYTES
+
+
+def test_patience_grows_only_with_bytes_that_get_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time earned is for new bytes; sending the same ones again, or a clock that passes, earns nothing."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    patience = Patience(10, bytes_per_second=100)
+    assert patience.left_seconds() == pytest.approx(10)
+    patience.reached(500)
+    assert patience.left_seconds() == pytest.approx(15)
+    patience.reached(200)
+    assert patience.left_seconds() == pytest.approx(15)
+    now += 16
+    assert patience.left_seconds() == pytest.approx(-1)
+
+
+def test_making_a_store_does_not_load_boto3() -> None:
+    """The command line starts fast: boto3 is loaded at the first request, not before."""
+    script = (
+        "import sys; from hubbackup.stores.s3 import S3Store; S3Store('b', endpoint_url='https://s3.example');"
+        "sys.exit(any(name in sys.modules for name in ('boto3', 'botocore')))"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "described"),
+    [("backups/", "s3://b/backups/"), ("/backups", "s3://b/backups/"), ("", "s3://b/"), ("a/b", "s3://b/a/b/")],
+)
+def test_a_prefix_is_a_directory(prefix: str, described: str) -> None:
+    """However it is written in the settings, a prefix ends at a slash and starts at none."""
+    assert S3Store("b", prefix).describe() == described
+
+
+@pytest.mark.parametrize("endpoint_url", ["s3.fr-par.scw.cloud", "https://", "http://[::1"])
+def test_an_endpoint_that_is_no_url_is_told_without_it(endpoint_url: str) -> None:
+    """A client that can't be made is a StoreError that names the setting, not its value."""
+    with pytest.raises(StoreError) as raised:
+        list(S3Store("bucket", endpoint_url=endpoint_url, access_key_id="a", secret_access_key="b").entries())
+    assert "S3_ENDPOINT_URL" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "host"),
+    [(None, "bucket.s3.eu-west-3.amazonaws.com"), ("https://s3.fr-par.scw.cloud", "s3.fr-par.scw.cloud")],
+)
+def test_requests_go_to_the_place_that_was_set(endpoint_url: str | None, host: str) -> None:
+    """AWS is addressed by the bucket's host name, another vendor by path."""
+    store = S3Store("bucket", region="eu-west-3", endpoint_url=endpoint_url, access_key_id="a", secret_access_key="b")
+    urls: list[str] = []
+
+    def keep(request: AWSPreparedRequest, **rest: object) -> None:
+        urls.append(request.url)
+        raise ZeroDivisionError  # nothing is sent
+
+    store._client.meta.events.register("before-send.s3", keep)
+    with pytest.raises(ZeroDivisionError):
+        store.delete("a")
+    assert urls == [f"https://{host}/{'bucket/' if endpoint_url else ''}backups/a"]
