@@ -3,25 +3,25 @@ FROM python:3.13-slim AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-RUN python3 -m venv /opt/venv
+COPY constraints.txt pyproject.toml ./
 # Dependencies first: an edit of the program does not install them again.
-COPY constraints.txt pyproject.toml README.md LICENSE ./
-RUN mkdir hubbackup && touch hubbackup/__init__.py \
-    && /opt/venv/bin/pip install --constraint constraints.txt . \
-    && /opt/venv/bin/pip uninstall --yes hubbackup
-COPY hubbackup hubbackup
-RUN /opt/venv/bin/pip install --no-deps . \
-    && /opt/venv/bin/pip uninstall --yes pip \
+RUN python3 -m venv --without-pip /opt/venv \
+    && python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > dependencies.txt \
+    && pip --python /opt/venv install --constraint constraints.txt --requirement dependencies.txt \
     # botocore carries the description of 400 services; S3, and what its credentials may come from, are enough.
     && cd /opt/venv/lib/python3*/site-packages/botocore/data \
     && find . -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name 'sso*' ! -name sts ! -name signin -exec rm -r {} +
+COPY README.md LICENSE ./
+COPY hubbackup hubbackup
+# Started once: an image that can't even print its help must not be built.
+RUN pip --python /opt/venv install --no-deps . && /opt/venv/bin/hubbackup --help > /dev/null
 
 FROM python:3.13-slim
 
-COPY --from=build /opt/venv /opt/venv
-COPY docker/backup-cron/hubbackup /usr/local/bin/hubbackup
 ENV PYTHONUNBUFFERED=1 HUBBACKUP_RUNTIME_DIR=/run/hubbackup
 VOLUME /var/backups/hub-chantier
 HEALTHCHECK --interval=60s --timeout=10s --start-period=20s --retries=3 CMD ["hubbackup", "health"]
 ENTRYPOINT ["hubbackup"]
 CMD ["daemon"]
+COPY docker/backup-cron/hubbackup /usr/local/bin/hubbackup
+COPY --from=build /opt/venv /opt/venv

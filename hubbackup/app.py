@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,21 +14,33 @@ import structlog
 
 from hubbackup.backup import BackupJob
 from hubbackup.catalog import BackupName
+from hubbackup.databases import Databases
+from hubbackup.drill import DrillJob, Place
 from hubbackup.errors import SettingsError, UsageError
-from hubbackup.jobs import Outcome, Run, guarded
-from hubbackup.postgres import Connection
+from hubbackup.jobs import Outcome, Run, guarded, locked
+from hubbackup.postgres import Connection, query
+from hubbackup.preflight import Request
 from hubbackup.report.health import health_path
 from hubbackup.report.history import History
-from hubbackup.report.progress import Progress
+from hubbackup.report.progress import ProgressMaker
+from hubbackup.restore import Preview, RestoreJob, undo
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
+from hubbackup.runners.engine import Engine
 from hubbackup.settings import LoadedSettings, Settings
+from hubbackup.sources import Wanted, find, find_in
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
 
 STATE_DIRECTORY = ".hubbackup"
 """In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
+
+
+IDLE_SECONDS = 600.0
+"""A dump that sends no byte for so long has died; pg_dump waits at most half of it for a lock."""
+RESTORE_IDLE_SECONDS = 24 * 3600.0
+"""psql is silent while the server builds an index, and a large one takes hours."""
 
 
 class App:
@@ -92,7 +105,8 @@ class App:
                 access_key_id=settings.aws_access_key_id.get_secret_value(),
                 secret_access_key=settings.aws_secret_access_key.get_secret_value(),
                 storage_class=settings.s3_storage_class,
-                is_ours=is_our_file,
+                # Another host may share the prefix: only uploads of our own database can be our own leftovers.
+                is_ours=lambda name: is_our_file(name) and _database_of(name) == settings.postgres_db,
                 cancel=self.cancel,
             ),
         )
@@ -112,18 +126,23 @@ class App:
         days = settings.backup_retention_days if store.name == self.local.name else settings.s3_days
         return Policy(days, settings.backup_keep_min)
 
-    def open_runner(self, cancel: Cancel) -> Runner:
+    def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
         """The runner, its container looked up now. Raises RunnerError's kinds."""
         settings = self.settings
         if settings.backup_source == "direct":
             from hubbackup.runners.direct import DirectRunner
 
-            return DirectRunner(cancel=cancel)
+            return DirectRunner(cancel=cancel, idle_seconds=idle_seconds)
         from hubbackup.runners.docker_exec import DockerExecRunner
-        from hubbackup.runners.engine import Engine
 
         engine = Engine(settings.docker_host)
-        return DockerExecRunner(engine, cancel=cancel, service=settings.db_service, container=settings.db_container)
+        return DockerExecRunner(
+            engine,
+            cancel=cancel,
+            service=settings.db_service,
+            container=settings.db_container,
+            idle_seconds=idle_seconds,
+        )
 
     def connection(self, run_id: str) -> Connection:
         """How the tools reach the server; host and port only where they run outside its container."""
@@ -138,24 +157,117 @@ class App:
             run_id=run_id,
         )
 
-    def backup(self, *, upload: bool = True, progress: Progress | None = None) -> Outcome:
-        """Take one backup now, under the lock. Raises HubbackupError's kinds."""
-        job = BackupJob(
+    def backup_job(self, *, upload: bool = True) -> BackupJob:
+        """A backup of the configured database."""
+        settings = self.settings
+        return BackupJob(
             database=self.database,
             open_runner=self.open_runner,
             connection=self.connection,
             local=(self.local, self.policy(self.local)),
             remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
             zone=self.zone,
-            level=self.settings.backup_compression_level,
-            verify=self.settings.backup_verify,
+            level=settings.backup_compression_level,
+            verify=settings.backup_verify,
+            with_globals=settings.backup_globals,
+            keep_before_days=settings.backup_keep_before_days,
+        )
+
+    def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome:
+        """Take one backup now, under the lock. Raises HubbackupError's kinds."""
+        return self.run("backup", self.backup_job(upload=upload), progress=progress)
+
+    def restore(
+        self,
+        request: Request,
+        wanted: Wanted,
+        *,
+        confirm: Callable[[Preview], None],
+        progress: ProgressMaker | None = None,
+    ) -> Outcome:
+        """Restore one backup, under the lock. Raises HubbackupError's kinds."""
+        job = RestoreJob(
+            request=request,
+            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self._state_directory),
+            open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
+            connection=self.connection,
+            confirm=confirm,
+            safety_backup=lambda run: str(self.backup_job()(run).fields["name"]),
+        )
+        return self.run("restore", job, progress=progress)
+
+    def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome:
+        """Restore one backup for real, elsewhere. Without a `store`, local and S3 take turns."""
+        last = self.history.last("drill") or {}
+        turn = "s3" if self.remotes and last.get("store") != "s3" else "local"
+        chosen = self.stores(store or turn)[0]
+        job = DrillJob(
+            database=self.database,
+            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self._state_directory),
+            store=chosen.name,
+            open_place=self._drill_place,
+            checks=self.settings.drill_checks,
+        )
+        return self.run("drill", job, progress=progress)
+
+    @contextmanager
+    def _drill_place(self, run: Run) -> Iterator[Place]:
+        """A throwaway server made like the database's own, or a scratch database in that server itself."""
+        connection = self.connection(run.run_id)
+        runner = self.open_runner(self.cancel, RESTORE_IDLE_SECONDS)
+        if self.settings.drills_in_database:
+            yield Place(runner, connection, "a scratch database", keeps_roles=True)
+            return
+        from hubbackup.runners.docker_exec import DockerExecRunner
+        from hubbackup.runners.throwaway import throwaway_server
+
+        if not isinstance(runner, DockerExecRunner):
+            raise SettingsError(
+                "DRILL_TARGET=container needs BACKUP_SOURCE=docker", remedy="set DRILL_TARGET=database"
+            )
+        libraries = query(runner, connection, self.database, "SHOW shared_preload_libraries;").strip()
+        options = {"shared_preload_libraries": libraries} if libraries else {}
+        with throwaway_server(
+            Engine(self.settings.docker_host),
+            runner,
+            user=connection.user,
+            options=options,
+            cancel=self.cancel,
+            idle_seconds=RESTORE_IDLE_SECONDS,
+        ) as server:
+            yield Place(server, connection, "a throwaway server", keeps_roles=False)
+
+    def remove_drill_orphans(self) -> int:
+        """Remove what a killed drill left of its server; returns how many. Raises HubbackupError's kinds."""
+        if self.settings.drills_in_database:
+            return 0
+        from hubbackup.runners.throwaway import remove_orphans
+
+        engine = Engine(self.settings.docker_host)
+        found = engine.find_container(service=self.settings.db_service, container=self.settings.db_container)
+        with locked(self.lock):
+            return remove_orphans(engine, str(found.name))
+
+    def undo_restore(self, target: str) -> Outcome:
+        """Swap back what the last restore of `target` put aside."""
+
+        def body(run: Run) -> Outcome:
+            databases = Databases(self.open_runner(self.cancel), self.connection(run.run_id), target)
+            return undo(run, databases, target, datetime.now(UTC))
+
+        return self.run("undo", body)
+
+    def run(self, kind: str, body: Callable[[Run], Outcome], progress: ProgressMaker | None = None) -> Outcome:
+        """One guarded run of `body`."""
+        return guarded(
+            kind,
+            lock=self.lock,
+            cancel=self.cancel,
+            log=self.log,
+            history=self.history,
+            body=body,
             progress=progress,
         )
-        return self.run("backup", job)
-
-    def run(self, kind: str, body: Callable[[Run], Outcome]) -> Outcome:
-        """One guarded run of `body`."""
-        return guarded(kind, lock=self.lock, cancel=self.cancel, log=self.log, history=self.history, body=body)
 
     def missed_run(self, good_starts: Sequence[datetime], now: datetime) -> datetime | None:
         """When a scheduled backup was due and none was made since, or None. `good_starts` are aware times.
@@ -168,6 +280,11 @@ class App:
             since = datetime.fromisoformat(first["started_at"]).astimezone(UTC) if first else None
         due = self.settings.schedule.next_after(since) if since is not None else None
         return due if due is not None and due <= now else None
+
+
+def _database_of(name: str) -> str:
+    found = BackupName.parse(name) or BackupName.of_manifest(name)
+    return found.database if found is not None else ""
 
 
 def is_our_file(name: str) -> bool:

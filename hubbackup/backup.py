@@ -19,19 +19,20 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from hubbackup import package_version, postgres
-from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, of_database, write_manifest
+from hubbackup.aftercare import aftercare
+from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, printable_rows, write_manifest
+from hubbackup.databases import Databases, expired_names
 from hubbackup.errors import ExistsError, HubbackupError, StoreError, ToolError
 from hubbackup.jobs import Outcome, Run
 from hubbackup.pipeline import Pumped, pump
 from hubbackup.postgres import Connection, DatabaseProperties
-from hubbackup.prune import apply_plans, make_plans
-from hubbackup.report.progress import LogProgress, Progress
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
+from hubbackup.runners import run as run_tool
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.stream import Cancel
-from hubbackup.upload import CaughtUp, Upload, catch_up
+from hubbackup.upload import Upload
 from hubbackup.verify import Expected, read_through
 
 
@@ -41,7 +42,6 @@ class Limits:
 
     lock_wait_seconds: float = 300.0
     upload_seconds: float = 1800.0
-    catch_up_seconds: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,10 @@ class BackupJob:
     zone: ZoneInfo
     level: int
     verify: Literal["full", "hash"]
+    with_globals: Literal["true", "false", "with-passwords"] = "true"
+    keep_before_days: int = 7
     limits: Limits = Limits()
-    progress: Progress | None = None
+    catch_up_seconds: float = 1800.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __call__(self, run: Run) -> Outcome:
@@ -70,16 +72,17 @@ class BackupJob:
             connection = self.connection(run.run_id)
             self._clean(run, runner, connection)
             properties = postgres.describe(runner, connection, self.database)
+            globals_sql = self._globals(run, runner, connection, problems)
             previous = _newest_good(known, self.database)
         with self._draft(started_at, problems) as (working, draft):
             uploads = [Upload(store, draft.name, draft.growing) for store, _ in self.remotes]
             try:
                 for upload in uploads:
                     upload.start()
-                manifest = self._make(run, runner, connection, properties, draft, previous, started_at)
+                manifest = self._make(run, runner, connection, properties, draft, previous, globals_sql, started_at)
                 with run.stage("publish"):
                     draft.commit()
-                    write_manifest(working, manifest)
+                    _publish(working, manifest)
                     for upload in uploads:
                         upload.publish(manifest)
                 with run.stage("upload"):
@@ -93,7 +96,11 @@ class BackupJob:
         copies += [upload.store.name for upload in uploads if upload.published]
         if not copies:
             raise StoreError(f"{manifest.name} is in no store: {'; '.join(problems)}")
-        caught_up, removed = self._after(run, manifest, problems)
+        lacking = [upload.store.name for upload in uploads if not upload.published]
+        done = aftercare(run, self, manifest, lacking)
+        problems += done.problems
+        with run.stage("clean up"):
+            dropped = self._drop_replaced(run, runner, connection, properties)
         fields = {
             "database": self.database,
             "name": manifest.name,
@@ -105,8 +112,9 @@ class BackupJob:
             "copies": copies,
             "rows": sum(manifest.rows.values()),
             "tables": manifest.table_count,
-            "uploaded_late": list(caught_up.uploaded),
-            "pruned": removed,
+            "uploaded_late": done.uploaded,
+            "pruned": done.pruned,
+            "dropped": dropped,
             "warnings": list(manifest.warnings),
         }
         return Outcome("Backup termine", fields, tuple(problems))
@@ -120,6 +128,20 @@ class BackupJob:
             if not self.remotes:
                 raise
             return []
+
+    def _globals(self, run: Run, runner: Runner, connection: Connection, problems: list[str]) -> str:
+        """The server's roles and memberships; where they can't be read the backup is good without, and says so."""
+        if self.with_globals == "false":
+            return ""
+        argv = postgres.globals_argv(passwords=self.with_globals == "with-passwords")
+        try:
+            return run_tool(runner, argv, connection.env(self.database)).decode()
+        except (HubbackupError, UnicodeDecodeError) as error:
+            run.cancel.check()
+            remedy = "let POSTGRES_USER read pg_roles, or set BACKUP_GLOBALS=false"
+            run.log.warning("globals.failed", message=f"Roles non sauvegardes: {error}", remedy=remedy)
+            problems.append(f"no roles in the backup: {error}")
+            return ""
 
     def _clean(self, run: Run, runner: Runner, connection: Connection) -> None:
         """Remove what a killed run left: partial files, unfinished uploads, pg_dump's orphaned backends."""
@@ -172,6 +194,7 @@ class BackupJob:
         properties: DatabaseProperties,
         draft: LocalDraft,
         previous: Manifest | None,
+        globals_sql: str,
         started_at: datetime,
     ) -> Manifest:
         """Dump into `draft` and pass every check of the gate; returns the manifest to publish it with."""
@@ -208,11 +231,13 @@ class BackupJob:
             server_version=properties.server_version,
             pg_dump_version=facts.pg_dump_version,
             system_identifier=properties.system_identifier,
-            rows=facts.rows,
+            rows=printable_rows(facts.rows),
             table_count=facts.table_count,
             large_objects=facts.large_objects,
             extensions=facts.extensions,
+            roles=facts.roles,
             properties=asdict(properties),
+            globals_sql=globals_sql,
             hubbackup_version=package_version(),
             warnings=tuple(warnings),
         )
@@ -221,15 +246,15 @@ class BackupJob:
         self, run: Run, runner: Runner, connection: Connection, draft: LocalDraft, previous: Manifest | None
     ) -> Pumped:
         total_bytes = previous.plain_bytes if previous else 0
-        progress = self.progress or LogProgress(run.log, "backup.progress", total_bytes)
         env = connection.env(self.database)
         for way in postgres.DUMP_WAYS:
             argv = postgres.dump_argv(way, lock_wait_seconds=self.limits.lock_wait_seconds)
             try:
-                with runner.start(argv, env) as process:
+                with runner.start(argv, env) as process, run.progress("dump", total_bytes) as progress:
                     return pump(process, draft, level=self.level, cancel=run.cancel, progress=progress)
             except ToolError as error:
-                if postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
+                untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
+                if untouched and postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
                     continue
                 explained = postgres.explain(error, connection, self.database)
                 raise postgres.explain_lock(explained, runner, connection, self.database) from error
@@ -243,8 +268,19 @@ class BackupJob:
     def _read_back(self, run: Run, draft: LocalDraft, pumped: Pumped) -> None:
         plain_bytes = pumped.facts.plain_bytes if self.verify == "full" else None
         expected = Expected(pumped.stored_bytes, pumped.sha256, plain_bytes)
-        with draft.path.open("rb", buffering=0) as stream:
-            read_through(stream, expected, name=draft.name, cancel=run.cancel)
+        with draft.path.open("rb", buffering=0) as stream, run.progress("verify", pumped.stored_bytes) as progress:
+            read_through(stream, expected, name=draft.name, cancel=run.cancel, progress=progress)
+
+    def _drop_replaced(
+        self, run: Run, runner: Runner, connection: Connection, properties: DatabaseProperties
+    ) -> list[str]:
+        """Drop the databases that restores put aside longer ago than the operator wants them kept."""
+        expired = expired_names(properties.siblings, self.database, self.keep_before_days, self.now())
+        databases = Databases(runner, connection, self.database)
+        for name in expired:
+            databases.drop(name)
+            run.log.info("replaced.dropped", message=f"Ancienne base supprimee: {name}", database=name)
+        return expired
 
     def _finish_uploads(self, run: Run, uploads: Sequence[Upload]) -> list[str]:
         """Wait for every upload; returns a sentence for each that failed, and logs it."""
@@ -262,41 +298,15 @@ class BackupJob:
                 problems.append(f"no copy in {upload.store.name}: {error}")
         return problems
 
-    def _after(self, run: Run, manifest: Manifest, problems: list[str]) -> tuple[CaughtUp, list[str]]:
-        """With a good backup at hand: upload what is missing in S3, then let the old ones go."""
-        local, _ = self.local
-        caught_up = CaughtUp()
-        removed: list[str] = []
-        reachable: list[tuple[Store, Policy]] = []
-        backups: list[Backup] = []
-        for store, policy in (self.local, *self.remotes):
-            with contextlib.suppress(StoreError):  # its own leg has told the reason
-                backups = list_backups([known for known, _ in [*reachable, (store, policy)]], self.zone)
-                reachable.append((store, policy))
-        mine = list(of_database(backups, self.database))
-        for store, policy in reachable:
-            failed = any(problem.startswith(f"no copy in {store.name}") for problem in problems)
-            if store is local or failed or local not in (known for known, _ in reachable):
-                continue
-            with run.stage("catch up"):
-                oldest = self.now() - timedelta(days=policy.days or 36500)
-                caught_up = catch_up(
-                    mine,
-                    local,
-                    store,
-                    keep=lambda backup, oldest=oldest: backup.started_at >= oldest,  # type: ignore[misc]
-                    cancel=run.cancel,
-                    budget_seconds=self.limits.catch_up_seconds,
-                )
-                problems += caught_up.problems
-        if manifest.warnings:
-            run.log.warning("prune.frozen", message="Rotation suspendue: le dernier backup est suspect")
-            return caught_up, removed
-        with run.stage("prune"):
-            pruned = apply_plans(make_plans(mine, reachable, self.now(), self.database))
-            problems += pruned.problems
-            removed = [f"{store}:{name}" for store, name in pruned.removed]
-        return caught_up, removed
+
+def _publish(store: LocalStore, manifest: Manifest) -> None:
+    """Write the manifest; where that fails (a full disk), take back the file, which has its final name already."""
+    try:
+        write_manifest(store, manifest)
+    except HubbackupError:
+        with contextlib.suppress(HubbackupError):
+            store.delete(manifest.name)
+        raise
 
 
 def _newest_good(backups: Sequence[Backup], database: str) -> Manifest | None:

@@ -8,15 +8,15 @@ never from mtime, which a copy changes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from hubbackup.errors import NotFoundError, NotProvenError, UsageError
 from hubbackup.stores import Entry, Store
@@ -26,6 +26,8 @@ BACKUP_SUFFIX = ".sql.gz"
 MANIFEST_MAX_BYTES = 64 << 20
 NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
 TIME_FORMAT = "%Y%m%d_%H%M%S"
+SHA256 = "sha256"
+"""S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 READERS = 8
 """Manifests that are only in S3 are fetched by so many threads."""
 
@@ -65,7 +67,8 @@ class BackupName:
             name = cls(database, datetime.strptime(found["time"], TIME_FORMAT))
         except ValueError:
             return None
-        return name if str(name) == text else None
+        # Year 9999 has no time left for the way to UTC.
+        return name if str(name) == text and name.local_time.year < MAXYEAR else None
 
     @classmethod
     def of_manifest(cls, text: str) -> BackupName | None:
@@ -84,8 +87,8 @@ class Manifest(BaseModel):
     name: str
     database: str
     run_id: str
-    started_at: datetime
-    finished_at: datetime
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
     dump_seconds: float
     verify_seconds: float
     plain_bytes: int
@@ -100,7 +103,10 @@ class Manifest(BaseModel):
     table_count: int
     large_objects: int
     extensions: tuple[str, ...]
+    roles: tuple[str, ...] = ()
     properties: dict[str, Any]
+    globals_sql: str = ""
+    """What `pg_dumpall --globals-only` wrote: roles and memberships, passwords only where they were asked for."""
     hubbackup_version: str
     warnings: tuple[str, ...] = ()
     """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""
@@ -118,8 +124,9 @@ class Manifest(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise NotProvenError(f"the manifest of {name} is not valid: {where} {first['msg']}") from error
-        if manifest.name != name:
-            raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name}")
+        parsed = BackupName.parse(name)
+        if manifest.name != name or (parsed is not None and parsed.database != manifest.database):
+            raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name} of {manifest.database}")
         return manifest
 
 
@@ -204,9 +211,17 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is no name of a backup")
-    with store.create(name.manifest) as draft:
+    with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
         draft.write(manifest.to_json())
         draft.commit()
+
+
+def printable_rows(rows: Mapping[str, int]) -> dict[str, int]:
+    """A census's rows as a manifest holds them: a table's name that is no UTF-8 has its bytes escaped."""
+    return {
+        name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"): count
+        for name, count in rows.items()
+    }
 
 
 def of_database(backups: Iterable[Backup], database: str) -> Iterator[Backup]:

@@ -35,6 +35,14 @@ _COPY = re.compile(rb"COPY\s+(" + _NAME + rb"(?:\." + _NAME + rb")?)\s*(?:\(|FRO
 _FROM_STDIN = re.compile(rb"[\s)]FROM\s+stdin\s*\Z", re.IGNORECASE)
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?TABLE ")
 _EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _NAME + rb")")
+_ROLES = (
+    re.compile(rb"\sOWNER TO (" + _NAME + rb")\s*\Z"),
+    re.compile(rb"\A(?:GRANT|REVOKE)\s.*\s(?:TO|FROM) (" + _NAME + rb")(?: WITH GRANT OPTION)?\s*\Z", re.DOTALL),
+    re.compile(rb"\AALTER DEFAULT PRIVILEGES FOR ROLE (" + _NAME + rb")\s"),
+    re.compile(rb"\ASET SESSION AUTHORIZATION (" + _NAME + rb")\s*\Z"),
+)
+_POLICY_ROLES = re.compile(rb"\ACREATE POLICY .*\sTO (" + _NAME + rb"(?:, " + _NAME + rb")*)\s", re.DOTALL)
+_NO_ROLES = frozenset({"public", "PUBLIC", "current_user", "session_user", "CURRENT_USER", "SESSION_USER", "DEFAULT"})
 _LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lo_create\(")
 
 
@@ -48,6 +56,7 @@ class DumpFacts:
     `table_count` counts CREATE TABLE statements: plain and unlogged tables, partitioned parents and
     partitions, foreign tables; no views of either kind.
     `extensions` are plain names, without quotes. Versions are the number alone (`17.6`, `18beta1`).
+    `roles` are those that own something, get or give a privilege, or stand in a policy: plain names, sorted.
     `meta_commands` are psql's backslash commands but `\restrict` and `\unrestrict`. An honest dump has none;
     with `pg_dump --create` a `\connect`, and before it an `\encoding SQL_ASCII` where the database's name is
     an odd one. The first 100 are kept, each cut to 4096 bytes.
@@ -61,6 +70,7 @@ class DumpFacts:
     large_objects: int
     table_count: int
     meta_commands: tuple[str, ...]
+    roles: tuple[str, ...] = ()
 
 
 class Census:
@@ -103,13 +113,14 @@ class Census:
             raise _not_proven(_UNPAIRED)
         return DumpFacts(
             plain_bytes=self._plain_bytes,
-            rows=counter.rows,
+            rows=dict(counter.rows),
             server_version=_text(header["server"]),
             pg_dump_version=_text(header["pg_dump"]),
             extensions=tuple(counter.extensions),
             large_objects=counter.large_objects,
             table_count=counter.table_count,
             meta_commands=tuple(counter.meta_commands),
+            roles=tuple(sorted(counter.roles)),
         )
 
 
@@ -123,6 +134,7 @@ class _Counter:
         self.large_objects = 0
         self.table_count = 0
         self.meta_commands: list[str] = []
+        self.roles: set[str] = set()
         self.restrict_key = b""
         self._table = ""
 
@@ -136,7 +148,16 @@ class _Counter:
             self.large_objects += 1
         elif extension := _EXTENSION.match(start):
             self.extensions.append(_unquoted(_text(extension[1])))
+        else:
+            self._note_roles(start, end)
         return ""
+
+    def _note_roles(self, start: bytes, end: bytes) -> None:
+        text = start if start.endswith(end) else start + end
+        found = [match[1] for pattern in _ROLES if (match := pattern.search(text))]
+        if policy := _POLICY_ROLES.search(start):
+            found += re.findall(_NAME, policy[1])
+        self.roles |= {_unquoted(_text(name)) for name in found if _text(name) not in _NO_ROLES}
 
     def _on_copy(self, start: bytes, end: bytes) -> str:
         copy = _COPY.match(start)

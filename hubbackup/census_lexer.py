@@ -17,7 +17,7 @@ from io import BytesIO
 from typing import Protocol
 
 _STATEMENT_BYTES = 1024  # of a statement's start: two quoted names of 63 doubled quotes fit in 257
-_STATEMENT_END_BYTES = 64
+_STATEMENT_END_BYTES = 320  # the name of a role fits in, and what may follow it
 _META_BYTES = 4096
 _HELD_BYTES = 1 << 20
 
@@ -50,7 +50,7 @@ class Listener(Protocol):
     def on_statement(self, start: bytes, end: bytes) -> str:
         """A statement came to its semicolon. Returns the table's name where its rows follow, else nothing.
 
-        `start` and `end` are its first 1024 and last 64 bytes, with strings emptied and comments made blanks.
+        `start` and `end` are its first 1024 and last 320 bytes, with strings emptied and comments made blanks.
         """
 
     def on_meta_command(self, command: bytes) -> None:

@@ -7,15 +7,15 @@ isal is Intel's ISA-L, some 15 times faster than zlib at its level 1 for the sam
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from hubbackup.errors import NotProvenError
-from hubbackup.stream import CHUNK_BYTES
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_WBITS = 31
 MAGIC_BYTES = 4
+PIECE_BYTES = 4 << 20
 
 
 class Decoder(Protocol):
@@ -47,25 +47,31 @@ class GzipDecoder:
         self._member: Any = None
         self._members = 0
 
-    def decode(self, data: bytes | memoryview) -> bytes:
+    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """The plain bytes that `data` completes, in pieces of bounded size: a megabyte can hold a gigabyte of zeros.
+
+        Raises NotProvenError where the compression is broken.
+        """
         from isal.isal_zlib import decompressobj
         from isal.isal_zlib import error as IsalError
 
-        plain = []
         rest: bytes | memoryview = data
         try:
             while rest:
                 if self._member is None:
                     self._member = decompressobj(wbits=GZIP_WBITS)
                     self._members += 1
-                plain.append(self._member.decompress(rest))
-                rest = b""
+                yield self._member.decompress(rest, PIECE_BYTES)
+                rest = self._member.unconsumed_tail
                 if self._member.eof:
                     rest = self._member.unused_data
                     self._member = None
         except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
             raise NotProvenError(f"the gzip data is broken: {error}") from error
-        return plain[0] if len(plain) == 1 else b"".join(plain)
+
+    def decode(self, data: bytes | memoryview) -> bytes:
+        pieces = list(self.pieces(data))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def finish(self) -> None:
         if self._member is not None or not self._members:
@@ -155,11 +161,3 @@ class GzipEncoder:
     def finish(self) -> bytes:
         """The last bytes, with the gzip trailer. That trailer proves nothing about the dump within."""
         return bytes(self._member.flush())
-
-
-def plain_chunks(stream: BinaryIO, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """The plain bytes of a whole gzip stream. Raises NotProvenError where it is broken or cut."""
-    decoder = GzipDecoder()
-    while data := stream.read(chunk_bytes):
-        yield decoder.decode(data)
-    decoder.finish()

@@ -21,6 +21,7 @@ import structlog
 
 from hubbackup.errors import HubbackupError, LockHeldError
 from hubbackup.report.history import History
+from hubbackup.report.progress import ProgressMaker, logged
 from hubbackup.stream import Cancel
 
 EXIT_DEGRADED = 3
@@ -34,6 +35,7 @@ class Run:
     run_id: str
     cancel: Cancel
     log: structlog.stdlib.BoundLogger
+    progress: ProgressMaker
     stage_name: str = "start"
 
     @contextmanager
@@ -75,6 +77,7 @@ def guarded(
     log: structlog.stdlib.BoundLogger,
     history: History,
     body: Callable[[Run], Outcome],
+    progress: ProgressMaker | None = None,
 ) -> Outcome:
     """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
 
@@ -83,11 +86,13 @@ def guarded(
     started_at = datetime.now(UTC)
     run_id = new_run_id(started_at)
     bound = log.bind(run_id=run_id)
-    run = Run(kind, run_id, cancel, bound)
+    run = Run(kind, run_id, cancel, bound, progress or logged(bound, kind))
     clock = time.monotonic()
     try:
         with locked(lock):
             outcome = body(run)
+    except LockHeldError:
+        raise  # it is no run: the one at work writes the closing line and the record
     except HubbackupError as error:
         seconds = round(time.monotonic() - clock, 3)
         bound.error(
@@ -130,8 +135,9 @@ def locked(path: Path) -> Iterator[None]:
                 f"another run of hubbackup is at work (process {holder})",
                 remedy="wait for it to end; `hubbackup status` shows the last runs",
             ) from error
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same, only its holder has no name
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -54,7 +54,9 @@ class DatabaseProperties:
     """What a plain dump lacks, and what tells one database from another.
 
     `catalog_row` is the database's row of pg_database as JSON (names differ between majors), `settings` the
-    `ALTER DATABASE/ROLE … SET` entries as (role or empty, "name=value").
+    `ALTER DATABASE/ROLE … SET` entries as (role or empty, "name=value"), `grants` (role or empty for PUBLIC,
+    privilege, with grant option), None where they are PostgreSQL's defaults.
+    `siblings` are the databases of the server that a restore put aside or left half-filled.
     """
 
     database: str
@@ -66,6 +68,9 @@ class DatabaseProperties:
     size_bytes: int
     catalog_row: dict[str, Any]
     settings: tuple[tuple[str, str], ...]
+    grants: tuple[tuple[str, str, bool], ...] | None = None
+    comment: str = ""
+    siblings: tuple[str, ...] = ()
 
     @property
     def server_major(self) -> int:
@@ -85,7 +90,12 @@ SELECT jsonb_build_object(
     'catalog_row', to_jsonb(d) - 'oid' - 'datdba' - 'datfrozenxid' - 'datminmxid' - 'dattablespace',
     'settings', (SELECT coalesce(jsonb_agg(jsonb_build_array(coalesce(r.rolname, ''), entry)), '[]')
                  FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) entry
-                 WHERE s.setdatabase = d.oid))
+                 WHERE s.setdatabase = d.oid),
+    'grants', (SELECT jsonb_agg(jsonb_build_array(coalesce(r.rolname, ''), a.privilege_type, a.is_grantable))
+               FROM aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee),
+    'siblings', (SELECT coalesce(jsonb_agg(datname), '[]') FROM pg_database s
+                 WHERE s.datname ~ '_(before|restore)_[0-9]{8}_[0-9]{6}$'),
+    'comment', coalesce(shobj_description(d.oid, 'pg_database'), ''))
 FROM pg_database d WHERE d.datname = current_database();
 """
 
@@ -112,6 +122,17 @@ def dump_argv(way: str, *, lock_wait_seconds: float) -> list[str]:
     ]
 
 
+def psql_argv() -> list[str]:
+    """psql reading SQL from stdin, printing bare values, ending at the first error with another code than 0."""
+    return ["psql", "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+
+
+def globals_argv(*, passwords: bool) -> list[str]:
+    """pg_dumpall for what belongs to the server and not to a database: roles, memberships, tablespaces."""
+    argv = ["pg_dumpall", "--globals-only", "--no-password"]
+    return argv if passwords else [*argv, "--no-role-passwords"]
+
+
 def refuses_way(error: ToolError) -> bool:
     """Whether pg_dump only said that it can't compress like that, before it did anything."""
     return "compress" in error.stderr.lower() and "query" not in error.stderr
@@ -119,10 +140,9 @@ def refuses_way(error: ToolError) -> bool:
 
 def query(runner: Runner, connection: Connection, database: str, sql: str) -> str:
     """What psql prints for `sql`, unaligned and without headers. Raises HubbackupError's kinds, explained."""
-    argv = ["psql", "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
     env = {**connection.env(database), "PGCLIENTENCODING": "UTF8"}
     try:
-        return run(runner, argv, env, input_bytes=sql.encode()).decode()
+        return run(runner, psql_argv(), env, input_bytes=sql.encode()).decode()
     except ToolError as error:
         raise explain(error, connection, database) from error
 
@@ -130,8 +150,27 @@ def query(runner: Runner, connection: Connection, database: str, sql: str) -> st
 def describe(runner: Runner, connection: Connection, database: str) -> DatabaseProperties:
     """Ask the server what `database` is like: one connection, one query, nothing counted or locked."""
     facts = json.loads(query(runner, connection, database, PROPERTIES_SQL))
-    settings = tuple((str(role), str(entry)) for role, entry in facts.pop("settings"))
-    return DatabaseProperties(settings=settings, **facts)
+    return properties_from_json(facts)
+
+
+def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
+    """The properties out of the server's answer, or out of a manifest."""
+    settings = tuple((str(role), str(entry)) for role, entry in facts["settings"])
+    grants = facts.get("grants")
+    return DatabaseProperties(
+        database=facts["database"],
+        server_version=facts["server_version"],
+        server_version_num=facts["server_version_num"],
+        system_identifier=facts["system_identifier"],
+        owner=facts["owner"],
+        encoding=facts["encoding"],
+        size_bytes=facts["size_bytes"],
+        catalog_row=facts["catalog_row"],
+        settings=settings,
+        grants=None if grants is None else tuple((str(who), str(what), bool(more)) for who, what, more in grants),
+        comment=facts.get("comment", ""),
+        siblings=tuple(facts.get("siblings", ())),
+    )
 
 
 def end_backends(runner: Runner, connection: Connection, database: str) -> int:

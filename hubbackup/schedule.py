@@ -83,7 +83,9 @@ class Schedule:
         folds = (0, 1) if len(hours) == 24 else (0,)
         for hour, minute, fold in itertools.product(hours, minutes, folds):
             local = datetime(day.year, day.month, day.day, hour, minute, fold=fold, tzinfo=self.zone)
-            yield local.astimezone(UTC)
+            due = local.astimezone(UTC)
+            if fold == 0 or due.astimezone(self.zone).fold == 1:  # a second time only where the clocks repeat it
+                yield due
 
 
 class ScheduleError(SettingsError, ValueError):

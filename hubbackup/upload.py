@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hubbackup.catalog import Backup, Manifest, write_manifest
-from hubbackup.errors import HubbackupError, NotFoundError, StoppedError, StoreError
+from hubbackup.catalog import SHA256, Backup, Manifest, write_manifest
+from hubbackup.errors import HubbackupError, StoppedError, StoreError
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel, GrowingFile, SourceFailedError
@@ -110,27 +110,26 @@ def catch_up(
             problems.append(f"{backup.name}: no time left in this run to upload it to {remote.describe()}")
             continue
         try:
-            _copy(manifest, local, remote, has_file=remote.name in backup.copies, cancel=cancel)
+            _copy(backup, manifest, local, remote, cancel)
             uploaded.append(manifest.name)
-        except NotFoundError as error:
-            problems.append(f"{manifest.name}: {error}")
-            break  # no bucket: every further one would fail alike
         except StoreError as error:
             problems.append(f"{manifest.name}: {error}")
-            break
+            break  # no bucket, no permission, no network: every further one would fail alike
         except HubbackupError as error:
             cancel.check()
             problems.append(f"{manifest.name}: {error}")
     return CaughtUp(tuple(uploaded), tuple(problems))
 
 
-def _copy(manifest: Manifest, local: LocalStore, remote: Store, *, has_file: bool, cancel: Cancel) -> None:
+def _copy(backup: Backup, manifest: Manifest, local: LocalStore, remote: Store, cancel: Cancel) -> None:
     expected = Expected(manifest.stored_bytes, manifest.sha256, None)
     with local.open(manifest.name) as stream:
         read_through(stream, expected, name=manifest.name, cancel=cancel)
-    if has_file:  # an object without its manifest, or of another size: an upload that died before its end
+    if remote.name in backup.manifests_in:  # of an object that is gone, or of another size
+        remote.delete(backup.name.manifest)
+    if remote.name in backup.copies:  # an upload that died before its end
         remote.delete(manifest.name)
-    with remote.create(manifest.name) as draft:
+    with remote.create(manifest.name, {SHA256: manifest.sha256}) as draft:
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()
     write_manifest(remote, manifest)

@@ -1,18 +1,23 @@
-"""Read a stored file through and prove it: sha256 and size, and by default every gzip member decoded.
+"""Read a stored file through and prove it: one reading path for the publish gate, verify, restore and drill.
 
-Gate and restore share this one reading path, so that what was proved at the backup is what a restore demands.
+What was proved when the backup was made is what each later reader demands again.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from hubbackup.catalog import Manifest, printable_rows
+from hubbackup.census import Census, DumpFacts
 from hubbackup.codecs import GzipDecoder
 from hubbackup.errors import NotProvenError
 from hubbackup.report.progress import Progress, silent
 from hubbackup.stream import CHUNK_BYTES, Cancel
+
+REMEDY = "use an older backup, or another copy of this one"
 
 
 @dataclass(frozen=True)
@@ -23,31 +28,103 @@ class Expected:
     sha256: str
     plain_bytes: int | None
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> Expected:
+        """What the manifest says of its file."""
+        return cls(manifest.stored_bytes, manifest.sha256, manifest.plain_bytes)
+
 
 def read_through(
     stream: BinaryIO, expected: Expected, *, name: str, cancel: Cancel, progress: Progress = silent
 ) -> None:
     """Raises NotProvenError naming `name` and the first thing that is not as expected."""
+    if expected.plain_bytes is not None:
+        for _ in proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress):
+            pass
+        return
     digest = hashlib.sha256()
-    decoder = GzipDecoder() if expected.plain_bytes is not None else None
+    stored_bytes = 0
+    while data := stream.read(CHUNK_BYTES):
+        cancel.check()
+        digest.update(data)
+        stored_bytes += len(data)
+        progress(stored_bytes)
+    _compare(name, expected, stored_bytes, digest.hexdigest())
+
+
+def proven_chunks(
+    stream: BinaryIO, expected: Expected | None, *, name: str, cancel: Cancel, progress: Progress = silent
+) -> Iterator[bytes]:
+    """The plain dump, chunk by chunk; after the last one, and before the end, the whole is compared.
+
+    Caller's duty: do nothing final with the chunks before the iteration ended without an error. Where nothing
+    is `expected` (an unproven file), the gzip itself is all that is checked.
+    Raises NotProvenError naming `name`.
+    """
+    digest = hashlib.sha256()
+    decoder = GzipDecoder()
     stored_bytes = plain_bytes = 0
-    try:
+    limit = expected.plain_bytes if expected is not None else None
+    with _naming(name):
         while data := stream.read(CHUNK_BYTES):
             cancel.check()
             digest.update(data)
             stored_bytes += len(data)
-            if decoder is not None:
-                plain_bytes += len(decoder.decode(data))
-                if plain_bytes > (expected.plain_bytes or 0):
-                    raise NotProvenError(f"it decodes to more than the {expected.plain_bytes} bytes expected")
+            for plain in decoder.pieces(data):
+                plain_bytes += len(plain)
+                if limit is not None and plain_bytes > limit:
+                    raise NotProvenError(f"it decodes to more than the {limit} bytes expected")
+                yield plain
             progress(stored_bytes)
+        if expected is not None and stored_bytes != expected.stored_bytes:
+            raise NotProvenError(f"it has {stored_bytes} bytes, {expected.stored_bytes} were expected")
+        decoder.finish()
+        if limit is not None and plain_bytes != limit:
+            raise NotProvenError(f"it decodes to {plain_bytes} bytes, {limit} were expected")
+    if expected is not None:
+        _compare(name, expected, stored_bytes, digest.hexdigest())
+
+
+def prove(
+    open_stream: Callable[[], BinaryIO],
+    manifest: Manifest | None,
+    *,
+    name: str,
+    cancel: Cancel,
+    progress: Progress = silent,
+) -> DumpFacts:
+    """Read a whole backup: bytes, gzip, header, trailer, and the rows that the manifest counted.
+
+    Raises NotProvenError naming `name` and what is wrong.
+    """
+    census = Census()
+    expected = Expected.of(manifest) if manifest is not None else None
+    with open_stream() as stream:
+        for chunk in proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress):
+            census.feed(chunk)
+    with _naming(name):
+        facts = census.finish()
+        if manifest is not None and printable_rows(facts.rows) != manifest.rows:
+            raise NotProvenError("its rows are not those that its manifest counted")
+    return facts
+
+
+def _compare(name: str, expected: Expected, stored_bytes: int, sha256: str) -> None:
+    with _naming(name):
         if stored_bytes != expected.stored_bytes:
             raise NotProvenError(f"it has {stored_bytes} bytes, {expected.stored_bytes} were expected")
-        if decoder is not None:
-            decoder.finish()
-            if plain_bytes != expected.plain_bytes:
-                raise NotProvenError(f"it decodes to {plain_bytes} bytes, {expected.plain_bytes} were expected")
-        if digest.hexdigest() != expected.sha256:
+        if sha256 != expected.sha256:
             raise NotProvenError("its sha256 is not the one it was written with")
-    except NotProvenError as error:
-        raise NotProvenError(f"{name} is damaged: {error}", remedy="use an older backup, or another copy") from error
+
+
+class _naming:
+    """Put the file's name in front of what is wrong with it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, NotProvenError):
+            raise NotProvenError(f"{self._name} is damaged: {error}", remedy=REMEDY) from error

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from typer.exceptions import Abort, TyperException
 
-from hubbackup.cli import backup, config, daemon, health, list_, prune, status
-from hubbackup.errors import HubbackupError
+from hubbackup.cli import backup, config, daemon, drill, health, list_, prune, restore, status
+from hubbackup.cli.common import print_json
+from hubbackup.errors import HubbackupError, UsageError
 
 EXIT_CODES = (
     "Exit codes: 0 success, 1 failed, 2 bad usage or settings (nothing was done), 3 degraded (a good local copy,"
@@ -18,7 +20,6 @@ EXIT_CODES = (
 cli = typer.Typer(
     name="hubbackup",
     help=f"PostgreSQL backups for docker compose, proven to restore.\n\n{EXIT_CODES}",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -26,6 +27,8 @@ cli = typer.Typer(
 for command, name in (
     (daemon.daemon, "daemon"),
     (backup.backup, "backup"),
+    (restore.restore, "restore"),
+    (drill.drill, "drill"),
     (list_.list_, "list"),
     (prune.prune, "prune"),
     (status.status, "status"),
@@ -36,24 +39,37 @@ for command, name in (
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. An error is one sentence on stderr, with what to do next."""
-    import click
+    """Run one command; returns the exit code. An error is one sentence on stderr, with what to do next.
 
+    With `--json`, a run that failed has its one document on stdout too: exit code, error, message, remedy.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        result = cli(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        result = cli(args=words, standalone_mode=False)
+    except TyperException as error:
+        return _tell(UsageError(error.format_message().rstrip("."), remedy="hubbackup --help"), words)
+    except (Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; nothing is left to be told
         return 1
     except HubbackupError as error:
-        print(f"hubbackup: {error}", file=sys.stderr)
-        if error.remedy:
-            print(f"  what to do: {error.remedy}", file=sys.stderr)
-        return error.exit_code
+        return _tell(error, words)
     return result if isinstance(result, int) else 0
+
+
+def _tell(error: HubbackupError, words: Sequence[str]) -> int:
+    """Say what went wrong, for people and for machines; returns the exit code."""
+    print(f"hubbackup: {error}", file=sys.stderr)
+    if error.remedy:
+        print(f"  what to do: {error.remedy}", file=sys.stderr)
+    if "--json" in words:
+        print_json(
+            {
+                "exit_code": error.exit_code,
+                "error": type(error).__name__,
+                "message": str(error),
+                "remedy": error.remedy,
+            }
+        )
+    return error.exit_code

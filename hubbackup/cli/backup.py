@@ -17,19 +17,14 @@ def backup(
     """Take a backup now: dump, prove, publish, upload, rotate."""
     import sys
 
-    from hubbackup.cli.common import human_bytes, make_app, print_json
+    from hubbackup.cli.common import human_bytes, make_app, print_json, terminal_progress
     from hubbackup.errors import SettingsError
-    from hubbackup.report.progress import bar
 
     app = make_app()
     if upload_s3 and not app.remotes:
         raise SettingsError("--upload-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
     upload = upload_s3 is not False
-    if sys.stderr.isatty() and not json:
-        with bar(f"backup {app.database}") as progress:
-            outcome = app.backup(upload=upload, progress=progress)
-    else:
-        outcome = app.backup(upload=upload)
+    outcome = app.backup(upload=upload, progress=None if json else terminal_progress())
     if json:
         print_json(
             {

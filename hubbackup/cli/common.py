@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hubbackup.app import App
+    from hubbackup.report.progress import ProgressMaker
 
 
 def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
@@ -24,6 +26,7 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     from hubbackup.stream import Cancel
 
     loaded = settings.load()
+    os.environ.update(loaded.library_variables)
     stream = log_stream or sys.stderr
     logs.configure(
         level=loaded.settings.log_level,
@@ -35,6 +38,15 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: cancel.set(received))
     return App(loaded, cancel=cancel, log=logs.get_logger())
+
+
+def terminal_progress() -> ProgressMaker | None:
+    """Bars where somebody looks; else None, and the log tells the progress."""
+    if not sys.stderr.isatty():
+        return None
+    from hubbackup.report.progress import bar
+
+    return bar
 
 
 def print_json(document: Any) -> None:

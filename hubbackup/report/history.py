@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 KEEP_LINES = 1000
 TRIM_BYTES = 1 << 20
+REQUIRED = {"kind", "run_id", "started_at", "seconds", "exit_code"}
 
 
 class History:
@@ -32,8 +34,14 @@ class History:
         }
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record, default=str) + "\n")
+            with self._path.open("ab+") as stream:
+                if stream.tell() > 0:
+                    stream.seek(-1, os.SEEK_END)
+                    torn = stream.read(1) != b"\n"  # by a crash or a full disk: only that line is lost, not this one
+                else:
+                    torn = False
+                line = json.dumps(record, default=str) + "\n"
+                stream.write((b"\n" if torn else b"") + line.encode())
             if self._path.stat().st_size > TRIM_BYTES:
                 self._trim()
         except OSError:
@@ -50,7 +58,7 @@ class History:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(record, dict):
+            if isinstance(record, dict) and record.keys() >= REQUIRED:
                 yield record
 
     def last(self, kind: str) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None, secr
     root.setLevel(level.upper())
     for noisy in ("apscheduler", "botocore", "boto3", "urllib3", "docker", "s3transfer"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(True)
     logging.raiseExceptions = False  # a closed log pipe must never fail a backup
     structlog.configure(
         processors=[
@@ -87,7 +88,9 @@ class Redactor:
                 value = value.replace(secret, MASK)
             return value
         if isinstance(value, dict):
-            return {key: self._clean(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
+            return {self._clean(key): self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
             return [self._clean(item) for item in value]
-        return value
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self._clean(str(value))  # as the renderer would, an exception for one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import structlog
@@ -56,8 +56,23 @@ class LogProgress:
         self._log.info(self._event, message=f"En cours: {done_bytes / 1e6:.0f} Mo", **fields)
 
 
+class ProgressMaker(Protocol):
+    """Gives a Progress for one piece of work: its name, and its size in bytes where that is known (else 0)."""
+
+    def __call__(self, what: str, total_bytes: int) -> AbstractContextManager[Progress]: ...
+
+
+def logged(log: structlog.stdlib.BoundLogger, kind: str) -> ProgressMaker:
+    """Progress as events of the log, `<kind>.progress`."""
+
+    def make(what: str, total_bytes: int) -> AbstractContextManager[Progress]:
+        return nullcontext(LogProgress(log.bind(step=what), f"{kind}.progress", total_bytes))
+
+    return make
+
+
 @contextmanager
-def bar(description: str, total_bytes: int = 0) -> Iterator[Progress]:
+def bar(what: str, total_bytes: int = 0) -> Iterator[Progress]:
     """A bar on the terminal (stderr): bytes, rate, time; with the size known, what is left."""
     from rich.console import Console
     from rich.progress import (
@@ -79,7 +94,7 @@ def bar(description: str, total_bytes: int = 0) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(description, total=total_bytes or None)
+        task = shown.add_task(what, total=total_bytes or None)
         last_at = 0.0
 
         def update(done_bytes: int) -> None:

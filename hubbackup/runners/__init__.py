@@ -7,13 +7,14 @@ over both.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from hubbackup.errors import StreamError, ToolError
+from hubbackup.errors import HubbackupError, StreamError, ToolError
 from hubbackup.stream import Cancel
 
 STDERR_TAIL_BYTES = 16 << 10
@@ -120,12 +121,11 @@ def tool_error(tool: str, end: Exit) -> ToolError:
 
 
 def _feed(process: Process, data: bytes) -> None:
-    """Write stdin; a command that ended early is told by its exit code, not here."""
-    try:
+    """Write stdin; a command that ended early, or a stop, is told by the thread that reads, not here."""
+    # ValueError: the reader left the context meanwhile, and the stream is closed.
+    with contextlib.suppress(HubbackupError, OSError, ValueError):
         process.write(data)
         process.close_stdin()
-    except StreamError:
-        return
 
 
 class Tail:

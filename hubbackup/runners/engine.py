@@ -194,4 +194,5 @@ def _cause(error: BaseException) -> str:
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper
-    return (inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)).splitlines()[0]
+    said = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
+    return (said.strip() or type(inner).__name__).splitlines()[0]

@@ -83,8 +83,13 @@ class LocalStore:
         """Every whole file in byte order of names; one that vanishes meanwhile is left out."""
         # Code points and UTF-8 bytes sort alike, so plain `sorted` is byte order.
         for name in sorted(self._regular_files(is_flat_name)):
-            with suppress(NotFoundError):
-                yield self.stat(name)
+            try:
+                entry = self.stat(name)
+            except NotFoundError:
+                if not self.directory.is_dir():  # then not this file vanished, and half a list is no list
+                    raise
+                continue
+            yield entry
 
     def delete(self, name: str) -> None:
         """Remove a file for good (the directory is synced); one that is gone already is no error."""

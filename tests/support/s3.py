@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 QUICK = S3Limits(
     connect_seconds=1,
-    read_seconds=1,
+    read_seconds=1.5,
     call_seconds=1.5,
     attempts=4,
     part_attempts=6,
     backoff_seconds=0.02,
     longest_backoff_seconds=0.1,
-    no_progress_seconds=2.5,
+    no_progress_seconds=1.8,
     abort_seconds=0.5,
 )
 """S3Store's limits, scaled so that a test of the whole way to giving up takes seconds."""

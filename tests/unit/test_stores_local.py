@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -238,14 +239,29 @@ def test_clean_removes_our_drafts_only(tmp_path: Path, victim: Path) -> None:
     assert store.clean() == []
 
 
-def test_a_hundred_thousand_files_are_listed_in_seconds(tmp_path: Path) -> None:
-    """A listing costs one look at each file, whatever their number."""
-    for number in range(100_000):
-        os.mknod(tmp_path / f"{number:06}.sql.gz")
-    started = time.monotonic()
-    names = [entry.name for entry in LocalStore(tmp_path).entries()]
-    assert time.monotonic() - started < 5
+def test_a_hundred_thousand_files_are_listed_in_seconds() -> None:
+    """A listing costs one look at each file (in seconds of this process, whatever else the machine does)."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        for number in range(100_000):
+            os.mknod(f"{name}/{number:06}.sql.gz")
+        started = time.process_time()
+        names = [entry.name for entry in LocalStore(Path(name)).entries()]
+        assert time.process_time() - started < 5
     assert names == [f"{number:06}.sql.gz" for number in range(100_000)]
+
+
+def test_a_listing_does_not_end_early_with_its_directory(store: LocalStore) -> None:
+    """A file that vanishes meanwhile is left out; a directory that vanishes is an error, not the end of the list."""
+    for name in "abcd":
+        put(store, name)
+    entries = store.entries()
+    assert next(entries).name == "a"
+    store.delete("b")
+    assert next(entries).name == "c"
+    shutil.rmtree(store.directory)
+    with pytest.raises(NotFoundError, match="does not exist"):
+        next(entries)
 
 
 def test_after_sync_the_draft_can_be_read_back_and_not_written(store: LocalStore) -> None:

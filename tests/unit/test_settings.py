@@ -1,0 +1,231 @@
+"""Settings: which source wins, what a value may be, and that no secret is ever shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hubbackup.errors import SettingsError
+from hubbackup.settings import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, Settings, is_secret, load
+
+CANARY = "canari-7f3a9b1c"
+
+
+def load_file(path: Path, text: str, **environ: str) -> LoadedSettings:
+    path.write_text(text, encoding="utf-8")
+    return load({ENV_FILE_VARIABLE: str(path), **environ})
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    return tmp_path / ".env.production"
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    """With nothing set, the settings are the ones of the table that the users have."""
+    settings = load({}).settings
+    assert settings.backup_schedule == "0 3 * * *"
+    assert settings.backup_retention_days == settings.s3_days == 7
+    assert settings.backup_dir == Path("/var/backups/hub-chantier")
+    assert (settings.backup_source, settings.db_service, settings.s3_prefix) == ("docker", "db", "backups/")
+    assert (settings.backup_on_start, settings.backup_catch_up) == (False, True)
+
+
+def test_the_file_wins_over_the_environment(env_file: Path) -> None:
+    """`docker compose restart` applies an edited file: compose froze the environment when it made the container."""
+    loaded = load_file(env_file, "BACKUP_RETENTION_DAYS=30\n", BACKUP_RETENTION_DAYS="7", POSTGRES_DB="hub")
+    assert loaded.settings.backup_retention_days == 30
+    assert loaded.settings.postgres_db == "hub"
+    assert loaded.origins["BACKUP_RETENTION_DAYS"] == str(env_file)
+    assert loaded.origins["POSTGRES_DB"] == "environment"
+    assert {row[0]: row[2] for row in loaded.rows()}["TZ"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("POSTGRES_PASSWORD=plain", "plain"),
+        ("POSTGRES_PASSWORD='single $HOME ${HOME} # no comment'", "single $HOME ${HOME} # no comment"),
+        ('POSTGRES_PASSWORD="double # no comment"', "double # no comment"),
+        ('POSTGRES_PASSWORD="say \\"hi\\""', 'say "hi"'),
+        ("export POSTGRES_PASSWORD=exported", "exported"),
+        ("POSTGRES_PASSWORD=with # a comment", "with"),
+        ("POSTGRES_PASSWORD=with#nocomment", "with#nocomment"),
+        ("POSTGRES_PASSWORD=a%b@c:d/e=f", "a%b@c:d/e=f"),
+        ("POSTGRES_PASSWORD=  spaced  ", "spaced"),
+        ("POSTGRES_PASSWORD=été", "été"),
+        ("POSTGRES_PASSWORD=pa$$word", "pa$word"),
+        ("POSTGRES_PASSWORD=pa$NOWHERE.word", "pa.word"),
+        ('POSTGRES_PASSWORD="${NOWHERE:-fallback}"', "fallback"),
+    ],
+)
+def test_values_are_read_as_compose_reads_them(env_file: Path, line: str, expected: str) -> None:
+    """Quotes, comments and `export` mean in the file what they mean to docker compose."""
+    loaded = load_file(env_file, f"# first\n{line}\nPOSTGRES_DB=hub\n")
+    assert loaded.settings.postgres_password.get_secret_value() == expected
+    assert loaded.settings.postgres_db == "hub"
+
+
+def test_an_empty_value_counts_as_not_set(env_file: Path) -> None:
+    """`NAME=` is the default, in the environment and in the file, where it also takes back the environment's."""
+    assert load({"BACKUP_RETENTION_DAYS": ""}).settings.backup_retention_days == 7
+    loaded = load_file(env_file, "S3_BACKUP_BUCKET=\n", S3_BACKUP_BUCKET="frozen")
+    assert loaded.settings.s3_backup_bucket == ""
+
+
+def test_a_missing_file_is_a_warning(tmp_path: Path) -> None:
+    """Without the file the environment alone counts, and it is said."""
+    loaded = load({ENV_FILE_VARIABLE: str(tmp_path / "absent"), "POSTGRES_DB": "hub"})
+    assert loaded.settings.postgres_db == "hub"
+    assert any("absent does not exist" in warning for warning in loaded.warnings)
+
+
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
+    """A file that is there and can't be read is exit 2: to go on would be to back up something else."""
+    with pytest.raises(SettingsError, match="can't be read"):
+        load({ENV_FILE_VARIABLE: str(tmp_path)})
+    latin = tmp_path / "latin"
+    latin.write_bytes(b"POSTGRES_DB=\xe9t\xe9\n")
+    with pytest.raises(SettingsError, match="no UTF-8"):
+        load({ENV_FILE_VARIABLE: str(latin)})
+
+
+def test_a_broken_line_is_a_warning_without_its_text(env_file: Path) -> None:
+    """A line that is no NAME=value is passed over and named by number: its text may be a secret."""
+    loaded = load_file(env_file, f"POSTGRES_DB=hub\n{CANARY} 'oops\n")
+    assert any("line 2" in warning for warning in loaded.warnings)
+    assert CANARY not in "".join(loaded.warnings)
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields if is_secret(name)])
+def test_each_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
+    """`NAME_FILE` gives NAME, its trailing newline trimmed and nothing else of it."""
+    path = tmp_path / "secret"
+    path.write_text(f" {CANARY}$'\" \r\n", encoding="utf-8")
+    other = "AWS_SECRET_ACCESS_KEY" if name == "AWS_ACCESS_KEY_ID" else "AWS_ACCESS_KEY_ID"
+    pair = {other: "x"} if name.startswith("AWS") else {}
+    loaded = load({f"{name}_FILE": str(path), **pair})
+    assert getattr(loaded.settings, name.lower()).get_secret_value() == f" {CANARY}$'\" "
+    assert loaded.origins[name] == str(path)
+    assert f" {CANARY}$'\" " in loaded.secrets()
+
+
+def test_a_secret_from_two_places_is_refused(tmp_path: Path) -> None:
+    """NAME and NAME_FILE together are ambiguous: exit 2, both named, neither shown."""
+    path = tmp_path / "secret"
+    path.write_text(CANARY)
+    with pytest.raises(SettingsError, match=r"POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set") as caught:
+        load({"POSTGRES_PASSWORD": CANARY, "POSTGRES_PASSWORD_FILE": str(path)})
+    assert CANARY not in str(caught.value) + caught.value.remedy
+
+
+def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
+    """A NAME_FILE that is not there is exit 2, never an empty password."""
+    with pytest.raises(SettingsError, match=r"POSTGRES_PASSWORD_FILE: .*absent can't be read: No such file"):
+        load({"POSTGRES_PASSWORD_FILE": str(tmp_path / "absent")})
+
+
+BAD_VALUES = [
+    ("BACKUP_RETENTION_DAYS", "seven"),
+    ("BACKUP_RETENTION_DAYS", "-1"),
+    ("BACKUP_RETENTION_DAYS", "7.5"),
+    ("S3_RETENTION_DAYS", "-1"),
+    ("BACKUP_KEEP_MIN", "0"),
+    ("BACKUP_COMPRESSION_LEVEL", "9"),
+    ("BACKUP_VERIFY", "maybe"),
+    ("BACKUP_SOURCE", "podman"),
+    ("BACKUP_SCHEDULE", "0 3 * *"),
+    ("BACKUP_SCHEDULE", "61 3 * * *"),
+    ("BACKUP_ON_START", "perhaps"),
+    ("TZ", "Europe/Lutetia"),
+    ("TZ", "../../etc/passwd"),
+    ("PGPORT", "70000"),
+    ("S3_PREFIX", "a/../b"),
+    ("S3_ENDPOINT_URL", "s3.fr-par.scw.cloud"),
+    ("BACKUP_DIR", "backups"),
+    ("LOG_LEVEL", "loud"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES)
+def test_a_bad_value_is_named_with_its_place(name: str, value: str) -> None:
+    """A bad value is one sentence that names the variable, the value and where it came from."""
+    with pytest.raises(SettingsError) as caught:
+        load({name: value})
+    assert str(caught.value).startswith(f"{name}={value} (environment): ")
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_keys_come_in_pairs() -> None:
+    """One AWS key without the other is a slip, told without showing it."""
+    with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") as caught:
+        load({"AWS_SECRET_ACCESS_KEY": CANARY})
+    assert CANARY not in str(caught.value)
+
+
+def test_no_error_shows_a_secret() -> None:
+    """Whatever is wrong with the other values, a secret is in no error, nor in its chain."""
+    secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}
+    for name, value in BAD_VALUES:
+        with pytest.raises(SettingsError) as caught:
+            load({**secrets, name: value})
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert CANARY not in str(error) + repr(error)
+            error = error.__cause__
+
+
+def test_rows_and_repr_hide_secrets() -> None:
+    """`hubbackup config` shows that a secret is set, never what it is."""
+    secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}
+    loaded = load(secrets)
+    rows = {name: value for name, value, _ in loaded.rows()}
+    assert {rows[name] for name in secrets} == {"********"}
+    assert CANARY not in f"{loaded!r}{loaded.settings}{loaded.rows()}"
+    assert {value for name, value, _ in load({}).rows() if name in secrets} == {""}
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_a_reserved_name_is_refused(name: str) -> None:
+    """A setting of the contract that this version does not act on is refused: to ignore it would be silent."""
+    with pytest.raises(SettingsError, match=rf"{name} \(environment\) is not supported"):
+        load({name: "1"})
+    load({name: ""})
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("BACKUP_RETENTION_DAY", "BACKUP_RETENTION_DAYS"),
+        ("BACKUP_SHEDULE", "BACKUP_SCHEDULE"),
+        ("S3_BACKUP_BUKET", "S3_BACKUP_BUCKET"),
+        ("S3_ENDPOINT", "S3_ENDPOINT_URL"),
+    ],
+)
+def test_an_unknown_name_is_a_warning_with_the_nearest(misspelt: str, meant: str) -> None:
+    """A misspelt setting is warned of with the name that was probably meant, and without its value."""
+    (warning,) = load({misspelt: CANARY}).warnings
+    assert warning.startswith(f"{misspelt} (environment) is no setting of hubbackup")
+    assert warning.endswith(f"did you mean {meant}?")
+    assert CANARY not in warning
+
+
+def test_foreign_names_pass_without_a_word() -> None:
+    """The application's own variables in the same file are none of our business."""
+    assert load({"SECRET_KEY": "x", "DATABASE_URL": "y", "PATH": "/bin", "HOME": "/root"}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "used"), [("backups", "backups/"), ("/a/b/", "a/b/"), ("/", ""), ("backups/", "backups/")]
+)
+def test_the_prefix_is_a_folder(written: str, used: str) -> None:
+    """However it is written, a prefix ends in one slash and starts with none."""
+    assert load({"S3_PREFIX": written}).settings.s3_prefix == used
+
+
+def test_s3_may_keep_longer() -> None:
+    """S3_RETENTION_DAYS overrides BACKUP_RETENTION_DAYS, a zero included."""
+    assert load({"BACKUP_RETENTION_DAYS": "7", "S3_RETENTION_DAYS": "0"}).settings.s3_days == 0
+    assert load({"BACKUP_RETENTION_DAYS": "9"}).settings.s3_days == 9
