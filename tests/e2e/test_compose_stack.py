@@ -288,7 +288,7 @@ def test_a_stopped_database_fails_the_run_and_not_the_daemon(quiet: Stack) -> No
         quiet.compose("up", "-d", "--no-recreate", "--wait", "db")
     assert failed.returncode == 1
     assert f"the database's container {quiet.db} is not running" in failed.stderr
-    assert "docker compose up -d db" in failed.stderr
+    assert "docker compose -f docker-compose.prod.yml up -d db" in failed.stderr
     assert line["exit_code"] == 1
     assert line["cause"] in failed.stderr
     assert line["remedy"] in failed.stderr
