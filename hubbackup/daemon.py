@@ -5,9 +5,11 @@ Nothing that fails in a run ends the daemon: it has told the failure, and tries 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -68,6 +70,10 @@ class Daemon:
         self._scheduler.add_job(
             self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
         )
+        drills = app.settings.drills
+        if drills is not None:
+            self._scheduler.add_job(self._drill, ScheduleTrigger(drills), id="drill", executor="work")
+        self._scheduler.add_job(self._remove_drill_orphans, id="orphans", executor="work")
         self._scheduler.start()
         self._beat()
         self._log.info(
@@ -96,7 +102,10 @@ class Daemon:
         waiter.start()
         waiter.join(STOP_SECONDS)
         health_path().unlink(missing_ok=True)
-        self._log.info("daemon.stopped", message="Service de backup arrete", clean=not waiter.is_alive())
+        clean = not waiter.is_alive()
+        self._log.info("daemon.stopped", message="Service de backup arrete", clean=clean)
+        if not clean:
+            os._exit(stop.exit_code)  # the interpreter's own end would wait for the worker, and Docker would not
         return stop.exit_code
 
     def _start_with_a_run(self) -> None:
@@ -120,14 +129,30 @@ class Daemon:
             self._scheduler.add_job(self._backup, id="backup-at-start", executor="work")
 
     def _backup(self) -> None:
+        self._guard("backup", self._app.backup)
+        self._beat()
+
+    def _drill(self) -> None:
+        self._guard("drill", self._app.drill)
+
+    def _remove_drill_orphans(self) -> None:
         try:
-            self._app.backup()
+            count = self._app.remove_drill_orphans()
+        except HubbackupError as error:
+            self._log.debug("orphans.unknown", message=str(error))
+            return
+        if count:
+            self._log.warning("orphans.removed", message=f"{count} serveurs d'exercice supprimes", count=count)
+
+    def _guard(self, kind: str, work: Callable[[], object]) -> None:
+        """Do a run; the daemon outlives whatever it dies of. The run has told its end itself."""
+        try:
+            work()
         except HubbackupError as error:
             if error.exit_code == 4:  # told here only: a run without the lock has no closing line of its own
-                self._log.warning("backup.skipped", message=str(error))
-        except Exception:  # noqa: BLE001 - the daemon outlives whatever a run dies of
-            self._log.exception("backup.crashed", message="Echec backup: erreur interne")
-        self._beat()
+                self._log.warning(f"{kind}.skipped", message=str(error))
+        except Exception:  # noqa: BLE001 - as said above
+            self._log.exception(f"{kind}.crashed", message=f"Echec {kind}: erreur interne")
 
     def _beat(self) -> None:
         """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""
@@ -137,6 +162,6 @@ class Daemon:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 
     def _next_run(self) -> str:
-        job = self._scheduler.get_job("backup")
-        due = job.next_run_time if job is not None else None
+        # Not asked of the scheduler: it waits for this worker while it shuts down, holding the lock of its jobs.
+        due = self._app.settings.schedule.next_after(datetime.now(UTC))
         return due.astimezone(self._app.zone).isoformat() if due is not None else "never"
