@@ -116,7 +116,7 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
         yield Finding(
             Level.CRITICAL,
             f"There is no good backup of {database} {where}.",
-            f"make one now: hubbackup backup {database}",
+            "make one now: hubbackup backup",
         )
         return
     due = snapshot.schedule.next_after(newest.started_at)
