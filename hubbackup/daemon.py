@@ -5,6 +5,8 @@ Nothing that fails in a run ends the daemon: it has told the failure, and tries 
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import threading
 import time
@@ -62,8 +64,6 @@ class Daemon:
         database = app.database  # settings are judged before anything starts
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: cancel.set(received))
-        for warning in app.loaded.warnings:
-            self._log.warning("settings.warning", message=warning)
         self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
         self._scheduler.add_job(
             self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
@@ -100,6 +100,9 @@ class Daemon:
         waiter.join(STOP_SECONDS)
         health_path().unlink(missing_ok=True)
         self._log.info("daemon.stopped", message="Service de backup arrete", clean=not waiter.is_alive())
+        if waiter.is_alive():  # the interpreter would wait for the run's thread, past the grace of `docker stop`
+            logging.shutdown()
+            os._exit(stop.exit_code)
         return stop.exit_code
 
     def _start_with_a_run(self) -> None:
@@ -156,6 +159,6 @@ class Daemon:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 
     def _next_run(self) -> str:
-        job = self._scheduler.get_job("backup")
-        due = job.next_run_time if job is not None else None
+        # Not asked of the scheduler: its shutdown holds the lock that `get_job` takes, and waits for this very thread.
+        due = self._app.settings.schedule.next_after(datetime.now(UTC))
         return due.astimezone(self._app.zone).isoformat() if due is not None else "never"

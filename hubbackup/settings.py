@@ -237,7 +237,8 @@ def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
+                remedy=f"mount the file for the user that hubbackup runs as, or set {name} itself",
             ) from error
         raw[name] = text.rstrip("\r\n")
         origins[name] = path
@@ -269,7 +270,7 @@ def _as_settings_error(
     first = error.errors(include_url=False, include_context=False)[0]
     text = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return SettingsError(text)
+        return SettingsError(text, remedy="set both, or neither for boto3's own chain (profile, role)")
     field_name = str(first["loc"][0])
     name = field_name.upper()
     shown = "" if is_secret(name) else f"={values.get(field_name, '')}"
