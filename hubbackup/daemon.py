@@ -159,6 +159,6 @@ class Daemon:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 
     def _next_run(self) -> str:
-        # Not asked of the scheduler: its shutdown holds the lock that `get_job` takes, and waits for this very thread.
+        # Not asked of the scheduler: its shutdown holds the lock that `get_job` takes, and waits for this thread.
         due = self._app.settings.schedule.next_after(datetime.now(UTC))
         return due.astimezone(self._app.zone).isoformat() if due is not None else "never"

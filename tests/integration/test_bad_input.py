@@ -278,12 +278,11 @@ def test_missing_bucket(program: Program, s3: S3Server) -> None:
     degraded(with_s3(program, s3, "no-such-bucket"), "there is no bucket no-such-bucket", "S3_BACKUP_BUCKET")
 
 
-@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied"])
-def test_wrong_s3_key(program: Program, s3: S3Server, code: str) -> None:
+def test_wrong_s3_key(program: Program, s3: S3Server) -> None:
     """What the server said, and which settings to check, without an endless retry."""
     with FaultProxy(s3.endpoint_url) as proxy:
-        proxy.fault(s3_faults.answer(403, code))
-        degraded(with_s3(program, s3, "bucket", proxy.url), code, "AWS_ACCESS_KEY_ID")
+        proxy.fault(s3_faults.answer(403, "InvalidAccessKeyId"))
+        degraded(with_s3(program, s3, "bucket", proxy.url), "the server answered 403", "AWS_ACCESS_KEY_ID")
         assert len(proxy.seen) < 20
 
 
