@@ -5,7 +5,6 @@ Nothing that fails in a run ends the daemon: it has told the failure, and tries 
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -64,6 +63,8 @@ class Daemon:
         database = app.database  # settings are judged before anything starts
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: cancel.set(received))
+        for warning in app.loaded.warnings:
+            self._log.warning("settings.warning", message=warning)
         self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
         self._scheduler.add_job(
             self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
@@ -99,10 +100,10 @@ class Daemon:
         waiter.start()
         waiter.join(STOP_SECONDS)
         health_path().unlink(missing_ok=True)
-        self._log.info("daemon.stopped", message="Service de backup arrete", clean=not waiter.is_alive())
-        if waiter.is_alive():  # the interpreter would wait for the run's thread, past the grace of `docker stop`
-            logging.shutdown()
-            os._exit(stop.exit_code)
+        clean = not waiter.is_alive()
+        self._log.info("daemon.stopped", message="Service de backup arrete", clean=clean)
+        if not clean:
+            os._exit(stop.exit_code)  # the interpreter's own end would wait for the worker, and Docker would not
         return stop.exit_code
 
     def _start_with_a_run(self) -> None:
@@ -159,6 +160,6 @@ class Daemon:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 
     def _next_run(self) -> str:
-        # Not asked of the scheduler: its shutdown holds the lock that `get_job` takes, and waits for this thread.
+        # Not asked of the scheduler: it waits for this worker while it shuts down, holding the lock of its jobs.
         due = self._app.settings.schedule.next_after(datetime.now(UTC))
         return due.astimezone(self._app.zone).isoformat() if due is not None else "never"
