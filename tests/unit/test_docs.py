@@ -21,7 +21,7 @@ KINDS["finished"] = KINDS["failed"] = ("backup", "restore", "drill", "prune", "u
 KINDS["progress"] = ("backup", "restore", "drill")
 """The jobs that an event id made of a job's kind stands for, by its last word."""
 EVENT = re.compile(
-    r"\.(?:debug|info|warning|error|exception)\(\s*f?\"([a-z_.{}]+)\"|\bLogProgress\(.*?\"([a-z_.]+)\""
+    r"\b(?:debug|info|warning|error|exception|level)\(\s*f?\"([a-z_{}]+\.[a-z_]+)\"|f\"(\{kind\}\.progress)\""
 )
 
 
