@@ -59,6 +59,7 @@ def quiet(stack: Stack) -> Stack:
 
     .env.production also has another retention, and a misspelt name.
     """
+    stack.until(lambda: stack.logs("daemon.started"), 60, "the daemon's first start")
     stack.set_env(**QUIET)
     stack.restart()
     return stack

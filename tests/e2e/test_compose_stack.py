@@ -188,6 +188,39 @@ def test_the_guides_scripts_work(quiet: Stack) -> None:
     assert {alone, manifest_of(alone), both, manifest_of(both)} <= set(quiet.s3_names())
 
 
+def test_an_incident_is_undone_by_the_guides_restore(quiet: Stack) -> None:
+    """`./scripts/restore.sh PATH` brings the state of that backup back, the path as typed on the host."""
+    name = quiet.backup()["name"]
+    expected = fingerprint(quiet.psql, DATABASE)
+    quiet.psql("DROP TABLE pointages CASCADE; DELETE FROM photos;", database=DATABASE)
+    done = quiet.run("./scripts/restore.sh", f"{IN_CONTAINER}/{name}", "--yes")
+    assert "hubbackup restore --undo" in done.stdout
+    assert "docker compose -f docker-compose.prod.yml restart api" in done.stdout
+    assert diff(expected, fingerprint(quiet.psql, DATABASE)) == []
+
+
+def test_a_backup_from_s3_restores_beside_the_others(quiet: Stack) -> None:
+    """`./scripts/restore.sh --from-s3 NAME` downloads, proves and restores; `--into` leaves the live one alone."""
+    name = quiet.backup()["name"]
+    quiet.run("./scripts/restore.sh", "--from-s3", name, "--into", "copie", "--yes")
+    expected = fingerprint(quiet.psql, DATABASE)
+    assert diff(expected, fingerprint(quiet.psql, "copie")) == []
+    quiet.psql('DROP DATABASE "copie"')
+    refused = quiet.run("./scripts/restore.sh", "--latest", check=False)
+    assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
+
+
+def test_a_drill_restores_into_a_throwaway_server(quiet: Stack) -> None:
+    """`hubbackup drill` takes the copy in S3, restores it in a container of the database's own image, removes it."""
+    name = quiet.backup()["name"]
+    outcome = json.loads(quiet.hubbackup("drill", "--store", "s3", "--json").stdout)
+    assert (outcome["name"], outcome["store"], outcome["place"]) == (name, "s3", "a throwaway server")
+    assert outcome["rows"] == sum(quiet.manifest(name)["rows"].values()) > 10_000
+    assert outcome["rto_seconds"] > 0
+    left = quiet.run("docker", "ps", "-aq", f"--filter=label=org.hubbackup.drill-of={quiet.db}").stdout
+    assert left == ""
+
+
 @dataclass(frozen=True)
 class Busy:
     """What was seen while a backup by `docker exec` waited for a locked table."""
