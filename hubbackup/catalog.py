@@ -26,6 +26,8 @@ MANIFEST_SUFFIX = ".manifest.json"
 BACKUP_SUFFIX = ".sql.gz"
 MANIFEST_MAX_BYTES = 64 << 20
 NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
+SHA256 = "sha256"
+"""S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 YEARS = range(1000, MAXYEAR)
 """Four digits, and time left for the way to UTC."""
 
@@ -97,21 +99,16 @@ class BackupName:
         return cls.parse(text.removesuffix(MANIFEST_SUFFIX) + BACKUP_SUFFIX)
 
     @classmethod
-    def of_mark(cls, text: str) -> tuple[BackupName, Mark] | None:
-        """The backup that a mark's file name belongs to, and the mark, or None."""
-        stem, _, word = text.rpartition(".")
-        name = cls.parse(stem + BACKUP_SUFFIX) if word in MARKS else None
-        return (name, MARKS[word]) if name is not None else None
+    def owner_of(cls, text: str) -> BackupName | None:
+        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours."""
+        for suffix in SUFFIXES:
+            if text.endswith(suffix):
+                return cls.parse(text.removesuffix(suffix) + BACKUP_SUFFIX)
+        return None
 
 
-MARKS = {mark.value: mark for mark in Mark}
-
-
-def is_our_file(name: str) -> bool:
-    """Whether a file name is exactly one that hubbackup gives: a backup's, a manifest's or a mark's."""
-    if BackupName.parse(name) is not None or BackupName.of_manifest(name) is not None:
-        return True
-    return BackupName.of_mark(name) is not None
+SUFFIXES = (BACKUP_SUFFIX, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+"""Of every file that belongs to a backup, after its stem."""
 
 
 @lru_cache(maxsize=1024)
@@ -228,7 +225,7 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is no name of a backup")
-    with store.create(name.manifest) as draft:
+    with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
         draft.write(manifest.to_json())
         draft.commit()
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from hubbackup.catalog import (
     BACKUP_SUFFIX,
     MANIFEST_SUFFIX,
-    MARKS,
+    SUFFIXES,
     Backup,
     BackupName,
     Manifest,
@@ -33,7 +33,6 @@ BATCH = 64
 """So many manifests at most are in memory at a time, of however many backups."""
 NAME_DOUBT = timedelta(hours=27)
 """Names of two time zones, from UTC-12 to UTC+14, order two moments wrongly when they are less apart than this."""
-SUFFIXES = (BACKUP_SUFFIX, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
 
 
 @dataclass(slots=True)
@@ -73,7 +72,7 @@ def scan(stores: Iterable[Store], database: str | None = None) -> Iterator[Liste
         elif suffix == MANIFEST_SUFFIX:
             listed.manifests_in |= {store}
         else:
-            mark = MARKS[suffix[1:]]
+            mark = Mark(suffix[1:])
             listed.marks[mark] = listed.marks.get(mark, frozenset()) | {store}
     while open_:
         yield from _wanted(open_.pop()[1], database)
