@@ -84,9 +84,10 @@ class BackupName:
         if found is None:
             return None
         time = found["time"]
-        parts = (time[:4], time[4:6], time[6:8], time[9:11], time[11:13], time[13:])
+        year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
         try:
-            name = cls(unquote(found["database"], errors="strict"), datetime(*map(int, parts)))  # noqa: DTZ001
+            local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
+            name = cls(unquote(found["database"], errors="strict"), local_time)
         except ValueError:
             return None
         return name if str(name) == text and name.local_time.year in YEARS else None

@@ -78,6 +78,20 @@ def scan(stores: Iterable[Store], database: str | None = None) -> Iterator[Liste
         yield from _wanted(open_.pop()[1], database)
 
 
+def newest(listed: Iterable[Listed], count: int) -> tuple[list[Listed], int]:
+    """The newest `count` (0: all) by their names, oldest first, and how many were left out."""
+    total = 0
+
+    def counted() -> Iterator[Listed]:
+        nonlocal total
+        for one in listed:
+            total += 1
+            yield one
+
+    found = sorted(counted(), key=_by_name) if count == 0 else heapq.nlargest(count, counted(), key=_by_name)[::-1]
+    return found, total - len(found)
+
+
 def load(listed: Iterable[Listed], stores: Iterable[Store], zone: ZoneInfo) -> Iterator[Backup]:
     """Read the manifests, in the order given: the local one, or another store's where that is missing or broken.
 
@@ -104,7 +118,7 @@ def newest_first(stores: Sequence[Store], zone: ZoneInfo, database: str) -> Iter
 
     Raises StoreError's kinds.
     """
-    waiting = sorted(scan(stores, database), key=lambda one: one.name.local_time)
+    waiting = sorted(scan(stores, database), key=_by_name)
     ready: list[Backup] = []
     while waiting or ready:
         if not waiting or (ready and ready[-1].started_at > waiting[-1].name.started_at(zone) + NAME_DOUBT):
@@ -149,6 +163,10 @@ def _load(listed: Listed, stores: Sequence[Store], zone: ZoneInfo) -> Backup:
         problem if manifest is None else "",
         listed.marks,
     )
+
+
+def _by_name(listed: Listed) -> tuple[datetime, str]:
+    return listed.name.local_time, listed.name.database
 
 
 def _by_time(backup: Backup) -> tuple[datetime, str]:
