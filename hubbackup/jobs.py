@@ -81,7 +81,8 @@ def guarded(
 ) -> Outcome:
     """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
 
-    `lock` None: the body changes nothing that another run relies on. Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
+    Without a `lock`, the body is one that changes nothing which another run relies on.
+    Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
     """
     started_at = datetime.now(UTC)
     run_id = new_run_id(started_at)

@@ -90,7 +90,8 @@ def _print_table(rows: Any) -> None:
 
     from rich.table import Table
 
-    from hubbackup.cli.common import human_age, human_bytes, print_table
+    from hubbackup.cli.common import human_age, print_table
+    from hubbackup.sizes import human_bytes
 
     columns = ("NAME", "DATABASE", "AGE", "SIZE", "ROWS", "COPIES", "PROVEN", "VERIFIED", "DRILLED", "NOTE")
     table = Table(*columns, box=None, pad_edge=False)

@@ -101,7 +101,8 @@ def _confirm(preview: Preview, *, yes: bool, quiet: bool) -> None:
     import sys
     from datetime import UTC, datetime
 
-    from hubbackup.cli.common import human_age, human_bytes
+    from hubbackup.cli.common import human_age
+    from hubbackup.sizes import human_bytes
 
     source, request = preview.source, preview.request
     age = (
