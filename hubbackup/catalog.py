@@ -8,7 +8,7 @@ never from mtime, which a copy changes. `listing` finds what there is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
@@ -237,8 +237,3 @@ def printable_rows(rows: Mapping[str, int]) -> dict[str, int]:
         name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"): count
         for name, count in rows.items()
     }
-
-
-def of_database(backups: Iterable[Backup], database: str) -> Iterator[Backup]:
-    """Those of one database."""
-    return (backup for backup in backups if backup.name.database == database)

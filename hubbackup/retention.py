@@ -50,7 +50,7 @@ class Candidate:
 class Decision:
     """Keep or remove one backup, and why, in words.
 
-    `settled`: nothing in the plan would change if this candidate turned out to be good, or not to be.
+    `settled`: the same backups would stay if this one were taken for good and turned out not to be.
     """
 
     candidate: Candidate
@@ -124,9 +124,7 @@ def _reason_to_keep(
 
 def _removal(candidate: Candidate, policy: Policy, now: datetime) -> str:
     age_days = (now - candidate.started_at) / timedelta(days=1)
-    others = (
-        ", and it is the newest good one of no period kept" if policy.weeks or policy.months or policy.years else ""
-    )
+    others = ", and no week, month or year needs it" if policy.weeks or policy.months or policy.years else ""
     return f"{age_days:.1f} days old, the policy keeps {policy.days}{others}"
 
 
@@ -146,23 +144,26 @@ def _newest_of_periods(newest_first: Sequence[Candidate], policy: Policy, now: d
 
 
 def _pillars(newest_first: Sequence[Candidate], policy: Policy) -> set[str]:
-    """The good ones that others may go for: the minimum's, and the two by which the clock is judged."""
+    """The good ones that others may go for: the minimum's, and the three by which the clock is judged."""
     good = [candidate.name for candidate in newest_first if candidate.good]
-    return set(good[: max(2, policy.keep_min)])
+    return set(good[: max(3, policy.keep_min)])
 
 
 def _clock_doubt(newest_first: Sequence[Candidate], policy: Policy, now: datetime) -> str:
     """Why the clock can't be trusted to judge ages; empty where it can.
 
-    A clock that is behind shows by backups from the future. One that is far ahead shows by a gap before the
-    newest backup; the next good backup then confirms the date (or the gap was a long outage, and costs one
-    night's patience).
+    A clock that is behind shows by backups from the future. One that is far ahead shows by a gap before the newest
+    backup, longer than the policy's days and than twice the gap before it (a weekly schedule is no anomaly); the
+    next good backup then confirms the date (or the gap was a long outage, and costs one night's patience).
     """
     if newest_first and newest_first[0].started_at > now + FUTURE_TOLERANCE:
         return f"the clock looks wrong: {newest_first[0].name} is from the future"
     good = [candidate for candidate in newest_first if candidate.good]
     if policy.days and len(good) >= 2:
         gap = good[0].started_at - good[1].started_at
-        if gap > timedelta(days=policy.days) and now - good[0].started_at <= timedelta(days=policy.days):
+        usual = good[1].started_at - good[2].started_at if len(good) > 2 else timedelta()
+        if gap > max(timedelta(days=policy.days), 2 * usual) and now - good[0].started_at <= timedelta(
+            days=policy.days
+        ):
             return f"{gap.days} days lie between the two newest good ones: waiting for the next to confirm the clock"
     return ""
