@@ -72,7 +72,7 @@ def new_run_id(now: datetime) -> str:
 def guarded(
     kind: str,
     *,
-    lock: Path,
+    lock: Path | None,
     cancel: Cancel,
     log: structlog.stdlib.BoundLogger,
     history: History,
@@ -81,6 +81,7 @@ def guarded(
 ) -> Outcome:
     """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
 
+    Without a `lock`, the body is one that changes nothing which another run relies on.
     Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
     """
     started_at = datetime.now(UTC)
@@ -89,7 +90,7 @@ def guarded(
     run = Run(kind, run_id, cancel, bound, progress or logged(bound, kind))
     clock = time.monotonic()
     try:
-        with locked(lock):
+        with locked(lock) if lock is not None else contextlib.nullcontext():
             outcome = body(run)
     except LockHeldError:
         raise  # it is no run: the one at work writes the closing line and the record

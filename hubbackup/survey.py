@@ -1,7 +1,8 @@
 """Gather the snapshot: one look at the stores, the manifests and the history of runs.
 
-A store that doesn't answer is a fact of the snapshot, never an error of the survey. Manifests are read once and
-remembered as long as their file stays the same, so that looking every few minutes costs S3 one listing.
+A store that doesn't answer is a fact of the snapshot, never an error of the survey. The manifests of the newest
+backups are read once and remembered as long as their file stays the same, so that looking every few minutes costs
+S3 one listing; older backups are told by their names.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from hubbackup import package_version
-from hubbackup.catalog import MANIFEST_MAX_BYTES, Backup, BackupName, list_backups
+from hubbackup.catalog import MANIFEST_MAX_BYTES, Backup, BackupName, Mark
 from hubbackup.errors import NotFoundError, StoreError
+from hubbackup.listing import Listed, load, newest, scan
 from hubbackup.outlook import removals
 from hubbackup.prune import make_plans
 from hubbackup.report.history import History
@@ -29,8 +31,10 @@ from hubbackup.schedule import Schedule
 from hubbackup.stores import Entry, Store
 from hubbackup.stores.local import LocalStore
 
-OUTLOOK_RUNS = 60
+OUTLOOK_RUNS = 30
 """So many coming runs are played through to tell what goes when."""
+READ_MANIFESTS = 120
+"""Of so many of each database's newest backups."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,19 @@ class Survey:
         """Look at everything now (aware). Raises StoppedError where the process is asked to stop."""
         scope = self._scope
         views = [_View(store, self._memories[store.name]) for store, _ in scope.stores]
-        backups = [b for b in _list_what_answers(views, scope.zone) if b.name.database in scope.databases]
+        found = _Found()
+        while any(view.error is None for view in views):
+            answering = [
+                (view, policy) for view, (_, policy) in zip(views, scope.stores, strict=True) if not view.error
+            ]
+            try:
+                found = self._look(answering, now)
+                break
+            except StoreError:  # a view that failed meanwhile is left out, and the others are asked again
+                if all(view.error is None for view, _ in answering):
+                    raise
         for view in views:
             self._memories[view.name] = view.worth_remembering()
-        runs = tuple(sorted(self._runs(), key=lambda run: run.started_at, reverse=True))
-        answering = [
-            (store, policy) for (store, policy), view in zip(scope.stores, views, strict=True) if not view.error
-        ]
         return Snapshot(
             taken_at=now,
             version=package_version(),
@@ -75,11 +85,32 @@ class Survey:
                 _store_facts(store, policy, view.error)
                 for (store, policy), view in zip(scope.stores, views, strict=True)
             ),
-            backups=tuple(_backup_facts(backup) for backup in reversed(backups)),
-            runs=runs,
-            leaving=tuple(_outlook(backups, answering, scope.schedule, now)),
+            backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),
+            runs=tuple(sorted(self._runs(), key=lambda run: run.started_at, reverse=True)),
+            leaving=tuple(sorted(found.leaving, key=lambda one: (one.at, one.name, one.store))),
             tally=dict(self._tally),
         )
+
+    def _look(self, views: Sequence[tuple[_View, Policy]], now: datetime) -> _Found:
+        """The backups of the views that answer, and what the coming runs will remove. Raises StoreError's kinds."""
+        zone = self._scope.zone
+        readable = [view for view, _ in views]
+        policies = {view.name: policy for view, policy in views}
+        runs = [due.astimezone(zone) for due in itertools.islice(_due_times(self._scope.schedule, now), OUTLOOK_RUNS)]
+        found = _Found()
+        for database in self._scope.databases:
+            listed = list(scan(readable, database))
+            told, _ = newest(listed, READ_MANIFESTS)
+            read = {backup.name: backup for backup in load(told, readable, zone)}
+            found.backups += [_backup_facts(one, read.get(one.name), zone) for one in listed]
+            stores = [(view.store, policy) for view, policy in views]
+            for plan in make_plans(listed, stores, now.astimezone(zone), lambda some: load(some, readable, zone)):
+                candidates = [decision.candidate for decision in plan.decisions]
+                found.leaving += [
+                    Leaving(one.at.astimezone(UTC), plan.store.name, printable(database), one.name, one.reason)
+                    for one in removals(candidates, policies[plan.store.name], runs)
+                ]
+        return found
 
     def _runs(self) -> Iterator[RunFacts]:
         """The recorded runs. A new one is counted here, since the record is trimmed and a counter must not fall."""
@@ -93,6 +124,14 @@ class Survey:
                 self._tally[run.kind, run.result] += 1
             yield run
         self._counted = present
+
+
+@dataclass
+class _Found:
+    """What one look brought."""
+
+    backups: list[BackupFacts] = field(default_factory=list)
+    leaving: list[Leaving] = field(default_factory=list)
 
 
 @dataclass
@@ -136,29 +175,25 @@ class _View:
         return {entry: data for entry, data in self.memory.items() if self.listing.get(entry.name) == entry}
 
 
-def _list_what_answers(views: Sequence[_View], zone: ZoneInfo) -> list[Backup]:
-    """The backups of all the stores that answer, oldest first. A view that fails meanwhile is left out."""
-    while True:
-        answering = [view for view in views if view.error is None]
-        try:
-            return list_backups(answering, zone)
-        except StoreError:
-            if all(view.error is None for view in answering):
-                raise
-
-
-def _backup_facts(backup: Backup) -> BackupFacts:
-    manifest = backup.manifest
-    good_in = tuple(name for name in backup.copies if backup.good_in(name))
+def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> BackupFacts:
+    """What is known of a backup: by its name alone where its manifest was not read."""
+    good = backup.good_in if backup is not None else listed.published_in
+    good_in = tuple(name for name in listed.copies if good(name))
     facts = BackupFacts(
-        name=str(backup.name),
-        database=printable(backup.name.database),
-        started_at=backup.started_at,
-        stored_bytes=max(copy.size_bytes for copy in backup.copies.values()),
+        name=str(listed.name),
+        database=printable(listed.name.database),
+        started_at=listed.name.started_at(zone),
+        stored_bytes=max(copy.size_bytes for copy in listed.copies.values()),
         good_in=good_in,
-        not_good_in=tuple(name for name in backup.copies if name not in good_in),
-        problem=backup.problem,
+        not_good_in=tuple(name for name in listed.copies if name not in good_in),
+        damaged_in=tuple(name for name in listed.copies if name in listed.marks.get(Mark.BAD, ())),
+        pinned=Mark.PINNED in listed.marks,
+        problem="" if listed.manifests_in else "it has no manifest",
     )
+    if backup is None:
+        return facts
+    facts = replace(facts, started_at=backup.started_at, problem=backup.problem)
+    manifest = backup.manifest
     if manifest is None:
         return facts
     return replace(
@@ -169,7 +204,7 @@ def _backup_facts(backup: Backup) -> BackupFacts:
         rows=sum(manifest.rows.values()),
         tables=manifest.table_count,
         verified=manifest.verified,
-        warnings=manifest.warnings,
+        warnings=manifest.warnings if backup.suspicious else (),
     )
 
 
@@ -221,34 +256,13 @@ def _whole(record: Mapping[str, Any], key: str) -> int | None:
 
 
 def _store_facts(store: Store, policy: Policy, error: StoreError | None) -> StoreFacts:
-    facts = StoreFacts(store.name, store.describe(), _in_words(policy))
+    facts = StoreFacts(store.name, store.describe(), f"keeps {policy}")
     if isinstance(store, LocalStore) and error is None:
         try:
             facts = replace(facts, free_bytes=store.free_bytes(), size_bytes=store.disk_bytes())
         except StoreError as unknown:
             error = unknown
     return replace(facts, problem=str(error), remedy=error.remedy) if error else facts
-
-
-def _in_words(policy: Policy) -> str:
-    if policy.days == 0:
-        return "keeps every backup"
-    at_least = "the newest good one" if policy.keep_min == 1 else f"{policy.keep_min} good ones"
-    return f"keeps {policy.days} days, and always at least {at_least}"
-
-
-def _outlook(
-    backups: Sequence[Backup], stores: Sequence[tuple[Store, Policy]], schedule: Schedule, now: datetime
-) -> list[Leaving]:
-    """What the coming runs will remove, in the order in which it goes."""
-    runs = list(itertools.islice(_due_times(schedule, now), OUTLOOK_RUNS))
-    policies = {store.name: policy for store, policy in stores}
-    leaving = []
-    for one in make_plans(backups, stores, now):
-        candidates = [decision.candidate for decision in one.decisions]
-        for removal in removals(candidates, policies[one.store.name], runs):
-            leaving.append(Leaving(removal.at, one.store.name, printable(one.database), removal.name, removal.reason))
-    return sorted(leaving, key=lambda one: (one.at, one.name, one.store))
 
 
 def _due_times(schedule: Schedule, now: datetime) -> Iterator[datetime]:

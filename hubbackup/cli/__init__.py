@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from hubbackup.cli import backup, config, daemon, drill, health, list_, prune, restore, status
+from hubbackup.cli import backup, config, daemon, drill, health, list_, marks, prune, restore, status, verify
 from hubbackup.cli.common import print_json
 from hubbackup.errors import HubbackupError, UsageError
 
@@ -30,7 +30,11 @@ for command, name in (
     (restore.restore, "restore"),
     (drill.drill, "drill"),
     (list_.list_, "list"),
+    (verify.verify, "verify"),
     (prune.prune, "prune"),
+    (marks.pin, "pin"),
+    (marks.unpin, "unpin"),
+    (marks.accept, "accept"),
     (status.status, "status"),
     (health.health, "health"),
     (config.config, "config"),

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hubbackup.report.words import human_age as human_age
-from hubbackup.report.words import human_bytes as human_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +40,10 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: cancel.set(received))
-    return App(loaded, cancel=cancel, log=logs.get_logger())
+    log = logs.get_logger()
+    for warning in loaded.warnings:
+        log.warning("settings.warning", message=warning)
+    return App(loaded, cancel=cancel, log=log)
 
 
 def terminal_progress() -> ProgressMaker | None:
@@ -55,6 +58,15 @@ def terminal_progress() -> ProgressMaker | None:
 def print_json(document: Any) -> None:
     """The one JSON document of `--json`."""
     print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+
+
+def print_json_items(items: Iterable[Any]) -> None:
+    """The one JSON document of `--json`, a list, written item by item: it may be long."""
+    separator = "["
+    for item in items:
+        print(f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}", end="")
+        separator = ","
+    print("[]" if separator == "[" else "\n]")
 
 
 def print_table(table: Table) -> None:

@@ -73,7 +73,8 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
 
 
 def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str) -> None:
-    from hubbackup.cli.common import human_age, human_bytes
+    from hubbackup.cli.common import human_age
+    from hubbackup.sizes import human_bytes
 
     zone = snapshot.schedule.zone
     print(f"{verdict.headline} {verdict.summary}")

@@ -28,6 +28,9 @@ class BackupFacts:
     """The stores that hold it whole, with its manifest."""
     not_good_in: tuple[str, ...] = ()
     """The stores that hold a file of its name that can't be trusted."""
+    damaged_in: tuple[str, ...] = ()
+    """Those of them whose copy the last verification found damaged."""
+    pinned: bool = False
     plain_bytes: int | None = None
     dump_seconds: float | None = None
     verify_seconds: float | None = None
@@ -36,7 +39,9 @@ class BackupFacts:
     verified: str = ""
     """How it was read back before it was published: `full` or `hash`."""
     problem: str = ""
+    """Why there is no manifest to trust."""
     warnings: tuple[str, ...] = ()
+    """Why it is suspicious, as long as nobody has accepted it."""
 
     @property
     def good(self) -> bool:

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from hubbackup.report.snapshot import BackupFacts, Snapshot
-from hubbackup.report.words import human_age, human_bytes, listed
+from hubbackup.report.words import human_age, listed
+from hubbackup.sizes import human_bytes
 
 LATE_AFTER = timedelta(hours=2)
 """A backup that was due so long ago, and is not there, is missing."""
@@ -56,6 +57,7 @@ def judge(snapshot: Snapshot, now: datetime, *, healthy: bool = True, health_sen
         *_of_the_last_run(snapshot, now),
         *_of_the_last_drill(snapshot, now),
         *_of_the_stores(snapshot),
+        *_of_damaged_copies(snapshot),
     ]
     level = max((finding.level for finding in found), default=Level.OK)
     findings = tuple(sorted(found, key=lambda finding: -finding.level))
@@ -142,8 +144,18 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
         yield Finding(
             Level.WARNING,
             f"The last backup of {database} looks unlike the ones before: {warning}.",
-            "compare it with the live database; nothing is pruned until a plausible one follows",
+            f"nothing is pruned until you have looked; if it is right: hubbackup accept {newest.name}",
         )
+
+
+def _of_damaged_copies(snapshot: Snapshot) -> Iterator[Finding]:
+    for backup in snapshot.backups:
+        for store in backup.damaged_in:
+            yield Finding(
+                Level.WARNING,
+                f"A verification found the copy of {backup.name} in {place(store)} damaged.",
+                f"look again: hubbackup verify {backup.name}",
+            )
 
 
 def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Finding]:

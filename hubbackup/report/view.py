@@ -10,7 +10,8 @@ from typing import Any
 from hubbackup.report.plot import Plot, Point, decimal_step, draw, time_step
 from hubbackup.report.snapshot import BackupFacts, RunFacts, Snapshot
 from hubbackup.report.verdict import place
-from hubbackup.report.words import human_age, human_bytes, human_number, human_seconds
+from hubbackup.report.words import human_age, human_number, human_seconds
+from hubbackup.sizes import human_bytes
 
 SHOWN_REMOVALS = 6
 SHOWN_DRILLS = 12
@@ -101,6 +102,7 @@ class View:
 
     def _backup_row(self, backup: BackupFacts, run: RunFacts | None, drilled: bool) -> Row:
         copies = self._copies(backup, run)
+        damaged = [f"the copy in {place(store)} is damaged" for store in backup.damaged_in]
         problem = backup.problem or ("its file is not what its manifest says" if not backup.good else "")
         if problem:
             state, proof = "unproven", "Unproven"
@@ -110,6 +112,7 @@ class View:
             read_back = {"full": "Read back whole", "hash": "Hash compared"}.get(backup.verified, "Has a manifest")
             proof = "Restored in a drill" if drilled else read_back
         seconds = run.seconds if run else backup.dump_seconds
+        notes = [*(["pinned: never pruned"] if backup.pinned else []), *(run.problems if run else ())]
         return Row(
             time=self.time(backup.started_at),
             state=state,
@@ -121,7 +124,9 @@ class View:
             took=human_seconds(seconds) if seconds is not None else "",
             copies=tuple((_short(name), mark) for name, mark in copies),
             proof=proof,
-            note="; ".join(filter(None, (problem, *backup.warnings, *(run.problems if run else ())))),
+            note="; ".join(
+                filter(None, (*notes, problem, *damaged, *backup.warnings, *(run.problems if run else ())))
+            ),
         )
 
     def _copies(self, backup: BackupFacts, run: RunFacts | None) -> list[tuple[str, str]]:
@@ -156,8 +161,8 @@ class View:
             ]
             of = f" of {database}" if len(self._snapshot.databases) > 1 else ""
             for key, title, attribute, words, axis, steps in (
-                ("stored", "Size as stored", "stored_bytes", human_bytes, _axis_bytes, decimal_step),
-                ("plain", "Size as SQL", "plain_bytes", human_bytes, _axis_bytes, decimal_step),
+                ("stored", "Size as stored", "stored_bytes", _bytes, _axis_bytes, decimal_step),
+                ("plain", "Size as SQL", "plain_bytes", _bytes, _axis_bytes, decimal_step),
                 ("time", "Duration of a run", "seconds", human_seconds, _axis_seconds, time_step),
             ):
                 points = self._points(done, attribute, words)
@@ -236,9 +241,13 @@ def _short(store: str) -> str:
     return {"s3": "S3"}.get(store, store)
 
 
+def _bytes(value: float) -> str:
+    return human_bytes(round(value))
+
+
 def _axis_bytes(value: float) -> str:
     """Round on an axis: `0`, `250 MB`."""
-    return "0" if value == 0 else human_bytes(value).replace(".0 ", " ")
+    return "0" if value == 0 else _bytes(value).replace(".0 ", " ")
 
 
 def _axis_seconds(value: float) -> str:

@@ -1,18 +1,8 @@
-"""Figures as people read them: sizes, ages, lists, names. Light to import, the same words everywhere."""
+"""Figures as people read them: ages, durations, counts, lists. Light to import; sizes are in hubbackup.sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-
-def human_bytes(size_bytes: float) -> str:
-    """`12.3 MB`, in powers of 1000 as disks are sold."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def human_age(seconds: float) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hubbackup.report.verdict import Level, Verdict, judge
-from hubbackup.report.words import human_age, human_bytes, human_number, human_seconds, listed
+from hubbackup.report.words import human_age, human_number, human_seconds, listed
+from hubbackup.sizes import human_bytes
 from tests.support.hub_chantier import NOW, S3_TIMEOUT, Site
 
 HOUR = timedelta(hours=1)
@@ -71,6 +72,11 @@ def suspicious(site: Site) -> None:
     site.add_backup(LAST_NIGHT + HOUR, warnings=("the dump has 1 bytes, it had 9",))
 
 
+def damaged_copy(site: Site) -> None:
+    name = site.add_backup(LAST_NIGHT - timedelta(days=1))
+    site.s3.files[name.replace(".sql.gz", ".bad")] = (0, b"")
+
+
 def degraded_otherwise(site: Site) -> None:
     site.add_backup(LAST_NIGHT + HOUR, problems=("no roles in the backup: permission denied",))
 
@@ -91,6 +97,7 @@ def unproven_only(site: Site) -> None:
         (s3_down, Level.WARNING, "S3 can't be read: no answer."),
         (missing_copy, Level.WARNING, "The last good backup of hub_chantier is not in S3 (no copy in s3: could"),
         (suspicious, Level.WARNING, "The last backup of hub_chantier looks unlike the ones before: the dump has"),
+        (damaged_copy, Level.WARNING, "A verification found the copy of hub_chantier_backup_20260207_030400.sql.gz"),
         (degraded_otherwise, Level.WARNING, "The last run, 5 h ago, was not complete: no roles in the backup"),
         (unproven_only, Level.CRITICAL, "There is no good backup of hub_chantier in any store."),
     ],
