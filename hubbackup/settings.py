@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -24,13 +25,12 @@ from hubbackup.errors import SettingsError
 from hubbackup.schedule import Schedule
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
-OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_")
+OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
 
 RESERVED = frozenset({
     "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
     "BACKUP_KEEP_WEEKS", "BACKUP_KEEP_MONTHS", "BACKUP_KEEP_YEARS", "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS",
-    "S3_EXPIRE_AFTER_DAYS", "DRILL_SCHEDULE", "DRILL_TARGET", "NOTIFICATION_URLS", "NOTIFICATION_LEVEL",
-    "HEARTBEAT_URL", "STATUS_PORT", "LOG_FILE",
+    "S3_EXPIRE_AFTER_DAYS", "DRILL_SCHEDULE", "DRILL_TARGET", "STATUS_PORT",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""
@@ -78,8 +78,19 @@ class Settings(BaseSettings):
     aws_access_key_id: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_secret_access_key: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_default_region: str = Field(default="", description="the bucket's region")
+    notification_urls: SecretStr = Field(
+        default=SecretStr(""), description="apprise URLs, separated by commas or spaces; who is told"
+    )
+    notification_level: Literal["problems", "all"] = Field(
+        default="problems", description="problems and their end, or each success too"
+    )
+    notification_host: str = Field(default="", description="this host's name in messages, instead of Docker's")
+    heartbeat_url: SecretStr = Field(
+        default=SecretStr(""), description="dead man's switch: URL/start, URL, URL/fail are pinged"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["json", "console"] = Field(default="json", description="console is for people")
+    log_file: str = Field(default="", description="also log to this file, as JSON, rotated at 10 MB")
 
     @classmethod
     def settings_customise_sources(
@@ -113,6 +124,13 @@ class Settings(BaseSettings):
     def _endpoint_is_a_url(cls, value: str) -> str:
         if value and not re.match(r"https?://[^/\s]+", value):
             raise ValueError("is no URL such as https://s3.fr-par.scw.cloud")
+        return value
+
+    @field_validator("log_file")
+    @classmethod
+    def _log_file_is_absolute(cls, value: str) -> str:
+        if value and not Path(value).is_absolute():
+            raise ValueError("is no absolute path")
         return value
 
     @field_validator("backup_dir")
@@ -151,9 +169,10 @@ class LoadedSettings:
     warnings: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
-        """Every secret's value, for masking."""
+        """Every secret's value, for masking; of a URL also the parts that are secret by themselves."""
         values = (getattr(self.settings, name) for name in Settings.model_fields)
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return [*texts, *(part for text in texts if "://" in text for part in _secret_parts(text))]
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(variable, value, origin) of every setting, secrets as `********`."""
@@ -166,6 +185,22 @@ class LoadedSettings:
                 shown = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
             rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
         return rows
+
+
+def _secret_parts(urls: str) -> list[str]:
+    """Of one or more URLs: each URL, its password, and the long words of its path and query, tokens for one."""
+    found = []
+    for url in re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", urls):
+        rest = url.partition("://")[2]
+        password = rest.rpartition("@")[0].partition(":")[2]
+        words = [word for word in re.split(r"[/?&=,;]", rest.rpartition("@")[2]) if len(word) >= TOKEN_CHARACTERS]
+        words = [word for word in words if "@" not in unquote(word) and "." not in word]  # an address, a host
+        found += [url, password, *words]
+    return [form for part in found for form in (part, unquote(part))]
+
+
+TOKEN_CHARACTERS = 12
+"""A shorter word of a URL is no token, and to mask it would mask ordinary words."""
 
 
 def is_secret(name: str) -> bool:

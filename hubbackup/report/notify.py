@@ -91,7 +91,9 @@ class Sinks:
     def _send_one(self, label: str, message: Message, answers: dict[str, str]) -> None:
         with _said_by_this_thread() as said:
             try:
-                taken = self._senders[label].notify(body=message.body, title=message.title, notify_type=message.kind)
+                taken = self._senders[label].notify(
+                    body=message.body, title=message.title, notify_type=message.kind, body_format="text"
+                )
                 answers[label] = "" if taken else (said[-1] if said else "it did not take the message")
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises, the message was not taken
                 answers[label] = f"{type(error).__name__}: {error}"
