@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,10 @@ import structlog
 from hubbackup.backup import BackupJob
 from hubbackup.catalog import BackupName
 from hubbackup.databases import Databases
+from hubbackup.drill import DrillJob, Place
 from hubbackup.errors import SettingsError, UsageError
-from hubbackup.jobs import Outcome, Run, guarded
-from hubbackup.postgres import Connection
+from hubbackup.jobs import Outcome, Run, guarded, locked
+from hubbackup.postgres import Connection, query
 from hubbackup.preflight import Request
 from hubbackup.report.health import health_path
 from hubbackup.report.history import History
@@ -24,8 +26,9 @@ from hubbackup.report.progress import ProgressMaker
 from hubbackup.restore import Preview, RestoreJob, undo
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
+from hubbackup.runners.engine import Engine
 from hubbackup.settings import LoadedSettings, Settings
-from hubbackup.sources import Wanted, find
+from hubbackup.sources import Wanted, find, find_in
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
@@ -102,7 +105,8 @@ class App:
                 access_key_id=settings.aws_access_key_id.get_secret_value(),
                 secret_access_key=settings.aws_secret_access_key.get_secret_value(),
                 storage_class=settings.s3_storage_class,
-                is_ours=is_our_file,
+                # Another host may share the prefix: only uploads of our own database can be our own leftovers.
+                is_ours=lambda name: is_our_file(name) and _database_of(name) == settings.postgres_db,
                 cancel=self.cancel,
             ),
         )
@@ -130,7 +134,6 @@ class App:
 
             return DirectRunner(cancel=cancel, idle_seconds=idle_seconds)
         from hubbackup.runners.docker_exec import DockerExecRunner
-        from hubbackup.runners.engine import Engine
 
         engine = Engine(settings.docker_host)
         return DockerExecRunner(
@@ -193,6 +196,58 @@ class App:
         )
         return self.run("restore", job, progress=progress)
 
+    def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome:
+        """Restore one backup for real, elsewhere. Without a `store`, local and S3 take turns."""
+        last = self.history.last("drill") or {}
+        turn = "s3" if self.remotes and last.get("store") != "s3" else "local"
+        chosen = self.stores(store or turn)[0]
+        job = DrillJob(
+            database=self.database,
+            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self._state_directory),
+            store=chosen.name,
+            open_place=self._drill_place,
+            checks=self.settings.drill_checks,
+        )
+        return self.run("drill", job, progress=progress)
+
+    @contextmanager
+    def _drill_place(self, run: Run) -> Iterator[Place]:
+        """A throwaway server made like the database's own, or a scratch database in that server itself."""
+        connection = self.connection(run.run_id)
+        runner = self.open_runner(self.cancel, RESTORE_IDLE_SECONDS)
+        if self.settings.drills_in_database:
+            yield Place(runner, connection, "a scratch database", keeps_roles=True)
+            return
+        from hubbackup.runners.docker_exec import DockerExecRunner
+        from hubbackup.runners.throwaway import throwaway_server
+
+        if not isinstance(runner, DockerExecRunner):
+            raise SettingsError(
+                "DRILL_TARGET=container needs BACKUP_SOURCE=docker", remedy="set DRILL_TARGET=database"
+            )
+        libraries = query(runner, connection, self.database, "SHOW shared_preload_libraries;").strip()
+        options = {"shared_preload_libraries": libraries} if libraries else {}
+        with throwaway_server(
+            Engine(self.settings.docker_host),
+            runner,
+            user=connection.user,
+            options=options,
+            cancel=self.cancel,
+            idle_seconds=RESTORE_IDLE_SECONDS,
+        ) as server:
+            yield Place(server, connection, "a throwaway server", keeps_roles=False)
+
+    def remove_drill_orphans(self) -> int:
+        """Remove what a killed drill left of its server; returns how many. Raises HubbackupError's kinds."""
+        if self.settings.drills_in_database:
+            return 0
+        from hubbackup.runners.throwaway import remove_orphans
+
+        engine = Engine(self.settings.docker_host)
+        found = engine.find_container(service=self.settings.db_service, container=self.settings.db_container)
+        with locked(self.lock):
+            return remove_orphans(engine, str(found.name))
+
     def undo_restore(self, target: str) -> Outcome:
         """Swap back what the last restore of `target` put aside."""
 
@@ -225,6 +280,11 @@ class App:
             since = datetime.fromisoformat(first["started_at"]).astimezone(UTC) if first else None
         due = self.settings.schedule.next_after(since) if since is not None else None
         return due if due is not None and due <= now else None
+
+
+def _database_of(name: str) -> str:
+    found = BackupName.parse(name) or BackupName.of_manifest(name)
+    return found.database if found is not None else ""
 
 
 def is_our_file(name: str) -> bool:

@@ -26,6 +26,8 @@ BACKUP_SUFFIX = ".sql.gz"
 MANIFEST_MAX_BYTES = 64 << 20
 NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
 TIME_FORMAT = "%Y%m%d_%H%M%S"
+SHA256 = "sha256"
+"""S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 READERS = 8
 """Manifests that are only in S3 are fetched by so many threads."""
 
@@ -209,7 +211,7 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is no name of a backup")
-    with store.create(name.manifest) as draft:
+    with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
         draft.write(manifest.to_json())
         draft.commit()
 

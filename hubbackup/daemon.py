@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,6 +68,10 @@ class Daemon:
         self._scheduler.add_job(
             self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
         )
+        drills = app.settings.drills
+        if drills is not None:
+            self._scheduler.add_job(self._drill, ScheduleTrigger(drills), id="drill", executor="work")
+        self._scheduler.add_job(self._remove_drill_orphans, id="orphans", executor="work")
         self._scheduler.start()
         self._beat()
         self._log.info(
@@ -118,14 +123,30 @@ class Daemon:
             self._scheduler.add_job(self._backup, id="backup-at-start", executor="work")
 
     def _backup(self) -> None:
+        self._guard("backup", self._app.backup)
+        self._beat()
+
+    def _drill(self) -> None:
+        self._guard("drill", self._app.drill)
+
+    def _remove_drill_orphans(self) -> None:
         try:
-            self._app.backup()
+            count = self._app.remove_drill_orphans()
+        except HubbackupError as error:
+            self._log.debug("orphans.unknown", message=str(error))
+            return
+        if count:
+            self._log.warning("orphans.removed", message=f"{count} serveurs d'exercice supprimes", count=count)
+
+    def _guard(self, kind: str, work: Callable[[], object]) -> None:
+        """Do a run; the daemon outlives whatever it dies of. The run has told its end itself."""
+        try:
+            work()
         except HubbackupError as error:
             if error.exit_code == 4:  # told here only: a run without the lock has no closing line of its own
-                self._log.warning("backup.skipped", message=str(error))
-        except Exception:  # noqa: BLE001 - the daemon outlives whatever a run dies of
-            self._log.exception("backup.crashed", message="Echec backup: erreur interne")
-        self._beat()
+                self._log.warning(f"{kind}.skipped", message=str(error))
+        except Exception:  # noqa: BLE001 - as said above
+            self._log.exception(f"{kind}.crashed", message=f"Echec {kind}: erreur interne")
 
     def _beat(self) -> None:
         """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""

@@ -15,22 +15,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hubbackup.env_file import for_libraries, read_env_file
 from hubbackup.errors import SettingsError
 from hubbackup.schedule import Schedule
+from hubbackup.sink_urls import secret_parts
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
+OFF = "off"
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
 
 RESERVED = frozenset({
     "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
     "BACKUP_KEEP_WEEKS", "BACKUP_KEEP_MONTHS", "BACKUP_KEEP_YEARS", "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS",
-    "S3_EXPIRE_AFTER_DAYS", "DRILL_SCHEDULE", "DRILL_TARGET", "STATUS_PORT",
+    "S3_EXPIRE_AFTER_DAYS", "STATUS_PORT",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""
@@ -71,6 +73,12 @@ class Settings(BaseSettings):
     backup_verify: Literal["full", "hash"] = Field(
         default="full", description="read-back before publishing: decoded whole, or only hashed"
     )
+    drill_schedule: str = Field(default="0 5 1 * *", description="when a backup is restored for real; off: never")
+    drill_target: Literal["", "container", "database"] = Field(
+        default="",
+        description="container: a throwaway server; database: a scratch database. Default: as BACKUP_SOURCE allows",
+    )
+    drill_sql: str = Field(default="", description="checks on the restored database, separated by semicolons")
     s3_backup_bucket: str = Field(default="", description="S3 is off without it")
     s3_prefix: str = Field(default="backups/", description="before each object's name")
     s3_endpoint_url: str = Field(default="", description="empty is AWS")
@@ -99,7 +107,7 @@ class Settings(BaseSettings):
         """`load` is the one reader of the environment: it knows the file, the secrets' files and the origins."""
         return (init_settings,)
 
-    @field_validator("backup_schedule", "tz")
+    @field_validator("backup_schedule", "drill_schedule", "tz")
     @classmethod
     def _zone_exists(cls, value: str, info: Any) -> str:
         if info.field_name == "tz":
@@ -107,7 +115,7 @@ class Settings(BaseSettings):
                 ZoneInfo(value)
             except (KeyError, ValueError, OSError) as error:
                 raise ValueError("is no time zone, such as Europe/Paris") from error
-        else:
+        elif (info.field_name, value) != ("drill_schedule", OFF):
             Schedule.parse(value, "UTC")
         return value
 
@@ -152,6 +160,21 @@ class Settings(BaseSettings):
         return Schedule.parse(self.backup_schedule, self.tz)
 
     @property
+    def drills(self) -> Schedule | None:
+        """DRILL_SCHEDULE in TZ; None where drills are off."""
+        return None if self.drill_schedule == OFF else Schedule.parse(self.drill_schedule, self.tz)
+
+    @property
+    def drills_in_database(self) -> bool:
+        """Whether drills use a scratch database of the server itself."""
+        return self.drill_target == "database" or (not self.drill_target and self.backup_source == "direct")
+
+    @property
+    def drill_checks(self) -> tuple[str, ...]:
+        """DRILL_SQL's queries."""
+        return tuple(check.strip() for check in self.drill_sql.split(";") if check.strip())
+
+    @property
     def s3_days(self) -> int:
         """How many days S3 keeps a backup."""
         return self.backup_retention_days if self.s3_retention_days is None else self.s3_retention_days
@@ -161,18 +184,20 @@ class Settings(BaseSettings):
 class LoadedSettings:
     """The settings, where each came from, and what is to be said about them.
 
-    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences.
+    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences;
+    `library_variables` are what the file has for libraries that read the process's environment.
     """
 
     settings: Settings
     origins: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    library_variables: dict[str, str] = field(default_factory=dict, repr=False)
 
     def secrets(self) -> list[str]:
         """Every secret's value, for masking; of a URL also the parts that are secret by themselves."""
         values = (getattr(self.settings, name) for name in Settings.model_fields)
         texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        return [*texts, *(part for text in texts if "://" in text for part in _secret_parts(text))]
+        return [*texts, *(part for text in texts if "://" in text for part in secret_parts(text))]
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(variable, value, origin) of every setting, secrets as `********`."""
@@ -185,22 +210,6 @@ class LoadedSettings:
                 shown = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
             rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
         return rows
-
-
-def _secret_parts(urls: str) -> list[str]:
-    """Of one or more URLs: each URL, its password, and the long words of its path and query, tokens for one."""
-    found = []
-    for url in re.split(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)", urls):
-        rest = url.partition("://")[2]
-        password = rest.rpartition("@")[0].partition(":")[2]
-        words = [word for word in re.split(r"[/?&=,;]", rest.rpartition("@")[2]) if len(word) >= TOKEN_CHARACTERS]
-        words = [word for word in words if "@" not in unquote(word) and "." not in word]  # an address, a host
-        found += [url, password, *words]
-    return [form for part in found for form in (part, unquote(part))]
-
-
-TOKEN_CHARACTERS = 12
-"""A shorter word of a URL is no token, and to mask it would mask ordinary words."""
 
 
 def is_secret(name: str) -> bool:
@@ -216,10 +225,14 @@ def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     origins = dict.fromkeys(raw, "environment")
     warnings: list[str] = []
     file_name = environment.get(ENV_FILE_VARIABLE, "")
+    from_file: dict[str, str] = {}
     if file_name:
-        for name, value in _read_env_file(Path(file_name), raw, warnings).items():
-            raw[name] = value
-            origins[name] = file_name
+        try:
+            from_file, warnings = read_env_file(Path(file_name), raw)
+        except FileNotFoundError:
+            warnings.append(f"{ENV_FILE_VARIABLE}: {file_name} does not exist; only the environment counts")
+    raw |= from_file
+    origins |= dict.fromkeys(from_file, file_name)
     _read_secret_files(raw, origins)
     warnings += _unknown_names(raw, origins)
     values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
@@ -227,44 +240,7 @@ def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
         settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
-    return LoadedSettings(settings, origins, tuple(warnings))
-
-
-def _read_env_file(path: Path, environment: Mapping[str, str], warnings: list[str]) -> dict[str, str]:
-    """The file's variables, read as docker compose reads an env_file.
-
-    Compose expands `$NAME` in values that are not in single quotes, python-dotenv only `${NAME}`: where such a
-    value stands in the environment too, compose's own reading of it is kept, so that a password is never read
-    in two ways.
-    """
-    from dotenv.main import resolve_variables
-    from dotenv.parser import parse_stream
-
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except FileNotFoundError:
-        warnings.append(f"{ENV_FILE_VARIABLE}: {path} does not exist; only the environment counts")
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{ENV_FILE_VARIABLE}: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
-            remedy="make it readable for the user that hubbackup runs as",
-        ) from error
-    found: dict[str, str] = {}
-    for binding in bindings:
-        if binding.error or not binding.key:
-            if binding.error:
-                warnings.append(f"{path}: line {binding.original.line} is no NAME=value and was passed over")
-            continue
-        value = binding.value or ""
-        literal = re.search(r"=\s*'", binding.original.string) is not None
-        if "$" in value and not literal:
-            if binding.key in environment:
-                continue
-            value = resolve_variables([(binding.key, value)], override=True)[binding.key] or ""
-        found[binding.key] = value
-    return found
+    return LoadedSettings(settings, origins, tuple(warnings), for_libraries(from_file))
 
 
 def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:

@@ -65,6 +65,19 @@ def find(run: Run, wanted: Wanted, stores: Sequence[Store], zone: ZoneInfo, scra
         yield source
 
 
+@contextmanager
+def find_in(run: Run, store: Store, name: str, database: str, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+    """The backup `name` of one store, or without a name its newest good one of `database`."""
+    if not name:
+        with latest(run, [store], database, zone=zone, scratch=scratch) as source:
+            yield source
+    elif isinstance(store, LocalStore):
+        yield of_file(store, name, zone)
+    else:
+        with downloaded(run, store, name, scratch=scratch) as source:
+            yield source
+
+
 def _check_database(source: Source, wanted: Wanted) -> None:
     """Raises UsageError where the backup is of another database than the one it would replace."""
     name = BackupName.parse(source.name)

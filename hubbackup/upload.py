@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hubbackup.catalog import Backup, Manifest, write_manifest
-from hubbackup.errors import HubbackupError, NotFoundError, StoppedError, StoreError
+from hubbackup.catalog import SHA256, Backup, Manifest, write_manifest
+from hubbackup.errors import HubbackupError, StoppedError, StoreError
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel, GrowingFile, SourceFailedError
@@ -112,12 +112,9 @@ def catch_up(
         try:
             _copy(backup, manifest, local, remote, cancel)
             uploaded.append(manifest.name)
-        except NotFoundError as error:
-            problems.append(f"{manifest.name}: {error}")
-            break  # no bucket: every further one would fail alike
         except StoreError as error:
             problems.append(f"{manifest.name}: {error}")
-            break
+            break  # no bucket, no permission, no network: every further one would fail alike
         except HubbackupError as error:
             cancel.check()
             problems.append(f"{manifest.name}: {error}")
@@ -132,7 +129,7 @@ def _copy(backup: Backup, manifest: Manifest, local: LocalStore, remote: Store, 
         remote.delete(backup.name.manifest)
     if remote.name in backup.copies:  # an upload that died before its end
         remote.delete(manifest.name)
-    with remote.create(manifest.name) as draft:
+    with remote.create(manifest.name, {SHA256: manifest.sha256}) as draft:
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()
     write_manifest(remote, manifest)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from hubbackup.cli import backup, config, daemon, health, list_, prune, restore, status
+from hubbackup.cli import backup, config, daemon, drill, health, list_, prune, restore, status
 from hubbackup.cli.common import print_json
 from hubbackup.errors import HubbackupError, UsageError
 
@@ -28,6 +28,7 @@ for command, name in (
     (daemon.daemon, "daemon"),
     (backup.backup, "backup"),
     (restore.restore, "restore"),
+    (drill.drill, "drill"),
     (list_.list_, "list"),
     (prune.prune, "prune"),
     (status.status, "status"),

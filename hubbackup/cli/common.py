@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
@@ -25,6 +26,7 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     from hubbackup.stream import Cancel
 
     loaded = settings.load()
+    os.environ.update(loaded.library_variables)
     stream = log_stream or sys.stderr
     logs.configure(
         level=loaded.settings.log_level,

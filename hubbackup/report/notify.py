@@ -26,13 +26,6 @@ DAEMON_SECONDS = 30.0
 COMMAND_SECONDS = 10.0
 """How long a command line waits in all; what is left then, the daemon sends."""
 POLL_SECONDS = 15.0
-SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
-"""Between two URLs; a comma inside one (`?to=a@x,b@y`) separates nothing."""
-
-
-def split_urls(text: str) -> list[str]:
-    """The URLs of NOTIFICATION_URLS."""
-    return [url.strip(" ,\t\r\n") for url in SEPARATOR.split(text.strip(" ,\t\r\n")) if url.strip(" ,\t\r\n")]
 
 
 class Sinks:

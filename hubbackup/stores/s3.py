@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class S3Store:
     """Objects directly under `prefix`. boto3 is loaded, and the server asked, at the first call that needs it.
 
-    What is None is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether this
-    program may have begun it: `clean` ends no other's upload. `cancel` ends every wait with StoppedError.
+    What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether
+    this program may have begun it: `clean` ends no other's upload. `cancel` ends every wait with StoppedError.
     """
 
     name = "s3"
@@ -52,9 +52,9 @@ class S3Store:
         self._endpoint_url = endpoint_url or None
         self._region = region or None
         self._credentials: dict[str, Any] = {
-            "aws_access_key_id": access_key_id,
-            "aws_secret_access_key": secret_access_key,
-            "aws_session_token": session_token,
+            "aws_access_key_id": access_key_id or None,
+            "aws_secret_access_key": secret_access_key or None,
+            "aws_session_token": session_token or None,
         }
         self._storage_class = storage_class
         self._object_lock_days = object_lock_days

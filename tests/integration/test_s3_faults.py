@@ -487,7 +487,7 @@ def test_more_than_a_page_is_listed_whole_and_in_order(
         server.client.put_object(Bucket=bucket, Key=f"backups/{key}", Body=b"x")
     proxy.fault(page_of(5), when=faults.is_list)
     assert [entry.name for entry in store.entries()] == wanted
-    assert proxy.count(faults.is_list) == 3
+    assert len({seen.query.get("continuation-token") for seen in proxy.seen if faults.is_list(seen)}) == 3
     # What lies deeper is not even sent: another program's million keys there would cost a thousand pages.
     assert all(seen.query["delimiter"] == "/" for seen in proxy.seen if faults.is_list(seen))
 

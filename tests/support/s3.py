@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 QUICK = S3Limits(
     connect_seconds=1,
-    read_seconds=1,
-    call_seconds=1.2,
+    read_seconds=1.5,
+    call_seconds=1.5,
     attempts=4,
     part_attempts=6,
     backoff_seconds=0.02,

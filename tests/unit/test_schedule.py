@@ -33,7 +33,8 @@ def numbers(field: str, low: int, high: int) -> set[int]:
     for item in field.split(","):
         span, _, step = item.partition("/")
         first, _, last = span.partition("-")
-        values = range(low, high + 1) if first == "*" else range(int(first), int(last or (high if step else first)) + 1)
+        end = int(last or (high if step else first)) if first != "*" else high
+        values = range(low if first == "*" else int(first), end + 1)
         found |= set(itertools.islice(values, 0, None, int(step or 1)))
     return found
 

@@ -240,14 +240,14 @@ def test_clean_removes_our_drafts_only(tmp_path: Path, victim: Path) -> None:
 
 
 def test_a_hundred_thousand_files_are_listed_in_seconds() -> None:
-    """A listing costs one look at each file, whatever their number."""
+    """A listing costs one look at each file (in seconds of this process, whatever else the machine does)."""
     memory = Path("/dev/shm")
     with TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         for number in range(100_000):
             os.mknod(f"{name}/{number:06}.sql.gz")
-        started = time.monotonic()
+        started = time.process_time()
         names = [entry.name for entry in LocalStore(Path(name)).entries()]
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
     assert names == [f"{number:06}.sql.gz" for number in range(100_000)]
 
 

@@ -34,19 +34,6 @@ def test_cancel_is_heeded_by_every_wait() -> None:
         cancel.check()
 
 
-def test_cancel_calls_back_unless_taken_off() -> None:
-    """A callback runs at `set`, at once where that has been, and not after it was taken off."""
-    cancel, called = Cancel(), []
-    cancel.on_cancel(lambda: called.append("kept"))
-    take_off = cancel.on_cancel(lambda: called.append("taken off"))
-    take_off()
-    take_off()
-    assert called == []
-    cancel.set()
-    cancel.on_cancel(lambda: called.append("late"))
-    assert called == ["kept", "late"]
-
-
 def test_a_reader_waits_for_the_bytes_it_asked_for(tmp_path: Path) -> None:
     """`wait_for` returns when they are there, or when the file is finished with fewer."""
     path = tmp_path / "a"

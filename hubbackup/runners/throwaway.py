@@ -1,0 +1,109 @@
+"""A PostgreSQL server that exists for one drill: made from the database container's own image, without a network.
+
+It is removed with its data whatever happens in it; one that a killed process left is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from hubbackup.errors import ContainerError, EngineError, HubbackupError, RunnerError
+from hubbackup.runners import run
+from hubbackup.runners.docker_exec import DockerExecRunner
+from hubbackup.runners.engine import Engine
+from hubbackup.stream import Cancel
+
+LABEL = "org.hubbackup.drill-of"
+READY_SECONDS = 180.0
+MEMORY_BYTES = 1 << 30
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+"""Nothing in this server has to survive a power cut."""
+
+
+@contextmanager
+def throwaway_server(
+    engine: Engine,
+    original: DockerExecRunner,
+    *,
+    user: str,
+    options: Mapping[str, str],
+    cancel: Cancel,
+    idle_seconds: float,
+) -> Iterator[DockerExecRunner]:
+    """A runner in a fresh server whose superuser is `user`; `options` are further server settings.
+
+    Raises ContainerError where the server does not come up, EngineError where the engine refuses.
+    """
+    import docker.errors
+
+    remove_orphans(engine, original.container_name)
+    settings = [*FAST, *(f"{name}={value}" for name, value in options.items())]
+    command = ["postgres", *(word for setting in settings for word in ("-c", setting))]
+    client = engine.client
+    with engine.errors():
+        try:
+            container = client.containers.create(
+                original.identity,
+                command=command,
+                environment={
+                    "POSTGRES_USER": user,
+                    "POSTGRES_PASSWORD": secrets.token_urlsafe(24),
+                    "POSTGRES_DB": "postgres",
+                },
+                labels={LABEL: original.container_name},
+                network_mode="none",
+                mem_limit=MEMORY_BYTES,
+                name=f"hubbackup-drill-{secrets.token_hex(4)}",
+            )
+        except docker.errors.ImageNotFound as error:
+            raise ContainerError(
+                f"the image of {original.container_name} is not on this machine any more",
+                remedy="recreate the database's container (docker compose up -d), or set DRILL_TARGET=database",
+            ) from error
+    try:
+        with engine.errors():
+            container.start()
+        runner = DockerExecRunner(engine, cancel=cancel, container=str(container.id), idle_seconds=idle_seconds)
+        _wait_until_ready(runner, user, cancel)
+        yield runner
+    finally:
+        with contextlib.suppress(EngineError), engine.errors():
+            container.remove(force=True, v=True)
+
+
+def remove_orphans(engine: Engine, of: str) -> int:
+    """Remove the servers of drills that were killed; returns how many. Caller's duty: hold the run lock."""
+    client = engine.client
+    with engine.errors():
+        orphans = client.containers.list(all=True, filters={"label": f"{LABEL}={of}"}, ignore_removed=True)
+        for orphan in orphans:
+            orphan.remove(force=True, v=True)
+    return len(orphans)
+
+
+def _wait_until_ready(runner: DockerExecRunner, user: str, cancel: Cancel) -> None:
+    """Wait for the real server: the image's set-up runs another one first, which listens on no address."""
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            run(runner, ["pg_isready", "--host=127.0.0.1", f"--username={user}"], {})
+            return
+        except HubbackupError as error:
+            cancel.wait(0.3)
+            if not isinstance(error, RunnerError) or time.monotonic() > deadline or _has_ended(runner):
+                raise ContainerError(
+                    f"the drill's server did not come up from the image of the database: {error}",
+                    remedy="set DRILL_TARGET=database if the image needs more than POSTGRES_* to start",
+                ) from error
+
+
+def _has_ended(runner: DockerExecRunner) -> bool:
+    try:
+        runner.detached()
+    except HubbackupError:
+        return True
+    return False

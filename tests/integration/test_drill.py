@@ -1,0 +1,211 @@
+"""The drill against real servers: what restores passes, and what would not restore on the worst day fails now."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubbackup import settings
+from hubbackup.app import App
+from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.report import logs
+from hubbackup.runners.throwaway import LABEL
+from hubbackup.stream import Cancel
+from tests.support.embedded_postgres import EmbeddedPostgres
+
+TABLES = """
+CREATE TABLE utilisateurs (id int PRIMARY KEY, nom text NOT NULL);
+INSERT INTO utilisateurs SELECT g, 'utilisateur ' || g FROM generate_series(1, 500) g;
+CREATE TABLE chantiers (id int PRIMARY KEY, ville text);
+INSERT INTO chantiers VALUES (1, 'Lyon'), (2, 'Grenoble');
+"""
+
+
+def make_app(**values: str) -> App:
+    """The program for these settings, and no other environment."""
+    return App(settings.load(values), cancel=Cancel(), log=logs.get_logger())
+
+
+@pytest.fixture
+def embedded(postgres16: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """A database with two tables, behind the direct runner."""
+    monkeypatch.setenv("PATH", postgres16.env()["PATH"])
+    with postgres16.temporary_database("chantier") as database:
+        postgres16.psql(TABLES, database=database)
+        yield make_app(
+            POSTGRES_DB=database,
+            POSTGRES_USER=postgres16.user,
+            POSTGRES_PASSWORD=postgres16.password,
+            BACKUP_SOURCE="direct",
+            PGHOST=postgres16.host,
+            PGPORT=str(postgres16.port),
+            BACKUP_DIR=str(tmp_path),
+            DRILL_SQL="SELECT count(*) FROM utilisateurs; SELECT ville FROM chantiers WHERE id = 1",
+        )
+
+
+def tamper(directory: Path, name: str, edit: Any) -> None:
+    """Change the dump inside a backup, and make file and manifest agree again: only a restore can tell."""
+    file = directory / name
+    plain = edit(gzip.decompress(file.read_bytes()))
+    file.write_bytes(gzip.compress(plain, 1))
+    manifest_path = directory / name.replace(".sql.gz", ".manifest.json")
+    manifest = json.loads(manifest_path.read_text())
+    manifest |= {
+        "plain_bytes": len(plain),
+        "stored_bytes": file.stat().st_size,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    manifest_path.write_text(json.dumps(manifest))
+
+
+def databases_of(pg: EmbeddedPostgres) -> set[str]:
+    return set(pg.psql("SELECT datname FROM pg_database").splitlines())
+
+
+def test_a_good_backup_passes_and_is_recorded(embedded: App, postgres16: EmbeddedPostgres) -> None:
+    """A drill restores every row, asks the operator's own checks, times itself, and leaves no database behind."""
+    before = databases_of(postgres16)
+    name = embedded.backup().fields["name"]
+    outcome = embedded.drill()
+    assert outcome.exit_code == 0
+    assert outcome.fields["name"] == name
+    assert outcome.fields["rows"] == 502
+    assert list(outcome.fields["checks"].values()) == ["500", "Lyon"]
+    record = embedded.history.last("drill")
+    assert record is not None
+    assert record["rto_seconds"] > 0
+    assert (record["exit_code"], record["store"]) == (0, "local")
+    assert databases_of(postgres16) == before
+
+
+def test_a_wrong_count_fails(embedded: App, postgres16: EmbeddedPostgres) -> None:
+    """A file that is proven in every byte and yet restores to fewer rows fails its drill, and the table is named."""
+    before = databases_of(postgres16)
+    name = embedded.backup().fields["name"]
+    trailer = b"\n--\n-- PostgreSQL database dump complete\n"
+    tamper(
+        embedded.settings.backup_dir,
+        name,
+        lambda plain: plain.replace(trailer, b"\nDELETE FROM public.utilisateurs WHERE id = 7;\n" + trailer),
+    )
+    with pytest.raises(NotProvenError, match=r"public\.utilisateurs has 499 rows .* held 500"):
+        embedded.drill()
+    assert databases_of(postgres16) == before
+
+
+def test_a_tampered_backup_fails(embedded: App) -> None:
+    """A file that is not the one the manifest was written for is refused before a server sees a byte of it."""
+    name = embedded.backup().fields["name"]
+    file = embedded.settings.backup_dir / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    file.write_bytes(data)
+    with pytest.raises(NotProvenError, match=name):
+        embedded.drill()
+    record = embedded.history.last("drill")
+    assert record is not None
+    assert (record["exit_code"], record["stage"]) == (1, "prove")
+
+
+def test_a_dump_that_does_not_load_fails(embedded: App, postgres16: EmbeddedPostgres) -> None:
+    """An SQL error half-way fails the drill with PostgreSQL's own words, and the scratch database goes."""
+    before = databases_of(postgres16)
+    name = embedded.backup().fields["name"]
+    tamper(
+        embedded.settings.backup_dir,
+        name,
+        lambda plain: plain.replace(b"ADD CONSTRAINT chantiers_pkey", b"ADD CONSTRAINT chantiers_pkey NONSENSE"),
+    )
+    with pytest.raises(HubbackupError, match="syntax error"):
+        embedded.drill()
+    assert databases_of(postgres16) == before
+
+
+def test_a_check_that_finds_nothing_fails(embedded: App, postgres16: EmbeddedPostgres) -> None:
+    """The operator's own check has the last word: an answer of 0 fails the drill."""
+    embedded.backup()
+    postgres16.psql("TRUNCATE utilisateurs", database=embedded.database)
+    embedded.backup()
+    with pytest.raises(NotProvenError, match=r"count\(\*\) FROM utilisateurs' answers '0'"):
+        embedded.drill()
+
+
+@pytest.fixture(scope="module")
+def container(docker_engine: str) -> Iterator[str]:
+    """A database server in a container, reached by exec alone."""
+    name = f"hub-drill-{time.time_ns():x}"
+    run = ["docker", "run", "--detach", "--network=none", f"--name={name}"]
+    subprocess.run(
+        [*run, "-ePOSTGRES_USER=hub", "-ePOSTGRES_PASSWORD=x", "-ePOSTGRES_DB=hub_chantier", "postgres:17"],
+        check=True,
+        capture_output=True,
+    )
+    try:
+        ready = ["docker", "exec", name, "pg_isready", "-h127.0.0.1", "-Uhub"]
+        deadline = time.monotonic() + 60
+        while subprocess.run(ready, capture_output=True).returncode != 0:
+            assert time.monotonic() < deadline, "the database container does not come up"
+            time.sleep(0.2)
+        psql(name, TABLES)
+        yield name
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
+
+
+def psql(container: str, sql: str) -> str:
+    command = ["docker", "exec", "-i", container, "psql", "-qAtv", "ON_ERROR_STOP=1", "-Uhub", "hub_chantier"]
+    return subprocess.run(command, input=sql, text=True, check=True, capture_output=True).stdout
+
+
+def drill_containers(container: str) -> list[str]:
+    command = ["docker", "ps", "-aq", f"--filter=label={LABEL}={container}"]
+    return subprocess.run(command, text=True, check=True, capture_output=True).stdout.split()
+
+
+def containerised(container: str, directory: Path, **values: str) -> App:
+    return make_app(
+        POSTGRES_DB="hub_chantier",
+        POSTGRES_USER="hub",
+        POSTGRES_PASSWORD="x",
+        DB_CONTAINER=container,
+        BACKUP_DIR=str(directory),
+        **values,
+    )
+
+
+def test_a_throwaway_server_is_made_and_removed(container: str, tmp_path: Path) -> None:
+    """The drill's server comes from the database's own image, has the backup's roles first, and is removed."""
+    psql(container, "CREATE ROLE lecture; GRANT SELECT ON utilisateurs TO lecture;")
+    try:
+        app = containerised(container, tmp_path)
+        app.backup()
+        orphan = ["docker", "run", "--detach", "--network=none", f"--label={LABEL}={container}", "postgres:17"]
+        subprocess.run([*orphan, "sleep", "600"], check=True, capture_output=True)
+        outcome = app.drill()
+        assert outcome.fields["place"] == "a throwaway server"
+        assert outcome.fields["rows"] == 502
+        assert drill_containers(container) == []
+    finally:
+        psql(container, "DROP OWNED BY lecture; DROP ROLE lecture;")
+
+
+def test_a_missing_role_fails(container: str, tmp_path: Path) -> None:
+    """A backup without its roles would not restore on an empty server: the drill says so, and names the role."""
+    psql(container, "CREATE ROLE comptable; GRANT SELECT ON utilisateurs TO comptable;")
+    try:
+        app = containerised(container, tmp_path, BACKUP_GLOBALS="false")
+        app.backup()
+        with pytest.raises(HubbackupError, match="comptable"):
+            app.drill()
+        assert drill_containers(container) == []
+    finally:
+        psql(container, "DROP OWNED BY comptable; DROP ROLE comptable;")
