@@ -32,6 +32,7 @@ from hubbackup.sources import Wanted, find, find_in
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
+from hubbackup.telling import Telling
 
 STATE_DIRECTORY = ".hubbackup"
 """In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
@@ -70,18 +71,30 @@ class App:
     @cached_property
     def history(self) -> History:
         """The record of past runs."""
-        return History(self._state_directory / "history.jsonl")
+        return History(self.state_directory / "history.jsonl")
 
     @property
     def lock(self) -> Path:
         """The run lock, shared by every hubbackup that works on this BACKUP_DIR."""
-        return self._state_directory / "lock"
+        return self.state_directory / "lock"
 
     @property
-    def _state_directory(self) -> Path:
+    def state_directory(self) -> Path:
         """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
         directory = self.settings.backup_dir
         return directory / STATE_DIRECTORY if os.access(directory, os.W_OK) else health_path().parent
+
+    @cached_property
+    def telling(self) -> Telling:
+        """Who is told how runs end. Raises SettingsError where a sink's URL is none."""
+        return Telling(
+            self.loaded,
+            log=self.log,
+            database=self.settings.postgres_db,
+            history=self.history,
+            state_directory=lambda: self.state_directory,
+            local=self.local,
+        )
 
     @cached_property
     def local(self) -> LocalStore:
@@ -188,7 +201,7 @@ class App:
         """Restore one backup, under the lock. Raises HubbackupError's kinds."""
         job = RestoreJob(
             request=request,
-            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self._state_directory),
+            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self.state_directory),
             open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
             connection=self.connection,
             confirm=confirm,
@@ -203,7 +216,7 @@ class App:
         chosen = self.stores(store or turn)[0]
         job = DrillJob(
             database=self.database,
-            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self._state_directory),
+            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state_directory),
             store=chosen.name,
             open_place=self._drill_place,
             checks=self.settings.drill_checks,
@@ -267,6 +280,7 @@ class App:
             history=self.history,
             body=body,
             progress=progress,
+            observers=self.telling.observers,
         )
 
     def missed_run(self, good_starts: Sequence[datetime], now: datetime) -> datetime | None:

@@ -21,7 +21,10 @@ def secret_parts(urls: str) -> list[str]:
     """Each URL whole, its password, and the long words of its path and query (tokens), also percent-decoded."""
     found = []
     for url in split_urls(urls):
-        credentials, _, place = url.partition("://")[2].rpartition("@")
+        rest = url.partition("://")[2]
+        authority = re.split(r"[/?#]", rest, maxsplit=1)[0]  # an `@` after it is one of an address
+        credentials = authority.rpartition("@")[0]
+        place = rest[len(credentials) :]
         words = [word for word in re.split(r"[/?&=,;]", place) if len(word) >= TOKEN_CHARACTERS]
         tokens = [word for word in words if not {"@", "."} & set(unquote(word))]  # no address, no host
         found += [url, credentials.partition(":")[2], *tokens]
