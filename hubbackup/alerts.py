@@ -244,9 +244,8 @@ def _rows_of(outcome: Outcome) -> list[tuple[str, str]]:
     rows = [("What is wrong", problem) for problem in outcome.problems]
     rows += [("Suspicious", warning) for warning in facts.get("warnings", [])]
     if facts.get("warnings"):
-        rows.append(
-            ("What to do", "compare it with the database; nothing is pruned until a backup is plausible again")
-        )
+        advice = "compare it with the database; nothing is pruned until a backup is plausible again"
+        rows.append(("What to do", advice))
     elif outcome.problems:
         rows.append(("What to do", "hubbackup doctor checks each store; the next run uploads what is missing"))
     if "name" in facts:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -33,6 +34,10 @@ from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
 from hubbackup.telling import Telling
+
+if TYPE_CHECKING:
+    from hubbackup.stores.s3 import S3Store
+    from hubbackup.stores.s3_calls import S3Limits
 
 STATE_DIRECTORY = ".hubbackup"
 """In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
@@ -104,24 +109,25 @@ class App:
     @cached_property
     def remotes(self) -> tuple[Store, ...]:
         """The configured stores beside the local one: S3, where a bucket is named."""
-        settings = self.settings
-        if not settings.s3_backup_bucket:
-            return ()
+        return (self.s3(),) if self.settings.s3_backup_bucket else ()
+
+    def s3(self, limits: S3Limits | None = None) -> S3Store:
+        """The bucket of the settings, asked with as much patience as `limits` have."""
         from hubbackup.stores.s3 import S3Store
 
-        return (
-            S3Store(
-                settings.s3_backup_bucket,
-                settings.s3_prefix,
-                endpoint_url=settings.s3_endpoint_url,
-                region=settings.aws_default_region,
-                access_key_id=settings.aws_access_key_id.get_secret_value(),
-                secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-                storage_class=settings.s3_storage_class,
-                # Another host may share the prefix: only uploads of our own database can be our own leftovers.
-                is_ours=lambda name: is_our_file(name) and _database_of(name) == settings.postgres_db,
-                cancel=self.cancel,
-            ),
+        settings = self.settings
+        return S3Store(
+            settings.s3_backup_bucket,
+            settings.s3_prefix,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.aws_default_region,
+            access_key_id=settings.aws_access_key_id.get_secret_value(),
+            secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            storage_class=settings.s3_storage_class,
+            limits=limits,
+            # Another host may share the prefix: only uploads of our own database can be our own leftovers.
+            is_ours=lambda name: is_our_file(name) and _database_of(name) == settings.postgres_db,
+            cancel=self.cancel,
         )
 
     def stores(self, which: str = "all") -> list[Store]:

@@ -199,6 +199,15 @@ class LoadedSettings:
         texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         return [*texts, *(part for text in texts if "://" in text for part in secret_parts(text))]
 
+    def values(self) -> list[tuple[str, str, bool]]:
+        """(variable, value as text, whether it is secret) of every setting; only for comparing, never for showing."""
+        found = []
+        for name in Settings.model_fields:
+            value = getattr(self.settings, name)
+            secret = isinstance(value, SecretStr)
+            found.append((name.upper(), value.get_secret_value() if secret else _shown(value), secret))
+        return found
+
     def rows(self) -> list[tuple[str, str, str]]:
         """(variable, value, origin) of every setting, secrets as `********`."""
         rows = []
@@ -207,9 +216,13 @@ class LoadedSettings:
             if isinstance(value, SecretStr):
                 shown = "********" if value.get_secret_value() else ""
             else:
-                shown = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+                shown = _shown(value)
             rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
         return rows
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def is_secret(name: str) -> bool:

@@ -53,7 +53,8 @@ class Telling:
         self._zone = ZoneInfo(settings.tz)
         self.redact = Redactor(loaded.secrets()).text
         self.sinks = Sinks(split_urls(settings.notification_urls.get_secret_value()), self.redact)
-        self.post = Post(Spool(state_directory() / SPOOL_DIRECTORY), self.sinks, log)
+        self.spool = Spool(state_directory() / SPOOL_DIRECTORY)
+        self.post = Post(self.spool, self.sinks, log)
         heartbeat_url = settings.heartbeat_url.get_secret_value()
         self.pinger = Pinger(heartbeat_url, log) if heartbeat_url else None
         self.watch = Watch(lambda: state_directory() / "watch.json")

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 def check(
     max_age: Annotated[
         str,
-        typer.Option(
-            help="How old the last good backup may be: 26h, 90m, 2d. Default: two hours past the schedule's next time."
-        ),
+        typer.Option(help="How old the last good backup may be: 26h, 90m, 2d. Default: as the schedule promises."),
     ] = "",
 ) -> int:
     """Tell in one line, as Nagios reads it, whether the backups are well: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""

@@ -58,7 +58,7 @@ class Sinks:
         return tuple(self._senders)
 
     def send(self, message: Message, labels: Iterable[str], seconds: float) -> dict[str, str]:
-        """Send to all of `labels` at once, for `seconds` at most; an empty string for each that took it, else why not.
+        """Send to all of `labels` at once, for `seconds` at most; why each did not take it, or an empty string.
 
         A sink that is still busy with an attempt that was left behind gets no second one.
         """

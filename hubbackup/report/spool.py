@@ -118,9 +118,8 @@ class Spool:
         """Whether this process may deliver now: the daemon and a command line must not send the same twice."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(
-                self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self._directory / "lock", flags, 0o600)
         except OSError:
             yield True  # no spool: what there is, is this process's own
             return
