@@ -41,7 +41,7 @@ class Answer:
 
 def parse_age(text: str) -> timedelta:
     """`26h`, `90m`, `2d`, `3600` (seconds). Raises UsageError."""
-    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip().lower(), re.ASCII)
     if found is None or int(found[1]) == 0:
         raise UsageError(f"{text!r} is no age", remedy="write it as 26h, 90m, 2d or 93600s")
     return timedelta(seconds=int(found[1]) * UNITS[found[2] or "s"])
@@ -102,5 +102,7 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: dict[str, Any
 
 
 def _hours(span: timedelta) -> str:
-    hours = span.total_seconds() / 3600
-    return f"{hours:.0f} h" if hours >= 1 else f"{max(0.0, span.total_seconds() / 60):.0f} min"
+    seconds = max(0.0, span.total_seconds())
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.0f} h"

@@ -68,17 +68,17 @@ def skip(sentence: str) -> Verdict:
 
 def examine(site: Site, checks: Sequence[Check]) -> Iterator[Finding]:
     """Run the checks in order, one finding each. Raises StoppedError once a stop is asked for."""
-    failed: set[str] = set()
+    failed: dict[str, str] = {}  # of a check that was skipped, the one that really failed
     for check in checks:
         site.app.cancel.check()
         missing = [name for name in check.needs if name in failed]
         if missing:
-            failed.add(check.name)
-            yield Finding(check.name, "skipped", f"not checked, since {missing[0]} failed")
+            failed[check.name] = failed[missing[0]]
+            yield Finding(check.name, "skipped", f"not checked, since {failed[check.name]} failed")
             continue
         verdict = _verdict_of(check, site)
         if verdict.status == "fail":
-            failed.add(check.name)
+            failed[check.name] = check.name
         yield Finding(check.name, verdict.status, verdict.sentence, verdict.remedy)
 
 

@@ -9,7 +9,7 @@ from hubbackup.databases import Databases, derived_time
 from hubbackup.doctor import Check, Verdict, fail, ok, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import ToolError
-from hubbackup.postgres import major_of, query
+from hubbackup.postgres import explain, major_of, query
 from hubbackup.runners import run
 
 SHOWN_NAMES = 5
@@ -63,11 +63,7 @@ def container(site: Site) -> Verdict:
 
 def tools(site: Site) -> Verdict:
     """pg_dump and psql are where they will be called."""
-    versions = [
-        run(site.runner, [tool, "--version"], {"LC_ALL": "C"}).decode(errors="replace").strip()
-        for tool in ("pg_dump", "psql")
-    ]
-    return ok("; ".join(versions))
+    return ok("; ".join(_version_of(site, tool) for tool in ("pg_dump", "psql")))
 
 
 def login(site: Site) -> Verdict:
@@ -92,8 +88,7 @@ def database(site: Site) -> Verdict:
 def versions(site: Site) -> Verdict:
     """pg_dump is not older than the server."""
     server = site.properties
-    said = run(site.runner, ["pg_dump", "--version"], {"LC_ALL": "C"}).decode(errors="replace")
-    version = said.strip().rpartition(") ")[2].split()[0]
+    version = _version_of(site, "pg_dump").rpartition(") ")[2].split()[0]
     if major_of(version) < server.server_major:
         return fail(
             f"pg_dump {version} is older than the server {server.server_version}",
@@ -165,6 +160,13 @@ def checks(site: Site) -> list[Check]:
         Check("restorable", restorable, needs=("database",)),
         Check("old databases", leftovers, needs=("database",)),
     ]
+
+
+def _version_of(site: Site, tool: str) -> str:
+    try:
+        return run(site.runner, [tool, "--version"], {"LC_ALL": "C"}).decode(errors="replace").strip()
+    except ToolError as error:
+        raise explain(error, site.connection, site.app.database) from error
 
 
 def _some(names: list[str]) -> str:
