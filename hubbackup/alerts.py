@@ -194,7 +194,8 @@ class Alerts:
 
     def ended(self, run: Run, result: Outcome | Exception) -> None:
         """Tell people, where it is news."""
-        trouble = trouble_before(self._history.runs(), run.kind, run.run_id) or self._trouble.pop(run.kind, None)
+        remembered = self._trouble.pop(run.kind, None)
+        trouble = trouble_before(self._history.runs(), run.kind, run.run_id) or remembered
         was_silent = run.kind == "backup" and isinstance(result, Outcome) and self._on_good()
         if was_silent and trouble is None:
             trouble = Trouble(1, run.started_at, "there was no backup in time")
@@ -202,6 +203,8 @@ class Alerts:
         if MESSAGE_KINDS.get(news or "success") != "success":
             self._trouble[run.kind] = Trouble(1, run.started_at, str(result) if isinstance(result, Exception) else "")
         if news is None:
+            if isinstance(result, Exception) and remembered is not None:
+                self._trouble[run.kind] = remembered  # a Ctrl-C has mended nothing
             return
         message = compose(
             news,

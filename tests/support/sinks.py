@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,11 +125,12 @@ def mail_sink() -> Iterator[MailSink]:
             sink.raw.append(envelope.content)
             return "250 OK"
 
-    controller = Controller(Handler(), hostname="127.0.0.1", port=0)
+    with socket.socket() as free:  # the controller connects to its own port, so it must know it beforehand
+        free.bind(("127.0.0.1", 0))
+        sink.port = free.getsockname()[1]
+    controller = Controller(Handler(), hostname="127.0.0.1", port=sink.port)
     controller.start()
     try:
-        assert controller.server is not None
-        sink.port = controller.server.sockets[0].getsockname()[1]
         yield sink
     finally:
         controller.stop()
