@@ -5,6 +5,7 @@ Nothing that fails in a run ends the daemon: it has told the failure, and tries 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -113,7 +114,10 @@ class Daemon:
         waiter.join(STOP_SECONDS)
         self._app.telling.post.stop(POST_SECONDS)
         health_path().unlink(missing_ok=True)
-        self._log.info("daemon.stopped", message="Service de backup arrete", clean=not waiter.is_alive())
+        clean = not waiter.is_alive()
+        self._log.info("daemon.stopped", message="Service de backup arrete", clean=clean)
+        if not clean:
+            os._exit(stop.exit_code)  # the interpreter's own end would wait for the worker, and Docker would not
         return stop.exit_code
 
     def _start_with_a_run(self) -> None:
@@ -205,6 +209,6 @@ class Daemon:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 
     def _next_run(self) -> str:
-        job = self._scheduler.get_job("backup")
-        due = job.next_run_time if job is not None else None
+        # Not asked of the scheduler: it waits for this worker while it shuts down, holding the lock of its jobs.
+        due = self._app.settings.schedule.next_after(datetime.now(UTC))
         return due.astimezone(self._app.zone).isoformat() if due is not None else "never"
