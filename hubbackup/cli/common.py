@@ -36,6 +36,8 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
         log_format=log_format or ("console" if stream.isatty() else loaded.settings.log_format),
         stream=stream,
         secrets=loaded.secrets(),
+        log_file=loaded.settings.log_file,
+        rotate=log_stream is not None,
     )
     cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):

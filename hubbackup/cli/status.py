@@ -9,27 +9,32 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from hubbackup.report.running import AtWork
     from hubbackup.report.snapshot import Snapshot
     from hubbackup.report.verdict import Verdict
 
 
 def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False) -> int:
     """Show whether all is right, the last good backup, the next run, sizes, copies and how the last runs ended."""
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from hubbackup.cli.common import make_app, print_json
     from hubbackup.report.health import health_path, judge
+    from hubbackup.report.running import FILE_NAME, read
     from hubbackup.report.verdict import judge as judge_snapshot
 
     app = make_app()
+    at_work = read(app.lock.with_name(FILE_NAME))
     now = datetime.now(UTC)
     snapshot = app.survey().take(now)
     healthy, sentence = judge(health_path())
     verdict = judge_snapshot(snapshot, now, healthy=healthy, health_sentence=sentence)
     if json:
-        print_json(_document(snapshot, verdict, now) | {"daemon_healthy": healthy})
+        working = {"at_work": {**asdict(at_work), "alive": at_work.alive} if at_work else None}
+        print_json(_document(snapshot, verdict, now) | working | {"daemon_healthy": healthy})
     else:
-        _print(snapshot, verdict, now, sentence)
+        _print(snapshot, verdict, now, sentence, at_work)
     return 0
 
 
@@ -72,7 +77,7 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
     }
 
 
-def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str) -> None:
+def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, at_work: AtWork | None) -> None:
     from hubbackup.cli.common import human_age
     from hubbackup.sizes import human_bytes
 
@@ -83,6 +88,8 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
         if finding.remedy:
             print(f"    what to do: {finding.remedy}")
     print()
+    if at_work:
+        print(f"at work     {_progress(at_work)}")
     for database in snapshot.databases:
         newest = snapshot.last_good(database)
         print(f"database    {database}")
@@ -104,3 +111,18 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
         size = human_bytes(sum(backup.stored_bytes for backup in held))
         free = f", {human_bytes(store.free_bytes)} free" if store.free_bytes is not None else ""
         print(f"{store.name:<11} {store.where}: {store.problem or f'{len(held)} good, {size}{free}'}")
+
+
+def _progress(run: AtWork) -> str:
+    """How far the run at work has come, in one line."""
+    from hubbackup.sizes import human_bytes
+
+    if not run.alive:
+        return f"nothing; the {run.kind} of {run.started_at} was killed at the stage {run.stage} (process {run.pid})"
+    parts = [f"{run.kind} since {run.started_at}, process {run.pid}, stage {run.stage}"]
+    if run.done_bytes:
+        total = f" of some {human_bytes(run.total_bytes)}" if run.total_bytes else ""
+        parts.append(f"{run.step} {human_bytes(run.done_bytes)}{total} at {human_bytes(run.bytes_per_second)}/s")
+    if run.seconds_left is not None:
+        parts.append(f"{run.seconds_left:.0f} s left")
+    return ", ".join(parts)

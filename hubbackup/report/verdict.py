@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
+from hubbackup import freshness
 from hubbackup.report.snapshot import BackupFacts, Snapshot
 from hubbackup.report.words import human_age, listed
 from hubbackup.sizes import human_bytes
 
-LATE_AFTER = timedelta(hours=2)
-"""A backup that was due so long ago, and is not there, is missing."""
 STALE_AFTER = timedelta(minutes=20)
 """Facts this old are told with their age: the survey hangs, and what they say may have changed."""
 ROOM_FOR_BACKUPS = 3
@@ -121,9 +120,10 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
             "make one now: hubbackup backup",
         )
         return
-    due = snapshot.schedule.next_after(newest.started_at)
-    if due is not None and now > due + LATE_AFTER:
-        late = human_age((now - due).total_seconds())
+    took = timedelta(seconds=(newest.dump_seconds or 0) + (newest.verify_seconds or 0))
+    fresh = freshness.judge(snapshot.schedule, since=newest.started_at, took=took, now=now)
+    if fresh.due is not None and fresh.overdue:
+        late = human_age((now - fresh.due).total_seconds())
         yield Finding(
             Level.CRITICAL,
             f"A backup of {database} was due {late} ago, and there is none.",

@@ -1,4 +1,4 @@
-"""Pruning: what the plan says goes, from each store by itself, and no pin or suspicion in one store is lost on another."""
+"""Pruning: what the plan says goes, each store by itself; no pin or suspicion of one store is lost on another."""
 
 from __future__ import annotations
 
