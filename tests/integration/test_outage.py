@@ -202,10 +202,7 @@ class Shell:
 
     def answer(self, code: int, text: str, running: str = "true") -> None:
         inspect = f'[ "$1" = container ] && {{ echo {running}; exit 0; }}'
-        self.write("docker", f'{inspect}
-echo "$@" > "$OUT/argv"
-echo "{text}"
-exit {code}')
+        self.write("docker", f'{inspect}\necho "$@" > "$OUT/argv"\necho "{text}"\nexit {code}')
 
     def run(self, *words: str, **environ: str) -> tuple[int, str]:
         path = f"{self.directory}{os.pathsep}{os.environ['PATH']}"
