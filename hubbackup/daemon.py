@@ -22,10 +22,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from hubbackup import package_version
 from hubbackup.app import App
-from hubbackup.catalog import list_backups, of_database
 from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, StoppedError
+from hubbackup.listing import newest_first
 from hubbackup.report.health import health_path, write_beat
 from hubbackup.report.settings_memory import remember
 from hubbackup.schedule import Schedule
@@ -61,8 +61,9 @@ class Daemon:
         self._log = app.log
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            # One worker for the work: runs queue up behind each other. Heartbeat and watch must not wait for them.
-            executors={name: ThreadPoolExecutor(1) for name in ("work", "beat", "watch")},
+            # One worker for the work: runs queue up behind each other. Heartbeat and watch must not wait for them,
+            # nor they for the reading of old copies.
+            executors={name: ThreadPoolExecutor(1) for name in ("work", "reading", "beat", "watch")},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
 
@@ -83,6 +84,9 @@ class Daemon:
         drills = app.settings.drills
         if drills is not None:
             self._scheduler.add_job(self._drill, ScheduleTrigger(drills), id="drill", executor="work")
+        verifications = app.settings.verifications
+        if verifications is not None:
+            self._scheduler.add_job(self._verify, ScheduleTrigger(verifications), id="verify", executor="reading")
         self._scheduler.add_job(self._remove_drill_orphans, id="orphans", executor="work")
         self._scheduler.add_job(self._watch, IntervalTrigger(seconds=WATCH_SECONDS), id="watch", executor="watch")
         self._scheduler.add_job(self._doctor, id="doctor", executor="watch")
@@ -128,12 +132,12 @@ class Daemon:
             reason = {"reason": "BACKUP_ON_START"}
         elif app.settings.backup_catch_up:
             try:
-                mine = of_database(list_backups([app.local], app.zone), app.database)
-                starts = [backup.started_at for backup in mine if backup.proven]
+                mine = newest_first([app.local], app.zone, app.database)
+                newest = next((backup.started_at for backup in mine if backup.proven), None)
             except HubbackupError as error:
                 self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
                 return
-            due = app.missed_run(starts, datetime.now(UTC))
+            due = app.missed_run(newest, datetime.now(UTC))
             if due is not None:
                 reason = {"reason": "missed", "due": due.isoformat()}
         if reason is not None:
@@ -146,6 +150,9 @@ class Daemon:
 
     def _drill(self) -> None:
         self._guard("drill", self._app.drill)
+
+    def _verify(self) -> None:
+        self._guard("verify", self._app.verify_due)
 
     def _remove_drill_orphans(self) -> None:
         try:

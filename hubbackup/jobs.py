@@ -88,7 +88,7 @@ def new_run_id(now: datetime) -> str:
 def guarded(
     kind: str,
     *,
-    lock: Path,
+    lock: Path | None,
     cancel: Cancel,
     log: structlog.stdlib.BoundLogger,
     history: History,
@@ -98,17 +98,20 @@ def guarded(
 ) -> Outcome:
     """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
 
+    Without a `lock`, the body is one that changes nothing which another run relies on.
     Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
     """
     started_at = datetime.now(UTC)
     run_id = new_run_id(started_at)
     bound = log.bind(run_id=run_id)
-    run_file = RunFile(lock.with_name(FILE_NAME), kind, run_id, started_at)
+    run_file = RunFile(lock.with_name(FILE_NAME) if lock is not None else None, kind, run_id, started_at)
     shown = run_file.recorded(progress or logged(bound, kind))
     run = Run(kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage)
     clock = time.monotonic()
     try:
-        with locked(lock), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            if lock is not None:
+                stack.enter_context(locked(lock))
             stack.callback(run_file.remove)
             run_file.stage(run.stage_name)
             _tell(observers, run, lambda observer: observer.started(run))

@@ -6,13 +6,15 @@ backups that were removed by someone else.
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 
 from hubbackup.alerts import LastGood, compose_silence
 from hubbackup.app import App
-from hubbackup.catalog import Backup, list_backups, of_database
+from hubbackup.catalog import Backup
 from hubbackup.errors import StoreError
 from hubbackup.freshness import Verdict, judge, should_tell
+from hubbackup.listing import newest_first
 from hubbackup.report.running import FILE_NAME, read
 
 
@@ -68,8 +70,8 @@ def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:
     found: list[Backup] = []
     for store in stores:
         try:
-            backups = of_database(list_backups([store], app.zone), app.database)
-            found += [backup for backup in backups if backup.good_in(store.name)]
+            backups = newest_first([store], app.zone, app.database)
+            found += itertools.islice((backup for backup in backups if backup.good_in(store.name)), 1)
         except StoreError as error:  # what can't be seen is no proof of a backup
             app.log.debug("watch.unreadable", message=str(error), store=store.name)
     return max(found, key=lambda backup: backup.started_at, default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,10 +14,10 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from hubbackup.alerts import Alerts, Heartbeats, LastGood, Place
-from hubbackup.catalog import list_backups, of_database
 from hubbackup.errors import StoreError
 from hubbackup.freshness import Watch
 from hubbackup.jobs import RunObserver
+from hubbackup.listing import newest_first
 from hubbackup.report.heartbeat import Pinger
 from hubbackup.report.history import History
 from hubbackup.report.logs import Redactor
@@ -94,11 +95,9 @@ class Telling:
         """The newest good backup that can be seen without asking the network: on disk, or in the history."""
         found: list[LastGood] = []
         with contextlib.suppress(StoreError):
-            found += [
-                LastGood(str(backup.name), backup.started_at)
-                for backup in of_database(list_backups([self._local], self._zone), self._database)
-                if backup.good_in(self._local.name)
-            ]
+            on_disk = newest_first([self._local], self._zone, self._database)
+            good = (backup for backup in on_disk if backup.good_in(self._local.name))
+            found += [LastGood(str(backup.name), backup.started_at) for backup in itertools.islice(good, 1)]
         found += [
             LastGood(str(record["name"]), datetime.fromisoformat(record["started_at"]))
             for record in self._history.runs()

@@ -17,10 +17,12 @@ from hubbackup.cli import (
     drill,
     health,
     list_,
+    marks,
     notify_test,
     prune,
     restore,
     status,
+    verify,
 )
 from hubbackup.cli.common import print_json
 from hubbackup.errors import HubbackupError, UsageError
@@ -46,7 +48,11 @@ for command, name in (
     (restore.restore, "restore"),
     (drill.drill, "drill"),
     (list_.list_, "list"),
+    (verify.verify, "verify"),
     (prune.prune, "prune"),
+    (marks.pin, "pin"),
+    (marks.unpin, "unpin"),
+    (marks.accept, "accept"),
     (status.status, "status"),
     (check.check, "check"),
     (health.health, "health"),

@@ -31,10 +31,10 @@ def check(
 def _ask(max_age: str) -> Answer:
     from datetime import UTC, datetime
 
-    from hubbackup.catalog import list_backups, of_database
     from hubbackup.check import StoreView, assess, parse_age
     from hubbackup.cli.common import make_app
     from hubbackup.errors import StoreError
+    from hubbackup.listing import list_backups
     from hubbackup.silence import judge_at
 
     limit = parse_age(max_age) if max_age else None
@@ -43,7 +43,7 @@ def _ask(max_age: str) -> Answer:
     views = []
     for store in app.stores():
         try:
-            mine = of_database(list_backups([store], app.zone), app.database)
+            mine = list_backups([store], app.zone, app.database)
             views.append(StoreView(store.name, [backup for backup in mine if backup.good_in(store.name)]))
         except StoreError as error:
             views.append(StoreView(store.name, problem=str(error)))

@@ -15,33 +15,36 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from hubbackup.catalog import list_backups, of_database
-    from hubbackup.cli.common import human_age, human_bytes, make_app, print_json
+    from hubbackup.cli.common import human_age, make_app, print_json
     from hubbackup.errors import StoreError
+    from hubbackup.listing import newest_first, scan
     from hubbackup.report.health import health_path, judge
     from hubbackup.report.running import FILE_NAME, read
+    from hubbackup.sizes import human_bytes
 
     app = make_app()
     at_work = read(app.lock.with_name(FILE_NAME))
     now = datetime.now(UTC)
     healthy, health_sentence = judge(health_path())
     stores: dict[str, Any] = {}
-    backups_by_store = {}
+    newest_in = []
     for store in app.stores():
         try:
-            found = [b for b in of_database(list_backups([store], app.zone), app.database) if b.good_in(store.name)]
+            # Counted by the listing; only the newest is told by its manifest.
+            found = [one for one in scan([store], app.database) if one.published_in(store.name)]
+            good = (b for b in newest_first([store], app.zone, app.database) if b.good_in(store.name))
+            newest_in += [backup] if (backup := next(good, None)) else []
         except StoreError as error:
             stores[store.name] = {"where": store.describe(), "problem": str(error)}
             continue
-        backups_by_store[store.name] = found
         stores[store.name] = {
             "where": store.describe(),
             "good_backups": len(found),
-            "stored_bytes": sum(b.copies[store.name].size_bytes for b in found),
+            "stored_bytes": sum(one.copies[store.name].size_bytes for one in found),
             "newest": str(found[-1].name) if found else None,
             "oldest": str(found[0].name) if found else None,
         }
-    newest = max((b for found in backups_by_store.values() for b in found), key=lambda b: b.started_at, default=None)
+    newest = max(newest_in, key=lambda b: b.started_at, default=None)
     next_run = app.settings.schedule.next_after(now)
     last_run = app.history.last("backup")
     document = {
@@ -83,7 +86,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
 
 def _progress(run: AtWork) -> str:
     """How far the run at work has come, in one line."""
-    from hubbackup.cli.common import human_bytes
+    from hubbackup.sizes import human_bytes
 
     if not run.alive:
         return f"nothing; the {run.kind} of {run.started_at} was killed at the stage {run.stage} (process {run.pid})"

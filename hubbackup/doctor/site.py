@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hubbackup.app import App
-from hubbackup.catalog import Backup, list_backups, of_database
+from hubbackup.catalog import Backup
 from hubbackup.jobs import new_run_id
+from hubbackup.listing import list_backups
 from hubbackup.postgres import Connection, DatabaseProperties, describe
 from hubbackup.report.running import FILE_NAME, AtWork, read
 from hubbackup.runners import Runner
@@ -45,7 +46,7 @@ class Site:
     @cached_property
     def backups(self) -> list[Backup]:
         """The database's backups on disk, oldest first. Raises StoreError's kinds."""
-        return list(of_database(list_backups([self.app.local], self.app.zone), self.app.database))
+        return list_backups([self.app.local], self.app.zone, self.app.database)
 
     @cached_property
     def bucket(self) -> S3Store:

@@ -51,11 +51,14 @@ class AtWork:
 
 
 class RunFile:
-    """Writes how far one run has come: each stage at once, progress once a second at most. Never raises."""
+    """Writes how far one run has come: each stage at once, progress once a second at most. Never raises.
+
+    Without a path it writes nothing: a run that holds no lock may go on beside the one that is told of.
+    """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         kind: str,
         run_id: str,
         started_at: datetime,
@@ -101,10 +104,14 @@ class RunFile:
 
     def remove(self) -> None:
         """The run has ended."""
+        if self._path is None:
+            return
         with contextlib.suppress(OSError):
             self._path.unlink()
 
     def _write(self) -> None:
+        if self._path is None:
+            return
         self._last_at = self._clock()
         fresh = self._path.with_suffix(".new")
         state = replace(self._state, updated_at=datetime.now(UTC).isoformat())

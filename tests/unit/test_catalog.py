@@ -16,13 +16,12 @@ from hubbackup.catalog import (
     Backup,
     BackupName,
     Manifest,
-    list_backups,
-    of_database,
     printable_rows,
     read_manifest,
     write_manifest,
 )
 from hubbackup.errors import ExistsError, NotFoundError, NotProvenError
+from hubbackup.listing import list_backups
 from hubbackup.stores import is_flat_name
 from hubbackup.stores.memory import MemoryStore
 
@@ -269,7 +268,7 @@ def test_the_listing_is_by_time_and_leaves_foreign_files_out() -> None:
         store.publish(foreign, b"", {})
     found = list_backups([store], ZoneInfo("America/New_York"))
     assert [backup.name for backup in found] == [early, late]
-    assert [backup.name for backup in of_database(found, "b")] == [late]
+    assert [backup.name for backup in list_backups([store], PARIS, "b")] == [late]
 
 
 def test_a_manifest_alone_is_no_backup() -> None:

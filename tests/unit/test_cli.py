@@ -16,8 +16,9 @@ import pytest
 import structlog
 
 from hubbackup import cli, errors
-from hubbackup.cli.common import human_age, human_bytes
+from hubbackup.cli.common import human_age
 from hubbackup.report.health import PATH_VARIABLE, write_beat
+from hubbackup.sizes import human_bytes
 
 HEAVY = {"boto3", "botocore", "docker", "pydantic", "apscheduler", "requests", "isal"}
 COMMANDS = ("daemon", "backup", "list", "prune", "status", "health", "config")
@@ -126,7 +127,7 @@ def test_lists_of_nothing_are_empty(capfd: pytest.CaptureFixture[str], monkeypat
     capfd.readouterr()
     for arguments, expected in (
         (["list", "--json"], []),
-        (["prune", "--json"], {"dry_run": False, "decisions": []}),
+        (["prune", "--json"], {"dry_run": False, "policies": {"local": "7 days, at least 1"}, "decisions": []}),
     ):
         assert cli.run(arguments) == 0
         assert json.loads(capfd.readouterr().out) == expected

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.report import history as history_module
 from hubbackup.report.history import KEEP_LINES, History
 
 START = datetime(2026, 2, 8, 3, tzinfo=UTC)
@@ -64,10 +63,9 @@ def test_a_foreign_line_is_passed_over(path: Path, line: bytes) -> None:
     assert ids(history) == ["before", "after"]
 
 
-def test_the_history_bounds_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_bounds_itself(path: Path) -> None:
     """A daemon of ten years keeps the newest thousand runs."""
-    monkeypatch.setattr(history_module, "TRIM_BYTES", 130_000)
-    history = History(path)
+    history = History(path, trim_bytes=130_000)
     for number in range(KEEP_LINES + 300):
         add(history, f"run{number}")
     found = ids(history)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hubbackup.retention import Candidate, Decision, Policy, plan
+from hubbackup.retention import Candidate, Decision, Policy, plan, wanted
 
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
 
@@ -87,7 +88,10 @@ candidates = st.lists(
     ),
     max_size=30,
 )
-policies = st.builds(Policy, days=st.integers(0, 400), keep_min=st.integers(1, 6))
+counts = st.integers(0, 5)
+policies = st.builds(
+    Policy, days=st.integers(0, 400), keep_min=st.integers(1, 6), weeks=counts, months=counts, years=counts
+)
 
 
 def kept(decisions: list[Decision]) -> set[str]:
@@ -122,14 +126,54 @@ def test_unproven_ones_never_count(found: list[Candidate], policy: Policy) -> No
     assert kept(plan(good_only, policy, NOW)) == with_unproven
 
 
-@given(candidates, policies, st.integers(0, 400))
-def test_a_longer_policy_never_removes_more(found: list[Candidate], policy: Policy, more_days: int) -> None:
-    """More days keep at least what fewer days keep (unless fewer days keep all, out of doubt about the clock)."""
+@given(candidates, policies, st.tuples(st.integers(0, 400), counts, counts, counts, counts))
+def test_a_longer_policy_never_removes_more(found: list[Candidate], policy: Policy, more: tuple[int, ...]) -> None:
+    """More of anything keeps at least what less keeps (unless less keeps all, out of doubt about the clock)."""
     decisions = plan(found, policy, NOW)
     assume(policy.days > 0)
     assume(not any("clock" in decision.reason for decision in decisions))
-    longer = Policy(policy.days + more_days, policy.keep_min)
+    days, least, weeks, months, years = more
+    longer = Policy(
+        policy.days + days,
+        policy.keep_min + least,
+        policy.weeks + weeks,
+        policy.months + months,
+        policy.years + years,
+    )
     assert kept(decisions) <= kept(plan(found, longer, NOW))
+    assert wanted(found, policy, NOW) <= wanted(found, longer, NOW)
+
+
+@given(candidates, policies)
+def test_each_period_that_counts_has_its_newest_good_one(found: list[Candidate], policy: Policy) -> None:
+    """Of each of the newest weeks, months and years that have a good backup, the newest good one stays."""
+    stays = kept(plan(found, policy, NOW))
+    for form, count in (("%G %V", policy.weeks), ("%Y %m", policy.months), ("%Y", policy.years)):
+        newest = {
+            f"{c.started_at:{form}}": c.name for c in sorted(found, key=lambda c: (c.started_at, c.name)) if c.good
+        }
+        periods = sorted(newest, reverse=True)[:count]
+        assert {newest[period] for period in periods} <= stays
+
+
+@given(candidates, policies, st.data())
+def test_what_is_settled_may_be_other_than_it_seemed(
+    found: list[Candidate], policy: Policy, data: st.DataObject
+) -> None:
+    """A backup whose decision is settled needs no manifest read: were it not good after all, the same would stay."""
+    decisions = plan(found, policy, NOW)
+    settled = [d.candidate for d in decisions if d.settled and d.candidate.good]
+    assume(settled)
+    one = data.draw(st.sampled_from(settled))
+    others = [replace(c, good=False) if c is one else c for c in found]
+    assert kept(plan(others, policy, NOW)) == kept(decisions)
+
+
+@given(candidates, policies)
+def test_a_suspicious_backup_freezes(found: list[Candidate], policy: Policy) -> None:
+    """Nothing goes while the operator has not looked at it; what the policy itself wants is the same."""
+    assert all(decision.keep for decision in plan(found, policy, NOW, frozen_by="it"))
+    assert wanted(found, policy, NOW) <= {candidate.name for candidate in found}
 
 
 @given(candidates, policies)
