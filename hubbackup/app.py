@@ -37,6 +37,7 @@ from hubbackup.sources import Wanted, find, find_in
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
+from hubbackup.survey import Scope, Survey
 from hubbackup.telling import Telling
 
 if TYPE_CHECKING:
@@ -349,6 +350,19 @@ class App:
             body=body,
             progress=progress,
             observers=self.telling.observers,
+        )
+
+    def survey(self) -> Survey:
+        """A way to look at everything that page, metrics and `hubbackup status` tell."""
+        return Survey(
+            Scope(
+                databases=(self.database,),
+                stores=[(store, self.policy(store)) for store in self.stores()],
+                history=self.history,
+                schedule=self.settings.schedule,
+                zone=self.zone,
+                drill_schedule=self.settings.drills,
+            )
         )
 
     def missed_run(self, since: datetime | None, now: datetime) -> datetime | None:
