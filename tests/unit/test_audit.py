@@ -67,7 +67,6 @@ def verify(
         history=history,
         decode=True,
         read_unproven=bool(wanted.name),
-        **options,
     )
     return job, job(run())
 
@@ -180,7 +179,7 @@ def test_an_unproven_file_is_told_but_no_failure_of_the_others(history: History,
     name = names(stores[0])[0]
     for store in stores:
         store.delete(name.manifest)
-    job, outcome = verify(history, stores, WantedCopies(everything=True))
+    _, outcome = verify(history, stores, WantedCopies(everything=True))
     assert outcome.fields["unproven"] == [str(name)] * 2
     assert outcome.exit_code == 0
     with pytest.raises(NotProvenError, match="is unproven"):
