@@ -14,7 +14,6 @@ from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Done, Program, beside, for_server
 from tests.support.s3 import S3Server, s3_server
 
-
 # The daemon with its own jobs, each due once and now.
 DUE_AT_ONCE = """
 from hubbackup.__main__ import main
