@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -35,6 +36,11 @@ from hubbackup.sources import Wanted, find, find_in
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
+from hubbackup.telling import Telling
+
+if TYPE_CHECKING:
+    from hubbackup.stores.s3 import S3Store
+    from hubbackup.stores.s3_calls import S3Limits
 
 STATE_DIRECTORY = ".hubbackup"
 """In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
@@ -73,23 +79,35 @@ class App:
     @cached_property
     def history(self) -> History:
         """The record of past runs."""
-        return History(self._state_directory / "history.jsonl")
+        return History(self.state_directory / "history.jsonl")
 
     @cached_property
     def verifications(self) -> History:
         """The record of the copies that were read again: a line each, so many more than there are runs."""
-        return History(self._state_directory / "verified.jsonl", keep_lines=20_000, trim_bytes=16 << 20)
+        return History(self.state_directory / "verified.jsonl", keep_lines=20_000, trim_bytes=16 << 20)
 
     @property
     def lock(self) -> Path:
         """The run lock, shared by every hubbackup that works on this BACKUP_DIR."""
-        return self._state_directory / "lock"
+        return self.state_directory / "lock"
 
     @property
-    def _state_directory(self) -> Path:
+    def state_directory(self) -> Path:
         """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
         directory = self.settings.backup_dir
         return directory / STATE_DIRECTORY if os.access(directory, os.W_OK) else health_path().parent
+
+    @cached_property
+    def telling(self) -> Telling:
+        """Who is told how runs end. Raises SettingsError where a sink's URL is none."""
+        return Telling(
+            self.loaded,
+            log=self.log,
+            database=self.settings.postgres_db,
+            history=self.history,
+            state_directory=lambda: self.state_directory,
+            local=self.local,
+        )
 
     @cached_property
     def local(self) -> LocalStore:
@@ -99,24 +117,25 @@ class App:
     @cached_property
     def remotes(self) -> tuple[Store, ...]:
         """The configured stores beside the local one: S3, where a bucket is named."""
-        settings = self.settings
-        if not settings.s3_backup_bucket:
-            return ()
+        return (self.s3(),) if self.settings.s3_backup_bucket else ()
+
+    def s3(self, limits: S3Limits | None = None) -> S3Store:
+        """The bucket of the settings, asked with as much patience as `limits` have."""
         from hubbackup.stores.s3 import S3Store
 
-        return (
-            S3Store(
-                settings.s3_backup_bucket,
-                settings.s3_prefix,
-                endpoint_url=settings.s3_endpoint_url,
-                region=settings.aws_default_region,
-                access_key_id=settings.aws_access_key_id.get_secret_value(),
-                secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-                storage_class=settings.s3_storage_class,
-                # Another host may share the prefix: only uploads of our own database can be our own leftovers.
-                is_ours=lambda name: bool(settings.postgres_db) and _database_of(name) == settings.postgres_db,
-                cancel=self.cancel,
-            ),
+        settings = self.settings
+        return S3Store(
+            settings.s3_backup_bucket,
+            settings.s3_prefix,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.aws_default_region,
+            access_key_id=settings.aws_access_key_id.get_secret_value(),
+            secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            storage_class=settings.s3_storage_class,
+            limits=limits,
+            # Another host may share the prefix: only uploads of our own database can be our own leftovers.
+            is_ours=lambda name: bool(settings.postgres_db) and _database_of(name) == settings.postgres_db,
+            cancel=self.cancel,
         )
 
     def stores(self, which: str = "all") -> list[Store]:
@@ -211,7 +230,7 @@ class App:
         """Restore one backup, under the lock. Raises HubbackupError's kinds."""
         job = RestoreJob(
             request=request,
-            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self._state_directory),
+            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self.state_directory),
             open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
             connection=self.connection,
             confirm=confirm,
@@ -226,7 +245,7 @@ class App:
         chosen = self.stores(store or turn)[0]
         job = DrillJob(
             database=self.database,
-            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self._state_directory),
+            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state_directory),
             store=chosen.name,
             open_place=self._drill_place,
             checks=self.settings.drill_checks,
@@ -326,6 +345,7 @@ class App:
             history=self.history,
             body=body,
             progress=progress,
+            observers=self.telling.observers,
         )
 
     def missed_run(self, since: datetime | None, now: datetime) -> datetime | None:

@@ -34,11 +34,16 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
         log_format=log_format or ("console" if stream.isatty() else loaded.settings.log_format),
         stream=stream,
         secrets=loaded.secrets(),
+        log_file=loaded.settings.log_file,
+        rotate=log_stream is not None,
     )
     cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: cancel.set(received))
-    return App(loaded, cancel=cancel, log=logs.get_logger())
+    log = logs.get_logger()
+    for warning in loaded.warnings:
+        log.warning("settings.warning", message=warning)
+    return App(loaded, cancel=cancel, log=log)
 
 
 def terminal_progress() -> ProgressMaker | None:

@@ -554,7 +554,7 @@ def test_a_missing_service_is_told(docker_engine: str, project: str) -> None:
         ContainerError, match=f"no container of the service db in compose project {project}"
     ) as caught:
         find()
-    assert "docker compose up -d db" in caught.value.remedy
+    assert "docker compose -f docker-compose.prod.yml up -d db" in caught.value.remedy
 
 
 @pytest.mark.docker
@@ -569,7 +569,7 @@ def test_a_container_is_found_by_name(container: str) -> None:
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("command", "state", "remedy"),
-    [("kill", "exited", "docker compose up -d"), ("pause", "paused", "docker unpause")],
+    [("kill", "exited", "docker compose -f docker-compose.prod.yml up -d"), ("pause", "paused", "docker unpause")],
 )
 def test_a_container_that_does_not_run_is_told(
     docker_engine: str, project: str, command: str, state: str, remedy: str

@@ -12,12 +12,17 @@ from tests.e2e import stack as stacks
 from tests.e2e.stack import EVENTS, Stack
 from tests.support.sample import load_sample
 
-QUIET = {"BACKUP_SCHEDULE": "0 3 29 2 *", "BACKUP_RETENTION_DAYS": "3", "BACKUP_RETENSION_DAYS": "30"}
+QUIET = {
+    "BACKUP_SCHEDULE": "0 3 29 2 *",
+    "BACKUP_ON_START": "false",
+    "BACKUP_RETENTION_DAYS": "3",
+    "BACKUP_RETENSION_DAYS": "30",
+}
 
 
 @pytest.fixture(scope="session")
 def stack(docker_engine: str, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The user's application with some data in it, and beside it the backup service, scheduled for each minute."""
+    """The user's application with some data, and beside it the backup service, which runs at once and each minute."""
     stacks.build_image()
     project = stacks.new_project()
     application = stacks.GUIDE[:1]
@@ -54,6 +59,7 @@ def quiet(stack: Stack) -> Stack:
 
     .env.production also has another retention, and a misspelt name.
     """
+    stack.until(lambda: stack.logs("daemon.started"), 60, "the daemon's first start")
     stack.set_env(**QUIET)
     stack.restart()
     return stack

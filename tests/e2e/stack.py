@@ -69,6 +69,7 @@ ENV = {
     "AWS_DEFAULT_REGION": "fr-par",
     "S3_ENDPOINT_URL": "http://s3:5000",
     "BACKUP_SCHEDULE": "* * * * *",
+    "BACKUP_ON_START": "true",
     "TZ": "Europe/Paris",
 }
 

@@ -1,7 +1,7 @@
 """The guide's way from end to end: a user's compose project, the real image, a database, S3, and what goes wrong.
 
 The tests share one stack and run in the order of this file, each of them also alone. Those before `quiet` see the
-daemon's own scheduled runs (each minute); those after it start every run themselves.
+daemon's own runs, at its start and then each minute; those after it start every run themselves.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ MOST_BYTES_BESIDE_BASE = 90_000_000
 
 
 def first_backup(stack: Stack) -> dict[str, Any]:
-    """The closing line of the first scheduled run, once it is there."""
-    return stack.until(lambda: stack.logs("backup.finished"), 75, "a scheduled backup")[0]
+    """The closing line of the daemon's first run, once it is there."""
+    return stack.until(lambda: stack.logs("backup.finished"), 75, "a backup")[0]
 
 
-# ------------------------------------------------------------------------------------ as scheduled
+# ------------------------------------------------------------------------------------ by the daemon
 
 
-def test_the_guides_command_gives_a_backup_on_schedule(stack: Stack) -> None:
-    """After `up -d` alone, the next scheduled minute leaves backup and manifest in /var/backups and in S3."""
+def test_the_guides_command_gives_a_backup(stack: Stack) -> None:
+    """After `up -d` alone there is a backup with its manifest, in the directory that Docker made and in S3."""
     name = first_backup(stack)["name"]
     assert OUR_NAME.fullmatch(name)
     assert {name, manifest_of(name)} <= set(stack.local_names())
@@ -116,8 +116,8 @@ def test_gunzip_and_psql_alone_bring_the_database_back(stack: Stack) -> None:
     stack.psql('DROP DATABASE "restored"')
 
 
-def test_a_recreated_database_is_found_by_the_next_scheduled_run(stack: Stack) -> None:
-    """`up -d --force-recreate db` gives the service another container: the running daemon backs up that one."""
+def test_the_next_scheduled_run_finds_a_recreated_database(stack: Stack) -> None:
+    """Runs come on schedule; `up -d --force-recreate db` gives db another container, and they back up that one."""
     first_backup(stack)
     before = stack.inspect(stack.db, "{{.Id}}")
     stack.compose("up", "-d", "--force-recreate", "--wait", "db")
@@ -126,6 +126,7 @@ def test_a_recreated_database_is_found_by_the_next_scheduled_run(stack: Stack) -
     closing = stack.until(lambda: stack.logs("backup.finished")[done:], 130, "a run on the new container")[0]
     assert closing["exit_code"] == 0
     assert closing["copies"] == ["local", "s3"]
+    assert datetime.fromisoformat(stack.manifest(closing["name"])["started_at"]).second < 20
 
 
 def test_the_container_becomes_healthy(stack: Stack) -> None:
@@ -154,7 +155,7 @@ def test_a_restart_applies_an_edited_env_file(quiet: Stack) -> None:
 def test_rotation_removes_the_old_and_nothing_else(quiet: Stack) -> None:
     """The next run removes backups past BACKUP_RETENTION_DAYS in both stores; what isn't ours, or is another
     database's, stays."""
-    name = first_backup(quiet)["name"]
+    name = next(filter(OUR_NAME.fullmatch, quiet.local_names()), None) or quiet.backup()["name"]
     data, manifest = quiet.read(name), quiet.manifest(name)
     now = datetime.now(PARIS)
     aged = {days: name_at(now - timedelta(days=days)) for days in (2, 5, 9)}
@@ -185,6 +186,39 @@ def test_the_guides_scripts_work(quiet: Stack) -> None:
     quiet.run("./scripts/backup.sh", "--upload-s3")
     (both,) = {name for name in quiet.local_names() if name.endswith(".sql.gz")} - before
     assert {alone, manifest_of(alone), both, manifest_of(both)} <= set(quiet.s3_names())
+
+
+def test_an_incident_is_undone_by_the_guides_restore(quiet: Stack) -> None:
+    """`./scripts/restore.sh PATH` brings the state of that backup back, the path as typed on the host."""
+    name = quiet.backup()["name"]
+    expected = fingerprint(quiet.psql, DATABASE)
+    quiet.psql("DROP TABLE pointages CASCADE; DELETE FROM photos;", database=DATABASE)
+    done = quiet.run("./scripts/restore.sh", f"{IN_CONTAINER}/{name}", "--yes")
+    assert "hubbackup restore --undo" in done.stdout
+    assert "docker compose -f docker-compose.prod.yml restart api" in done.stdout
+    assert diff(expected, fingerprint(quiet.psql, DATABASE)) == []
+
+
+def test_a_backup_from_s3_restores_beside_the_others(quiet: Stack) -> None:
+    """`./scripts/restore.sh --from-s3 NAME` downloads, proves and restores; `--into` leaves the live one alone."""
+    name = quiet.backup()["name"]
+    quiet.run("./scripts/restore.sh", "--from-s3", name, "--into", "copie", "--yes")
+    expected = fingerprint(quiet.psql, DATABASE)
+    assert diff(expected, fingerprint(quiet.psql, "copie")) == []
+    quiet.psql('DROP DATABASE "copie"')
+    refused = quiet.run("./scripts/restore.sh", "--latest", check=False)
+    assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
+
+
+def test_a_drill_restores_into_a_throwaway_server(quiet: Stack) -> None:
+    """`hubbackup drill` takes the copy in S3, restores it in a container of the database's own image, removes it."""
+    name = quiet.backup()["name"]
+    outcome = json.loads(quiet.hubbackup("drill", "--store", "s3", "--json").stdout)
+    assert (outcome["name"], outcome["store"], outcome["place"]) == (name, "s3", "a throwaway server")
+    assert outcome["rows"] == sum(quiet.manifest(name)["rows"].values()) > 10_000
+    assert outcome["rto_seconds"] > 0
+    left = quiet.run("docker", "ps", "-aq", f"--filter=label=org.hubbackup.drill-of={quiet.db}").stdout
+    assert left == ""
 
 
 @dataclass(frozen=True)
@@ -287,7 +321,7 @@ def test_a_stopped_database_fails_the_run_and_not_the_daemon(quiet: Stack) -> No
         quiet.compose("up", "-d", "--no-recreate", "--wait", "db")
     assert failed.returncode == 1
     assert f"the database's container {quiet.db} is not running" in failed.stderr
-    assert "docker compose up -d db" in failed.stderr
+    assert "docker compose -f docker-compose.prod.yml up -d db" in failed.stderr
     assert line["exit_code"] == 1
     assert line["cause"] in failed.stderr
     assert line["remedy"] in failed.stderr
