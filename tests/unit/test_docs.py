@@ -17,7 +17,8 @@ from hubbackup.settings import RESERVED, Settings, is_secret
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 KINDS = defaultdict(lambda: ("backup", "drill", "verify"))
-KINDS["finished"] = KINDS["failed"] = (
+RUNS = ("backup", "restore", "drill", "verify", "prune", "undo", "pin", "unpin", "accept")
+KINDS["finished"] = KINDS["failed"] = RUNS
     "backup",
     "restore",
     "drill",
