@@ -16,9 +16,20 @@ from hubbackup.settings import RESERVED, Settings, is_secret
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-KINDS = defaultdict(lambda: ("backup", "drill"))
-KINDS["finished"] = KINDS["failed"] = ("backup", "restore", "drill", "prune", "undo")
-KINDS["progress"] = ("backup", "restore", "drill")
+KINDS = defaultdict(lambda: ("backup", "drill", "verify"))
+RUNS = ("backup", "restore", "drill", "verify", "prune", "undo", "pin", "unpin", "accept")
+KINDS["finished"] = KINDS["failed"] = RUNS
+    "backup",
+    "restore",
+    "drill",
+    "verify",
+    "prune",
+    "undo",
+    "pin",
+    "unpin",
+    "accept",
+)
+KINDS["progress"] = ("backup", "restore", "drill", "verify")
 """The jobs that an event id made of a job's kind stands for, by its last word."""
 EVENT = re.compile(
     r"\b(?:debug|info|warning|error|exception|level)\(\s*f?\"([a-z_{}]+\.[a-z_]+)\"|f\"(\{kind\}\.progress)\""
