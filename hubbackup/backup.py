@@ -20,11 +20,13 @@ from zoneinfo import ZoneInfo
 
 from hubbackup import package_version, postgres
 from hubbackup.aftercare import aftercare
-from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, printable_rows, write_manifest
+from hubbackup.catalog import BackupName, Manifest, printable_rows, write_manifest
 from hubbackup.databases import Databases, expired_names
 from hubbackup.errors import ExistsError, HubbackupError, StoreError, ToolError
 from hubbackup.jobs import Outcome, Run
+from hubbackup.listing import newest_first
 from hubbackup.pipeline import Pumped, pump
+from hubbackup.plausibility import Figures, last_normal, suspicions
 from hubbackup.postgres import Connection, DatabaseProperties
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
@@ -67,19 +69,18 @@ class BackupJob:
         problems: list[str] = []
         started_at = self.now()
         with run.stage("prepare"):
-            known = self._known_backups(run, problems)
+            normal = self._last_normal(run)
             runner = self.open_runner(run.cancel)
             connection = self.connection(run.run_id)
             self._clean(run, runner, connection)
             properties = postgres.describe(runner, connection, self.database)
             globals_sql = self._globals(run, runner, connection, problems)
-            previous = _newest_good(known, self.database)
         with self._draft(started_at, problems) as (working, draft):
             uploads = [Upload(store, draft.name, draft.growing) for store, _ in self.remotes]
             try:
                 for upload in uploads:
                     upload.start()
-                manifest = self._make(run, runner, connection, properties, draft, previous, globals_sql, started_at)
+                manifest = self._make(run, runner, connection, properties, draft, normal, globals_sql, started_at)
                 with run.stage("publish"):
                     draft.commit()
                     _publish(working, manifest)
@@ -97,7 +98,7 @@ class BackupJob:
         if not copies:
             raise StoreError(f"{manifest.name} is in no store: {'; '.join(problems)}")
         lacking = [upload.store.name for upload in uploads if not upload.published]
-        done = aftercare(run, self, manifest, lacking)
+        done = aftercare(run, self, lacking)
         problems += done.problems
         with run.stage("clean up"):
             dropped = self._drop_replaced(run, runner, connection, properties)
@@ -119,15 +120,15 @@ class BackupJob:
         }
         return Outcome("Backup termine", fields, tuple(problems))
 
-    def _known_backups(self, run: Run, problems: list[str]) -> list[Backup]:
-        """What the local store holds already; a store that can't be read is a problem, no reason not to back up."""
+    def _last_normal(self, run: Run) -> Manifest | None:
+        """What the backup is measured by; a local store that can't be read is no reason not to back up to S3."""
         try:
-            return list_backups([self.local[0]], self.zone)
+            return last_normal(newest_first([self.local[0]], self.zone, self.database))
         except StoreError as error:
             run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
             if not self.remotes:
                 raise
-            return []
+            return None
 
     def _globals(self, run: Run, runner: Runner, connection: Connection, problems: list[str]) -> str:
         """The server's roles and memberships; where they can't be read the backup is good without, and says so."""
@@ -193,7 +194,7 @@ class BackupJob:
         connection: Connection,
         properties: DatabaseProperties,
         draft: LocalDraft,
-        previous: Manifest | None,
+        normal: Manifest | None,
         globals_sql: str,
         started_at: datetime,
     ) -> Manifest:
@@ -201,7 +202,7 @@ class BackupJob:
         run.log.info("backup.started", message="Backup demarre", database=self.database, name=draft.name)
         clock = time.monotonic()
         with run.stage("dump"):
-            pumped = self._dump(run, runner, connection, draft, previous)
+            pumped = self._dump(run, runner, connection, draft, normal)
             draft.sync()
             draft.growing.finish()
         dump_seconds = time.monotonic() - clock
@@ -212,9 +213,17 @@ class BackupJob:
             self._read_back(run, draft, pumped)
         verify_seconds = time.monotonic() - clock - dump_seconds
         facts = pumped.facts
-        warnings = implausible(facts.plain_bytes, facts.table_count, properties.system_identifier, previous)
-        for warning in warnings:
-            run.log.warning("backup.suspicious", message=warning, name=draft.name)
+        rows = printable_rows(facts.rows)
+        figures = Figures(facts.plain_bytes, facts.table_count, rows, properties.system_identifier)
+        warnings = suspicions(figures, Figures.of(normal), normal.name) if normal is not None else []
+        if warnings:
+            run.log.warning(
+                "backup.suspicious",
+                message=f"Backup suspect, rotation suspendue: {'; '.join(warnings)}",
+                name=draft.name,
+                warnings=warnings,
+                remedy=f"look into the database; if this is right: hubbackup accept {draft.name}",
+            )
         return Manifest(
             name=draft.name,
             database=self.database,
@@ -231,7 +240,7 @@ class BackupJob:
             server_version=properties.server_version,
             pg_dump_version=facts.pg_dump_version,
             system_identifier=properties.system_identifier,
-            rows=printable_rows(facts.rows),
+            rows=rows,
             table_count=facts.table_count,
             large_objects=facts.large_objects,
             extensions=facts.extensions,
@@ -243,9 +252,9 @@ class BackupJob:
         )
 
     def _dump(
-        self, run: Run, runner: Runner, connection: Connection, draft: LocalDraft, previous: Manifest | None
+        self, run: Run, runner: Runner, connection: Connection, draft: LocalDraft, normal: Manifest | None
     ) -> Pumped:
-        total_bytes = previous.plain_bytes if previous else 0
+        total_bytes = normal.plain_bytes if normal else 0
         env = connection.env(self.database)
         for way in postgres.DUMP_WAYS:
             argv = postgres.dump_argv(way, lock_wait_seconds=self.limits.lock_wait_seconds)
@@ -307,25 +316,3 @@ def _publish(store: LocalStore, manifest: Manifest) -> None:
         with contextlib.suppress(HubbackupError):
             store.delete(manifest.name)
         raise
-
-
-def _newest_good(backups: Sequence[Backup], database: str) -> Manifest | None:
-    """The newest manifest of `database` that has no warning: what the next backup is measured by."""
-    for backup in reversed(backups):
-        if backup.name.database == database and backup.manifest is not None and not backup.manifest.warnings:
-            return backup.manifest
-    return None
-
-
-def implausible(plain_bytes: int, table_count: int, system_identifier: str, previous: Manifest | None) -> list[str]:
-    """Why a dump that passed every hard check is suspicious beside the last good one; empty where it isn't."""
-    if previous is None:
-        return []
-    found = []
-    if plain_bytes * 2 < previous.plain_bytes:
-        found.append(f"the dump has {plain_bytes} bytes, {previous.name} had {previous.plain_bytes}")
-    if table_count * 2 < previous.table_count:
-        found.append(f"the dump has {table_count} tables, {previous.name} had {previous.table_count}")
-    if system_identifier != previous.system_identifier:
-        found.append(f"the server is not the one of {previous.name}: its system identifier is another")
-    return found

@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from hubbackup.catalog import SHA256, Backup, Manifest, write_manifest
+from hubbackup.catalog import SHA256, Backup, Manifest, Mark, write_manifest
 from hubbackup.errors import HubbackupError, StoppedError, StoreError
+from hubbackup.marks import drop_mark, put_mark
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel, GrowingFile, SourceFailedError
@@ -102,13 +104,15 @@ def catch_up(
     deadline = time.monotonic() + budget_seconds
     uploaded: list[str] = []
     problems: list[str] = []
-    for backup in backups:
+    missing = [b for b in backups if b.good_in(local.name) and not b.good_in(remote.name) and keep(b)]
+    for number, backup in enumerate(missing):
         manifest = backup.manifest
-        if manifest is None or not backup.good_in(local.name) or backup.good_in(remote.name) or not keep(backup):
+        if manifest is None:
             continue
         if time.monotonic() > deadline:
-            problems.append(f"{backup.name}: no time left in this run to upload it to {remote.describe()}")
-            continue
+            left = len(missing) - number
+            problems.append(f"{left} backups wait to be uploaded to {remote.describe()}: no time left in this run")
+            break
         try:
             _copy(backup, manifest, local, remote, cancel)
             uploaded.append(manifest.name)
@@ -129,6 +133,11 @@ def _copy(backup: Backup, manifest: Manifest, local: LocalStore, remote: Store, 
         remote.delete(backup.name.manifest)
     if remote.name in backup.copies:  # an upload that died before its end
         remote.delete(manifest.name)
+    if backup.bad_in(remote.name):  # said of the copy that is replaced
+        drop_mark(remote, backup.name, Mark.BAD)
+    for mark in (Mark.PINNED, Mark.ACCEPTED):  # before the copy is there, so that it is never there without them
+        if mark in backup.marks and remote.name not in backup.marks[mark]:
+            put_mark(remote, backup.name, mark, why="copied with the backup", now=datetime.now(UTC))
     with remote.create(manifest.name, {SHA256: manifest.sha256}) as draft:
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()

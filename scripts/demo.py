@@ -26,8 +26,8 @@ from typing import TypeVar
 
 from hubbackup.catalog import BackupName, Manifest
 from hubbackup.census import Census
-from hubbackup.cli.common import human_bytes
 from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.sizes import human_bytes
 from hubbackup.stream import Cancel
 from hubbackup.verify import Expected, read_through
 from tests.support.embedded_postgres import EmbeddedPostgres

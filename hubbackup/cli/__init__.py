@@ -8,7 +8,22 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from hubbackup.cli import backup, config, daemon, drill, health, list_, prune, restore, status
+from hubbackup.cli import (
+    backup,
+    check,
+    config,
+    daemon,
+    doctor,
+    drill,
+    health,
+    list_,
+    marks,
+    notify_test,
+    prune,
+    restore,
+    status,
+    verify,
+)
 from hubbackup.cli.common import print_json
 from hubbackup.errors import HubbackupError, UsageError
 
@@ -16,6 +31,9 @@ EXIT_CODES = (
     "Exit codes: 0 success, 1 failed, 2 bad usage or settings (nothing was done), 3 degraded (a good local copy,"
     " a configured store lacks its copy), 4 another run holds the lock, 143/130 stopped by a signal."
 )
+
+NAGIOS_UNKNOWN = 3
+"""Of `check` alone: there 2 would say that the backups are in a critical state."""
 
 cli = typer.Typer(
     name="hubbackup",
@@ -30,9 +48,16 @@ for command, name in (
     (restore.restore, "restore"),
     (drill.drill, "drill"),
     (list_.list_, "list"),
+    (verify.verify, "verify"),
     (prune.prune, "prune"),
+    (marks.pin, "pin"),
+    (marks.unpin, "unpin"),
+    (marks.accept, "accept"),
     (status.status, "status"),
+    (check.check, "check"),
     (health.health, "health"),
+    (doctor.doctor, "doctor"),
+    (notify_test.notify_test, "notify-test"),
     (config.config, "config"),
 ):
     cli.command(name)(command)
@@ -63,6 +88,8 @@ def _tell(error: HubbackupError, words: Sequence[str]) -> int:
     print(f"hubbackup: {error}", file=sys.stderr)
     if error.remedy:
         print(f"  what to do: {error.remedy}", file=sys.stderr)
+    if words[:1] == ["check"]:
+        return NAGIOS_UNKNOWN
     if "--json" in words:
         print_json(
             {

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -33,11 +34,16 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
         log_format=log_format or ("console" if stream.isatty() else loaded.settings.log_format),
         stream=stream,
         secrets=loaded.secrets(),
+        log_file=loaded.settings.log_file,
+        rotate=log_stream is not None,
     )
     cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: cancel.set(received))
-    return App(loaded, cancel=cancel, log=logs.get_logger())
+    log = logs.get_logger()
+    for warning in loaded.warnings:
+        log.warning("settings.warning", message=warning)
+    return App(loaded, cancel=cancel, log=log)
 
 
 def terminal_progress() -> ProgressMaker | None:
@@ -54,6 +60,15 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
 
 
+def print_json_items(items: Iterable[Any]) -> None:
+    """The one JSON document of `--json`, a list, written item by item: it may be long."""
+    separator = "["
+    for item in items:
+        print(f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}", end="")
+        separator = ","
+    print("[]" if separator == "[" else "\n]")
+
+
 def print_table(table: Table) -> None:
     """A table, as wide as it must be where nobody looks (a pipe), else as wide as the terminal."""
     from rich.console import Console
@@ -62,16 +77,6 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
-
-
-def human_bytes(size_bytes: int) -> str:
-    """`12.3 MB`, in powers of 1000 as disks are sold."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def human_age(seconds: float) -> str:

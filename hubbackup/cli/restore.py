@@ -42,9 +42,10 @@ def restore(
     """Restore a backup: prove it, fill a new database, compare it, then swap it with the live one."""
     import sys
 
-    from hubbackup.cli.common import human_bytes, make_app, print_json, terminal_progress
+    from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import UsageError
     from hubbackup.preflight import Request
+    from hubbackup.sizes import human_bytes
     from hubbackup.sources import Wanted
 
     if sum(map(bool, (file, latest, from_s3, undo))) != 1:
@@ -100,7 +101,8 @@ def _confirm(preview: Preview, *, yes: bool, quiet: bool) -> None:
     import sys
     from datetime import UTC, datetime
 
-    from hubbackup.cli.common import human_age, human_bytes
+    from hubbackup.cli.common import human_age
+    from hubbackup.sizes import human_bytes
 
     source, request = preview.source, preview.request
     age = (

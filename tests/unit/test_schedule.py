@@ -96,7 +96,7 @@ SWITCHES = [  # a day around a change of the clocks in one of the zones, and som
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     minute=fields(0, 59),
     hour=fields(0, 23),
