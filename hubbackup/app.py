@@ -21,6 +21,7 @@ from hubbackup.databases import Databases
 from hubbackup.drill import DrillJob, Place
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.jobs import Outcome, Run, guarded, locked
+from hubbackup.making import Recipe
 from hubbackup.marks import MarkJob
 from hubbackup.postgres import Connection, query
 from hubbackup.preflight import Request
@@ -210,9 +211,11 @@ class App:
             local=(self.local, self.policy(self.local)),
             remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
             zone=self.zone,
-            level=settings.backup_compression_level,
-            verify=settings.backup_verify,
-            with_globals=settings.backup_globals,
+            recipe=Recipe(
+                level=settings.backup_compression_level,
+                verify=settings.backup_verify,
+                with_globals=settings.backup_globals,
+            ),
             keep_before_days=settings.backup_keep_before_days,
         )
 

@@ -34,7 +34,7 @@ from hubbackup.status import serve_status
 
 HEARTBEAT_SECONDS = 60
 WATCH_SECONDS = 600
-POST_SECONDS = 1.5
+POST_SECONDS = 1.0
 """What the post gets to send the message of a run that was just stopped."""
 STOP_SECONDS = 8.0
 """How long a run gets to clean up after a signal: inside the ten seconds that `docker stop` waits."""

@@ -67,7 +67,6 @@ def verify(
         history=history,
         decode=True,
         read_unproven=bool(wanted.name),
-        **options,
     )
     return job, job(run())
 

@@ -16,9 +16,20 @@ from hubbackup.settings import RESERVED, Settings, is_secret
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-KINDS = defaultdict(lambda: ("backup", "drill"))
-KINDS["finished"] = KINDS["failed"] = ("backup", "restore", "drill", "prune", "undo")
-KINDS["progress"] = ("backup", "restore", "drill")
+KINDS = defaultdict(lambda: ("backup", "drill", "verify"))
+RUNS = ("backup", "restore", "drill", "verify", "prune", "undo", "pin", "unpin", "accept")
+KINDS["finished"] = KINDS["failed"] = RUNS
+    "backup",
+    "restore",
+    "drill",
+    "verify",
+    "prune",
+    "undo",
+    "pin",
+    "unpin",
+    "accept",
+)
+KINDS["progress"] = ("backup", "restore", "drill", "verify")
 """The jobs that an event id made of a job's kind stands for, by its last word."""
 EVENT = re.compile(
     r"\b(?:debug|info|warning|error|exception|level)\(\s*f?\"([a-z_{}]+\.[a-z_]+)\"|f\"(\{kind\}\.progress)\""
@@ -66,7 +77,7 @@ def test_every_command_and_option_is_named() -> None:
     """docs/cli.md has each command, each of its options, and none that there is not."""
     text = text_of("cli.md")
     commands = typer.main.get_command(cli).commands  # type: ignore[attr-defined]
-    assert set(re.findall(r"^`hubbackup ([a-z]+)", text, re.MULTILINE)) == commands.keys()
+    assert set(re.findall(r"^`hubbackup ([a-z-]+)", text, re.MULTILINE)) == commands.keys()
     for name, command in commands.items():
         entries = re.findall(rf"^`hubbackup {name}\b.*?(?=^`hubbackup|\Z)", text, re.MULTILINE | re.DOTALL)
         named = set(re.findall(r"--[a-z0-9-]+", " ".join(entries)))

@@ -1,4 +1,4 @@
-"""Pruning: what the plan says goes, each store by itself; no pin or suspicion of one store is lost on another."""
+"""Pruning: what the plan says goes, store by store; a pin or a suspicion in one store counts in the other."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_suspicious_backup_freezes_both_stores_until_it_is_accepted() -> None:
     """Also a store that lacks it; accepted in one store, it is accepted."""
     local, s3 = MemoryStore("local"), MemoryStore("s3")
     for store in (local, s3):
-        _, old = nights(store, 1, 30)
+        _, _, old = nights(store, 1, 2, 30)
     (suspicious,) = nights(local, 0, warnings=("half the size",))
     assert prune(local, s3) == set()
     s3.files[suspicious.mark(Mark.ACCEPTED)] = b""
@@ -79,10 +79,10 @@ def test_a_suspicious_backup_freezes_both_stores_until_it_is_accepted() -> None:
 def test_a_normal_one_ends_the_freeze_and_the_suspicious_one_counts_for_nothing() -> None:
     """The minimum of good ones is filled by others."""
     store = MemoryStore("local")
-    nights(store, 0)
+    nights(store, 0, 1)
     (suspicious,) = nights(store, 10, warnings=("half the size",))
     kept, gone = nights(store, 11, 12)
-    assert prune(store, policy=Policy(7, keep_min=2)) == {f"local:{suspicious}", f"local:{gone}"}
+    assert prune(store, policy=Policy(7, keep_min=3)) == {f"local:{suspicious}", f"local:{gone}"}
     assert str(kept) in store.files
 
 
