@@ -19,16 +19,6 @@ DOCS = ROOT / "docs"
 KINDS = defaultdict(lambda: ("backup", "drill", "verify"))
 RUNS = ("backup", "restore", "drill", "verify", "prune", "undo", "pin", "unpin", "accept")
 KINDS["finished"] = KINDS["failed"] = RUNS
-    "backup",
-    "restore",
-    "drill",
-    "verify",
-    "prune",
-    "undo",
-    "pin",
-    "unpin",
-    "accept",
-)
 KINDS["progress"] = ("backup", "restore", "drill", "verify")
 """The jobs that an event id made of a job's kind stands for, by its last word."""
 EVENT = re.compile(
