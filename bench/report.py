@@ -80,7 +80,8 @@ def table(rounds: Rounds) -> str:
         peaks = [result.peak_bytes / 2**20 for result in results if result.peak_bytes]
         size = f"{stored / 1e6:.1f}" if stored else ""
         peak = f"{max(peaks):.0f}" if peaks else ""
-        lines.append(f"| {way} | {seconds} | {ratio(rounds, way, FLOOR)} | {size} | {peak} |")
+        name = way.replace("|", "\\|")  # a bar inside of code ends a cell all the same
+        lines.append(f"| {name} | {seconds} | {ratio(rounds, way, FLOOR)} | {size} | {peak} |")
         if results[0].dump_seconds is not None:
             dump = Spread.of([result.dump_seconds or 0.0 for result in results])
             lines.append(f"| of that with the database | {dump} | {ratio(rounds, way, FLOOR, 'dump_seconds')} | | |")

@@ -23,6 +23,8 @@ from hubbackup.report.spool import Kind, Message
 News = Literal["failed", "degraded", "suspicious", "recovered", "success"]
 SCHEDULED_KINDS = {"backup", "drill"}
 """Nobody typed what is wrong with these, so wrong usage is news too."""
+MARKING_KINDS = {"pin", "unpin", "accept"}
+"""Somebody types these, and sees at once what became of them."""
 HEARTBEAT_SECONDS = 5.0
 MESSAGE_KINDS: dict[News, Kind] = {
     "failed": "failure",
@@ -76,11 +78,13 @@ def news_of(kind: str, result: Outcome | Exception, trouble: Trouble | None, lev
         return "suspicious"
     if trouble is not None:
         return "recovered"
-    return "success" if level == "all" else None
+    return "success" if level == "all" and kind not in MARKING_KINDS else None
 
 
 def is_private(kind: str, exit_code: int, usage: bool) -> bool:
     """Whether a failure concerns only whoever sits at the terminal."""
+    if kind in MARKING_KINDS:
+        return True
     return exit_code == StoppedError(signal.SIGINT).exit_code or (usage and kind not in SCHEDULED_KINDS)
 
 
@@ -247,7 +251,7 @@ def _rows_of(outcome: Outcome) -> list[tuple[str, str]]:
     rows = [("What is wrong", problem) for problem in outcome.problems]
     rows += [("Suspicious", warning) for warning in facts.get("warnings", [])]
     if facts.get("warnings"):
-        advice = "compare it with the database; nothing is pruned until a backup is plausible again"
+        advice = "compare it with the database; if it is right: hubbackup accept NAME. Until then nothing is pruned"
         rows.append(("What to do", advice))
     elif outcome.problems:
         rows.append(("What to do", "hubbackup doctor checks each store; the next run uploads what is missing"))

@@ -21,6 +21,7 @@ from hubbackup.databases import Databases
 from hubbackup.drill import DrillJob, Place
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.jobs import Outcome, Run, guarded, locked
+from hubbackup.making import Recipe
 from hubbackup.marks import MarkJob
 from hubbackup.postgres import Connection, query
 from hubbackup.preflight import Request
@@ -36,6 +37,7 @@ from hubbackup.sources import Wanted, find, find_in
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
+from hubbackup.survey import Scope, Survey
 from hubbackup.telling import Telling
 
 if TYPE_CHECKING:
@@ -209,9 +211,11 @@ class App:
             local=(self.local, self.policy(self.local)),
             remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
             zone=self.zone,
-            level=settings.backup_compression_level,
-            verify=settings.backup_verify,
-            with_globals=settings.backup_globals,
+            recipe=Recipe(
+                level=settings.backup_compression_level,
+                verify=settings.backup_verify,
+                with_globals=settings.backup_globals,
+            ),
             keep_before_days=settings.backup_keep_before_days,
         )
 
@@ -346,6 +350,19 @@ class App:
             body=body,
             progress=progress,
             observers=self.telling.observers,
+        )
+
+    def survey(self) -> Survey:
+        """A way to look at everything that page, metrics and `hubbackup status` tell."""
+        return Survey(
+            Scope(
+                databases=(self.database,),
+                stores=[(store, self.policy(store)) for store in self.stores()],
+                history=self.history,
+                schedule=self.settings.schedule,
+                zone=self.zone,
+                drill_schedule=self.settings.drills,
+            )
         )
 
     def missed_run(self, since: datetime | None, now: datetime) -> datetime | None:

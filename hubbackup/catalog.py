@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from hubbackup.errors import NotProvenError, UsageError
-from hubbackup.stores import Entry, Store
+from hubbackup.stores import Entry, Readable, Store
 
 MANIFEST_SUFFIX = ".manifest.json"
 BACKUP_SUFFIX = ".sql.gz"
@@ -215,7 +215,7 @@ class Backup:
         )
 
 
-def read_manifest(store: Store, name: BackupName) -> Manifest:
+def read_manifest(store: Readable, name: BackupName) -> Manifest:
     """Raises NotFoundError, NotProvenError, StoreError's kinds."""
     with store.open(name.manifest) as stream:
         return Manifest.from_json(stream.read(MANIFEST_MAX_BYTES), name=str(name))

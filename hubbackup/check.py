@@ -91,7 +91,7 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: dict[str, Any
             doubts.append(f"{store.name} can't be read: {store.problem}")
         elif all(backup.name != newest.name for backup in store.good):
             doubts.append(f"{store.name} lacks it")
-    if newest.manifest is not None:
+    if newest.manifest is not None and newest.suspicious:
         doubts += [f"suspicious: {warning}" for warning in newest.manifest.warnings]
     code = last_run.get("exit_code") if last_run else 0
     if last_run and code not in (0, 3):

@@ -30,10 +30,11 @@ from hubbackup.report.health import health_path, write_beat
 from hubbackup.report.settings_memory import remember
 from hubbackup.schedule import Schedule
 from hubbackup.silence import watch
+from hubbackup.status import serve_status
 
 HEARTBEAT_SECONDS = 60
 WATCH_SECONDS = 600
-POST_SECONDS = 1.5
+POST_SECONDS = 1.0
 """What the post gets to send the message of a run that was just stopped."""
 STOP_SECONDS = 8.0
 """How long a run gets to clean up after a signal: inside the ten seconds that `docker stop` waits."""
@@ -103,6 +104,7 @@ class Daemon:
             stores=[store.describe() for store in app.stores()],
             retention_days=app.settings.backup_retention_days,
         )
+        serve_status(app)
         self._start_with_a_run()
         try:
             while True:

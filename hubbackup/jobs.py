@@ -138,10 +138,10 @@ def _record_failure(run: Run, error: Exception, seconds: float, history: History
     """The closing line and the record of a run that failed; what is no error of ours is a fault of the program."""
     foreign = not isinstance(error, HubbackupError)
     cause = f"internal error: {type(error).__name__}: {error}" if foreign else str(error)
-    exit_code = getattr(error, "exit_code", 1)
+    kind, exit_code = run.kind, getattr(error, "exit_code", 1)
     run.log.error(
-        f"{run.kind}.failed",
-        message=f"Echec {run.kind}: {cause}",
+        f"{kind}.failed",
+        message=f"Echec {kind}: {cause}",
         stage=run.stage_name,
         error=type(error).__name__,
         cause=cause,
@@ -150,7 +150,7 @@ def _record_failure(run: Run, error: Exception, seconds: float, history: History
         exit_code=exit_code,
     )
     facts = {"stage": run.stage_name, "cause": cause}
-    history.add(run.kind, run.run_id, run.started_at, seconds, exit_code, facts)
+    history.add(kind, run.run_id, run.started_at, seconds, exit_code, facts)
 
 
 def _tell(observers: Sequence[RunObserver], run: Run, say: Callable[[RunObserver], None]) -> None:

@@ -25,7 +25,7 @@ from hubbackup.catalog import (
     read_manifest,
 )
 from hubbackup.errors import NotFoundError, NotProvenError
-from hubbackup.stores import Entry, Store
+from hubbackup.stores import Entry, Readable
 
 READERS = 8
 """Manifests that are only in S3 are fetched by so many threads."""
@@ -49,7 +49,7 @@ class Listed:
         return store in self.copies and store in self.manifests_in and store not in self.marks.get(Mark.BAD, ())
 
 
-def scan(stores: Iterable[Store], database: str | None = None) -> Iterator[Listed]:
+def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
     """Every backup (of one database) in `stores`, merged by name, in byte order of names. No manifest is read.
 
     Names that are not exactly ours are passed over, and what belongs to no file. Raises StoreError's kinds.
@@ -92,7 +92,7 @@ def newest(listed: Iterable[Listed], count: int) -> tuple[list[Listed], int]:
     return found, total - len(found)
 
 
-def load(listed: Iterable[Listed], stores: Iterable[Store], zone: ZoneInfo) -> Iterator[Backup]:
+def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
     """Read the manifests, in the order given: the local one, or another store's where that is missing or broken.
 
     A name's time is read in `zone` where no manifest tells better. Raises StoreError's kinds.
@@ -105,7 +105,7 @@ def load(listed: Iterable[Listed], stores: Iterable[Store], zone: ZoneInfo) -> I
             yield from pool.map(lambda one: _load(one, known, zone), batch)
 
 
-def list_backups(stores: Sequence[Store], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
+def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
     """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError's kinds.
 
     Caller's duty: want them all. It reads every manifest; `newest_first` reads as few as it can.
@@ -113,7 +113,7 @@ def list_backups(stores: Sequence[Store], zone: ZoneInfo, database: str | None =
     return sorted(load(scan(stores, database), stores, zone), key=_by_time)
 
 
-def newest_first(stores: Sequence[Store], zone: ZoneInfo, database: str) -> Iterator[Backup]:
+def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> Iterator[Backup]:
     """The backups of one database, newest first by their manifests' times; few more are read than are looked at.
 
     Raises StoreError's kinds.
@@ -128,7 +128,7 @@ def newest_first(stores: Sequence[Store], zone: ZoneInfo, database: str) -> Iter
         ready = sorted([*ready, *load(batch, stores, zone)], key=_by_time)
 
 
-def _ours(store: Store) -> Iterator[tuple[str, str, str, Entry]]:
+def _ours(store: Readable) -> Iterator[tuple[str, str, str, Entry]]:
     """What may be ours by its suffix: name, suffix, the store's name."""
     for entry in store.entries():
         for suffix in SUFFIXES:
@@ -141,7 +141,7 @@ def _wanted(listed: Listed | None, database: str | None) -> Iterator[Listed]:
         yield listed
 
 
-def _load(listed: Listed, stores: Sequence[Store], zone: ZoneInfo) -> Backup:
+def _load(listed: Listed, stores: Sequence[Readable], zone: ZoneInfo) -> Backup:
     manifest: Manifest | None = None
     problem = "it has no manifest"
     for store in stores:

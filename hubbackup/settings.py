@@ -32,7 +32,7 @@ OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "
 
 RESERVED = frozenset({
     "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
-    "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS", "STATUS_PORT",
+    "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""
@@ -117,6 +117,11 @@ class Settings(BaseSettings):
     heartbeat_url: SecretStr = Field(
         default=SecretStr(""), description="dead man's switch: URL/start, URL, URL/fail are pinged"
     )
+    status_port: int | None = Field(
+        default=None, ge=1, le=65535, description="status page, /metrics and /healthz; off without it"
+    )
+    status_user: str = Field(default="", description="who may see page and metrics; everybody where unset")
+    status_password: SecretStr = Field(default=SecretStr(""), description="STATUS_USER's password")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["json", "console"] = Field(default="json", description="console is for people")
     log_file: str = Field(default="", description="also log to this file, as JSON, rotated at 10 MB")
@@ -173,6 +178,10 @@ class Settings(BaseSettings):
     def _keys_come_in_pairs(self) -> Settings:
         if bool(self.aws_access_key_id.get_secret_value()) != bool(self.aws_secret_access_key.get_secret_value()):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one is set without the other")
+        if bool(self.status_user) != bool(self.status_password.get_secret_value()):
+            raise ValueError("STATUS_USER and STATUS_PASSWORD: one is set without the other")
+        if ":" in self.status_user:
+            raise ValueError("STATUS_USER has a colon, which basic authentication can't carry")
         return self
 
     @property

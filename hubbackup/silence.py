@@ -66,12 +66,11 @@ def watch(app: App, now: datetime) -> None:
 
 
 def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:
-    stores = [app.local, *(app.remotes if with_remotes else ())]
     found: list[Backup] = []
-    for store in stores:
+    for store in (app.local, *(app.remotes if with_remotes else ())):
         try:
-            backups = newest_first([store], app.zone, app.database)
-            found += itertools.islice((backup for backup in backups if backup.good_in(store.name)), 1)
+            mine = newest_first([store], app.zone, app.database)
+            found += itertools.islice((backup for backup in mine if backup.good_in(store.name)), 1)
         except StoreError as error:  # what can't be seen is no proof of a backup
             app.log.debug("watch.unreadable", message=str(error), store=store.name)
     return max(found, key=lambda backup: backup.started_at, default=None)

@@ -88,8 +88,10 @@ class Telling:
 
     def learn_host(self, name: str) -> None:
         """Keep what the Docker engine calls its host: in a container, the host name is only the container's id."""
+        directory = self._state_directory()
         with contextlib.suppress(OSError):
-            (self._state_directory() / HOST_FILE).write_text(name, encoding="utf-8")
+            directory.mkdir(mode=0o700, exist_ok=True)
+            (directory / HOST_FILE).write_text(name, encoding="utf-8")
 
     def last_good(self) -> LastGood | None:
         """The newest good backup that can be seen without asking the network: on disk, or in the history."""

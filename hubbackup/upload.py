@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from hubbackup.catalog import SHA256, Backup, Manifest, Mark, write_manifest
 from hubbackup.errors import HubbackupError, StoppedError, StoreError
+from hubbackup.jobs import Run
 from hubbackup.marks import drop_mark, put_mark
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
@@ -25,9 +26,10 @@ class Upload(threading.Thread):
     A slow or dead store never slows the dump: this thread reads the file, the dump's writer never waits for it.
     """
 
-    def __init__(self, store: Store, name: str, source: GrowingFile) -> None:
+    def __init__(self, run: Run, store: Store, name: str, source: GrowingFile) -> None:
         super().__init__(name=f"upload-{store.name}", daemon=True)
         self.store = store
+        self._run = run
         self._name = name
         self._source = source
         self._decided = threading.Event()
@@ -37,6 +39,7 @@ class Upload(threading.Thread):
 
     def run(self) -> None:
         try:
+            remove_leftovers(self._run, self.store)  # here, so that a dead S3 does not hold up the dump's beginning
             with self.store.create(self._name) as draft:
                 draft.follow(self._source)
                 self._decided.wait()
@@ -78,6 +81,17 @@ class Upload(threading.Thread):
         if isinstance(self.error, StoppedError):
             raise self.error
         return self.error
+
+
+def remove_leftovers(run: Run, store: Store) -> None:
+    """Remove what a killed run left unfinished in `store`; where that can't be done, the backup goes on."""
+    try:
+        leftovers = store.clean()
+    except StoreError as error:
+        run.log.warning("clean.failed", message=str(error), store=store.name)
+        return
+    if leftovers:
+        run.log.info("leftovers.removed", message="Restes supprimes", store=store.name, names=leftovers)
 
 
 @dataclass(frozen=True)

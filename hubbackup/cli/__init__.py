@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -80,6 +81,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     except HubbackupError as error:
         return _tell(error, words)
+    except Exception as error:
+        if os.environ.get("LOG_LEVEL") == "debug":
+            raise
+        text = f"internal error: {type(error).__name__}: {error}"
+        return _tell(HubbackupError(text, remedy="this is a bug; LOG_LEVEL=debug shows where"), words)
     return result if isinstance(result, int) else 0
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from hubbackup.report.words import human_age as human_age
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -85,12 +87,3 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
-
-
-def human_age(seconds: float) -> str:
-    """`5 min`, `3 h`, `12 d`."""
-    if seconds < 3600:
-        return f"{max(0, seconds) / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.0f} h"
-    return f"{seconds / 86400:.0f} d"

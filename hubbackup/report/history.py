@@ -49,6 +49,14 @@ class History:
         except OSError:
             return
 
+    def stamp(self) -> tuple[int, int]:
+        """Another value after each run that was added; cheap to ask for."""
+        try:
+            figures = self._path.stat()
+        except OSError:
+            return (0, 0)
+        return (figures.st_mtime_ns, figures.st_size)
+
     def runs(self) -> Iterator[dict[str, Any]]:
         """The recorded runs, oldest first; a line cut by a crash is passed over."""
         try:

@@ -101,12 +101,13 @@ class Post:
         self._log = log
         self._wake = threading.Event()
         self._stopping = False
+        self._in_background = False
         self._thread: threading.Thread | None = None
 
     @property
     def in_background(self) -> bool:
-        """Whether a thread delivers, so that nobody needs to wait."""
-        return self._thread is not None
+        """Whether this process lives on, so that nobody needs to wait."""
+        return self._in_background
 
     def send(self, message: Message) -> None:
         """Keep `message` in the spool until every sink has it. Without sinks it goes nowhere."""
@@ -120,6 +121,7 @@ class Post:
 
     def start(self) -> None:
         """Deliver in the background from now on, first of all what an earlier process left."""
+        self._in_background = True
         if self._sinks.labels:
             self._thread = threading.Thread(target=self._work, name="post", daemon=True)
             self._thread.start()

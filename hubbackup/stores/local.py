@@ -44,6 +44,12 @@ class LocalStore:
             figures = os.statvfs(self.directory)
         return figures.f_bavail * figures.f_frsize
 
+    def disk_bytes(self) -> int:
+        """The size of the disk, free or not. Raises StoreError's kinds."""
+        with _errors_of(self.directory, "could not be looked at"):
+            figures = os.statvfs(self.directory)
+        return figures.f_blocks * figures.f_frsize
+
     def create(self, name: str, metadata: dict[str, str] | None = None) -> LocalDraft:
         """Begin `<name>.partial`, readable by its owner only; see `Store.create`."""
         final = self.directory / check_name(name)

@@ -39,6 +39,8 @@ SUSPICIOUS = Outcome("Backup termine", {"warnings": ["half as big"]})
         ("verify", HubbackupError("x"), "problems", "failed"),
         ("drill", UsageError("x"), "problems", "failed"),
         ("prune", HubbackupError("x"), "problems", "failed"),
+        ("pin", HubbackupError("no such backup"), "all", None),
+        ("accept", Outcome("done"), "all", None),
     ],
 )
 def test_news(kind: str, result: Any, level: str, news: str | None) -> None:

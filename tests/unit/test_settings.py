@@ -104,7 +104,7 @@ def test_each_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / "secret"
     path.write_text(f" {CANARY}$'\" \r\n", encoding="utf-8")
     other = "AWS_SECRET_ACCESS_KEY" if name == "AWS_ACCESS_KEY_ID" else "AWS_ACCESS_KEY_ID"
-    pair = {other: "x"} if name.startswith("AWS") else {}
+    pair = {other: "x"} if name.startswith("AWS") else {"STATUS_USER": "x"} if name == "STATUS_PASSWORD" else {}
     loaded = load({f"{name}_FILE": str(path), **pair})
     assert getattr(loaded.settings, name.lower()).get_secret_value() == f" {CANARY}$'\" "
     assert loaded.origins[name] == str(path)
@@ -180,7 +180,7 @@ def test_no_error_shows_a_secret() -> None:
 def test_rows_and_repr_hide_secrets() -> None:
     """`hubbackup config` shows that a secret is set, never what it is."""
     secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}
-    loaded = load(secrets)
+    loaded = load(secrets | {"STATUS_USER": "operator"})
     rows = {name: value for name, value, _ in loaded.rows()}
     assert {rows[name] for name in secrets} == {"********"}
     assert CANARY not in f"{loaded!r}{loaded.settings}{loaded.rows()}"
