@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hubbackup.report.words import human_age as human_age
@@ -69,6 +69,14 @@ def print_json_items(items: Iterable[Any]) -> None:
         print(f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}", end="")
         separator = ","
     print("[]" if separator == "[" else "\n]")
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of cells in aligned columns. For long lists: rich needs a minute for what this prints in a second."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip().replace("\n", "\\n"))
 
 
 def print_table(table: Table) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from hubbackup.app import App
@@ -85,22 +86,19 @@ class _Facts:
         }
 
 
-def _print_table(rows: Any) -> None:
+def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     from datetime import UTC, datetime
 
-    from rich.table import Table
-
-    from hubbackup.cli.common import human_age, print_table
+    from hubbackup.cli.common import human_age, print_columns
     from hubbackup.sizes import human_bytes
 
-    columns = ("NAME", "DATABASE", "AGE", "SIZE", "ROWS", "COPIES", "PROVEN", "VERIFIED", "DRILLED", "NOTE")
-    table = Table(*columns, box=None, pad_edge=False)
     now = datetime.now(UTC)
-    for row in rows:
+
+    def cells(row: dict[str, Any]) -> tuple[str, ...]:
         verified = max(row["last_verified"].values(), default=None)
         drilled = row["last_drill"] and datetime.fromisoformat(row["last_drill"]["started_at"])
         notes = ["pinned"] * row["pinned"] + ["suspicious"] * row["suspicious"] + [row["problem"]]
-        table.add_row(
+        return (
             row["name"],
             row["database"],
             human_age(row["age_seconds"]),
@@ -115,4 +113,6 @@ def _print_table(rows: Any) -> None:
             f"{human_age((now - drilled).total_seconds())} ago" if drilled else "-",
             ", ".join(note for note in notes if note),
         )
-    print_table(table)
+
+    columns = ("NAME", "DATABASE", "AGE", "SIZE", "ROWS", "COPIES", "PROVEN", "VERIFIED", "DRILLED", "NOTE")
+    print_columns([columns, *map(cells, rows)])
