@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ import structlog
 from hubbackup.audit import VerifyJob, WantedCopies, due_copies
 from hubbackup.backup import BackupJob
 from hubbackup.catalog import BackupName, Mark
-from hubbackup.databases import Databases
+from hubbackup.databases import Databases, ServerDatabase
 from hubbackup.drill import DrillJob, Place
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.jobs import Outcome, Run, guarded, locked
@@ -50,6 +51,8 @@ STATE_DIRECTORY = ".hubbackup"
 
 IDLE_SECONDS = 600.0
 """A dump that sends no byte for so long has died; pg_dump waits at most half of it for a lock."""
+ASK_SECONDS = 10.0
+"""For a question that may go unanswered."""
 RESTORE_IDLE_SECONDS = 24 * 3600.0
 """psql is silent while the server builds an index, and a large one takes hours."""
 
@@ -238,9 +241,30 @@ class App:
             open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
             connection=self.connection,
             confirm=confirm,
-            safety_backup=lambda run: str(self.backup_job()(run).fields["name"]),
+            safety_backup=lambda run: self._safety_backup(run, request.target),
         )
         return self.run("restore", job, progress=progress)
+
+    def _safety_backup(self, run: Run, database: str) -> str:
+        """Back up `database` before it is dropped; returns the words that restore it. Nothing is pruned meanwhile."""
+        job = self.backup_job()
+        keep_all = Policy(days=0)
+        job = replace(
+            job,
+            database=database,
+            local=(self.local, keep_all),
+            remotes=[(store, keep_all) for store, _ in job.remotes],
+            keep_before_days=0,
+        )
+        fields = job(run).fields
+        way = fields["name"] if self.local.name in fields["copies"] else f"--from-s3 {fields['name']}"
+        return f"{way} --database {shlex.quote(database)}" if database != self.database else str(way)
+
+    def kept_databases(self) -> list[ServerDatabase]:
+        """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError's kinds."""
+        databases = Databases(self.open_runner(self.cancel, ASK_SECONDS), self.connection("status"), self.database)
+        server = databases.look()
+        return server.of_kind("before") + server.of_kind("restore")
 
     def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome:
         """Restore one backup for real, elsewhere. Without a `store`, local and S3 take turns."""

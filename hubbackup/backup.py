@@ -19,11 +19,12 @@ from zoneinfo import ZoneInfo
 from hubbackup import postgres
 from hubbackup.aftercare import aftercare
 from hubbackup.catalog import BackupName, Manifest, write_manifest
-from hubbackup.databases import Databases, expired_names
-from hubbackup.errors import ExistsError, HubbackupError, StoreError
+from hubbackup.databases import Databases
+from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
 from hubbackup.jobs import Outcome, Run
 from hubbackup.listing import newest_first
 from hubbackup.making import Origin, Recipe, make
+from hubbackup.names import expired_names
 from hubbackup.plausibility import last_normal
 from hubbackup.postgres import Connection
 from hubbackup.retention import Policy
@@ -83,7 +84,7 @@ class BackupJob:
         done = aftercare(run, self, lacking)
         problems += done.problems
         with run.stage("clean up"):
-            dropped = self._drop_replaced(run, origin)
+            dropped = self._drop_replaced(run, origin, problems)
         fields = {
             "database": self.database,
             "name": manifest.name,
@@ -152,14 +153,24 @@ class BackupJob:
             except ExistsError:
                 local_time += timedelta(seconds=1)
 
-    def _drop_replaced(self, run: Run, origin: Origin) -> list[str]:
-        """Drop the databases that restores put aside longer ago than the operator wants them kept."""
-        expired = expired_names(origin.properties.siblings, self.database, self.keep_before_days, self.now())
+    def _drop_replaced(self, run: Run, origin: Origin, problems: list[str]) -> list[str]:
+        """Drop the databases that restores put aside longer ago than the operator wants them kept.
+
+        One that can't be dropped (it has a subscription, or an active replication slot) is a problem to be told:
+        it fills the disk, but the backup is good.
+        """
+        dropped = []
         databases = Databases(origin.runner, origin.connection, self.database)
-        for name in expired:
-            databases.drop(name)
+        for name in expired_names(origin.properties.siblings, self.database, self.keep_before_days, self.now()):
+            try:
+                databases.drop(name)
+            except RunnerError as error:
+                run.log.warning("replaced.stays", message=str(error), database=name, remedy=error.remedy)
+                problems.append(f"the old database {name} can't be dropped: {error}")
+                continue
+            dropped.append(name)
             run.log.info("replaced.dropped", message=f"Ancienne base supprimee: {name}", database=name)
-        return expired
+        return dropped
 
     def _finish_uploads(self, run: Run, uploads: Sequence[Upload]) -> list[str]:
         """Wait for every upload; returns a sentence for each that failed, and logs it."""

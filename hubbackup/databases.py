@@ -1,74 +1,44 @@
 """Databases as wholes: what is on a server, making one like another, and the swap that a restore ends with.
 
-Each change that can leave users without their database is one transaction. Names are quoted here, once, and the
-SQL goes to psql over stdin: no name is ever part of an argv.
+Each change that can leave users without their database is one transaction. The SQL goes to psql over stdin: no name
+is ever part of an argv.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import time
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
-from hubbackup.errors import HubbackupError, ToolError
-from hubbackup.postgres import Connection, DatabaseProperties, query
+from hubbackup import likeness
+from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
+from hubbackup.names import derived_kind, literal, quoted
+from hubbackup.postgres import Connection, DatabaseProperties, explain, psql_argv
 from hubbackup.runners import Runner, run
 from hubbackup.stream import Cancel
 
-NAME_BYTES = 63
-"""NAMEDATALEN - 1: longer names are cut by the server, silently."""
-TIME_FORMAT = "%Y%m%d_%H%M%S"
-SWAP_ATTEMPTS = 10
+SWAP_ATTEMPTS = 4
+DOORMAN_SECONDS = 10
 COUNT_BATCH = 200
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """An SQL string, whatever `standard_conforming_strings` says."""
-    escaped = text.replace("\\", "\\\\").replace("'", "''")
-    return f" E'{escaped}'" if "\\" in text else f"'{escaped}'"
-
-
-def derived_name(database: str, word: str, moment: datetime) -> str:
-    """`hub_chantier_before_20260208_030000`, in UTC: the database's name, cut where the whole would be too long."""
-    suffix = f"_{word}_{moment.astimezone(UTC).strftime(TIME_FORMAT)}"
-    return _cut(database, NAME_BYTES - len(suffix)) + suffix
-
-
-def _cut(text: str, length_bytes: int) -> str:
-    return text.encode()[:length_bytes].decode(errors="ignore")
-
-
-def derived_time(name: str, database: str, word: str) -> str:
-    """The time in a derived name of `database`, as `20260208_030000`, or an empty string where it is none."""
-    suffix_bytes = len(f"_{word}_20260208_030000")
-    stem = re.escape(_cut(database, NAME_BYTES - suffix_bytes))
-    found = re.fullmatch(rf"{stem}_{word}_(\d{{8}}_\d{{6}})", name, re.DOTALL)
-    return found.group(1) if found else ""
-
-
-def expired_names(names: Iterable[str], database: str, keep_days: int, now: datetime) -> list[str]:
-    """Which of `names` are databases put aside by a restore of `database` more than `keep_days` ago (0: none)."""
-    if not keep_days:
-        return []
-    limit = (now - timedelta(days=keep_days)).astimezone(UTC).strftime(TIME_FORMAT)
-    return [name for name in names if "" < derived_time(name, database, "before") < limit]
+PREAMBLE = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n"
+"""A role's own settings must not end a count of a large table."""
 
 
 @dataclass(frozen=True)
 class ServerDatabase:
-    """One database of the server: its size on disk, and how many other sessions are in it."""
+    """One database of the server: its size on disk, how many client sessions it has, what a rename stumbles over."""
 
     name: str
     size_bytes: int
     sessions: int
+    is_template: bool = False
+    prepared: tuple[str, ...] = ()
+    """Prepared transactions: no session, and yet they hold the database."""
+    slots: tuple[str, ...] = ()
+    """Logical replication slots: they stay with the database that is put aside."""
 
 
 @dataclass(frozen=True)
@@ -83,26 +53,63 @@ class Server:
     extensions: frozenset[str]
     may_create: bool
 
+    def of_kind(self, kind: str) -> list[ServerDatabase]:
+        """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
+        return [self.databases[name] for name in sorted(self.databases) if derived_kind(name) == kind]
+
     @property
     def major(self) -> int:
         """17 for 17.6."""
         return self.version_num // 10000
 
 
-SERVER_SQL = """\
+STAND_IN = "hubbackup: stands in for a missing role during a restore"
+"""The comment on a role that exists for the time of one restore; it counts as missing."""
+
+SERVER_SQL = f"""\
 SELECT jsonb_build_object(
     'version', current_setting('server_version'),
     'version_num', current_setting('server_version_num')::int,
     'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'),
-    'databases', (SELECT jsonb_agg(jsonb_build_array(datname,
-            CASE WHEN has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
-                 THEN pg_database_size(oid) ELSE 0 END,
-            (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.pid <> pg_backend_pid())))
-        FROM pg_database d WHERE NOT datistemplate),
-    'roles', (SELECT jsonb_agg(rolname) FROM pg_roles),
+    'databases', (SELECT jsonb_object_agg(datname, jsonb_build_object(
+            'size_bytes', CASE WHEN has_database_privilege(oid, 'CONNECT')
+                                 OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_database_size(oid) ELSE 0 END,
+            'sessions', (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid
+                         AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()),
+            'is_template', datistemplate,
+            'prepared', (SELECT coalesce(jsonb_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = d.datname),
+            'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
+                      WHERE database = d.datname AND NOT temporary)))
+        FROM pg_database d),
+    'roles', (SELECT jsonb_agg(rolname) FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') IS DISTINCT FROM {literal(STAND_IN)}),
     'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
 """
+
+
+EMPTY_BODY = """
+DECLARE
+    old oid := (SELECT oid FROM pg_database WHERE datname = {live});
+    held boolean := false;
+    was_held boolean := false;
+BEGIN
+    FOR i IN 1..120 LOOP
+        SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass
+                       AND objid = old AND mode = 'AccessExclusiveLock' AND granted) INTO held;
+        EXIT WHEN NOT held AND (was_held OR i > 40);
+        IF held THEN
+            was_held := true;
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = old AND pid <> pg_backend_pid();
+        END IF;
+        PERFORM pg_sleep(0.05);
+        PERFORM pg_stat_clear_snapshot();
+    END LOOP;
+END
+"""
+"""ALTER DATABASE RENAME waits five seconds for the sessions inside, and holds its lock meanwhile."""
+
+_LOST = re.compile(r"server closed the connection|connection to server was lost|terminating connection due to")
 
 
 class Databases:
@@ -114,14 +121,33 @@ class Databases:
         self._connection = connection
         self._home = "template1" if target == "postgres" else "postgres"
 
-    def sql(self, text: str, database: str = "") -> str:
-        """What psql prints. Raises HubbackupError's kinds."""
-        return query(self._runner, self._connection, database or self._home, text)
+    def sql(self, text: str, database: str = "", encoding: str = "") -> str:
+        """What psql prints. The text is UTF-8, or the bytes of `encoding` as surrogate escapes.
+
+        Raises HubbackupError's kinds.
+        """
+        where = database or self._home
+        env = {**self._connection.env(where), "PGCLIENTENCODING": encoding or "UTF8"}
+        script = (PREAMBLE + text).encode("utf-8", "surrogateescape")
+        try:
+            return run(self._runner, psql_argv(), env, input_bytes=script).decode("utf-8", "replace")
+        except ToolError as error:
+            raise explain(error, self._connection, where) from error
 
     def look(self) -> Server:
         """Ask the server what is there."""
         facts = json.loads(self.sql(SERVER_SQL))
-        databases = {name: ServerDatabase(name, size, sessions) for name, size, sessions in facts["databases"]}
+        databases = {
+            name: ServerDatabase(
+                name,
+                found["size_bytes"],
+                found["sessions"],
+                found["is_template"],
+                tuple(found["prepared"]),
+                tuple(found["slots"]),
+            )
+            for name, found in facts["databases"].items()
+        }
         return Server(
             version=facts["version"],
             version_num=facts["version_num"],
@@ -134,71 +160,94 @@ class Databases:
 
     def create(self, name: str, like: DatabaseProperties | None, server: Server) -> None:
         """A new, empty database with the owner, encoding and locale of `like`."""
-        words = [f"CREATE DATABASE {quoted(name)} TEMPLATE template0"]
-        if like is not None:
-            words += _create_options(like, server)
-        self.sql(" ".join(words) + ";")
+        try:
+            self.sql(likeness.create_statement(name, like, server.roles, server.major))
+        except ToolError as error:
+            raise HubbackupError(
+                f"no database like the backup's own can be made on this server: {error}",
+                remedy="use an image with the backup's encoding and locale; the server's words name what it lacks",
+            ) from error
 
-    def dress(self, name: str, like: DatabaseProperties, server: Server) -> None:
-        """Give `name` what a plain dump lacks: settings, grants, connection limit and comment of `like`."""
-        database = quoted(name)
-        lines = []
-        for role, entry in like.settings:
-            parameter, _, value = entry.partition("=")
-            if role and role not in server.roles:
-                continue
-            subject = f"ALTER ROLE {quoted(role)} IN DATABASE {database}" if role else f"ALTER DATABASE {database}"
-            lines.append(f"{subject} SET {_setting(parameter, value)};")
-        if like.grants is not None:
-            lines.append(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC;")
-            for role, privilege, with_grant in like.grants:
-                if role and role not in server.roles:
-                    continue
-                grantee = quoted(role) if role else "PUBLIC"
-                option = " WITH GRANT OPTION" if with_grant and role else ""
-                lines.append(f"GRANT {privilege} ON DATABASE {database} TO {grantee}{option};")
-        limit = like.catalog_row.get("datconnlimit", -1)
-        if isinstance(limit, int) and limit >= 0:
-            lines.append(f"ALTER DATABASE {database} CONNECTION LIMIT {limit};")
-        if like.comment:
-            lines.append(f"COMMENT ON DATABASE {database} IS {literal(like.comment)};")
-        if lines:
-            self.sql("BEGIN;\n" + "\n".join(lines) + "\nCOMMIT;\n")
+    def dress(self, name: str, like: DatabaseProperties, server: Server) -> list[str]:
+        """Give `name` what a plain dump lacks: settings, grants, connection limit and comment of `like`.
+
+        Returns a sentence for each one that the server refuses.
+        """
+        lines = [likeness.tried(sql, what) for what, sql in likeness.statements(name, like, server.roles)]
+        if not lines:
+            return []
+        answer = self.sql(
+            "\n".join(["BEGIN;", *lines, "COMMIT;", f"SELECT current_setting('{likeness.REFUSED}', true);"])
+        )
+        return [line for line in answer.splitlines() if line]
 
     def drop(self, name: str) -> None:
         """Remove a database and end the sessions in it; one that is gone already is no error."""
         self.sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE);")
 
-    def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> None:
+    def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> bool:
         """`live` becomes `aside` and `new` becomes `live`, in one transaction; without a `live`, only the last.
 
-        The first rename locks the database against new sessions until the transaction ends, so there is no
-        moment at which it is closed and not yet replaced, whatever dies meanwhile. A session that came in
-        between the terminations and that lock makes the attempt fail, and the next one ends it.
+        The first rename locks the database against new sessions until the transaction ends, and waits up to five
+        seconds for those inside to end; a second session ends them meanwhile, since a pool that reconnects at once
+        is back before the lock is taken. So there is no moment at which the database is closed and not yet
+        replaced, whatever dies. Returns whether there was a `live` to put aside.
         """
+        exists = self.sql(f"SELECT count(*) FROM pg_database WHERE datname = {literal(live)};").strip() == "1"
         renames = [f"ALTER DATABASE {quoted(new)} RENAME TO {quoted(live)};"]
-        exists = live in self.look().databases
         if exists:
             renames.insert(0, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(aside)};")
-        names = ", ".join(literal(name) for name in (live, new))
         sql = (
-            f"SELECT count(pg_terminate_backend(pid, 2000)) FROM pg_stat_activity WHERE datname IN ({names})"
-            f" AND pid <> pg_backend_pid();\nBEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
+            f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({literal(live)},"
+            f" {literal(new)}) AND pid <> pg_backend_pid();\nBEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
         )
-        if self.look().version_num < 140000:  # the timeout argument came with 14
-            sql = sql.replace("(pid, 2000)", "(pid)")
         for attempt in range(1, SWAP_ATTEMPTS + 1):
             cancel.check()
+            doorman = threading.Thread(target=self._empty, args=(live,), name="doorman", daemon=True)
+            if exists:
+                doorman.start()
             try:
                 self.sql(sql)
-                return
-            except ToolError as error:
+                break
+            except (RunnerError, StoppedError) as error:
+                if not isinstance(error, ToolError) or _LOST.search(error.stderr) or not error.stderr:
+                    self._settle(error, live=live, new=new)
+                    break
                 if "is being accessed by other users" not in error.stderr or attempt == SWAP_ATTEMPTS:
                     raise
-                time.sleep(0.2)
+            finally:
+                if exists:
+                    doorman.join(DOORMAN_SECONDS)
+        return exists
 
-    def count_rows(self, database: str, tables: Iterable[str]) -> dict[str, tuple[int, bool]]:
-        """(rows, whether an extension owns it) of each table alone (ONLY), by its name quoted as pg_dump does."""
+    def _empty(self, live: str) -> None:
+        """End every session in `live` for as long as a rename holds its lock, so that none can come in again.
+
+        Bound to the lock, and to the oid: should the swap die, nobody is ended any more; and under the name there
+        will be another database any moment.
+        """
+        with contextlib.suppress(HubbackupError):  # the swap itself tells what goes wrong
+            self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live)))};")
+
+    def _settle(self, error: HubbackupError, *, live: str, new: str) -> None:
+        """The answer to a swap was lost: the server knows whether it was made. Raises `error` where it was not."""
+        last = Databases(self._runner.detached(), self._connection, live)
+        try:
+            made = last.sql(f"SELECT count(*) FROM pg_database WHERE datname = {literal(new)};").strip() == "0"
+        except HubbackupError:
+            raise HubbackupError(
+                f"the connection was lost in the middle of the swap, and the server does not answer: {error}",
+                remedy=f"while there is a database {new}, {live} is as it was; else it is the restored one",
+            ) from error
+        if not made:
+            raise error
+
+    def count_rows(self, database: str, tables: Iterable[str], encoding: str = "") -> dict[str, tuple[int, bool]]:
+        """(rows, whether an extension owns it) of each table alone (ONLY), by its name quoted as pg_dump does.
+
+        `encoding` is the dump's own (SET client_encoding): a name that is no UTF-8 has its bytes escaped, and they
+        go to the server as they were.
+        """
         wanted = list(tables)
         counts: dict[str, tuple[int, bool]] = {}
         for start in range(0, len(wanted), COUNT_BATCH):
@@ -209,41 +258,18 @@ class Databases:
                 for index, table in enumerate(batch)
             ]
             union = "\nUNION ALL\n".join(selects)
-            answer = self.sql(f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);", database)
+            answer = self.sql(
+                "SET search_path = pg_catalog;\nSET row_security = off;\n"
+                f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);",
+                database,
+                encoding,
+            )
             counts |= {batch[index]: (count, of_extension) for index, count, of_extension in json.loads(answer)}
         return counts
 
     def count_large_objects(self, database: str) -> int:
         """How many large objects there are."""
         return int(self.sql("SELECT count(*) FROM pg_largeobject_metadata;", database))
-
-
-def _create_options(like: DatabaseProperties, server: Server) -> list[str]:
-    row = like.catalog_row
-    options = [f"ENCODING {literal(like.encoding)}"]
-    if like.owner in server.roles:
-        options.append(f"OWNER {quoted(like.owner)}")
-    for column, word in (("datcollate", "LC_COLLATE"), ("datctype", "LC_CTYPE")):
-        if row.get(column):
-            options.append(f"{word} {literal(str(row[column]))}")
-    provider = {"i": "icu", "b": "builtin"}.get(str(row.get("datlocprovider", "c")))
-    locale = row.get("datlocale") or row.get("daticulocale")  # renamed in 17
-    if provider and locale and server.major >= 15:
-        word = "ICU_LOCALE" if provider == "icu" else "BUILTIN_LOCALE"
-        options += [f"LOCALE_PROVIDER {provider}", f"{word} {literal(str(locale))}"]
-        if row.get("daticurules"):
-            options.append(f"ICU_RULES {literal(str(row['daticurules']))}")
-    return options
-
-
-def _setting(parameter: str, value: str) -> str:
-    """`name TO value`; of settings that are lists, each element by itself, as pg_dump does."""
-    if parameter in ("search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"):
-        elements = [part.strip() for part in value.split(",")]
-        shown = ", ".join(literal(part.strip('"')) for part in elements) or "''"
-        return f"{quoted(parameter)} TO {shown}"
-    name = ".".join(quoted(part) for part in parameter.split("."))
-    return f"{name} TO {literal(value)}"
 
 
 def free_bytes(runner: Runner, server: Server) -> int | None:

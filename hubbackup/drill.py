@@ -12,9 +12,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from hubbackup.databases import Databases, derived_name
+from hubbackup.databases import Databases
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.jobs import Outcome, Run
+from hubbackup.names import derived_name
 from hubbackup.postgres import Connection
 from hubbackup.preflight import Request, globals_of
 from hubbackup.restore import RestoreJob

@@ -13,6 +13,7 @@ from hubbackup import package_version, postgres
 from hubbackup.catalog import Manifest, printable_rows
 from hubbackup.errors import HubbackupError, StoreError, ToolError
 from hubbackup.jobs import Run
+from hubbackup.names import readable
 from hubbackup.pipeline import Pumped, pump
 from hubbackup.plausibility import Figures, suspicions
 from hubbackup.postgres import Connection, DatabaseProperties
@@ -90,7 +91,7 @@ def make(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> tuple[M
         table_count=facts.table_count,
         large_objects=facts.large_objects,
         extensions=facts.extensions,
-        roles=facts.roles,
+        roles=tuple(readable(role, origin.properties.encoding) for role in facts.roles),
         properties=asdict(origin.properties),
         globals_sql=globals_sql,
         hubbackup_version=package_version(),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
-from hubbackup import roles
+from hubbackup import likeness, roles
 from hubbackup.census import DumpFacts
-from hubbackup.databases import Server, free_bytes
+from hubbackup.databases import Server, ServerDatabase, free_bytes
 from hubbackup.errors import HubbackupError, UsageError
-from hubbackup.postgres import major_of
+from hubbackup.names import derived_time, quoted
+from hubbackup.postgres import Connection, DatabaseProperties, major_of
 from hubbackup.runners import Runner
 from hubbackup.sources import Source
 
@@ -30,29 +32,43 @@ class Request:
 
 
 def preflight(
-    runner: Runner, user: str, server: Server, request: Request, source: Source, facts: DumpFacts
+    runner: Runner,
+    connection: Connection,
+    server: Server,
+    request: Request,
+    source: Source,
+    facts: DumpFacts,
+    like: DatabaseProperties | None,
 ) -> list[str]:
-    """Check everything that can be known; returns remarks for the operator.
+    """Check everything that can be known; returns remarks for the operator. Nothing is changed.
 
-    Raises UsageError for what the operator can decide otherwise, HubbackupError for what must be mended.
+    Raises UsageError for what was asked wrongly, HubbackupError for what must be mended or decided.
     """
-    if not request.replace and request.target in server.databases:
+    live = server.databases.get(request.target)
+    if not request.replace and live is not None:
         raise UsageError(f"the database {request.target} exists already", remedy="give --into a name that is free")
     if not server.may_create:
-        raise HubbackupError(f"the role {user} may not create databases", remedy=f'ALTER ROLE "{user}" CREATEDB')
+        raise HubbackupError(
+            f"the role {connection.user} may not create databases", remedy=f'ALTER ROLE "{connection.user}" CREATEDB'
+        )
     _check_version(server, request, source, facts)
     _check_extensions(server, facts)
-    _check_roles(user, server, request, source, facts)
+    _check_roles(connection.user, server, request, source, set(facts.roles) | likeness.needed_roles(like))
+    if live is not None:
+        _check_replaceable(live)
     if not (request.in_place or request.force):
-        _check_room(runner, server, request, source, facts)
+        _check_room(runner, connection, server, request, source, facts)
+    notes = []
     if source.manifest is None:
-        return ["this file is unproven, it has no manifest: its gzip, header and trailer are right"]
-    return []
+        notes.append("this file is unproven, it has no manifest: its gzip, header and trailer are right")
+    if live is not None and live.slots:
+        notes.append(f"the logical replication slots {', '.join(live.slots)} stay with the old database")
+    return notes
 
 
 def _check_version(server: Server, request: Request, source: Source, facts: DumpFacts) -> None:
     if major_of(facts.server_version) > server.major and not request.force:
-        raise UsageError(
+        raise HubbackupError(
             f"{source.name} comes from PostgreSQL {facts.server_version}, this server is {server.version}:"
             " an older server may lack what the dump uses",
             remedy="restore into the same major version or a newer one, or try with --force",
@@ -68,34 +84,64 @@ def _check_extensions(server: Server, facts: DumpFacts) -> None:
         )
 
 
-def _check_roles(user: str, server: Server, request: Request, source: Source, facts: DumpFacts) -> None:
+def _check_roles(user: str, server: Server, request: Request, source: Source, needed: Set[str]) -> None:
     if request.with_globals and not globals_of(source):
         raise UsageError(
             f"{source.name} has no globals", remedy="create the roles by hand, or restore without --globals"
         )
-    missing = set(facts.roles) - server.roles
+    missing = needed - server.roles
     in_globals = missing & set(roles.for_missing_roles(globals_of(source), server.roles)[1])
     if request.with_globals:
         missing -= in_globals
     if missing and not request.no_owner:
         hint = "--globals creates them from the backup, " if in_globals >= missing else ""
-        raise UsageError(
+        raise HubbackupError(
             f"these roles do not exist on this server: {', '.join(sorted(missing))}",
             remedy=f"{hint}--no-owner gives what is theirs to {user}, or create them",
         )
 
 
-def _check_room(runner: Runner, server: Server, request: Request, source: Source, facts: DumpFacts) -> None:
+def _check_replaceable(live: ServerDatabase) -> None:
+    """What a rename would stumble over, hours later."""
+    if live.prepared:
+        raise HubbackupError(
+            f"the database {live.name} is held by prepared transactions: {', '.join(live.prepared)}",
+            remedy="COMMIT PREPARED or ROLLBACK PREPARED them, in that database",
+        )
+    if live.is_template:
+        raise HubbackupError(
+            f"the database {live.name} is a template",
+            remedy=f"ALTER DATABASE {quoted(live.name)} IS_TEMPLATE false",
+        )
+
+
+def _check_room(
+    runner: Runner, connection: Connection, server: Server, request: Request, source: Source, facts: DumpFacts
+) -> None:
     live = server.databases.get(request.target)
     known = int(source.manifest.properties.get("size_bytes", 0)) if source.manifest else 0
     wanted = round(ROOM_FACTOR * (known or max(facts.plain_bytes, live.size_bytes if live else 0)))
-    free = free_bytes(runner, server)
-    if free is not None and free < wanted:
+    free = free_bytes(runner, server) if _sees_the_server(runner, connection) else None
+    if free is None:
+        return
+    # What a killed restore of this database left is removed before the new one is made.
+    leftovers = [found for found in server.of_kind("restore") if derived_time(found.name, request.target, "restore")]
+    free += sum(found.size_bytes for found in leftovers)
+    if free < wanted:
         raise HubbackupError(
             f"the server's data directory has {free:,} bytes free, the restore beside the live database"
             f" needs some {wanted:,}",
-            remedy="make room, drop a kept database (hubbackup status names them), or use --in-place",
+            remedy="make room, drop a kept database (hubbackup status names them), use --in-place, or --force",
         )
+
+
+def _sees_the_server(runner: Runner, connection: Connection) -> bool:
+    """Whether a path on the runner's side is the same on the server's."""
+    return (
+        runner.name == "docker"
+        or connection.host in ("", "localhost", "127.0.0.1", "::1")
+        or (connection.host.startswith("/"))
+    )
 
 
 def globals_of(source: Source) -> str:

@@ -14,18 +14,36 @@ from dataclasses import dataclass
 from hubbackup.runners import Runner, run
 
 EDGE_BYTES = 8192
-RESTRICT = re.compile(rb"^\\restrict [0-9A-Za-z]+\n", re.MULTILINE)
-UNRESTRICT = re.compile(rb"^\\unrestrict [0-9A-Za-z]+\n", re.MULTILINE)
-TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
+HEADER = re.compile(
+    rb"--\n-- PostgreSQL database dump\n--\n\n"
+    rb"(?P<restrict>\\restrict [0-9A-Za-z]+\n\n)?"
+    rb"(?:-- [^\n]*\n)*+\n"
+    rb"(?:SET (?!transaction_timeout|client_encoding)[^\n]*\n)*+(?P<timeout>SET transaction_timeout = 0;\n)?"
+    rb"(?:SET client_encoding = '(?P<encoding>[0-9A-Za-z_]+)';\n)?"
+)
+"""pg_dump's own first lines. Whatever looks like them further down is data, and stays."""
+TRAILER = re.compile(
+    rb"\n--\n-- PostgreSQL database dump complete\n--\n\n(?P<unrestrict>\\unrestrict [0-9A-Za-z]+\n\n)\s*\Z"
+)
 RESTRICT_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 """The first minor of each major whose psql knows the commands."""
 
 
 def psql_version(runner: Runner) -> tuple[int, int]:
     """(major, minor) of the psql there. Raises RunnerError's kinds."""
-    answer = run(runner, ["psql", "--version"], {"LC_ALL": "C"}).decode("utf-8", "replace")
-    found = re.search(r"(\d+)\.(\d+)", answer)
-    return (int(found[1]), int(found[2])) if found else (99, 0)  # a development version: the newest of all
+    return parse_version(run(runner, ["psql", "--version"], {"LC_ALL": "C"}).decode("utf-8", "replace"))
+
+
+def parse_version(said: str) -> tuple[int, int]:
+    """(17, 6) of `psql (PostgreSQL) 17.6 (Debian 17.6-1)`; a development version is the newest of all."""
+    found = re.search(r"\) (\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (99, 0)
+
+
+def client_encoding(head: bytes) -> str:
+    """The encoding that a dump's first 8 KiB say it is written in, by PostgreSQL's name; empty where they don't."""
+    found = HEADER.match(head)
+    return (found["encoding"] or b"").decode("ascii") if found else ""
 
 
 @dataclass(frozen=True)
@@ -42,38 +60,35 @@ class Dialect:
         return major > max(RESTRICT_SINCE) or minor >= RESTRICT_SINCE.get(major, 1 << 30)
 
     def adapt(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The dump as that psql and server can read it. Only its first and last 8 KiB are looked at.
+        """The dump as that psql and server can read it; only pg_dump's own first and last lines are looked at.
 
-        Caller's duty: the dump is proven, so that those edges hold what pg_dump wrote there, and no data.
+        Caller's duty: the dump is proven, so that its end is pg_dump's trailer.
         """
-        first_edits = [TIMEOUT] if self.server_major < 17 else []
-        first_edits += [] if self.knows_restrict else [RESTRICT]
-        if not first_edits:
+        from_head = [] if self.server_major >= 17 else ["timeout"]
+        from_head += [] if self.knows_restrict else ["restrict"]
+        if not from_head:
             yield from chunks
             return
-        head = b""
+        head: bytes | None = b""
         held = b""
-        started = False
         for chunk in chunks:
-            if not started:
+            if head is not None:
                 head += chunk
                 if len(head) < EDGE_BYTES:
                     continue
-                chunk, started = _without(head[:EDGE_BYTES], first_edits) + head[EDGE_BYTES:], True
+                chunk, head = _without(head, HEADER.match(head), from_head), None
             held += chunk
             if len(held) > EDGE_BYTES:
                 yield held[:-EDGE_BYTES]
                 held = held[-EDGE_BYTES:]
-        if not started:
-            held = _without(head, first_edits)
-        if not self.knows_restrict:
-            cut = held.rfind(b"\n-- PostgreSQL database dump complete\n")
-            held = held[:cut] + _without(held[cut:], [UNRESTRICT]) if cut >= 0 else held
-        yield held
+        if head is not None:
+            held = _without(head, HEADER.match(head), from_head)
+        yield held if self.knows_restrict else _without(held, TRAILER.search(held), ["unrestrict"])
 
 
-def _without(data: bytes, patterns: Iterable[re.Pattern[bytes]]) -> bytes:
-    """Each pattern's first line taken out."""
-    for pattern in patterns:
-        data = pattern.sub(b"", data, count=1)
+def _without(data: bytes, found: re.Match[bytes] | None, groups: Iterable[str]) -> bytes:
+    """`data` without the spans of these groups."""
+    spans = sorted((found.span(group) for group in groups if found[group] is not None), reverse=True) if found else []
+    for start, end in spans:
+        data = data[:start] + data[end:]
     return data

@@ -1,16 +1,13 @@
 """Restore: prove the file, fill a new database beside the live one, compare it with the census, swap.
 
 The live database is untouched until the swap, which is one transaction: whatever dies at whatever moment, it is
-wholly the old one or wholly the new one. psql by itself commits a dump that is cut at a line end and exits 0;
-therefore the file is proven before its first byte goes to psql, psql must answer a nonce after the last, and
-the rows are counted again.
+wholly the old one or wholly the new one. What is loaded is what was proven, and it is counted again (`loading`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import secrets
-import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,25 +15,16 @@ from typing import Any
 
 from hubbackup import roles
 from hubbackup.census import DumpFacts
-from hubbackup.databases import Databases, Server, derived_name, derived_time
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StreamError, ToolError, UsageError
+from hubbackup.databases import Databases, Server
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError, UsageError
 from hubbackup.jobs import Outcome, Run
-from hubbackup.postgres import (
-    Connection,
-    DatabaseProperties,
-    describe,
-    explain,
-    properties_from_json,
-    psql_argv,
-)
+from hubbackup.loading import Proven, compare, load, proven
+from hubbackup.names import derived_name, derived_time
+from hubbackup.postgres import Connection, DatabaseProperties, describe, properties_from_json
 from hubbackup.preflight import Request, globals_of, preflight
-from hubbackup.psql_dialect import Dialect, psql_version
-from hubbackup.runners import Process, Runner, tool_error
+from hubbackup.runners import Runner
 from hubbackup.sources import Source
 from hubbackup.stream import Cancel
-from hubbackup.verify import Expected, prove, proven_chunks
-
-ANSWER_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -61,202 +49,149 @@ class RestoreJob:
     confirm: Callable[[Preview], None]
     """Raises UsageError where the operator does not agree."""
     safety_backup: Callable[[Run], str]
-    """Takes a backup within this run; returns its name."""
+    """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __call__(self, run: Run) -> Outcome:
-        """Restore. Raises HubbackupError's kinds; then the live database is as it was (see `in_place`)."""
+        """Restore. Raises HubbackupError's kinds; then the live database is as it was (see `Request.in_place`)."""
         request = self.request
+        started = time.monotonic()
         with run.stage("find"), self.find_source(run) as source:
             with run.stage("prove"):
-                facts = self._prove(run, source)
+                proof = proven(run, source)
             with run.stage("prepare"):
                 runner = self.open_runner(run.cancel)
                 connection = self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
-                self._remove_leftovers(run, databases)
-                server = databases.look()
-                notes = preflight(runner, connection.user, server, request, source, facts)
-                self.confirm(Preview(source, facts, request, server, tuple(notes)))
-                made_roles = self._make_roles(databases, server, source)
                 server = databases.look()
                 like = self._properties(runner, connection, server, source)
-            safety = ""
-            if request.in_place and request.target in server.databases:
-                with run.stage("safety backup"):
-                    safety = self.safety_backup(run)
-            return self._restore(run, runner, connection, databases, server, source, facts, like, safety, made_roles)
-
-    def _restore(
-        self,
-        run: Run,
-        runner: Runner,
-        connection: Connection,
-        databases: Databases,
-        server: Server,
-        source: Source,
-        facts: DumpFacts,
-        like: DatabaseProperties | None,
-        safety: str,
-        made_roles: list[str],
-    ) -> Outcome:
-        request = self.request
-        started_at = self.now()
-        fresh = derived_name(request.target, "restore", started_at)
-        aside = derived_name(request.target, "before", started_at)
-        live = server.databases.get(request.target) if request.replace else None
-        missing = set(facts.roles) - server.roles if request.no_owner else set()
-        run.log.info("restore.started", message="Restauration demarree", name=source.name, database=request.target)
-        try:
-            if safety:
-                with run.stage("drop"):
-                    databases.drop(request.target)
-                live = None
-            with run.stage("create"):
-                databases.create(fresh, like, server)
-            with roles.stand_ins(databases, fresh, missing), run.stage("load"):
-                self._load(run, runner, connection, fresh, source, server)
-            with run.stage("compare"):
-                compare(databases, fresh, facts)
-            with run.stage("analyze"):
-                databases.sql("ANALYZE;", fresh)
-                if like is not None:
-                    databases.dress(fresh, like, server)
-            with run.stage("swap"):
-                databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
-        except BaseException as error:
-            self._give_up(runner, connection, fresh, safety)
-            if safety and isinstance(error, HubbackupError) and not isinstance(error, StoppedError):
-                raise HubbackupError(
-                    f"{error}; the database {request.target} had been dropped (--in-place)",
-                    remedy=f"its last state is in {safety}: hubbackup restore {safety} --yes",
-                ) from error
-            raise
-        rows = sum(facts.rows.values())
-        fields: dict[str, Any] = {
-            "name": source.name,
-            "proven": source.manifest is not None,
-            "database": request.target,
-            "rows": rows,
-            "tables": facts.table_count,
-            "plain_bytes": facts.plain_bytes,
-            "kept_as": aside if live else "",
-            "kept_bytes": live.size_bytes if live else 0,
-            "safety_backup": safety,
-            "roles_created": made_roles,
-        }
+                notes = preflight(runner, connection, server, request, source, proof.facts, like)
+                asked = time.monotonic()
+                self.confirm(Preview(source, proof.facts, request, server, tuple(notes)))
+                started += time.monotonic() - asked
+                # Nothing is changed above this line.
+                self._remove_leftovers(run, databases, server)
+                made_roles = []
+                if request.with_globals:
+                    made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
+                if made_roles:
+                    server = databases.look()
+            work = _Work(run, runner, connection, databases, server, source, proof, like)
+            fields = self._restore(work)
+        fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
         return Outcome("Restauration terminee", fields)
 
-    def _prove(self, run: Run, source: Source) -> DumpFacts:
-        with run.progress("prove", source.stored_bytes) as progress:
-            facts = prove(source.open, source.manifest, name=source.name, cancel=run.cancel, progress=progress)
-        if facts.meta_commands:
-            raise NotProvenError(
-                f"{source.name} holds a command for psql itself ({facts.meta_commands[0]}): no pg_dump wrote it",
-                remedy="do not restore it; find out who made this file",
-            )
-        return facts
+    def _restore(self, work: _Work) -> dict[str, Any]:
+        request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
+        started_at = self.now()
+        live = work.server.databases.get(request.target)
+        fresh = derived_name(request.target, "restore", started_at, work.server.databases)
+        aside = derived_name(request.target, "before", started_at, work.server.databases)
+        missing = set(facts.roles) - work.server.roles if request.no_owner else set()
+        name = work.source.name
+        run.log.info("restore.started", message="Restauration demarree", name=name, database=request.target)
+        last = Databases(work.runner.detached(), work.connection, request.target)
+        safety = ""
+        dropped = False
+        try:
+            with run.stage("create"):
+                databases.create(fresh, work.like, work.server)
+            if request.in_place and live is not None:
+                # The safety backup comes as late as can be: after all that can be found out beforehand.
+                with run.stage("safety backup"):
+                    safety = self.safety_backup(run)
+                with run.stage("drop"):
+                    dropped = True
+                    message = f"Base supprimee (--in-place); pour revenir: hubbackup restore {safety}"
+                    run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
+                    databases.drop(request.target)
+            with roles.stand_ins(databases, fresh, missing, last), run.stage("load"):
+                load(run, work.runner, work.connection, fresh, work.source, work.proof, work.server.major)
+            with run.stage("compare"):
+                compare(databases, fresh, work.proof)
+            with run.stage("finish"):
+                remarks = self._finish(work, fresh)
+            with run.stage("swap"):
+                put_aside = databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
+        except BaseException as error:
+            with contextlib.suppress(HubbackupError):  # what can't be removed now, the next restore removes
+                last.drop(fresh)
+            if dropped:
+                _tell_of_safety_backup(error, request.target, safety)
+            raise
+        return {
+            "name": name,
+            "proven": work.source.manifest is not None,
+            "database": request.target,
+            "rows": sum(facts.rows.values()),
+            "tables": facts.table_count,
+            "plain_bytes": facts.plain_bytes,
+            "kept_as": aside if put_aside else "",
+            "kept_bytes": live.size_bytes if put_aside and live else 0,
+            "safety_backup": safety,
+            "remarks": remarks,
+        }
 
-    def _make_roles(self, databases: Databases, server: Server, source: Source) -> list[str]:
-        if not self.request.with_globals:
-            return []
-        return roles.create_missing(databases, globals_of(source), server.roles)
+    def _finish(self, work: _Work, fresh: str) -> list[str]:
+        """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""
+        remarks = []
+        try:
+            work.databases.sql("ANALYZE;", fresh)
+        except ToolError as error:
+            remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
+        if work.like is not None:
+            refused = work.databases.dress(fresh, work.like, work.server)
+            remarks += [f"the server refused what the backup's database had, {sentence}" for sentence in refused]
+        for remark in remarks:
+            work.run.log.warning("restore.remark", message=remark)
+        return remarks
 
     def _properties(
         self, runner: Runner, connection: Connection, server: Server, source: Source
     ) -> DatabaseProperties | None:
         """What the new database is to be like: as the manifest says, else as the live one is."""
         if source.manifest is not None:
-            return properties_from_json(source.manifest.properties)
+            try:
+                return properties_from_json(source.manifest.properties)
+            except (KeyError, TypeError, ValueError) as error:
+                raise NotProvenError(
+                    f"the manifest of {source.name} does not tell what its database was like: {error!r}",
+                    remedy="use another backup; or move the manifest away, and the file is restored as unproven",
+                ) from error
         if self.request.replace and self.request.target in server.databases:
             return describe(runner, connection, self.request.target)
         return None
 
-    def _load(
-        self, run: Run, runner: Runner, connection: Connection, database: str, source: Source, server: Server
-    ) -> None:
-        """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError's kinds."""
-        expected = Expected.of(source.manifest) if source.manifest is not None else None
-        dialect = Dialect(psql=psql_version(runner), server_major=server.major)
-        nonce = f"hubbackup-{secrets.token_hex(16)}"
-        with runner.start(psql_argv(), connection.env(database), stdin=True) as process:
-            answers = _Answers(process)
-            answers.start()
-            broken: StreamError | None = None
-            try:
-                with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
-                    chunks = proven_chunks(stream, expected, name=source.name, cancel=run.cancel, progress=progress)
-                    for chunk in dialect.adapt(chunks):
-                        process.write(chunk)
-                process.write(f"\nSELECT '{nonce}';\n".encode())
-                process.close_stdin()
-            except StreamError as error:
-                broken = error  # psql ended early: what it said of the reason is better than this
-            text = answers.text(run.cancel)
-            end = process.wait()
-        if end.code != 0:
-            raise _load_error(explain(tool_error("psql", end), connection, database), source)
-        if broken is not None or nonce not in text.splitlines():
-            raise NotProvenError(
-                f"psql ended without an error before it had read all of {source.name}",
-                remedy="nothing was changed; look into the database's log, and try again",
-            )
-
-    def _remove_leftovers(self, run: Run, databases: Databases) -> None:
+    def _remove_leftovers(self, run: Run, databases: Databases, server: Server) -> None:
         """Databases that an earlier, killed restore of this target left half-filled."""
-        server = databases.look()
         for name in server.databases:
             if derived_time(name, self.request.target, "restore"):
                 databases.drop(name)
                 run.log.warning("restore.leftover", message=f"Reste supprime: {name}", database=name)
         roles.remove_stand_ins(databases)
 
-    def _give_up(self, runner: Runner, connection: Connection, fresh: str, safety: str) -> None:
-        """Remove the half-filled database; what can't be removed now, the next restore removes."""
-        with contextlib.suppress(HubbackupError):
-            Databases(runner.detached(), connection, self.request.target).drop(fresh)
+
+@dataclass(frozen=True)
+class _Work:
+    """What one restore works with, once everything was found and proven."""
+
+    run: Run
+    runner: Runner
+    connection: Connection
+    databases: Databases
+    server: Server
+    source: Source
+    proof: Proven
+    like: DatabaseProperties | None
 
 
-class _Answers(threading.Thread):
-    """Reads psql's stdout while the dump is being written: neither side may block the other."""
-
-    def __init__(self, process: Process) -> None:
-        super().__init__(name="psql-answers", daemon=True)
-        self._process = process
-        self._tail = bytearray()
-        self._error: HubbackupError | None = None
-
-    def run(self) -> None:
-        try:
-            for chunk in self._process.chunks():
-                self._tail += chunk
-                del self._tail[:-ANSWER_BYTES]
-        except HubbackupError as error:
-            self._error = error
-
-    def text(self, cancel: Cancel) -> str:
-        """The last 64 KiB, once stdout ended. Raises what broke the stream."""
-        while self.is_alive():
-            self.join(0.2)
-            cancel.check()
-        if self._error is not None:
-            raise self._error
-        return self._tail.decode("utf-8", "replace")
-
-
-def compare(databases: Databases, database: str, facts: DumpFacts) -> None:
-    """Raises NotProvenError where `database` does not hold exactly the rows that the dump held."""
-    counts = databases.count_rows(database, facts.rows)
-    for table, wanted in facts.rows.items():
-        found, of_extension = counts[table]
-        # An extension fills its own tables first, the dump adds to them.
-        if found != wanted and not (of_extension and found >= wanted):
-            raise NotProvenError(f"{table} has {found} rows after the restore, the dump held {wanted}")
-    large_objects = databases.count_large_objects(database)
-    if large_objects != facts.large_objects:
-        raise NotProvenError(
-            f"there are {large_objects} large objects after the restore, the dump held {facts.large_objects}"
-        )
+def _tell_of_safety_backup(error: BaseException, target: str, safety: str) -> None:
+    """Raises the error that says how to go back, in the place of one of ours."""
+    if isinstance(error, HubbackupError) and not isinstance(error, StoppedError):
+        raise HubbackupError(
+            f"{error}; the database {target} had been dropped (--in-place)",
+            remedy=f"its last state is in a safety backup: hubbackup restore {safety} --yes",
+        ) from error
 
 
 def undo(run: Run, databases: Databases, target: str, now: datetime) -> Outcome:
@@ -265,24 +200,25 @@ def undo(run: Run, databases: Databases, target: str, now: datetime) -> Outcome:
     Raises UsageError where nothing was put aside.
     """
     with run.stage("find"):
-        kept = list(kept_aside(databases.look(), target))
+        server = databases.look()
+        kept = list(kept_aside(server, target))
         if not kept:
             raise UsageError(f"no restore of {target} can be undone: no database {target}_before_… is there")
         newest = kept[-1]
-    aside = derived_name(target, "before", now)
+    aside = derived_name(target, "before", now, server.databases)
     with run.stage("swap"):
-        databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
-    return Outcome("Restauration annulee", {"database": target, "restored": newest, "kept_as": aside})
+        put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
+    live = server.databases.get(target)
+    fields = {
+        "database": target,
+        "restored": newest,
+        "kept_as": aside if put_aside else "",
+        "kept_bytes": live.size_bytes if put_aside and live else 0,
+    }
+    return Outcome("Restauration annulee", fields)
 
 
 def kept_aside(server: Server, target: str) -> Iterator[str]:
     """The databases that restores of `target` put aside, oldest first."""
     times = {name: derived_time(name, target, "before") for name in server.databases}
     yield from sorted((name for name, time in times.items() if time), key=lambda name: times[name])
-
-
-def _load_error(error: ToolError, source: Source) -> HubbackupError:
-    return HubbackupError(
-        f"{source.name} could not be loaded: {error}",
-        remedy=error.remedy or "nothing was changed; mend what the message names, and try again",
-    )

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog import Backup, BackupName, Manifest, read_manifest
-from hubbackup.errors import NotFoundError, StoreFullError, UsageError
+from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs import Run
 from hubbackup.listing import newest_first
 from hubbackup.stores import Store
@@ -52,6 +52,7 @@ class Wanted:
 def find(run: Run, wanted: Wanted, stores: Sequence[Store], zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The backup that is wanted, at hand to be read. Raises UsageError, NotFoundError, StoreError's kinds."""
     local = next(store for store in stores if isinstance(store, LocalStore))
+    clean_scratch(scratch)
     with ExitStack() as stack:
         if wanted.file:
             source = of_file(local, wanted.file, zone)
@@ -93,6 +94,7 @@ def _check_database(source: Source, wanted: Wanted) -> None:
 @contextmanager
 def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The newest good backup of `database` in any of `stores`, the local copy first. Raises NotFoundError."""
+    stores = _readable(run, stores, zone, database)
     newest = newest_first(stores, zone, database)
     good = next(((backup, store) for backup in newest for store in stores if backup.good_in(store.name)), None)
     if good is None:
@@ -107,6 +109,25 @@ def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scra
         return
     with downloaded(run, store, str(backup.name), scratch=scratch) as source:
         yield source
+
+
+def _readable(run: Run, stores: list[Store], zone: ZoneInfo, database: str) -> list[Store]:
+    """The stores that can be listed: on the worst day S3 may be down, and the local copy is enough.
+
+    Raises StoreError's kinds where none can.
+    """
+    readable = []
+    problem: StoreError | None = None
+    for store in stores:
+        try:
+            next(newest_first([store], zone, database), None)
+            readable.append(store)
+        except StoreError as error:
+            run.log.warning("source.unreadable", message=f"Stockage ignore: {error}", store=store.name)
+            problem = error
+    if problem is not None and not readable:
+        raise problem
+    return readable
 
 
 def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
@@ -146,7 +167,6 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
     entry = store.stat(str(name))
     manifest = _manifest_if_any(store, name)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    clean_scratch(scratch)
     directory = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=scratch))
     try:
         local = LocalStore(directory)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from hubbackup.restore import Preview
+    from hubbackup.stream import Cancel
 
 
 def restore(
@@ -17,8 +18,13 @@ def restore(
     undo: Annotated[
         bool, typer.Option("--undo", help="Swap back the database that the last restore replaced.")
     ] = False,
-    database: Annotated[str, typer.Option(help="The database to replace. Default: POSTGRES_DB.")] = "",
-    into: Annotated[str, typer.Option(help="Restore into a new database of this name, replace nothing.")] = "",
+    database: Annotated[
+        str | None, typer.Option(help="The database to replace. Default: POSTGRES_DB.", show_default=False)
+    ] = None,
+    into: Annotated[
+        str | None,
+        typer.Option(help="Restore into a new database of this name, replace nothing.", show_default=False),
+    ] = None,
     in_place: Annotated[
         bool,
         typer.Option(
@@ -44,59 +50,82 @@ def restore(
 
     from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import UsageError
+    from hubbackup.names import check_target
     from hubbackup.preflight import Request
-    from hubbackup.sizes import human_bytes
     from hubbackup.sources import Wanted
 
     if sum(map(bool, (file, latest, from_s3, undo))) != 1:
         raise UsageError("restore needs one of FILE, --latest, --from-s3 NAME or --undo", remedy="hubbackup list")
-    if into and (database or in_place):
-        raise UsageError("--into replaces nothing: it can't go with --database or --in-place")
+    # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
+    if into is not None and (database is not None or in_place or undo):
+        raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
+    if undo and (in_place or no_owner or with_globals or force):
+        raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
     app = make_app()
-    target = into or database or app.database
+    named = into if into is not None else database
+    target = check_target(app.database if named is None else named)
     if not yes and not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
     if undo:
         if not yes:
-            _ask(target, f"The database {target} is swapped with the one that the last restore replaced.")
+            _ask(app.cancel, target, f"The database {target} is swapped with the one that the last restore replaced.")
         outcome = app.undo_restore(target)
-        if json:
-            print_json({"exit_code": outcome.exit_code, **outcome.fields})
-        else:
-            print(f"{target} is again {outcome.fields['restored']}; what was live is {outcome.fields['kept_as']}.")
-            print(NEXT_STEP)
+        print_json({"exit_code": outcome.exit_code, **outcome.fields}) if json else _tell_undone(outcome.fields)
         return outcome.exit_code
     outcome = app.restore(
         Request(
             target=target,
-            replace=not into,
+            replace=into is None,
             in_place=in_place,
             no_owner=no_owner,
             with_globals=with_globals,
             force=force,
         ),
-        Wanted(database or app.database, file=file, from_s3=from_s3, any_database=bool(into)),
-        confirm=lambda preview: _confirm(preview, yes=yes, quiet=json),
+        Wanted(target if into is None else app.database, file=file, from_s3=from_s3, any_database=into is not None),
+        confirm=lambda preview: _confirm(preview, app.cancel, yes=yes, quiet=json),
         progress=None if json else terminal_progress(),
     )
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.fields})
-        return outcome.exit_code
-    facts = outcome.fields
-    print(f"{facts['name']} is now the database {target}: {facts['tables']} tables, {facts['rows']} rows.")
-    if facts["roles_created"]:
-        print(f"Roles created: {', '.join(facts['roles_created'])} (without passwords unless the backup has them).")
-    if facts["kept_as"]:
-        size = human_bytes(facts["kept_bytes"])
-        print(f"The old database is kept as {facts['kept_as']} ({size}). To go back: hubbackup restore --undo")
-        print(NEXT_STEP)
+    else:
+        _tell_restored(outcome.fields, replaced=into is None)
     return outcome.exit_code
 
 
 NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
 
 
-def _confirm(preview: Preview, *, yes: bool, quiet: bool) -> None:
+def _tell_restored(facts: dict[str, Any], *, replaced: bool) -> None:
+    """What was restored, and what to do now."""
+    from hubbackup.sizes import human_bytes
+
+    proof = "" if facts["proven"] else " It had no manifest: only the file itself could be proven."
+    print(
+        f"{facts['name']} is now the database {facts['database']}: {facts['tables']} tables, {facts['rows']} rows,"
+        f" in {facts['seconds']:.1f} s.{proof}"
+    )
+    if facts["roles_created"]:
+        print(f"Roles created: {', '.join(facts['roles_created'])} (without passwords unless the backup has them).")
+    for remark in facts["remarks"]:
+        print(f"Note: {remark}")
+    if facts["kept_as"]:
+        size = human_bytes(facts["kept_bytes"])
+        print(f"The old database is kept as {facts['kept_as']} ({size}). To go back: hubbackup restore --undo")
+    if facts["safety_backup"]:
+        print(f"Its state before is in a safety backup. To go back: hubbackup restore {facts['safety_backup']}")
+    if replaced:
+        print(NEXT_STEP)
+
+
+def _tell_undone(facts: dict[str, Any]) -> None:
+    from hubbackup.sizes import human_bytes
+
+    kept = f"; what was live is kept as {facts['kept_as']} ({human_bytes(facts['kept_bytes'])})"
+    print(f"{facts['database']} is again what was kept as {facts['restored']}{kept if facts['kept_as'] else ''}.")
+    print(NEXT_STEP)
+
+
+def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> None:
     """Show what will happen, and ask for the database's name. Raises UsageError where it is not typed."""
     import sys
     from datetime import UTC, datetime
@@ -121,8 +150,8 @@ def _confirm(preview: Preview, *, yes: bool, quiet: bool) -> None:
         lines.append(f"database  {request.target} will be created")
     else:
         lines.append(
-            f"database  {request.target} ({human_bytes(live.size_bytes)}) will be replaced,"
-            f" and its {live.sessions} sessions ended"
+            f"database  {request.target} ({human_bytes(live.size_bytes)}) will be replaced;"
+            f" {live.sessions} live connections will be ended"
         )
         if request.in_place:
             lines.append(
@@ -132,13 +161,15 @@ def _confirm(preview: Preview, *, yes: bool, quiet: bool) -> None:
         else:
             lines.append("          it is kept beside, and `hubbackup restore --undo` brings it back")
     lines += [f"note      {note}" for note in preview.notes]
-    if not quiet:
+    if not (quiet and yes):
         print("\n".join(lines), file=sys.stderr)
     if not yes:
-        _ask(request.target, "")
+        _ask(cancel, request.target, "")
 
 
-def _ask(target: str, text: str) -> None:
+def _ask(cancel: Cancel, target: str, text: str) -> None:
+    """Raises UsageError where something else is typed, StoppedError at Ctrl-C."""
+    import select
     import sys
 
     from hubbackup.errors import UsageError
@@ -146,5 +177,8 @@ def _ask(target: str, text: str) -> None:
     if text:
         print(text, file=sys.stderr)
     print(f"Type the database's name ({target}) to go on: ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip() != target:
+    while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
+        cancel.check()
+    typed = sys.stdin.readline().rstrip("\r\n")
+    if target not in (typed, typed.strip()):
         raise UsageError("not confirmed, nothing was done")

@@ -20,6 +20,8 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     from datetime import UTC, datetime
 
     from hubbackup.cli.common import make_app, print_json
+    from hubbackup.errors import HubbackupError
+    from hubbackup.names import derived_kind
     from hubbackup.report.health import health_path, judge
     from hubbackup.report.running import FILE_NAME, read
     from hubbackup.report.verdict import judge as judge_snapshot
@@ -30,12 +32,34 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     snapshot = app.survey().take(now)
     healthy, sentence = judge(health_path())
     verdict = judge_snapshot(snapshot, now, healthy=healthy, health_sentence=sentence)
+    kept: list[dict[str, Any]] | None = None
+    kept_problem = ""
+    try:
+        kept = [
+            {"name": one.name, "bytes": one.size_bytes, "kind": derived_kind(one.name)}
+            for one in app.kept_databases()
+        ]
+    except HubbackupError as error:
+        kept_problem = str(error)
     if json:
         working = {"at_work": {**asdict(at_work), "alive": at_work.alive} if at_work else None}
-        print_json(_document(snapshot, verdict, now) | working | {"daemon_healthy": healthy})
+        aside = {"kept_databases": kept, "kept_databases_problem": kept_problem or None}
+        print_json(_document(snapshot, verdict, now) | working | aside | {"daemon_healthy": healthy})
     else:
         _print(snapshot, verdict, now, sentence, at_work)
+        _print_kept(kept, kept_problem)
     return 0
+
+
+def _print_kept(kept: list[dict[str, Any]] | None, problem: str) -> None:
+    """The databases that restores put aside or left, with what they hold of the disk."""
+    from hubbackup.sizes import human_bytes
+
+    for aside in kept or ():
+        what = "replaced by a restore" if aside["kind"] == "before" else "half-filled, the next restore removes it"
+        print(f"kept        {aside['name']}, {human_bytes(aside['bytes'])}: {what}")
+    if problem:
+        print(f"kept        not known, the server can't be asked: {problem}")
 
 
 def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, Any]:

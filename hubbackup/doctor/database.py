@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 
-from hubbackup.databases import Databases, derived_time
+from hubbackup.databases import Databases
 from hubbackup.doctor import Check, Verdict, fail, ok, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import ToolError
+from hubbackup.names import derived_time
 from hubbackup.postgres import explain, major_of, query
 from hubbackup.runners import run
 

@@ -1,0 +1,164 @@
+"""What an operator sees before a restore, and what must be typed; and that nobody's silence is consent."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.fingerprint import Fingerprint, diff, fingerprint
+from tests.support.restoring import DATABASE, ROOT, SMALL, Hub, embedded_hub
+
+PROMPT = f"Type the database's name ({DATABASE}) to go on: "
+
+
+@pytest.fixture(scope="module")
+def hub(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    hub = embedded_hub(postgres16, tmp_path_factory.mktemp("backups"))
+    before = hub.databases()
+    postgres16.create_database(DATABASE)
+    hub.psql(SMALL, database=DATABASE)
+    hub.backup()
+    yield hub
+    hub.drop(*(hub.databases() - before))
+
+
+@dataclass
+class Terminal:
+    """The program on a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    descriptor: int
+    said: str = ""
+
+    def wait_for(self, words: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while words not in self.said:
+            assert self._read(deadline - time.monotonic()), f"{words!r} does not come: {self.said}"
+
+    def type(self, text: str) -> None:
+        os.write(self.descriptor, text.encode())
+
+    def end(self) -> int:
+        """The exit code, once it has ended and all is read."""
+        while self._read(60):
+            pass
+        return self.process.wait(60)
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self.descriptor], [], [], max(0, seconds))[0]:
+            return False
+        try:
+            data = os.read(self.descriptor, 4096)
+        except OSError:  # the other side is closed
+            return False
+        self.said += data.decode(errors="replace")
+        return bool(data)
+
+
+@contextmanager
+def terminal(hub: Hub, *arguments: str) -> Iterator[Terminal]:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hubbackup", "restore", *arguments]
+    with subprocess.Popen(
+        command,
+        env=hub.env(TERM="dumb"),
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # makes it the controlling terminal
+    ) as process:
+        os.close(theirs)
+        try:
+            yield Terminal(process, ours)
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+@contextmanager
+def nothing_done(hub: Hub) -> Iterator[Fingerprint]:
+    databases, live = hub.databases(), fingerprint(hub.psql, DATABASE)
+    yield live
+    assert hub.databases() == databases
+    assert diff(live, fingerprint(hub.psql, DATABASE)) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--latest"], ["--undo"], ["--latest", "--into", "new_one"], ["--latest", "--json"]]
+)
+def test_without_a_terminal_and_without_yes(hub: Hub, arguments: list[str]) -> None:
+    """Nobody is there to agree: exit 2, before anything is looked for, with what to do."""
+    with nothing_done(hub):
+        done = hub("restore", *arguments)
+    assert done.code == 2, done.said
+    assert "nobody is there to confirm this" in done.err
+    assert "add --yes" in done.err
+
+
+@pytest.mark.parametrize("typed", ["yes\n", "HUB_CHANTIER\n", "\x04"])
+def test_a_wrong_name_does_nothing(hub: Hub, typed: str) -> None:
+    """Whatever is typed instead of the name, or the end of the input: exit 2, and nothing was done."""
+    with nothing_done(hub), terminal(hub, "--latest") as operator:
+        operator.wait_for(PROMPT)
+        operator.type(typed)
+        assert operator.end() == 2, operator.said
+        assert "not confirmed, nothing was done" in operator.said
+
+
+def test_control_c_at_the_question(hub: Hub) -> None:
+    """It ends at once with 130, and nothing was done."""
+    with nothing_done(hub), terminal(hub, "--latest") as operator:
+        operator.wait_for(PROMPT)
+        operator.type("\x03")
+        assert operator.end() == 130, operator.said
+
+
+def test_what_is_shown_and_what_follows(hub: Hub, postgres16: EmbeddedPostgres) -> None:
+    """Backup, proof, age and size; database, size and live connections; then the name is typed, and it is done."""
+    command = ["psql", "-X", "-q", "-d", DATABASE]
+    with subprocess.Popen(command, env=postgres16.env(), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as session:
+        while hub.psql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}'") != "1":
+            time.sleep(0.05)
+        with terminal(hub, "--latest") as operator:
+            operator.wait_for(PROMPT)
+            shown = re.sub(r"\s+", " ", operator.said)
+            assert re.search(
+                r"backup \S+\.sql\.gz from \S+: proven, \d+ min old, [0-9.]+ kB, 2 tables, 3000 rows", shown
+            )
+            assert re.search(rf"database {DATABASE} \([0-9.]+ MB\) will be replaced; 1 live connections", shown), (
+                shown
+            )
+            assert "hubbackup restore --undo" in shown
+            operator.type(f"{DATABASE}\n")
+            assert operator.end() == 0, operator.said
+        assert session.stdin is not None
+        session.stdin.close()
+    assert "is now the database hub_chantier" in operator.said
+    with terminal(hub, "--undo") as operator:
+        operator.wait_for(PROMPT)
+        operator.type(f"{DATABASE}\n")
+        assert operator.end() == 0, operator.said
+
+
+def test_a_stop_while_the_question_waits_leaves_the_lock_free(hub: Hub) -> None:
+    """SIGTERM at the question is exit 143, and the next run is not held up."""
+    with nothing_done(hub), terminal(hub, "--latest") as operator:
+        operator.wait_for(PROMPT)
+        operator.process.terminate()
+        assert operator.end() == 143, operator.said
+    assert not Path(f"/proc/{operator.process.pid}/stat").exists()
+    assert hub("backup").code == 0

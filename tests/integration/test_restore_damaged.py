@@ -1,0 +1,292 @@
+"""A backup that is not whole, or not what it says it is, is refused before the server is asked anything.
+
+Most points are tried on the job itself, whose runner fails the test when it is opened; a dozen go through the whole
+program, with the live database's fingerprint compared.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.jobs import Run
+from hubbackup.loading import Proven, proven
+from hubbackup.preflight import Request
+from hubbackup.report import logs
+from hubbackup.report.progress import logged
+from hubbackup.restore import RestoreJob
+from hubbackup.runners import Runner
+from hubbackup.sources import Wanted, find
+from hubbackup.stores.local import LocalStore
+from hubbackup.stream import Cancel
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.fingerprint import Fingerprint, diff, fingerprint
+from tests.support.restoring import DATABASE, Hub, embedded_hub, plain_of
+from tests.support.sample import load_sample
+
+POINTS = int(os.environ.get("HUBBACKUP_CUT_POINTS", "300"))
+"""Random points for each kind of damage."""
+BOMB_BYTES = 10 << 30
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A server with a live database, and a good backup of it to be damaged."""
+
+    hub: Hub
+    name: str
+    data: bytes
+    plain: bytes
+    manifest: bytes
+    live: Fingerprint
+
+    def put(self, data: bytes, *, manifest: bool) -> str:
+        """The only backup there is: these bytes, under the good one's name."""
+        file = self.hub.directory / self.name
+        file.write_bytes(data)
+        beside = file.with_name(self.name.replace(".sql.gz", ".manifest.json"))
+        beside.unlink(missing_ok=True)
+        if manifest:
+            beside.write_bytes(self.manifest)
+        return self.name
+
+    def refusal(self, data: bytes, *, manifest: bool) -> str:
+        """How the job refuses it. Fails where it does not, and where it so much as looks for the server."""
+        with pytest.raises(HubbackupError) as caught:
+            self.job(self.put(data, manifest=manifest))(run())
+        return str(caught.value)
+
+    def job(self, file: str) -> RestoreJob:
+        stores = [LocalStore(self.hub.directory)]
+        return RestoreJob(
+            request=Request(DATABASE, replace=True),
+            find_source=lambda run: find(
+                run, Wanted(DATABASE, file=file), stores, ZoneInfo("UTC"), self.hub.directory / "scratch"
+            ),
+            open_runner=never,
+            connection=lambda run_id: pytest.fail("the server is asked about a backup that is not proven"),
+            confirm=lambda preview: None,
+            safety_backup=lambda run: "",
+        )
+
+
+def never(cancel: Cancel) -> Runner:
+    pytest.fail("a runner is opened for a backup that is not proven")
+
+
+def run() -> Run:
+    return Run("restore", "a-run", Cancel(), logs.get_logger(), logged(logs.get_logger(), "restore"))
+
+
+@pytest.fixture(scope="module")
+def scene(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    hub = embedded_hub(postgres16, tmp_path_factory.mktemp("backups"), "hub_damaged")
+    hub = Hub(hub.psql, hub.directory, hub.settings)
+    postgres16.create_database(DATABASE)
+    try:
+        load_sample(postgres16.psql, DATABASE, 0.2)
+        file = hub.backup()
+        manifest = file.with_name(file.name.replace(".sql.gz", ".manifest.json")).read_bytes()
+        live = fingerprint(hub.psql, DATABASE)
+        yield Scene(hub, file.name, file.read_bytes(), plain_of(file), manifest, live)
+    finally:
+        hub.drop(DATABASE, *hub.derived("before"), *hub.derived("restore"))
+
+
+def proof_of(scene: Scene, data: bytes) -> Proven:
+    """What is proven of an unproven file."""
+    name = scene.put(data, manifest=False)
+    stores = [LocalStore(scene.hub.directory)]
+    with find(run(), Wanted(DATABASE, file=name), stores, ZoneInfo("UTC"), Path("/nowhere")) as source:
+        return proven(run(), source)
+
+
+def numbers(count: int, below: int) -> Iterator[int]:
+    """`count` numbers below a limit, the same in each run; the first and the last one are among them."""
+    yield from (0, below - 1)
+    yield from random.Random(3).choices(range(below), k=count - 2)
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["proven", "unproven"])
+def test_a_file_cut_anywhere_is_refused(scene: Scene, manifest: bool) -> None:
+    """At hundreds of random lengths, with the manifest and without it."""
+    for length in numbers(POINTS, len(scene.data)):
+        assert scene.refusal(scene.data[:length], manifest=manifest), length
+
+
+def test_one_flipped_bit_is_refused(scene: Scene) -> None:
+    """At hundreds of random bits of a proven backup."""
+    for bit in numbers(POINTS, 8 * len(scene.data)):
+        data = bytearray(scene.data)
+        data[bit // 8] ^= 1 << bit % 8
+        assert "damaged" in scene.refusal(bytes(data), manifest=True), bit
+
+
+def test_one_flipped_bit_of_an_unproven_file_changes_nothing_or_is_refused(scene: Scene) -> None:
+    """Without a manifest gzip's own checksum tells, but for its header's fields, which are no content."""
+    for bit in numbers(POINTS, 8 * len(scene.data)):
+        data = bytearray(scene.data)
+        data[bit // 8] ^= 1 << bit % 8
+        try:
+            facts = proof_of(scene, bytes(data)).facts
+        except NotProvenError:
+            continue
+        assert bit // 8 < 10, "only the header of the gzip member"
+        assert facts.plain_bytes == len(scene.plain)
+
+
+@pytest.mark.parametrize("where", ["anywhere", "at a line's end", "at a row's end"])
+def test_half_a_dump_in_a_whole_gzip_is_refused(scene: Scene, where: str) -> None:
+    """psql itself would take it, commit it and exit 0; at a row's end there is nothing that looks wrong."""
+    plain = scene.plain
+    lengths: Callable[[], list[int]] = {
+        "anywhere": lambda: list(range(len(plain))),
+        "at a line's end": lambda: [i + 1 for i, byte in enumerate(plain[:-1]) if byte == 10],
+        "at a row's end": lambda: row_ends(plain),
+    }[where]
+    points = lengths()
+    assert len(points) > 300
+    for index in numbers(POINTS, len(points)):
+        said = scene.refusal(gzip.compress(plain[: points[index]], 1), manifest=False)
+        assert "not proven whole" in said, points[index]
+
+
+def row_ends(plain: bytes) -> list[int]:
+    """The ends of rows inside of COPY blocks."""
+    ends, inside, position = [], False, 0
+    for line in plain.splitlines(keepends=True):
+        position += len(line)
+        if inside and line != b"\\.\n":
+            ends.append(position)
+        inside = (inside or (line.startswith(b"COPY ") and line.endswith(b"FROM stdin;\n"))) and line != b"\\.\n"
+    return ends
+
+
+def joined(*parts: bytes) -> bytes:
+    return b"".join(gzip.compress(part, 1) for part in parts)
+
+
+def test_other_damage_is_refused(scene: Scene) -> None:
+    """An empty file, what is no gzip, a member missing, what follows the end, a cluster's dump, another manifest."""
+    plain, half = scene.plain, len(scene.plain) // 2
+    for manifest in (True, False):
+        for data in (
+            b"",
+            b"\n",
+            plain,
+            gzip.compress(b""),
+            gzip.compress(plain[:half]),
+            joined(plain[:half], plain[half:])[:-8],
+            scene.data + b"\0",
+            scene.data + b"garbage",
+            joined(plain, b"DROP TABLE public.chantiers;\n"),
+            gzip.compress(plain.replace(b"database dump\n", b"database cluster dump\n", 1)),
+        ):
+            assert scene.refusal(data, manifest=manifest)
+    assert scene.refusal(joined(plain, plain), manifest=True)
+    # The same dump, packed otherwise: whole, but not the file that the manifest was written for.
+    assert "bytes" in scene.refusal(joined(plain[:half], plain[half:]), manifest=True)
+
+
+def test_a_manifest_that_is_not_its_own_is_refused(scene: Scene) -> None:
+    """Another database's backup under this one's name, and a manifest whose facts are not the file's."""
+    document = json.loads(scene.manifest)
+    for change in (
+        {"database": "other"},
+        {"name": "other_backup_20260101_000000.sql.gz"},
+        {"sha256": "0" * 64},
+        {"plain_bytes": document["plain_bytes"] - 1},
+        {"rows": {}},
+        {"properties": {}, "then": "the server is not changed either"},
+    ):
+        file = scene.put(scene.data, manifest=False)
+        beside = scene.hub.directory / file.replace(".sql.gz", ".manifest.json")
+        beside.write_text(json.dumps(document | change))
+        done = scene.hub("restore", file, "--yes")
+        assert done.code == 1, done.said
+        assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
+    # With its own manifest it is another database's backup, plainly.
+    other = "other_backup_20260101_000000"
+    (scene.hub.directory / f"{other}.sql.gz").write_bytes(scene.data)
+    document |= {"database": "other", "name": f"{other}.sql.gz"}
+    (scene.hub.directory / f"{other}.manifest.json").write_text(json.dumps(document))
+    done = scene.hub("restore", f"{other}.sql.gz", "--yes")
+    assert done.code == 2
+    assert "is a backup of the database other, not of hub_chantier" in done.err
+
+
+def test_a_file_that_changes_between_proof_and_load_is_not_swapped_in(scene: Scene) -> None:
+    """What is loaded is what was proven, byte for byte, also where no manifest tells."""
+    file = scene.hub.directory / scene.put(scene.data, manifest=False)
+    other = gzip.compress(scene.plain.replace(b"\tLyon\t", b"\tNice\t"), 1)
+    hub = Hub(scene.hub.psql, scene.hub.directory, scene.hub.settings)
+    changing = "import sys\nfrom hubbackup import cli, restore\nload = restore.load\n"
+    changing += "def changed(*arguments):\n    open(sys.argv[1], 'wb').write(open(sys.argv[2], 'rb').read())\n"
+    changing += (
+        "    return load(*arguments)\nrestore.load = changed\nsys.exit(cli.run(['restore', sys.argv[1], '--yes']))"
+    )
+    replacement = scene.hub.directory / "replacement"
+    replacement.write_bytes(other)
+    done = subprocess.run(
+        [sys.executable, "-c", changing, str(file), str(replacement)], env=hub.env(), capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert "is damaged" in done.stderr
+    assert diff(scene.live, fingerprint(hub.psql, DATABASE)) == []
+    assert hub.derived("restore") == hub.derived("before") == []
+
+
+def test_a_gzip_bomb_is_refused_by_the_manifests_size(scene: Scene) -> None:
+    """10 GB of zeros in 10 MB: refused at once, in memory that stays flat."""
+    member = gzip.compress(bytes(64 << 20), 1)
+    name = scene.put(member * (BOMB_BYTES // (64 << 20)), manifest=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "hubbackup", "restore", name, "--yes"],
+        env=scene.hub.env(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (300 << 20, 300 << 20)),
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "decodes to more than" in done.stderr
+    assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
+
+
+def test_a_dump_twice_in_one_file_fails_beside_the_live_database(scene: Scene) -> None:
+    """Without a manifest it is whole enough to be tried, and the server itself refuses the second one."""
+    name = scene.put(joined(scene.plain, scene.plain), manifest=False)
+    done = scene.hub("restore", name, "--yes")
+    assert done.code == 1, done.said
+    assert "already exists" in done.err
+    assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
+    assert scene.hub.derived("restore") == []
+
+
+def test_the_whole_program_refuses_a_dozen(scene: Scene) -> None:
+    """Exit 1, the cause and the remedy named, the live database's fingerprint unchanged, no database made."""
+    databases = scene.hub.databases()
+    ends = row_ends(scene.plain)
+    dozen = [(scene.data[:length], True) for length in numbers(4, len(scene.data))]
+    dozen += [(scene.data[:length], False) for length in numbers(4, len(scene.data))]
+    dozen += [(gzip.compress(scene.plain[: ends[index]], 1), False) for index in numbers(4, len(ends))]
+    for data, manifest in dozen:
+        done = scene.hub("restore", scene.put(data, manifest=manifest), "--yes")
+        assert done.code == 1, done.said
+        assert "damaged" in done.err
+        assert "use an older backup, or another copy" in done.err
+    assert scene.hub.databases() == databases
+    assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []

@@ -1,0 +1,183 @@
+"""Names and likeness: what is pure about databases. What the server makes of it is tested against real ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbackup import likeness
+from hubbackup.errors import UsageError
+from hubbackup.names import (
+    NAME_BYTES,
+    check_target,
+    derived_kind,
+    derived_name,
+    derived_time,
+    expired_names,
+    literal,
+    quoted,
+    readable,
+)
+from hubbackup.postgres import DatabaseProperties, properties_from_json
+
+NOW = datetime(2026, 2, 8, 3, 0, 0, tzinfo=UTC)
+names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).filter(
+    lambda name: len(name.encode()) <= NAME_BYTES
+)
+
+
+@given(names, st.sampled_from(["before", "restore", "drill"]))
+def test_a_derived_name_fits_and_is_recognised(name: str, word: str) -> None:
+    """For a database of any name: no longer than PostgreSQL takes, and told by its time."""
+    derived = derived_name(name, word, NOW)
+    assert len(derived.encode()) <= NAME_BYTES
+    assert derived_time(derived, name, word) == "20260208_030000"
+    assert derived_kind(derived) == (word if word != "drill" else "")
+
+
+@given(names, names)
+def test_no_two_databases_share_a_derived_name(one: str, other: str) -> None:
+    """However alike their names begin."""
+    if one != other:
+        assert not derived_time(derived_name(one, "before", NOW), other, "before")
+
+
+def test_a_short_name_stays_as_it_is() -> None:
+    """`{name}_before_{time}`, in UTC."""
+    paris = NOW.astimezone().replace(tzinfo=UTC)
+    assert derived_name("hub_chantier", "before", NOW) == "hub_chantier_before_20260208_030000"
+    assert derived_name("hub_chantier", "before", paris).startswith("hub_chantier_before_2026")
+    assert derived_time("hub_chantier_before_20260208_030000x", "hub_chantier", "before") == ""
+    assert derived_time("xhub_chantier_before_20260208_030000", "hub_chantier", "before") == ""
+
+
+def test_a_name_that_is_taken_gives_the_next_second() -> None:
+    """An undo in the second of its restore has a name of its own."""
+    first = derived_name("hub", "before", NOW)
+    assert derived_name("hub", "before", NOW, {first}) == "hub_before_20260208_030001"
+
+
+def test_what_has_expired() -> None:
+    """Older than the days to keep, of this database alone; 0 days keep all."""
+    day = [derived_name("hub", "before", NOW - timedelta(days=days)) for days in range(10)]
+    others = [derived_name("hub", "restore", NOW - timedelta(days=9)), derived_name("hub2", "before", NOW), "hub"]
+    others.append(derived_name("hub2", "before", NOW - timedelta(days=99)))
+    assert expired_names(day + others, "hub", 7, NOW) == day[8:]
+    assert expired_names(day + others, "hub", 0, NOW) == []
+
+
+@pytest.mark.parametrize("name", ["", "n" * 64, "é" * 32, "template0", "a_before_20260101_000000", "\udcff"])
+def test_names_that_are_no_target(name: str) -> None:
+    """Empty, cut by the server, a template, one of ours, or no UTF-8: exit 2."""
+    with pytest.raises(UsageError):
+        check_target(name)
+
+
+@given(names)
+def test_quoting(name: str) -> None:
+    """An identifier ends where it should: every quote inside is doubled."""
+    inside = quoted(name)[1:-1]
+    assert inside.replace('""', "").count('"') == 0
+    assert inside.replace('""', '"') == name
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"), [("x", "'x'"), ("it's", "'it''s'"), ("a\\b'", " E'a\\\\b'''"), ("\n", "'\n'")]
+)
+def test_literals(text: str, sql: str) -> None:
+    """Right whatever standard_conforming_strings says."""
+    assert literal(text) == sql
+
+
+def test_readable_names() -> None:
+    """Bytes of the dump's encoding become text; what can't be decoded is written out."""
+    latin = b"\xe9t\xe9".decode("utf-8", "surrogateescape")
+    assert readable(latin, "LATIN1") == readable(latin, "WIN1252") == "été"
+    assert readable("é", "LATIN1") == "Ã©"
+    assert readable("été", "UTF8") == readable("été", "") == "été"
+    assert readable(latin, "UTF8") == readable(latin, "NO_SUCH") == "\\xe9t\\xe9"
+
+
+def properties(**changes: Any) -> DatabaseProperties:
+    facts: dict[str, Any] = {
+        "database": "hub",
+        "server_version": "17.6",
+        "server_version_num": 170006,
+        "system_identifier": "7",
+        "owner": "chef",
+        "encoding": "UTF8",
+        "size_bytes": 1,
+        "catalog_row": {"datcollate": "C.UTF-8", "datctype": "C.UTF-8", "datlocprovider": "c", "datconnlimit": -1},
+        "settings": [],
+    }
+    return properties_from_json(facts | changes)
+
+
+@pytest.mark.parametrize(
+    ("row", "major", "words"),
+    [
+        ({"datlocprovider": "c"}, 17, "LOCALE_PROVIDER libc"),
+        ({}, 17, "LOCALE_PROVIDER libc"),
+        ({"datlocprovider": "c"}, 14, ""),
+        ({"datlocprovider": "i", "daticulocale": "fr"}, 16, "LOCALE_PROVIDER icu ICU_LOCALE 'fr'"),
+        (
+            {"datlocprovider": "i", "datlocale": "fr", "daticurules": "&a < g"},
+            17,
+            "LOCALE_PROVIDER icu ICU_LOCALE 'fr' ICU_RULES '&a < g'",
+        ),
+        ({"datlocprovider": "b", "datlocale": "C.UTF-8"}, 17, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+    ],
+)
+def test_create_statement(row: dict[str, str], major: int, words: str) -> None:
+    """Each provider in the words of its version; rows of older catalogs have other columns."""
+    like = properties(catalog_row={"datcollate": "C", "datctype": "C"} | row)
+    said = likeness.create_statement('x"y', like, {"chef"}, major)
+    start = "CREATE DATABASE \"x\"\"y\" TEMPLATE template0 ENCODING 'UTF8' OWNER \"chef\" LC_COLLATE 'C' LC_CTYPE 'C'"
+    assert said == f"{start}{' ' if words else ''}{words};"
+    assert "OWNER" not in likeness.create_statement("x", like, set(), major)
+    assert likeness.create_statement("x", None, set(), major) == 'CREATE DATABASE "x" TEMPLATE template0;'
+
+
+@pytest.mark.parametrize(
+    ("entry", "sql"),
+    [
+        ("work_mem=8MB", "\"work_mem\" TO '8MB'"),
+        ("hub.a=x=y 'z'", "\"hub\".\"a\" TO 'x=y ''z'''"),
+        ('search_path="$user", public', "\"search_path\" TO '$user', 'public'"),
+        ('search_path="a, ""b", c', "\"search_path\" TO 'a, \"b', 'c'"),
+        ('search_path=""', "\"search_path\" TO ''"),
+        ("search_path=", "\"search_path\" TO ''"),
+        ("session_preload_libraries=auto_explain, x", "\"session_preload_libraries\" TO 'auto_explain', 'x'"),
+        ("DateStyle=ISO, DMY", "\"DateStyle\" TO 'ISO, DMY'"),
+    ],
+)
+def test_settings(entry: str, sql: str) -> None:
+    """Lists element by element, as pg_dump writes them; all else as one value."""
+    like = properties(settings=[["", entry], ["api", entry], ["absent", entry]])
+    assert [said for _, said in likeness.statements("x", like, {"api"})] == [
+        f'ALTER DATABASE "x" SET {sql};',
+        f'ALTER ROLE "api" IN DATABASE "x" SET {sql};',
+    ]
+
+
+def test_grants_limit_and_comment() -> None:
+    """What PUBLIC had is taken back first; default rights are left alone; missing roles are passed over."""
+    like = properties(
+        grants=[["", "CONNECT", False], ["api", "CREATE", True], ["absent", "CREATE", False]],
+        catalog_row={"datconnlimit": 5},
+        comment="it's",
+    )
+    assert [said for _, said in likeness.statements("x", like, {"api"})] == [
+        'REVOKE ALL ON DATABASE "x" FROM PUBLIC;',
+        'GRANT CONNECT ON DATABASE "x" TO PUBLIC;',
+        'GRANT CREATE ON DATABASE "x" TO "api" WITH GRANT OPTION;',
+        'ALTER DATABASE "x" CONNECTION LIMIT 5;',
+        "COMMENT ON DATABASE \"x\" IS 'it''s';",
+    ]
+    assert list(likeness.statements("x", properties(), set())) == []
+    assert likeness.needed_roles(like) == {"chef", "api", "absent"}
+    assert likeness.needed_roles(None) == set()
