@@ -256,7 +256,8 @@ def _whole(record: Mapping[str, Any], key: str) -> int | None:
 
 
 def _store_facts(store: Store, policy: Policy, error: StoreError | None) -> StoreFacts:
-    facts = StoreFacts(store.name, store.describe(), f"keeps {policy}")
+    good = f" good one{'s' * (policy.keep_min > 1)}" if policy.days else ""
+    facts = StoreFacts(store.name, store.describe(), f"keeps {policy}{good}")
     if isinstance(store, LocalStore) and error is None:
         try:
             facts = replace(facts, free_bytes=store.free_bytes(), size_bytes=store.disk_bytes())

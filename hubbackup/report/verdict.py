@@ -84,7 +84,13 @@ def _where(snapshot: Snapshot, newest: list[BackupFacts]) -> str:
         return "on this server only" if names == ["local"] else f"in {names[0]} only"
     if len(everywhere) == len(names):
         return "in both places" if len(names) == 2 else f"in all {len(names)} places"
-    return f"in {listed([place(name) for name in everywhere])} only" if everywhere else "not everywhere it should be"
+    if not everywhere:
+        return "not everywhere it should be"
+    where = listed([place(name) for name in everywhere])
+    silent = [place(store.name) for store in snapshot.stores if store.problem]
+    if silent:
+        return f"in {where}; whether it is in {listed(silent)} too is not known now"
+    return f"in {where} only"
 
 
 def place(store: str) -> str:

@@ -41,7 +41,7 @@ class Row:
     rows: str = ""
     took: str = ""
     copies: tuple[tuple[str, str], ...] = ()
-    """(store, `good`, `late`, `missing` or `bad`)."""
+    """(store, `good`, `late`, `missing`, `bad` or, where the store does not answer, `unknown`)."""
     proof: str = ""
     note: str = ""
 
@@ -107,7 +107,7 @@ class View:
         if problem:
             state, proof = "unproven", "Unproven"
         else:
-            whole = all(mark in ("good", "late") for _, mark in copies)
+            whole = all(mark in ("good", "late", "unknown") for _, mark in copies)
             state = "good" if whole and not backup.warnings else "degraded"
             read_back = {"full": "Read back whole", "hash": "Hash compared"}.get(backup.verified, "Has a manifest")
             proof = "Restored in a drill" if drilled else read_back
@@ -124,9 +124,7 @@ class View:
             took=human_seconds(seconds) if seconds is not None else "",
             copies=tuple((_short(name), mark) for name, mark in copies),
             proof=proof,
-            note="; ".join(
-                filter(None, (*notes, problem, *damaged, *backup.warnings, *(run.problems if run else ())))
-            ),
+            note="; ".join(filter(None, (*notes, problem, *damaged, *backup.warnings))),
         )
 
     def _copies(self, backup: BackupFacts, run: RunFacts | None) -> list[tuple[str, str]]:
@@ -134,7 +132,9 @@ class View:
         failed = run.result == "degraded" if run else False
         marks = dict.fromkeys(backup.not_good_in, "bad") | dict.fromkeys(backup.good_in, "good")
         for store in self._snapshot.stores:
-            if failed and run and store.name not in run.copies:
+            if store.problem:
+                marks[store.name] = "unknown"
+            elif failed and run and store.name not in run.copies:
                 marks[store.name] = "late" if store.name in backup.good_in else "missing"
         return [(store.name, marks[store.name]) for store in self._snapshot.stores if store.name in marks]
 

@@ -158,6 +158,19 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     assert metrics[0] == 200
 
 
+def test_trouble_is_told_once_and_unknown_is_not_missing(tmp_path: Path) -> None:
+    """A row names each problem of its backup once; a copy in a store that does not answer is unknown."""
+    site = Site(tmp_path)
+    site.add_backup(NOW, stores=("local",), problems=("no roles in the backup",))
+    site.s3.down = "no answer"
+    with served(site.snapshot()) as page:
+        body = ask(page)[2]
+    table = body[body.index("<tbody>") : body.index("</tbody>")]
+    assert table.count("no roles in the backup") == 1
+    assert "S3: unknown" in table
+    assert "S3: missing" not in table
+
+
 def test_several_databases_are_kept_apart(tmp_path: Path) -> None:
     """Each database has its plots and its name in the table; the worst one decides."""
     one, other = Site(tmp_path, "one"), Site(tmp_path, "other")

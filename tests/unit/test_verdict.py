@@ -44,6 +44,14 @@ def test_one_place_is_said_to_be_one(tmp_path: Path) -> None:
     assert verdict.summary == "The last good backup is 6 h old and on this server only."
 
 
+def test_what_is_not_known_is_said(site: Site) -> None:
+    """A store that does not answer may hold a copy: the page says neither yes nor no."""
+    site.add_backup(LAST_NIGHT)
+    site.s3.down = "no answer"
+    summary = "The last good backup is 6 h old and in the local store; whether it is in S3 too is not known now."
+    assert verdict_of(site).summary == summary
+
+
 def failed_run(site: Site) -> None:
     site.add_failure(LAST_NIGHT + HOUR)
 
