@@ -82,9 +82,9 @@ class Stop:
             yield
         finally:
             self._held = False
-        if self._pending:
-            self.ignore()
-            raise StoppedBySignal(self._pending)
+            if self._pending:  # also where the same Ctrl-C made what was begun fail
+                self.ignore()
+                raise StoppedBySignal(self._pending)
 
     def ignore(self) -> None:
         """From now on the way out is not disturbed."""
