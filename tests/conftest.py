@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 
-# .ci/run looks for this word in the skips: without an engine the run may be green, but it is not complete.
+# One word to look for in the skips: without an engine the run may be green, but it is not complete.
 DOCKER_MISSING = "DOCKER-MISSING"
 REQUIRE_DOCKER = "HUBBACKUP_REQUIRE_DOCKER"
 """Set by .ci/run: a test that needs Docker and finds none fails."""
