@@ -1,4 +1,7 @@
-"""The ways of making a backup that are compared. Each leaves its file behind, to be sized, and is timed whole."""
+"""The ways of making a backup, and of restoring one, that are compared. Each is timed whole.
+
+A way of making one leaves its file behind, to be sized; a way of restoring one gets a fresh database, dropped after.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,9 @@ FLOOR = "floor: `pg_dump > /dev/null` inside the container"
 LOCAL_HASH = "hubbackup, local disk, BACKUP_VERIFY=hash"
 LOCAL_FULL = "hubbackup, local disk (default: BACKUP_VERIFY=full)"
 LOCAL_S3 = "hubbackup, local disk and S3 at once"
+RESTORE_PLAIN = "restore: `gunzip -c | docker exec -i psql`"
+RESTORE = "restore: hubbackup, proof and comparison included"
+RESTORED = "restored"
 ZLIB_LINE = "`pg_dump | gzip` in the container"
 
 
@@ -50,6 +56,7 @@ class Workbench:
         self._endpoint = endpoint
         self._directory = directory
         self._backups = directory / "backups"
+        self._kept = directory / "kept"
 
     def ways(self) -> tuple[list[Way], list[str]]:
         """What can be run here, and a note for each that can't."""
@@ -76,6 +83,8 @@ class Workbench:
             Way(LOCAL_HASH, lambda: self._hubbackup(BACKUP_VERIFY="hash")),
             Way(LOCAL_FULL, lambda: self._hubbackup()),
             Way(LOCAL_S3, lambda: self._hubbackup(s3=True)),
+            Way(RESTORE_PLAIN, self._restored_plainly),
+            Way(RESTORE, self._restored),
         ]
         return found, notes
 
@@ -109,14 +118,7 @@ class Workbench:
 
     def _hubbackup(self, *, s3: bool = False, **settings: str) -> Result:
         self._fresh()
-        environment = self._environment() | {
-            "POSTGRES_DB": DATABASE,
-            "POSTGRES_USER": USER,
-            "DB_CONTAINER": self._container.name,
-            "BACKUP_DIR": str(self._backups),
-            "LOG_LEVEL": "warning",
-            **settings,
-        }
+        environment = self._settings(self._backups, **settings)
         if s3:
             environment |= {
                 "S3_BACKUP_BUCKET": BUCKET,
@@ -137,6 +139,42 @@ class Workbench:
             said["dump_seconds"],
             said["verify_seconds"],
         )
+
+    def _restored_plainly(self) -> Result:
+        """The guide's gunzip into psql, which proves nothing."""
+        file = self._backup_to_restore()
+        self._container.psql(f"CREATE DATABASE {RESTORED}")
+        psql = "psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1"
+        docker = shlex.join([*self._container.exec_argv[:2], "--interactive", *self._container.exec_argv[2:]])
+        done = shell(f"gunzip -c {shlex.quote(str(file))} | {docker} {psql} --dbname={RESTORED}")
+        self._container.psql(f"DROP DATABASE {RESTORED}")
+        return Result(done.seconds)
+
+    def _restored(self) -> Result:
+        file = self._backup_to_restore()
+        arguments = ("restore", file.name, "--into", RESTORED, "--yes", "--json")
+        done = measure([sys.executable, "-m", "hubbackup", *arguments], self._settings(self._kept))
+        if json.loads(done.output)["database"] != RESTORED:
+            raise BenchError(f"hubbackup said {done.output}")
+        self._container.psql(f"DROP DATABASE {RESTORED}")
+        return Result(done.seconds, peak_bytes=done.peak_bytes, cpu_seconds=done.cpu_seconds)
+
+    def _backup_to_restore(self) -> Path:
+        """One backup, made at first use and kept over all rounds."""
+        if not self._kept.exists():
+            self._kept.mkdir()
+            measure([sys.executable, "-m", "hubbackup", "backup", "--json"], self._settings(self._kept))
+        return next(self._kept.glob("*.sql.gz"))
+
+    def _settings(self, backups: Path, **settings: str) -> dict[str, str]:
+        return self._environment() | {
+            "POSTGRES_DB": DATABASE,
+            "POSTGRES_USER": USER,
+            "DB_CONTAINER": self._container.name,
+            "BACKUP_DIR": str(backups),
+            "LOG_LEVEL": "warning",
+            **settings,
+        }
 
     def _environment(self) -> dict[str, str]:
         """No settings of this machine's own."""
