@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog import Backup, Manifest, list_backups, of_database
+from hubbackup.catalog import Backup
 from hubbackup.errors import StoreError
 from hubbackup.jobs import Run
+from hubbackup.listing import Listed, load, scan
 from hubbackup.prune import apply_plans, make_plans
-from hubbackup.retention import Policy
+from hubbackup.retention import Candidate, Policy, wanted
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.upload import catch_up
-
-FOR_EVER = timedelta(days=36500)
 
 
 class Stores(Protocol):
@@ -47,7 +46,7 @@ class Aftercare:
     problems: list[str] = field(default_factory=list)
 
 
-def aftercare(run: Run, stores: Stores, manifest: Manifest, lacking: Sequence[str]) -> Aftercare:
+def aftercare(run: Run, stores: Stores, lacking: Sequence[str]) -> Aftercare:
     """Upload what is missing, prune what the policies no longer keep.
 
     `lacking` names the stores that refused the new backup itself: they are not asked again in this run, and not
@@ -56,39 +55,66 @@ def aftercare(run: Run, stores: Stores, manifest: Manifest, lacking: Sequence[st
     done = Aftercare()
     local = stores.local[0]
     reachable: list[tuple[Store, Policy]] = []
-    backups: list[Backup] = []
+    listed: list[Listed] = []
     for store, policy in (stores.local, *stores.remotes):
         if store.name in lacking:
             continue
         with contextlib.suppress(StoreError):  # the new backup's own leg has told the reason
-            backups = list_backups([*(known for known, _ in reachable), store], stores.zone)
+            listed = list(scan([*(known for known, _ in reachable), store], stores.database))
             reachable.append((store, policy))
-    mine = list(of_database(backups, stores.database))
-    if any(store is local for store, _ in reachable):
+    known_stores = [store for store, _ in reachable]
+    now = stores.now().astimezone(stores.zone)
+    if any(store is local for store in known_stores):
+        here = [one for one in listed if local.name in one.copies]
+        mine = sorted(load(here, known_stores, stores.zone), key=lambda backup: backup.started_at)
         for store, policy in reachable:
             if store is not local:
-                _catch_up(run, stores, mine, store, policy, done)
-    if manifest.warnings:
-        run.log.warning("prune.frozen", message="Rotation suspendue: le dernier backup est suspect")
-        return done
+                _catch_up(run, stores, mine, store, policy, now, done)
+        if done.uploaded:  # what replaced a damaged copy must not be judged by its mark
+            listed = list(scan(known_stores, stores.database))
     with run.stage("prune"):
-        pruned = apply_plans(make_plans(mine, reachable, stores.now(), stores.database))
+        plans = make_plans(listed, reachable, now, lambda some: load(some, known_stores, stores.zone))
+        frozen_by = next((one.frozen_by for one in plans if one.frozen_by), "")
+        if frozen_by:
+            run.log.warning(
+                "prune.frozen",
+                message=f"Rotation suspendue: {frozen_by} est suspect",
+                name=frozen_by,
+                remedy=f"look into the database; if this is right: hubbackup accept {frozen_by}",
+            )
+        pruned = apply_plans(plans)
         done.problems += pruned.problems
         done.pruned += [f"{store}:{name}" for store, name in pruned.removed]
     return done
 
 
 def _catch_up(
-    run: Run, stores: Stores, mine: Sequence[Backup], store: Store, policy: Policy, done: Aftercare
+    run: Run,
+    stores: Stores,
+    mine: Sequence[Backup],
+    store: Store,
+    policy: Policy,
+    now: datetime,
+    done: Aftercare,
 ) -> None:
-    """The good local backups that `store` lacks and would still keep."""
-    oldest = stores.now() - (timedelta(days=policy.days) if policy.days else FOR_EVER)
+    """The good local backups that `store` lacks and would keep."""
+    local = stores.local[0]
+    candidates = [
+        Candidate(
+            str(backup.name),
+            backup.started_at,
+            backup.good_in(local.name) and not backup.suspicious,
+            backup.pinned,
+        )
+        for backup in mine
+    ]
+    names = wanted(candidates, policy, now)
     with run.stage("catch up"):
         caught_up = catch_up(
             mine,
-            stores.local[0],
+            local,
             store,
-            keep=lambda backup: backup.started_at >= oldest,
+            keep=lambda backup: str(backup.name) in names,
             cancel=run.cancel,
             budget_seconds=stores.catch_up_seconds,
         )

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
 
+from hubbackup.audit import VerifyJob, WantedCopies, due_copies
 from hubbackup.backup import BackupJob
-from hubbackup.catalog import BackupName
+from hubbackup.catalog import BackupName, Mark
 from hubbackup.databases import Databases, ServerDatabase
 from hubbackup.drill import DrillJob, Place
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.jobs import Outcome, Run, guarded, locked
+from hubbackup.making import Recipe
+from hubbackup.marks import MarkJob
 from hubbackup.postgres import Connection, query
 from hubbackup.preflight import Request
 from hubbackup.report.health import health_path
@@ -34,6 +38,12 @@ from hubbackup.sources import Wanted, find, find_in
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel
+from hubbackup.survey import Scope, Survey
+from hubbackup.telling import Telling
+
+if TYPE_CHECKING:
+    from hubbackup.stores.s3 import S3Store
+    from hubbackup.stores.s3_calls import S3Limits
 
 STATE_DIRECTORY = ".hubbackup"
 """In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
@@ -74,45 +84,63 @@ class App:
     @cached_property
     def history(self) -> History:
         """The record of past runs."""
-        return History(self._state_directory / "history.jsonl")
+        return History(self.state_directory / "history.jsonl")
+
+    @cached_property
+    def verifications(self) -> History:
+        """The record of the copies that were read again: a line each, so many more than there are runs."""
+        return History(self.state_directory / "verified.jsonl", keep_lines=20_000, trim_bytes=16 << 20)
 
     @property
     def lock(self) -> Path:
         """The run lock, shared by every hubbackup that works on this BACKUP_DIR."""
-        return self._state_directory / "lock"
+        return self.state_directory / "lock"
 
     @property
-    def _state_directory(self) -> Path:
+    def state_directory(self) -> Path:
         """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
         directory = self.settings.backup_dir
         return directory / STATE_DIRECTORY if os.access(directory, os.W_OK) else health_path().parent
 
     @cached_property
+    def telling(self) -> Telling:
+        """Who is told how runs end. Raises SettingsError where a sink's URL is none."""
+        return Telling(
+            self.loaded,
+            log=self.log,
+            database=self.settings.postgres_db,
+            history=self.history,
+            state_directory=lambda: self.state_directory,
+            local=self.local,
+        )
+
+    @cached_property
     def local(self) -> LocalStore:
         """The local store."""
-        return LocalStore(self.settings.backup_dir, is_ours=is_our_file)
+        return LocalStore(self.settings.backup_dir, is_ours=_is_ours)
 
     @cached_property
     def remotes(self) -> tuple[Store, ...]:
         """The configured stores beside the local one: S3, where a bucket is named."""
-        settings = self.settings
-        if not settings.s3_backup_bucket:
-            return ()
+        return (self.s3(),) if self.settings.s3_backup_bucket else ()
+
+    def s3(self, limits: S3Limits | None = None) -> S3Store:
+        """The bucket of the settings, asked with as much patience as `limits` have."""
         from hubbackup.stores.s3 import S3Store
 
-        return (
-            S3Store(
-                settings.s3_backup_bucket,
-                settings.s3_prefix,
-                endpoint_url=settings.s3_endpoint_url,
-                region=settings.aws_default_region,
-                access_key_id=settings.aws_access_key_id.get_secret_value(),
-                secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-                storage_class=settings.s3_storage_class,
-                # Another host may share the prefix: only uploads of our own database can be our own leftovers.
-                is_ours=lambda name: is_our_file(name) and _database_of(name) == settings.postgres_db,
-                cancel=self.cancel,
-            ),
+        settings = self.settings
+        return S3Store(
+            settings.s3_backup_bucket,
+            settings.s3_prefix,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.aws_default_region,
+            access_key_id=settings.aws_access_key_id.get_secret_value(),
+            secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+            storage_class=settings.s3_storage_class,
+            limits=limits,
+            # Another host may share the prefix: only uploads of our own database can be our own leftovers.
+            is_ours=lambda name: bool(settings.postgres_db) and _database_of(name) == settings.postgres_db,
+            cancel=self.cancel,
         )
 
     def stores(self, which: str = "all") -> list[Store]:
@@ -127,8 +155,23 @@ class App:
     def policy(self, store: Store) -> Policy:
         """How long `store` keeps a backup."""
         settings = self.settings
-        days = settings.backup_retention_days if store.name == self.local.name else settings.s3_days
-        return Policy(days, settings.backup_keep_min)
+        local = Policy(
+            settings.backup_retention_days,
+            settings.backup_keep_min,
+            settings.backup_keep_weeks,
+            settings.backup_keep_months,
+            settings.backup_keep_years,
+        )
+        if store.name == self.local.name:
+            return local
+        overrides = {
+            "days": settings.s3_retention_days,
+            "keep_min": settings.s3_keep_min,
+            "weeks": settings.s3_keep_weeks,
+            "months": settings.s3_keep_months,
+            "years": settings.s3_keep_years,
+        }
+        return replace(local, **{name: value for name, value in overrides.items() if value is not None})
 
     def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
         """The runner, its container looked up now. Raises RunnerError's kinds."""
@@ -171,9 +214,11 @@ class App:
             local=(self.local, self.policy(self.local)),
             remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
             zone=self.zone,
-            level=settings.backup_compression_level,
-            verify=settings.backup_verify,
-            with_globals=settings.backup_globals,
+            recipe=Recipe(
+                level=settings.backup_compression_level,
+                verify=settings.backup_verify,
+                with_globals=settings.backup_globals,
+            ),
             keep_before_days=settings.backup_keep_before_days,
         )
 
@@ -192,7 +237,7 @@ class App:
         """Restore one backup, under the lock. Raises HubbackupError's kinds."""
         job = RestoreJob(
             request=request,
-            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self._state_directory),
+            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self.state_directory),
             open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
             connection=self.connection,
             confirm=confirm,
@@ -228,7 +273,7 @@ class App:
         chosen = self.stores(store or turn)[0]
         job = DrillJob(
             database=self.database,
-            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self._state_directory),
+            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state_directory),
             store=chosen.name,
             open_place=self._drill_place,
             checks=self.settings.drill_checks,
@@ -273,6 +318,31 @@ class App:
         with locked(self.lock):
             return remove_orphans(engine, str(found.name))
 
+    def verify(self, job: VerifyJob, progress: ProgressMaker | None = None) -> Outcome:
+        """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError's kinds."""
+        return self.run("verify", job, progress=progress, with_lock=False)
+
+    def verify_job(self, wanted: WantedCopies, store: str = "all") -> VerifyJob:
+        """Read the wanted copies through, decoded."""
+        stores = self.stores(store)
+        return VerifyJob(
+            choose=lambda run: wanted.copies(stores, self.zone, self.database),
+            history=self.verifications,
+            decode=True,
+            read_unproven=bool(wanted.name),
+        )
+
+    def verify_due(self) -> Outcome:
+        """Read the copies that were read longest ago, within the day's budget."""
+        stores = self.stores(self.settings.verify_store)
+        budget_bytes = self.settings.verify_daily_bytes
+        job = VerifyJob(
+            choose=lambda run: due_copies(stores, self.zone, self.verifications, budget_bytes, datetime.now(UTC)),
+            history=self.verifications,
+            decode=False,
+        )
+        return self.verify(job)
+
     def undo_restore(self, target: str) -> Outcome:
         """Swap back what the last restore of `target` put aside."""
 
@@ -282,24 +352,48 @@ class App:
 
         return self.run("undo", body)
 
-    def run(self, kind: str, body: Callable[[Run], Outcome], progress: ProgressMaker | None = None) -> Outcome:
+    def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome:
+        """Pin, unpin or accept one backup, in every store that has it."""
+        return self.run(kind, MarkJob(typed, mark, on, self.stores(), kind))
+
+    def run(
+        self,
+        kind: str,
+        body: Callable[[Run], Outcome],
+        progress: ProgressMaker | None = None,
+        *,
+        with_lock: bool = True,
+    ) -> Outcome:
         """One guarded run of `body`."""
         return guarded(
             kind,
-            lock=self.lock,
+            lock=self.lock if with_lock else None,
             cancel=self.cancel,
             log=self.log,
             history=self.history,
             body=body,
             progress=progress,
+            observers=self.telling.observers,
         )
 
-    def missed_run(self, good_starts: Sequence[datetime], now: datetime) -> datetime | None:
-        """When a scheduled backup was due and none was made since, or None. `good_starts` are aware times.
+    def survey(self) -> Survey:
+        """A way to look at everything that page, metrics and `hubbackup status` tell."""
+        return Survey(
+            Scope(
+                databases=(self.database,),
+                stores=[(store, self.policy(store)) for store in self.stores()],
+                history=self.history,
+                schedule=self.settings.schedule,
+                zone=self.zone,
+                drill_schedule=self.settings.drills,
+            )
+        )
+
+    def missed_run(self, since: datetime | None, now: datetime) -> datetime | None:
+        """When a scheduled backup was due and none was made since, or None. `since`: the newest good one's start.
 
         Where there never was a good one, the oldest recorded run counts as the time since when there should be.
         """
-        since = max(good_starts, default=None)
         if since is None:
             first = next(self.history.runs(), None)
             since = datetime.fromisoformat(first["started_at"]).astimezone(UTC) if first else None
@@ -307,11 +401,10 @@ class App:
         return due if due is not None and due <= now else None
 
 
+def _is_ours(name: str) -> bool:
+    return BackupName.owner_of(name) is not None
+
+
 def _database_of(name: str) -> str:
-    found = BackupName.parse(name) or BackupName.of_manifest(name)
-    return found.database if found is not None else ""
-
-
-def is_our_file(name: str) -> bool:
-    """Whether a file name is exactly one that hubbackup gives: a backup's or a manifest's."""
-    return BackupName.parse(name) is not None or BackupName.of_manifest(name) is not None
+    owner = BackupName.owner_of(name)
+    return owner.database if owner is not None else ""

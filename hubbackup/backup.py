@@ -9,40 +9,30 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
 from zoneinfo import ZoneInfo
 
-from hubbackup import package_version, postgres
+from hubbackup import postgres
 from hubbackup.aftercare import aftercare
-from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, printable_rows, write_manifest
+from hubbackup.catalog import BackupName, Manifest, write_manifest
 from hubbackup.databases import Databases
-from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError, ToolError
+from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
 from hubbackup.jobs import Outcome, Run
-from hubbackup.names import expired_names, readable
-from hubbackup.pipeline import Pumped, pump
-from hubbackup.postgres import Connection, DatabaseProperties
+from hubbackup.listing import newest_first
+from hubbackup.making import Origin, Recipe, make
+from hubbackup.names import expired_names
+from hubbackup.plausibility import last_normal
+from hubbackup.postgres import Connection
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
-from hubbackup.runners import run as run_tool
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.stream import Cancel
-from hubbackup.upload import Upload
-from hubbackup.verify import Expected, read_through
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Every wait of a backup is bounded, in seconds. Silence of the stream is the runner's own limit."""
-
-    lock_wait_seconds: float = 300.0
-    upload_seconds: float = 1800.0
+from hubbackup.upload import Upload, remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -55,11 +45,9 @@ class BackupJob:
     local: tuple[LocalStore, Policy]
     remotes: Sequence[tuple[Store, Policy]]
     zone: ZoneInfo
-    level: int
-    verify: Literal["full", "hash"]
-    with_globals: Literal["true", "false", "with-passwords"] = "true"
+    recipe: Recipe
     keep_before_days: int = 7
-    limits: Limits = Limits()
+    upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -68,19 +56,14 @@ class BackupJob:
         problems: list[str] = []
         started_at = self.now()
         with run.stage("prepare"):
-            known = self._known_backups(run, problems)
-            runner = self.open_runner(run.cancel)
-            connection = self.connection(run.run_id)
-            self._clean(run, runner, connection)
-            properties = postgres.describe(runner, connection, self.database)
-            globals_sql = self._globals(run, runner, connection, problems)
-            previous = _newest_good(known, self.database)
+            origin = self._begin(run, started_at)
         with self._draft(started_at, problems) as (working, draft):
-            uploads = [Upload(store, draft.name, draft.growing) for store, _ in self.remotes]
+            uploads = [Upload(run, store, draft.name, draft.growing) for store, _ in self.remotes]
             try:
                 for upload in uploads:
                     upload.start()
-                manifest = self._make(run, runner, connection, properties, draft, previous, globals_sql, started_at)
+                manifest, remarks = make(run, origin, self.recipe, draft)
+                problems += remarks
                 with run.stage("publish"):
                     draft.commit()
                     _publish(working, manifest)
@@ -98,10 +81,10 @@ class BackupJob:
         if not copies:
             raise StoreError(f"{manifest.name} is in no store: {'; '.join(problems)}")
         lacking = [upload.store.name for upload in uploads if not upload.published]
-        done = aftercare(run, self, manifest, lacking)
+        done = aftercare(run, self, lacking)
         problems += done.problems
         with run.stage("clean up"):
-            dropped = self._drop_replaced(run, runner, connection, properties, problems)
+            dropped = self._drop_replaced(run, origin, problems)
         fields = {
             "database": self.database,
             "name": manifest.name,
@@ -120,43 +103,26 @@ class BackupJob:
         }
         return Outcome("Backup termine", fields, tuple(problems))
 
-    def _known_backups(self, run: Run, problems: list[str]) -> list[Backup]:
-        """What the local store holds already; a store that can't be read is a problem, no reason not to back up."""
+    def _last_normal(self, run: Run) -> Manifest | None:
+        """What the backup is measured by; a local store that can't be read is no reason not to back up to S3."""
         try:
-            return list_backups([self.local[0]], self.zone)
+            return last_normal(newest_first([self.local[0]], self.zone, self.database))
         except StoreError as error:
             run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
             if not self.remotes:
                 raise
-            return []
+            return None
 
-    def _globals(self, run: Run, runner: Runner, connection: Connection, problems: list[str]) -> str:
-        """The server's roles and memberships; where they can't be read the backup is good without, and says so."""
-        if self.with_globals == "false":
-            return ""
-        argv = postgres.globals_argv(passwords=self.with_globals == "with-passwords")
-        try:
-            return run_tool(runner, argv, connection.env(self.database)).decode()
-        except (HubbackupError, UnicodeDecodeError) as error:
-            run.cancel.check()
-            remedy = "let POSTGRES_USER read pg_roles, or set BACKUP_GLOBALS=false"
-            run.log.warning("globals.failed", message=f"Roles non sauvegardes: {error}", remedy=remedy)
-            problems.append(f"no roles in the backup: {error}")
-            return ""
-
-    def _clean(self, run: Run, runner: Runner, connection: Connection) -> None:
-        """Remove what a killed run left: partial files, unfinished uploads, pg_dump's orphaned backends."""
-        ended = postgres.end_backends(runner, connection, self.database)
+    def _begin(self, run: Run, started_at: datetime) -> Origin:
+        """Find the database, end what a killed run left there and on disk, and look at what is to be dumped."""
+        normal = self._last_normal(run)
+        runner = self.open_runner(run.cancel)
+        connection = self.connection(run.run_id)
+        ended, properties = postgres.take_over(runner, connection, self.database)
         if ended:
             run.log.warning("orphans.ended", message=f"{ended} orphaned database connections ended", count=ended)
-        for store in (self.local[0], *(store for store, _ in self.remotes)):
-            try:
-                leftovers = store.clean()
-            except StoreError as error:
-                run.log.warning("clean.failed", message=str(error), store=store.name)
-                continue
-            if leftovers:
-                run.log.info("leftovers.removed", message="Restes supprimes", store=store.name, names=leftovers)
+        remove_leftovers(run, self.local[0])
+        return Origin(self.database, runner, connection, properties, normal, started_at)
 
     @contextmanager
     def _draft(self, started_at: datetime, problems: list[str]) -> Iterator[tuple[LocalStore, LocalDraft]]:
@@ -187,107 +153,15 @@ class BackupJob:
             except ExistsError:
                 local_time += timedelta(seconds=1)
 
-    def _make(
-        self,
-        run: Run,
-        runner: Runner,
-        connection: Connection,
-        properties: DatabaseProperties,
-        draft: LocalDraft,
-        previous: Manifest | None,
-        globals_sql: str,
-        started_at: datetime,
-    ) -> Manifest:
-        """Dump into `draft` and pass every check of the gate; returns the manifest to publish it with."""
-        run.log.info("backup.started", message="Backup demarre", database=self.database, name=draft.name)
-        clock = time.monotonic()
-        with run.stage("dump"):
-            pumped = self._dump(run, runner, connection, draft, previous)
-            draft.sync()
-            draft.growing.finish()
-        dump_seconds = time.monotonic() - clock
-        with run.stage("verify"):
-            postgres.check_versions(
-                pg_dump_version=pumped.facts.pg_dump_version, server_version=properties.server_version
-            )
-            self._read_back(run, draft, pumped)
-        verify_seconds = time.monotonic() - clock - dump_seconds
-        facts = pumped.facts
-        warnings = implausible(facts.plain_bytes, facts.table_count, properties.system_identifier, previous)
-        for warning in warnings:
-            run.log.warning("backup.suspicious", message=warning, name=draft.name)
-        return Manifest(
-            name=draft.name,
-            database=self.database,
-            run_id=run.run_id,
-            started_at=started_at,
-            finished_at=self.now(),
-            dump_seconds=round(dump_seconds, 3),
-            verify_seconds=round(verify_seconds, 3),
-            plain_bytes=facts.plain_bytes,
-            stored_bytes=pumped.stored_bytes,
-            sha256=pumped.sha256,
-            compression=f"gzip:{self.level}",
-            verified=self.verify,
-            server_version=properties.server_version,
-            pg_dump_version=facts.pg_dump_version,
-            system_identifier=properties.system_identifier,
-            rows=printable_rows(facts.rows),
-            table_count=facts.table_count,
-            large_objects=facts.large_objects,
-            extensions=facts.extensions,
-            roles=tuple(readable(role, properties.encoding) for role in facts.roles),
-            properties=asdict(properties),
-            globals_sql=globals_sql,
-            hubbackup_version=package_version(),
-            warnings=tuple(warnings),
-        )
-
-    def _dump(
-        self, run: Run, runner: Runner, connection: Connection, draft: LocalDraft, previous: Manifest | None
-    ) -> Pumped:
-        total_bytes = previous.plain_bytes if previous else 0
-        env = connection.env(self.database)
-        for way in postgres.DUMP_WAYS:
-            argv = postgres.dump_argv(way, lock_wait_seconds=self.limits.lock_wait_seconds)
-            try:
-                with runner.start(argv, env) as process, run.progress("dump", total_bytes) as progress:
-                    return pump(process, draft, level=self.level, cancel=run.cancel, progress=progress)
-            except ToolError as error:
-                untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
-                if untouched and postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
-                    continue
-                explained = postgres.explain(error, connection, self.database)
-                raise postgres.explain_lock(explained, runner, connection, self.database) from error
-            except HubbackupError:
-                # pg_dump may still run: a dropped connection does not stop it, the end of its backend does.
-                with contextlib.suppress(HubbackupError):
-                    postgres.end_backends(runner.detached(), connection, self.database)
-                raise
-        raise StoreError("unreachable: the last way always returns or raises")
-
-    def _read_back(self, run: Run, draft: LocalDraft, pumped: Pumped) -> None:
-        plain_bytes = pumped.facts.plain_bytes if self.verify == "full" else None
-        expected = Expected(pumped.stored_bytes, pumped.sha256, plain_bytes)
-        with draft.path.open("rb", buffering=0) as stream, run.progress("verify", pumped.stored_bytes) as progress:
-            read_through(stream, expected, name=draft.name, cancel=run.cancel, progress=progress)
-
-    def _drop_replaced(
-        self,
-        run: Run,
-        runner: Runner,
-        connection: Connection,
-        properties: DatabaseProperties,
-        problems: list[str],
-    ) -> list[str]:
+    def _drop_replaced(self, run: Run, origin: Origin, problems: list[str]) -> list[str]:
         """Drop the databases that restores put aside longer ago than the operator wants them kept.
 
         One that can't be dropped (it has a subscription, or an active replication slot) is a problem to be told:
         it fills the disk, but the backup is good.
         """
         dropped = []
-        databases = Databases(runner, connection, self.database)
-        for name in expired_names(properties.siblings, self.database, self.keep_before_days, self.now()):
+        databases = Databases(origin.runner, origin.connection, self.database)
+        for name in expired_names(origin.properties.siblings, self.database, self.keep_before_days, self.now()):
             try:
                 databases.drop(name)
             except RunnerError as error:
@@ -302,7 +176,7 @@ class BackupJob:
         """Wait for every upload; returns a sentence for each that failed, and logs it."""
         problems = []
         for upload in uploads:
-            error = upload.wait(run.cancel, self.limits.upload_seconds)
+            error = upload.wait(run.cancel, self.upload_seconds)
             if error is not None:
                 run.log.warning(
                     "upload.failed",
@@ -323,25 +197,3 @@ def _publish(store: LocalStore, manifest: Manifest) -> None:
         with contextlib.suppress(HubbackupError):
             store.delete(manifest.name)
         raise
-
-
-def _newest_good(backups: Sequence[Backup], database: str) -> Manifest | None:
-    """The newest manifest of `database` that has no warning: what the next backup is measured by."""
-    for backup in reversed(backups):
-        if backup.name.database == database and backup.manifest is not None and not backup.manifest.warnings:
-            return backup.manifest
-    return None
-
-
-def implausible(plain_bytes: int, table_count: int, system_identifier: str, previous: Manifest | None) -> list[str]:
-    """Why a dump that passed every hard check is suspicious beside the last good one; empty where it isn't."""
-    if previous is None:
-        return []
-    found = []
-    if plain_bytes * 2 < previous.plain_bytes:
-        found.append(f"the dump has {plain_bytes} bytes, {previous.name} had {previous.plain_bytes}")
-    if table_count * 2 < previous.table_count:
-        found.append(f"the dump has {table_count} tables, {previous.name} had {previous.table_count}")
-    if system_identifier != previous.system_identifier:
-        found.append(f"the server is not the one of {previous.name}: its system identifier is another")
-    return found

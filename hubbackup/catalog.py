@@ -1,33 +1,49 @@
-"""What backups there are: names, manifests, and the merged view over the stores.
+"""What a backup is: its name, its manifest, its marks, and the copies that the stores hold.
 
 A backup is a file whose name is exactly ours, and the manifest beside it, written last; without the manifest
 the file is *unproven*. Order and age come from the manifest's time, and from the name where there is none;
-never from mtime, which a copy changes.
+never from mtime, which a copy changes. `listing` finds what there is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from hubbackup.errors import NotFoundError, NotProvenError, UsageError
-from hubbackup.stores import Entry, Store
+from hubbackup.errors import NotProvenError, UsageError
+from hubbackup.stores import Entry, Readable, Store
 
 MANIFEST_SUFFIX = ".manifest.json"
 BACKUP_SUFFIX = ".sql.gz"
 MANIFEST_MAX_BYTES = 64 << 20
 NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
-TIME_FORMAT = "%Y%m%d_%H%M%S"
-READERS = 8
-"""Manifests that are only in S3 are fetched by so many threads."""
+SHA256 = "sha256"
+"""S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
+YEARS = range(1000, MAXYEAR)
+"""Four digits, and time left for the way to UTC."""
+
+
+class Mark(StrEnum):
+    """What is known of a backup beyond its manifest, as a small file beside it: that it is there says it.
+
+    A file each, since a store never overwrites: made and removed whole, in each store for itself.
+    """
+
+    PINNED = "pinned"
+    """The operator's: never pruned, in no store, whichever store tells of it."""
+    ACCEPTED = "accepted"
+    """The operator's: suspicious, and yet the normal that the next backups are measured by."""
+    BAD = "bad"
+    """The verification's: the copy in this store failed it. Says nothing of another store's."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +60,22 @@ class BackupName:
     @property
     def stem(self) -> str:
         """The name without `.sql.gz`. Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
-        encoded = quote(self.database, safe="").replace("~", "%7E")
-        if encoded.startswith("."):
-            encoded = "%2E" + encoded[1:]
-        return f"{encoded}_backup_{self.local_time.strftime(TIME_FORMAT)}"
+        time = self.local_time  # not by strftime: a listing renders a hundred thousand names
+        clock = f"{time.hour:02}{time.minute:02}{time.second:02}"
+        return f"{_encoded(self.database)}_backup_{time.year:04}{time.month:02}{time.day:02}_{clock}"
 
     @property
     def manifest(self) -> str:
         """The name of the manifest beside it."""
         return f"{self.stem}{MANIFEST_SUFFIX}"
+
+    def mark(self, mark: Mark) -> str:
+        """The name of a mark's file beside it."""
+        return f"{self.stem}.{mark}"
+
+    def started_at(self, zone: ZoneInfo) -> datetime:
+        """The name's time in UTC, read in `zone`; the manifest knows better, where there is one."""
+        return self.local_time.replace(tzinfo=zone).astimezone(UTC)
 
     @classmethod
     def parse(cls, text: str) -> BackupName | None:
@@ -60,13 +83,14 @@ class BackupName:
         found = NAME.fullmatch(text)
         if found is None:
             return None
+        time = found["time"]
+        year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
         try:
-            database = unquote(found["database"], errors="strict")
-            name = cls(database, datetime.strptime(found["time"], TIME_FORMAT))
+            local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
+            name = cls(unquote(found["database"], errors="strict"), local_time)
         except ValueError:
             return None
-        # Year 9999 has no time left for the way to UTC.
-        return name if str(name) == text and name.local_time.year < MAXYEAR else None
+        return name if str(name) == text and name.local_time.year in YEARS else None
 
     @classmethod
     def of_manifest(cls, text: str) -> BackupName | None:
@@ -74,6 +98,24 @@ class BackupName:
         if not text.endswith(MANIFEST_SUFFIX):
             return None
         return cls.parse(text.removesuffix(MANIFEST_SUFFIX) + BACKUP_SUFFIX)
+
+    @classmethod
+    def owner_of(cls, text: str) -> BackupName | None:
+        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours."""
+        for suffix in SUFFIXES:
+            if text.endswith(suffix):
+                return cls.parse(text.removesuffix(suffix) + BACKUP_SUFFIX)
+        return None
+
+
+SUFFIXES = (BACKUP_SUFFIX, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+"""Of every file that belongs to a backup, after its stem."""
+
+
+@lru_cache(maxsize=1024)
+def _encoded(database: str) -> str:
+    encoded = quote(database, safe="").replace("~", "%7E")
+    return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded
 
 
 class Manifest(BaseModel):
@@ -135,70 +177,45 @@ class Backup:
     name: BackupName
     started_at: datetime
     manifest: Manifest | None
-    copies: dict[str, Entry] = field(default_factory=dict)
+    copies: Mapping[str, Entry] = field(default_factory=dict)
     manifests_in: frozenset[str] = frozenset()
     problem: str = ""
     """Why there is no manifest to trust: missing, or what is wrong with it."""
+    marks: Mapping[Mark, frozenset[str]] = field(default_factory=dict)
+    """The stores that hold each mark; a mark that none has is not there."""
 
     @property
     def proven(self) -> bool:
         """It has a manifest that is valid and its own."""
         return self.manifest is not None
 
+    @property
+    def pinned(self) -> bool:
+        """The operator keeps it for ever."""
+        return Mark.PINNED in self.marks
+
+    @property
+    def suspicious(self) -> bool:
+        """It was found implausible when it was made, and the operator has not accepted it."""
+        return self.manifest is not None and bool(self.manifest.warnings) and Mark.ACCEPTED not in self.marks
+
+    def bad_in(self, store: str) -> bool:
+        """The last verification of the copy in `store` found it damaged."""
+        return store in self.marks.get(Mark.BAD, ())
+
     def good_in(self, store: str) -> bool:
-        """A proven backup whose file and manifest are both in `store`, with the manifest's size."""
+        """A proven backup whose file and manifest are both in `store`, with the manifest's size, not marked bad."""
         copy = self.copies.get(store)
         return (
             self.manifest is not None
             and copy is not None
             and store in self.manifests_in
             and copy.size_bytes == self.manifest.stored_bytes
+            and not self.bad_in(store)
         )
 
 
-def list_backups(stores: Iterable[Store], zone: ZoneInfo) -> list[Backup]:
-    """Every backup in `stores`, merged by name, oldest first. Names that are not exactly ours are passed over.
-
-    A name's time is read in `zone` where no manifest tells better. Raises StoreError's kinds.
-    """
-    files: dict[BackupName, dict[str, Entry]] = {}
-    manifests: dict[BackupName, dict[str, Store]] = {}
-    for store in stores:
-        for entry in store.entries():
-            name = BackupName.parse(entry.name)
-            if name is not None:
-                files.setdefault(name, {})[store.name] = entry
-                continue
-            owner = BackupName.of_manifest(entry.name)
-            if owner is not None:
-                manifests.setdefault(owner, {})[store.name] = store
-    with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda item: _load(item[0], item[1], manifests.get(item[0], {}), zone), files.items())
-        return sorted(found, key=lambda backup: (backup.started_at, str(backup.name)))
-
-
-def _load(name: BackupName, copies: dict[str, Entry], manifests: dict[str, Store], zone: ZoneInfo) -> Backup:
-    backup = Backup(
-        name,
-        name.local_time.replace(tzinfo=zone).astimezone(UTC),
-        None,
-        copies,
-        frozenset(manifests),
-        "it has no manifest",
-    )
-    for store in sorted(manifests.values(), key=lambda store: store.name != "local"):
-        try:
-            manifest = read_manifest(store, name)
-        except NotFoundError:
-            continue
-        except NotProvenError as error:
-            backup = replace(backup, problem=str(error))
-            continue
-        return replace(backup, manifest=manifest, started_at=manifest.started_at, problem="")
-    return backup
-
-
-def read_manifest(store: Store, name: BackupName) -> Manifest:
+def read_manifest(store: Readable, name: BackupName) -> Manifest:
     """Raises NotFoundError, NotProvenError, StoreError's kinds."""
     with store.open(name.manifest) as stream:
         return Manifest.from_json(stream.read(MANIFEST_MAX_BYTES), name=str(name))
@@ -209,7 +226,7 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is no name of a backup")
-    with store.create(name.manifest) as draft:
+    with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
         draft.write(manifest.to_json())
         draft.commit()
 
@@ -220,8 +237,3 @@ def printable_rows(rows: Mapping[str, int]) -> dict[str, int]:
         name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"): count
         for name, count in rows.items()
     }
-
-
-def of_database(backups: Iterable[Backup], database: str) -> Iterator[Backup]:
-    """Those of one database."""
-    return (backup for backup in backups if backup.name.database == database)

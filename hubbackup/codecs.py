@@ -16,12 +16,15 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_WBITS = 31
 MAGIC_BYTES = 4
 PIECE_BYTES = 4 << 20
+ZSTD_PIECE_BYTES = 512 << 10
+ZSTD_STEP_BYTES = 8 << 10
+ZSTD_LEAST_BYTES = 64
 
 
 class Decoder(Protocol):
-    """Turns the way's bytes back into the plain dump."""
+    """Turns the way's bytes back into the plain dump, in pieces of bounded size."""
 
-    def decode(self, data: bytes | memoryview) -> bytes:
+    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
         """The plain bytes that `data` completes. Raises NotProvenError where the compression is broken."""
         ...
 
@@ -33,8 +36,8 @@ class Decoder(Protocol):
 class PlainDecoder:
     """For bytes that were not compressed."""
 
-    def decode(self, data: bytes | memoryview) -> bytes:
-        return bytes(data)
+    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
+        yield bytes(data)
 
     def finish(self) -> None:
         return
@@ -69,17 +72,17 @@ class GzipDecoder:
         except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
             raise NotProvenError(f"the gzip data is broken: {error}") from error
 
-    def decode(self, data: bytes | memoryview) -> bytes:
-        pieces = list(self.pieces(data))
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
     def finish(self) -> None:
         if self._member is not None or not self._members:
             raise NotProvenError("the gzip data ends in the middle of a member")
 
 
 class ZstdDecoder:
-    """Decodes one zstd frame after another."""
+    """Decodes one zstd frame after another.
+
+    The library has no bound for what one call gives back, so each call gets only as much as, at the ratio of the
+    call before, makes a piece; a dump that suddenly compresses a thousandfold makes one large piece, and no more.
+    """
 
     def __init__(self) -> None:
         import zstandard
@@ -88,23 +91,25 @@ class ZstdDecoder:
         self._decompressor = zstandard.ZstdDecompressor()
         self._frame: Any = None
         self._frames = 0
+        self._step_bytes = ZSTD_LEAST_BYTES
 
-    def decode(self, data: bytes | memoryview) -> bytes:
-        plain = []
-        rest: bytes | memoryview = data
+    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
+        rest = memoryview(data)
         try:
             while rest:
                 if self._frame is None:
                     self._frame = self._decompressor.decompressobj()
                     self._frames += 1
-                plain.append(self._frame.decompress(rest))
-                rest = b""
+                part, rest = rest[: self._step_bytes], rest[self._step_bytes :]
+                plain = self._frame.decompress(part)
                 if self._frame.eof:
-                    rest = self._frame.unused_data
+                    rest = memoryview(self._frame.unused_data + rest)
                     self._frame = None
+                wanted = len(part) * ZSTD_PIECE_BYTES // max(len(plain), 1)
+                self._step_bytes = min(max(wanted, ZSTD_LEAST_BYTES), ZSTD_STEP_BYTES)
+                yield plain
         except self._error as error:
             raise NotProvenError(f"the zstd data is broken: {error}") from error
-        return plain[0] if len(plain) == 1 else b"".join(plain)
 
     def finish(self) -> None:
         if self._frame is not None or not self._frames:
@@ -122,14 +127,14 @@ class WayDecoder:
         self._head = b""
         self._decoder: Decoder | None = None
 
-    def decode(self, data: bytes | memoryview) -> bytes:
+    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
         if self._decoder is None:
             self._head += bytes(data)
             if len(self._head) < MAGIC_BYTES:
-                return b""
+                return
             self._decoder = _decoder_for(self._head)
             data, self._head = self._head, b""
-        return self._decoder.decode(data)
+        yield from self._decoder.pieces(data)
 
     def finish(self) -> None:
         if self._decoder is None:

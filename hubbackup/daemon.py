@@ -5,10 +5,13 @@ Nothing that fails in a run ends the daemon: it has told the failure, and tries 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,12 +22,20 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from hubbackup import package_version
 from hubbackup.app import App
-from hubbackup.catalog import list_backups, of_database
+from hubbackup.doctor import all_checks, examine
+from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, StoppedError
+from hubbackup.listing import newest_first
 from hubbackup.report.health import health_path, write_beat
+from hubbackup.report.settings_memory import remember
 from hubbackup.schedule import Schedule
+from hubbackup.silence import watch
+from hubbackup.status import serve_status
 
 HEARTBEAT_SECONDS = 60
+WATCH_SECONDS = 600
+POST_SECONDS = 1.0
+"""What the post gets to send the message of a run that was just stopped."""
 STOP_SECONDS = 8.0
 """How long a run gets to clean up after a signal: inside the ten seconds that `docker stop` waits."""
 
@@ -51,19 +62,22 @@ class Daemon:
         self._log = app.log
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            # One worker for the work: runs queue up behind each other. The heartbeat must not wait for them.
-            executors={"work": ThreadPoolExecutor(1), "beat": ThreadPoolExecutor(1)},
+            # One worker for the work: runs queue up behind each other. Heartbeat and watch must not wait for them,
+            # nor they for the reading of old copies.
+            executors={name: ThreadPoolExecutor(1) for name in ("work", "reading", "beat", "watch")},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
 
     def run(self) -> int:
         """Serve until a signal asks to stop; returns the exit code, 128 + the signal's number."""
         app, cancel = self._app, self._app.cancel
-        database = app.database  # settings are judged before anything starts
+        database, telling = app.database, app.telling  # settings are judged before anything starts
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: cancel.set(received))
         for warning in app.loaded.warnings:
             self._log.warning("settings.warning", message=warning)
+        self._tell_changes()
+        telling.post.start()
         self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
         self._scheduler.add_job(
             self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
@@ -71,7 +85,12 @@ class Daemon:
         drills = app.settings.drills
         if drills is not None:
             self._scheduler.add_job(self._drill, ScheduleTrigger(drills), id="drill", executor="work")
+        verifications = app.settings.verifications
+        if verifications is not None:
+            self._scheduler.add_job(self._verify, ScheduleTrigger(verifications), id="verify", executor="reading")
         self._scheduler.add_job(self._remove_drill_orphans, id="orphans", executor="work")
+        self._scheduler.add_job(self._watch, IntervalTrigger(seconds=WATCH_SECONDS), id="watch", executor="watch")
+        self._scheduler.add_job(self._doctor, id="doctor", executor="watch")
         self._scheduler.start()
         self._beat()
         self._log.info(
@@ -85,6 +104,7 @@ class Daemon:
             stores=[store.describe() for store in app.stores()],
             retention_days=app.settings.backup_retention_days,
         )
+        serve_status(app)
         self._start_with_a_run()
         try:
             while True:
@@ -98,8 +118,12 @@ class Daemon:
         waiter = threading.Thread(target=self._scheduler.shutdown, name="shutdown", daemon=True)
         waiter.start()
         waiter.join(STOP_SECONDS)
+        self._app.telling.post.stop(POST_SECONDS)
         health_path().unlink(missing_ok=True)
-        self._log.info("daemon.stopped", message="Service de backup arrete", clean=not waiter.is_alive())
+        clean = not waiter.is_alive()
+        self._log.info("daemon.stopped", message="Service de backup arrete", clean=clean)
+        if not clean:
+            os._exit(stop.exit_code)  # the interpreter's own end would wait for the worker, and Docker would not
         return stop.exit_code
 
     def _start_with_a_run(self) -> None:
@@ -110,12 +134,12 @@ class Daemon:
             reason = {"reason": "BACKUP_ON_START"}
         elif app.settings.backup_catch_up:
             try:
-                mine = of_database(list_backups([app.local], app.zone), app.database)
-                starts = [backup.started_at for backup in mine if backup.proven]
+                mine = newest_first([app.local], app.zone, app.database)
+                newest = next((backup.started_at for backup in mine if backup.proven), None)
             except HubbackupError as error:
                 self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
                 return
-            due = app.missed_run(starts, datetime.now(UTC))
+            due = app.missed_run(newest, datetime.now(UTC))
             if due is not None:
                 reason = {"reason": "missed", "due": due.isoformat()}
         if reason is not None:
@@ -128,6 +152,9 @@ class Daemon:
 
     def _drill(self) -> None:
         self._guard("drill", self._app.drill)
+
+    def _verify(self) -> None:
+        self._guard("verify", self._app.verify_due)
 
     def _remove_drill_orphans(self) -> None:
         try:
@@ -148,6 +175,41 @@ class Daemon:
         except Exception:  # noqa: BLE001 - as said above
             self._log.exception(f"{kind}.crashed", message=f"Echec {kind}: erreur interne")
 
+    def _tell_changes(self) -> None:
+        """Log what was changed in the settings since the last start."""
+        changes = remember(self._app.state_directory / "settings.json", self._app.loaded.values())
+        if changes:
+            names = ", ".join(change.name for change in changes)
+            self._log.info(
+                "settings.changed",
+                message=f"Configuration modifiee: {names}",
+                changes=[asdict(change) for change in changes],
+            )
+
+    def _watch(self) -> None:
+        try:
+            watch(self._app, datetime.now(UTC))
+        except HubbackupError as error:
+            self._log.warning("watch.failed", message=str(error), remedy=error.remedy)
+
+    def _doctor(self) -> None:
+        """What will go wrong tonight is told now."""
+        site = Site(self._app)
+        try:
+            findings = list(examine(site, all_checks(site)))
+        except StoppedError:
+            return
+        for finding in findings:
+            if finding.status == "fail":
+                self._log.warning(
+                    "doctor.failed",
+                    message=f"Diagnostic: {finding.sentence}",
+                    check=finding.name,
+                    remedy=finding.remedy,
+                )
+        counts = Counter(str(finding.status) for finding in findings)
+        self._log.info("doctor.finished", message="Diagnostic termine", **counts)
+
     def _beat(self) -> None:
         """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""
         try:
@@ -156,6 +218,6 @@ class Daemon:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 
     def _next_run(self) -> str:
-        job = self._scheduler.get_job("backup")
-        due = job.next_run_time if job is not None else None
+        # Not asked of the scheduler: it waits for this worker while it shuts down, holding the lock of its jobs.
+        due = self._app.settings.schedule.next_after(datetime.now(UTC))
         return due.astimezone(self._app.zone).isoformat() if due is not None else "never"

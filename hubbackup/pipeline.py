@@ -55,14 +55,14 @@ def pump(process: Process, sink: Sink, *, level: int, cancel: Cancel, progress: 
         batch: list[bytes] = []
         batch_bytes = plain_bytes = 0
         for chunk in process.chunks():
-            plain = decoder.decode(chunk)
-            batch.append(plain)
-            batch_bytes += len(plain)
-            if batch_bytes >= BATCH_BYTES:
-                writer.put(b"".join(batch), cancel)
-                plain_bytes += batch_bytes
-                batch, batch_bytes = [], 0
-                progress(plain_bytes)
+            for plain in decoder.pieces(chunk):
+                batch.append(plain)
+                batch_bytes += len(plain)
+                if batch_bytes >= BATCH_BYTES:
+                    writer.put(b"".join(batch), cancel)
+                    plain_bytes += batch_bytes
+                    batch, batch_bytes = [], 0
+                    progress(plain_bytes)
         end = process.wait()
         if end.code != 0:
             raise tool_error("pg_dump", end)

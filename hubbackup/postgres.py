@@ -173,6 +173,15 @@ def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
     )
 
 
+def take_over(runner: Runner, connection: Connection, database: str) -> tuple[int, DatabaseProperties]:
+    """End the orphans of a killed run, and describe the database, over one connection; returns (ended, properties).
+
+    Caller's duty: hold the run lock.
+    """
+    ended, facts = query(runner, connection, database, END_BACKENDS_SQL + PROPERTIES_SQL).split("\n", 1)
+    return int(ended), properties_from_json(json.loads(facts))
+
+
 def end_backends(runner: Runner, connection: Connection, database: str) -> int:
     """End every backend of a hubbackup run in `database`; returns how many.
 

@@ -61,6 +61,8 @@ def preflight(
     notes = []
     if source.manifest is None:
         notes.append("this file is unproven, it has no manifest: its gzip, header and trailer are right")
+    elif source.manifest.warnings:
+        notes.append(f"this backup is suspicious: {'; '.join(source.manifest.warnings)}")
     if live is not None and live.slots:
         notes.append(f"the logical replication slots {', '.join(live.slots)} stay with the old database")
     return notes

@@ -1,24 +1,37 @@
-"""Apply the retention plan to a store: manifest first, then the file, so that a half-removed backup is no backup."""
+"""Apply the retention plan to a store: manifest first, the file last, so that a half-removed backup is no backup.
+
+A plan reads few manifests: a published file counts as good until its manifest is read, and those are read that the
+plan rests on, or removes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hubbackup.catalog import Backup, BackupName
+from hubbackup.catalog import Backup, BackupName, Mark
 from hubbackup.errors import StoreError
+from hubbackup.listing import Listed
 from hubbackup.retention import Candidate, Decision, Policy, plan
 from hubbackup.stores import Store
+
+Load = Callable[[Iterable[Listed]], Iterable[Backup]]
+"""Reads the manifests of what is listed."""
 
 
 @dataclass(frozen=True)
 class StorePlan:
-    """The decisions for one database's backups in one store, newest first."""
+    """The decisions for one database's backups in one store, newest first.
+
+    `frozen_by` names a suspicious backup, `marks` the files of the marks that the store holds.
+    """
 
     store: Store
     database: str
     decisions: tuple[Decision, ...]
+    frozen_by: str = ""
+    marks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -30,20 +43,75 @@ class Pruned:
 
 
 def make_plans(
-    backups: Sequence[Backup], stores: Sequence[tuple[Store, Policy]], now: datetime, database: str | None = None
+    listed: Iterable[Listed], stores: Sequence[tuple[Store, Policy]], now: datetime, load: Load
 ) -> list[StorePlan]:
-    """Plan each store and each database by itself (all databases where `database` is None). Nothing is done."""
-    databases = sorted({backup.name.database for backup in backups if database in (None, backup.name.database)})
-    plans = []
-    for store, policy in stores:
-        for one in databases:
-            candidates = [
-                Candidate(str(backup.name), backup.started_at, backup.good_in(store.name))
-                for backup in backups
-                if backup.name.database == one and store.name in backup.copies
-            ]
-            plans.append(StorePlan(store, one, tuple(plan(candidates, policy, now))))
-    return plans
+    """Plan each store and each database by itself. Nothing is done. `now` is in the operator's time zone.
+
+    `listed` comes from all the stores at once: a pin or a suspicion in one of them counts in each.
+    """
+    databases: dict[str, list[Listed]] = {}
+    for one in listed:
+        databases.setdefault(one.name.database, []).append(one)
+    return [
+        made for database in sorted(databases) for made in _plan(database, databases[database], stores, now, load)
+    ]
+
+
+def _plan(
+    database: str, listed: Sequence[Listed], stores: Sequence[tuple[Store, Policy]], now: datetime, load: Load
+) -> list[StorePlan]:
+    """Plan by what is known, read what that plan rests on, and plan again, until it rests on what was read."""
+    read: dict[BackupName, Backup] = {}
+    while True:
+        known = [_Known(one, read.get(one.name), now) for one in listed]
+        published = [one for one in known if one.published]
+        newest = max(published, key=lambda one: (one.started_at, str(one.listed.name)), default=None)
+        frozen_by = str(newest.listed.name) if newest is not None and newest.suspicious else ""
+        plans = []
+        unread = {newest.listed.name} if newest is not None else set()
+        for store, policy in stores:
+            here = {str(one.listed.name): one for one in known if store.name in one.listed.copies}
+            candidates = [one.candidate(store.name) for one in here.values()]
+            decisions = plan(candidates, policy, now, frozen_by=frozen_by)
+            marks = frozenset(
+                one.listed.name.mark(mark)
+                for one in here.values()
+                for mark, held_in in one.listed.marks.items()
+                if store.name in held_in
+            )
+            plans.append(StorePlan(store, database, tuple(decisions), frozen_by, marks))
+            unread |= {here[one.candidate.name].listed.name for one in decisions if not one.settled}
+        unread -= read.keys()
+        if not unread:
+            return plans
+        read |= {backup.name: backup for backup in load(one for one in listed if one.name in unread)}
+
+
+class _Known:
+    """What is known of a backup: what the listing shows, and its manifest once that was read."""
+
+    def __init__(self, listed: Listed, backup: Backup | None, now: datetime) -> None:
+        self.listed = listed
+        self._backup = backup
+        self.started_at = (
+            backup.started_at if backup is not None else listed.name.local_time.replace(tzinfo=now.tzinfo)
+        )
+
+    @property
+    def published(self) -> bool:
+        if self._backup is not None:
+            return self._backup.proven
+        return bool(self.listed.manifests_in)
+
+    @property
+    def suspicious(self) -> bool:
+        return self._backup is not None and self._backup.suspicious
+
+    def candidate(self, store: str) -> Candidate:
+        """A suspicious one does not count as good: not for the minimum, not for a week, a month or a year."""
+        good = self._backup.good_in(store) if self._backup is not None else self.listed.published_in(store)
+        pinned = Mark.PINNED in self.listed.marks
+        return Candidate(str(self.listed.name), self.started_at, good and not self.suspicious, pinned)
 
 
 def apply_plans(plans: Sequence[StorePlan]) -> Pruned:
@@ -56,10 +124,21 @@ def apply_plans(plans: Sequence[StorePlan]) -> Pruned:
             if decision.keep or name is None:
                 continue
             try:
-                store_plan.store.delete(name.manifest)
-                store_plan.store.delete(str(name))
+                remove(store_plan.store, name, store_plan.marks)
             except StoreError as error:
                 problems.append(f"{name} stays in {store_plan.store.describe()}: {error}")
                 continue
             removed.append((store_plan.store.name, str(name)))
     return Pruned(tuple(removed), tuple(problems))
+
+
+def remove(store: Store, name: BackupName, marks: Container[str]) -> None:
+    """Remove a backup from one store, with those of its marks that are among the files `marks`.
+
+    Raises StoreError's kinds; then its file is still listed, for the next try.
+    """
+    store.delete(name.manifest)
+    for mark in Mark:
+        if name.mark(mark) in marks:
+            store.delete(name.mark(mark))
+    store.delete(str(name))

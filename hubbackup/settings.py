@@ -14,27 +14,35 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hubbackup.env_file import for_libraries, read_env_file
 from hubbackup.errors import SettingsError
 from hubbackup.schedule import Schedule
+from hubbackup.sink_urls import secret_parts
+from hubbackup.sizes import parse_bytes
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
 OFF = "off"
-OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_")
+OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
 
 RESERVED = frozenset({
     "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
-    "BACKUP_KEEP_WEEKS", "BACKUP_KEEP_MONTHS", "BACKUP_KEEP_YEARS", "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS",
-    "S3_EXPIRE_AFTER_DAYS", "NOTIFICATION_URLS", "NOTIFICATION_LEVEL",
-    "HEARTBEAT_URL", "STATUS_PORT", "LOG_FILE",
+    "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""
+
+
+def _bytes_of(value: object) -> object:
+    return parse_bytes(value) if isinstance(value, str) else value
+
+
+ByteCount = Annotated[int, Field(ge=0), BeforeValidator(_bytes_of)]
 
 
 class Settings(BaseSettings):
@@ -68,9 +76,23 @@ class Settings(BaseSettings):
         default=7, ge=0, description="days that the database which a restore replaced is kept; 0 = for ever"
     )
     backup_keep_min: int = Field(default=1, ge=1, description="never keep fewer good backups than this")
+    backup_keep_weeks: int = Field(default=0, ge=0, description="weeks whose newest good backup is kept, too")
+    backup_keep_months: int = Field(default=0, ge=0, description="months whose newest good backup is kept, too")
+    backup_keep_years: int = Field(default=0, ge=0, description="years whose newest good backup is kept, too")
+    s3_keep_min: int | None = Field(default=None, ge=1, description="BACKUP_KEEP_MIN for S3, where it differs")
+    s3_keep_weeks: int | None = Field(default=None, ge=0, description="weeks kept in S3, where it differs")
+    s3_keep_months: int | None = Field(default=None, ge=0, description="months kept in S3, where it differs")
+    s3_keep_years: int | None = Field(default=None, ge=0, description="years kept in S3, where it differs")
     backup_compression_level: int = Field(default=1, ge=0, le=3, description="isal's levels, 0 fastest to 3 smallest")
     backup_verify: Literal["full", "hash"] = Field(
         default="full", description="read-back before publishing: decoded whole, or only hashed"
+    )
+    verify_schedule: str = Field(default="30 4 * * *", description="when old copies are read again; off: never")
+    verify_daily_bytes: ByteCount = Field(
+        default=10 * 10**9, description="how much of them is read each time, such as 500MB or 2GB; 0 = none"
+    )
+    verify_store: Literal["local", "s3", "all"] = Field(
+        default="local", description="which copies; S3's are downloaded for it, which the vendor may bill"
     )
     drill_schedule: str = Field(default="0 5 1 * *", description="when a backup is restored for real; off: never")
     drill_target: Literal["", "container", "database"] = Field(
@@ -85,8 +107,24 @@ class Settings(BaseSettings):
     aws_access_key_id: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_secret_access_key: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_default_region: str = Field(default="", description="the bucket's region")
+    notification_urls: SecretStr = Field(
+        default=SecretStr(""), description="apprise URLs, separated by commas or spaces; who is told"
+    )
+    notification_level: Literal["problems", "all"] = Field(
+        default="problems", description="problems and their end, or each success too"
+    )
+    notification_host: str = Field(default="", description="this host's name in messages, instead of Docker's")
+    heartbeat_url: SecretStr = Field(
+        default=SecretStr(""), description="dead man's switch: URL/start, URL, URL/fail are pinged"
+    )
+    status_port: int | None = Field(
+        default=None, ge=1, le=65535, description="status page, /metrics and /healthz; off without it"
+    )
+    status_user: str = Field(default="", description="who may see page and metrics; everybody where unset")
+    status_password: SecretStr = Field(default=SecretStr(""), description="STATUS_USER's password")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["json", "console"] = Field(default="json", description="console is for people")
+    log_file: str = Field(default="", description="also log to this file, as JSON, rotated at 10 MB")
 
     @classmethod
     def settings_customise_sources(
@@ -95,7 +133,7 @@ class Settings(BaseSettings):
         """`load` is the one reader of the environment: it knows the file, the secrets' files and the origins."""
         return (init_settings,)
 
-    @field_validator("backup_schedule", "drill_schedule", "tz")
+    @field_validator("backup_schedule", "drill_schedule", "verify_schedule", "tz")
     @classmethod
     def _zone_exists(cls, value: str, info: Any) -> str:
         if info.field_name == "tz":
@@ -103,7 +141,7 @@ class Settings(BaseSettings):
                 ZoneInfo(value)
             except (KeyError, ValueError, OSError) as error:
                 raise ValueError("is no time zone, such as Europe/Paris") from error
-        elif (info.field_name, value) != ("drill_schedule", OFF):
+        elif value != OFF or info.field_name == "backup_schedule":
             Schedule.parse(value, "UTC")
         return value
 
@@ -122,6 +160,13 @@ class Settings(BaseSettings):
             raise ValueError("is no URL such as https://s3.fr-par.scw.cloud")
         return value
 
+    @field_validator("log_file")
+    @classmethod
+    def _log_file_is_absolute(cls, value: str) -> str:
+        if value and not Path(value).is_absolute():
+            raise ValueError("is no absolute path")
+        return value
+
     @field_validator("backup_dir")
     @classmethod
     def _directory_is_absolute(cls, value: Path) -> Path:
@@ -133,12 +178,22 @@ class Settings(BaseSettings):
     def _keys_come_in_pairs(self) -> Settings:
         if bool(self.aws_access_key_id.get_secret_value()) != bool(self.aws_secret_access_key.get_secret_value()):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one is set without the other")
+        if bool(self.status_user) != bool(self.status_password.get_secret_value()):
+            raise ValueError("STATUS_USER and STATUS_PASSWORD: one is set without the other")
+        if ":" in self.status_user:
+            raise ValueError("STATUS_USER has a colon, which basic authentication can't carry")
         return self
 
     @property
     def schedule(self) -> Schedule:
         """BACKUP_SCHEDULE in TZ."""
         return Schedule.parse(self.backup_schedule, self.tz)
+
+    @property
+    def verifications(self) -> Schedule | None:
+        """VERIFY_SCHEDULE in TZ; None where no old copy is to be read."""
+        off = self.verify_schedule == OFF or self.verify_daily_bytes == 0
+        return None if off else Schedule.parse(self.verify_schedule, self.tz)
 
     @property
     def drills(self) -> Schedule | None:
@@ -165,17 +220,29 @@ class Settings(BaseSettings):
 class LoadedSettings:
     """The settings, where each came from, and what is to be said about them.
 
-    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences.
+    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences;
+    `library_variables` are what the file has for libraries that read the process's environment.
     """
 
     settings: Settings
     origins: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    library_variables: dict[str, str] = field(default_factory=dict, repr=False)
 
     def secrets(self) -> list[str]:
-        """Every secret's value, for masking."""
+        """Every secret's value, for masking; of a URL also the parts that are secret by themselves."""
         values = (getattr(self.settings, name) for name in Settings.model_fields)
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return [*texts, *(part for text in texts if "://" in text for part in secret_parts(text))]
+
+    def values(self) -> list[tuple[str, str, bool]]:
+        """(variable, value as text, whether it is secret) of every setting; only for comparing, never for showing."""
+        found = []
+        for name in Settings.model_fields:
+            value = getattr(self.settings, name)
+            secret = isinstance(value, SecretStr)
+            found.append((name.upper(), value.get_secret_value() if secret else _shown(value), secret))
+        return found
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(variable, value, origin) of every setting, secrets as `********`."""
@@ -185,9 +252,13 @@ class LoadedSettings:
             if isinstance(value, SecretStr):
                 shown = "********" if value.get_secret_value() else ""
             else:
-                shown = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+                shown = _shown(value)
             rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
         return rows
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def is_secret(name: str) -> bool:
@@ -203,10 +274,14 @@ def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     origins = dict.fromkeys(raw, "environment")
     warnings: list[str] = []
     file_name = environment.get(ENV_FILE_VARIABLE, "")
+    from_file: dict[str, str] = {}
     if file_name:
-        for name, value in _read_env_file(Path(file_name), raw, warnings).items():
-            raw[name] = value
-            origins[name] = file_name
+        try:
+            from_file, warnings = read_env_file(Path(file_name), raw)
+        except FileNotFoundError:
+            warnings.append(f"{ENV_FILE_VARIABLE}: {file_name} does not exist; only the environment counts")
+    raw |= from_file
+    origins |= dict.fromkeys(from_file, file_name)
     _read_secret_files(raw, origins)
     warnings += _unknown_names(raw, origins)
     values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
@@ -214,44 +289,7 @@ def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
         settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
-    return LoadedSettings(settings, origins, tuple(warnings))
-
-
-def _read_env_file(path: Path, environment: Mapping[str, str], warnings: list[str]) -> dict[str, str]:
-    """The file's variables, read as docker compose reads an env_file.
-
-    Compose expands `$NAME` in values that are not in single quotes, python-dotenv only `${NAME}`: where such a
-    value stands in the environment too, compose's own reading of it is kept, so that a password is never read
-    in two ways.
-    """
-    from dotenv.main import resolve_variables
-    from dotenv.parser import parse_stream
-
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except FileNotFoundError:
-        warnings.append(f"{ENV_FILE_VARIABLE}: {path} does not exist; only the environment counts")
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{ENV_FILE_VARIABLE}: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
-            remedy="make it readable for the user that hubbackup runs as",
-        ) from error
-    found: dict[str, str] = {}
-    for binding in bindings:
-        if binding.error or not binding.key:
-            if binding.error:
-                warnings.append(f"{path}: line {binding.original.line} is no NAME=value and was passed over")
-            continue
-        value = binding.value or ""
-        literal = re.search(r"=\s*'", binding.original.string) is not None
-        if "$" in value and not literal:
-            if binding.key in environment:
-                continue
-            value = resolve_variables([(binding.key, value)], override=True)[binding.key] or ""
-        found[binding.key] = value
-    return found
+    return LoadedSettings(settings, origins, tuple(warnings), for_libraries(from_file))
 
 
 def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
@@ -267,7 +305,8 @@ def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
+                remedy=f"mount the file for the user that hubbackup runs as, or set {name} itself",
             ) from error
         raw[name] = text.rstrip("\r\n")
         origins[name] = path
@@ -299,7 +338,7 @@ def _as_settings_error(
     first = error.errors(include_url=False, include_context=False)[0]
     text = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return SettingsError(text)
+        return SettingsError(text, remedy="set both, or neither for boto3's own chain (profile, role)")
     field_name = str(first["loc"][0])
     name = field_name.upper()
     shown = "" if is_secret(name) else f"={values.get(field_name, '')}"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog import Backup, BackupName, Manifest, list_backups, of_database, read_manifest
+from hubbackup.catalog import Backup, BackupName, Manifest, read_manifest
 from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs import Run
+from hubbackup.listing import newest_first
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import CHUNK_BYTES
@@ -93,15 +94,15 @@ def _check_database(source: Source, wanted: Wanted) -> None:
 @contextmanager
 def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The newest good backup of `database` in any of `stores`, the local copy first. Raises NotFoundError."""
-    stores = _readable(run, stores, zone)
-    backups = list(of_database(list_backups(stores, zone), database))
-    good = [(backup, store) for backup in reversed(backups) for store in stores if backup.good_in(store.name)]
-    if not good:
+    stores = _readable(run, stores, zone, database)
+    newest = newest_first(stores, zone, database)
+    good = next(((backup, store) for backup in newest for store in stores if backup.good_in(store.name)), None)
+    if good is None:
         raise NotFoundError(
             f"there is no good backup of {database} in {', '.join(store.describe() for store in stores)}",
             remedy="hubbackup list shows what is there, and why it is not good",
         )
-    backup, store = good[0]
+    backup, store = good
     run.log.info("source.chosen", message=f"Backup choisi: {backup.name}", name=str(backup.name), store=store.name)
     if isinstance(store, LocalStore):
         yield _of_store(store, backup)
@@ -110,7 +111,7 @@ def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scra
         yield source
 
 
-def _readable(run: Run, stores: list[Store], zone: ZoneInfo) -> list[Store]:
+def _readable(run: Run, stores: list[Store], zone: ZoneInfo, database: str) -> list[Store]:
     """The stores that can be listed: on the worst day S3 may be down, and the local copy is enough.
 
     Raises StoreError's kinds where none can.
@@ -119,7 +120,7 @@ def _readable(run: Run, stores: list[Store], zone: ZoneInfo) -> list[Store]:
     problem: StoreError | None = None
     for store in stores:
         try:
-            list_backups([store], zone)
+            next(newest_first([store], zone, database), None)
             readable.append(store)
         except StoreError as error:
             run.log.warning("source.unreadable", message=f"Stockage ignore: {error}", store=store.name)

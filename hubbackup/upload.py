@@ -6,9 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from hubbackup.catalog import Backup, Manifest, write_manifest
-from hubbackup.errors import HubbackupError, NotFoundError, StoppedError, StoreError
+from hubbackup.catalog import SHA256, Backup, Manifest, Mark, write_manifest
+from hubbackup.errors import HubbackupError, StoppedError, StoreError
+from hubbackup.jobs import Run
+from hubbackup.marks import drop_mark, put_mark
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel, GrowingFile, SourceFailedError
@@ -23,9 +26,10 @@ class Upload(threading.Thread):
     A slow or dead store never slows the dump: this thread reads the file, the dump's writer never waits for it.
     """
 
-    def __init__(self, store: Store, name: str, source: GrowingFile) -> None:
+    def __init__(self, run: Run, store: Store, name: str, source: GrowingFile) -> None:
         super().__init__(name=f"upload-{store.name}", daemon=True)
         self.store = store
+        self._run = run
         self._name = name
         self._source = source
         self._decided = threading.Event()
@@ -35,6 +39,7 @@ class Upload(threading.Thread):
 
     def run(self) -> None:
         try:
+            remove_leftovers(self._run, self.store)  # here, so that a dead S3 does not hold up the dump's beginning
             with self.store.create(self._name) as draft:
                 draft.follow(self._source)
                 self._decided.wait()
@@ -78,6 +83,17 @@ class Upload(threading.Thread):
         return self.error
 
 
+def remove_leftovers(run: Run, store: Store) -> None:
+    """Remove what a killed run left unfinished in `store`; where that can't be done, the backup goes on."""
+    try:
+        leftovers = store.clean()
+    except StoreError as error:
+        run.log.warning("clean.failed", message=str(error), store=store.name)
+        return
+    if leftovers:
+        run.log.info("leftovers.removed", message="Restes supprimes", store=store.name, names=leftovers)
+
+
 @dataclass(frozen=True)
 class CaughtUp:
     """What a catch-up did: the names uploaded, and a sentence for each that failed."""
@@ -102,22 +118,21 @@ def catch_up(
     deadline = time.monotonic() + budget_seconds
     uploaded: list[str] = []
     problems: list[str] = []
-    for backup in backups:
+    missing = [b for b in backups if b.good_in(local.name) and not b.good_in(remote.name) and keep(b)]
+    for number, backup in enumerate(missing):
         manifest = backup.manifest
-        if manifest is None or not backup.good_in(local.name) or backup.good_in(remote.name) or not keep(backup):
+        if manifest is None:
             continue
         if time.monotonic() > deadline:
-            problems.append(f"{backup.name}: no time left in this run to upload it to {remote.describe()}")
-            continue
+            left = len(missing) - number
+            problems.append(f"{left} backups wait to be uploaded to {remote.describe()}: no time left in this run")
+            break
         try:
             _copy(backup, manifest, local, remote, cancel)
             uploaded.append(manifest.name)
-        except NotFoundError as error:
-            problems.append(f"{manifest.name}: {error}")
-            break  # no bucket: every further one would fail alike
         except StoreError as error:
             problems.append(f"{manifest.name}: {error}")
-            break
+            break  # no bucket, no permission, no network: every further one would fail alike
         except HubbackupError as error:
             cancel.check()
             problems.append(f"{manifest.name}: {error}")
@@ -132,7 +147,12 @@ def _copy(backup: Backup, manifest: Manifest, local: LocalStore, remote: Store, 
         remote.delete(backup.name.manifest)
     if remote.name in backup.copies:  # an upload that died before its end
         remote.delete(manifest.name)
-    with remote.create(manifest.name) as draft:
+    if backup.bad_in(remote.name):  # said of the copy that is replaced
+        drop_mark(remote, backup.name, Mark.BAD)
+    for mark in (Mark.PINNED, Mark.ACCEPTED):  # before the copy is there, so that it is never there without them
+        if mark in backup.marks and remote.name not in backup.marks[mark]:
+            put_mark(remote, backup.name, mark, why="copied with the backup", now=datetime.now(UTC))
+    with remote.create(manifest.name, {SHA256: manifest.sha256}) as draft:
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()
     write_manifest(remote, manifest)

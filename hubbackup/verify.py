@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -86,7 +87,7 @@ def proven_chunks(
 
 
 def prove(
-    open_stream: Callable[[], BinaryIO],
+    open_stream: Callable[[], AbstractContextManager[BinaryIO]],
     manifest: Manifest | None,
     *,
     name: str,

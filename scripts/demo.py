@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,8 +26,8 @@ from typing import TypeVar
 
 from hubbackup.catalog import BackupName, Manifest
 from hubbackup.census import Census
-from hubbackup.cli.common import human_bytes
 from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.sizes import human_bytes
 from hubbackup.stream import Cancel
 from hubbackup.verify import Expected, read_through
 from tests.support.embedded_postgres import EmbeddedPostgres
@@ -82,9 +82,9 @@ class Stop:
             yield
         finally:
             self._held = False
-        if self._pending:
-            self.ignore()
-            raise StoppedBySignal(self._pending)
+            if self._pending:  # also where the same Ctrl-C made what was begun fail
+                self.ignore()
+                raise StoppedBySignal(self._pending)
 
     def ignore(self) -> None:
         """From now on the way out is not disturbed."""
@@ -150,15 +150,15 @@ class Demo:
     def _start_servers(self) -> None:
         page = self._page
         page.step("A database to back up, and an S3 server")
-        directory = self._open(tempfile.TemporaryDirectory(prefix="hubbackup-demo-"))
+        directory = self._open(lambda: tempfile.TemporaryDirectory(prefix="hubbackup-demo-"))
         self._directory = Path(directory)
         self._backups = self._directory / "backups"
         self._backups.mkdir()
         with page.timed("PostgreSQL {} on {}:{}, in a temporary directory") as words:
-            self._server = self._open(EmbeddedPostgres(16))
+            self._server = self._open(lambda: EmbeddedPostgres(16))
             words[:] = self._server.psql("SHOW server_version"), self._server.host, self._server.port
         with page.timed("S3 (moto) on {}, with an empty bucket {}") as words:
-            self._s3: S3Server = self._open(s3_server())
+            self._s3: S3Server = self._open(s3_server)
             self._bucket = self._s3.bucket()
             words[:] = self._s3.endpoint_url, self._bucket
         with page.timed("the sample database {}: {:,} rows in {} tables") as words:
@@ -301,10 +301,10 @@ class Demo:
     def _keep(self, promise: str) -> None:
         self.kept.append(promise)
 
-    def _open(self, context: AbstractContextManager[T]) -> T:
-        """Enter it; it ends with the demo."""
+    def _open(self, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """Make it (a temporary directory is there from then on) and enter it; it ends with the demo."""
         with self._stop.held():
-            return self._stack.enter_context(context)
+            return self._stack.enter_context(make())
 
     def _settings(self) -> dict[str, str]:
         """What a user would write into `.env.production`."""

@@ -7,6 +7,7 @@ has its own.
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 from collections.abc import Iterator
 
@@ -14,8 +15,10 @@ import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 
-# .ci/run looks for this word in the skips: without an engine the run may be green, but it is not complete.
+# One word to look for in the skips: without an engine the run may be green, but it is not complete.
 DOCKER_MISSING = "DOCKER-MISSING"
+REQUIRE_DOCKER = "HUBBACKUP_REQUIRE_DOCKER"
+"""Set by .ci/run: a test that needs Docker and finds none fails."""
 
 
 @pytest.fixture(scope="session")
@@ -91,5 +94,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what is marked `docker` where there is no engine, before any fixture of it is set up."""
     if item.get_closest_marker("docker"):
         _, problem = docker_info()
+        if problem and os.environ.get(REQUIRE_DOCKER):
+            pytest.fail(f"{problem}; {REQUIRE_DOCKER} is set, so this is no skip", pytrace=False)
         if problem:
             pytest.skip(problem)

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 import typer
 from typer.exceptions import Abort, TyperException
 
-from hubbackup.cli import backup, config, daemon, drill, health, list_, prune, restore, status
+from hubbackup.cli import (
+    backup,
+    check,
+    config,
+    daemon,
+    doctor,
+    drill,
+    health,
+    list_,
+    marks,
+    notify_test,
+    prune,
+    restore,
+    status,
+    verify,
+)
 from hubbackup.cli.common import print_json
 from hubbackup.errors import HubbackupError, UsageError
 
@@ -16,6 +32,9 @@ EXIT_CODES = (
     "Exit codes: 0 success, 1 failed, 2 bad usage or settings (nothing was done), 3 degraded (a good local copy,"
     " a configured store lacks its copy), 4 another run holds the lock, 143/130 stopped by a signal."
 )
+
+NAGIOS_UNKNOWN = 3
+"""Of `check` alone: there 2 would say that the backups are in a critical state."""
 
 cli = typer.Typer(
     name="hubbackup",
@@ -30,9 +49,16 @@ for command, name in (
     (restore.restore, "restore"),
     (drill.drill, "drill"),
     (list_.list_, "list"),
+    (verify.verify, "verify"),
     (prune.prune, "prune"),
+    (marks.pin, "pin"),
+    (marks.unpin, "unpin"),
+    (marks.accept, "accept"),
     (status.status, "status"),
+    (check.check, "check"),
     (health.health, "health"),
+    (doctor.doctor, "doctor"),
+    (notify_test.notify_test, "notify-test"),
     (config.config, "config"),
 ):
     cli.command(name)(command)
@@ -55,6 +81,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     except HubbackupError as error:
         return _tell(error, words)
+    except Exception as error:
+        if os.environ.get("LOG_LEVEL") == "debug":
+            raise
+        text = f"internal error: {type(error).__name__}: {error}"
+        return _tell(HubbackupError(text, remedy="this is a bug; LOG_LEVEL=debug shows where"), words)
     return result if isinstance(result, int) else 0
 
 
@@ -63,6 +94,8 @@ def _tell(error: HubbackupError, words: Sequence[str]) -> int:
     print(f"hubbackup: {error}", file=sys.stderr)
     if error.remedy:
         print(f"  what to do: {error.remedy}", file=sys.stderr)
+    if words[:1] == ["check"]:
+        return NAGIOS_UNKNOWN
     if "--json" in words:
         print_json(
             {

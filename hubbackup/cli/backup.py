@@ -17,8 +17,9 @@ def backup(
     """Take a backup now: dump, prove, publish, upload, rotate."""
     import sys
 
-    from hubbackup.cli.common import human_bytes, make_app, print_json, terminal_progress
+    from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import SettingsError
+    from hubbackup.sizes import human_bytes
 
     app = make_app()
     if upload_s3 and not app.remotes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
+
+from hubbackup.report.words import human_age as human_age
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,17 +29,23 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     from hubbackup.stream import Cancel
 
     loaded = settings.load()
+    os.environ.update(loaded.library_variables)
     stream = log_stream or sys.stderr
     logs.configure(
         level=loaded.settings.log_level,
         log_format=log_format or ("console" if stream.isatty() else loaded.settings.log_format),
         stream=stream,
         secrets=loaded.secrets(),
+        log_file=loaded.settings.log_file,
+        rotate=log_stream is not None,
     )
     cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: cancel.set(received))
-    return App(loaded, cancel=cancel, log=logs.get_logger())
+    log = logs.get_logger()
+    for warning in loaded.warnings:
+        log.warning("settings.warning", message=warning)
+    return App(loaded, cancel=cancel, log=log)
 
 
 def terminal_progress() -> ProgressMaker | None:
@@ -52,6 +62,23 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
 
 
+def print_json_items(items: Iterable[Any]) -> None:
+    """The one JSON document of `--json`, a list, written item by item: it may be long."""
+    separator = "["
+    for item in items:
+        print(f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}", end="")
+        separator = ","
+    print("[]" if separator == "[" else "\n]")
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of cells in aligned columns. For long lists: rich needs a minute for what this prints in a second."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip().replace("\n", "\\n"))
+
+
 def print_table(table: Table) -> None:
     """A table, as wide as it must be where nobody looks (a pipe), else as wide as the terminal."""
     from rich.console import Console
@@ -60,22 +87,3 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=200)
     console.print(table)
-
-
-def human_bytes(size_bytes: int) -> str:
-    """`12.3 MB`, in powers of 1000 as disks are sold."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def human_age(seconds: float) -> str:
-    """`5 min`, `3 h`, `12 d`."""
-    if seconds < 3600:
-        return f"{max(0, seconds) / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.0f} h"
-    return f"{seconds / 86400:.0f} d"

@@ -2,61 +2,117 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from hubbackup.app import App
+    from hubbackup.catalog import Backup
+
+SHOWN = 100
 
 
 def list_(
     store: Annotated[str, typer.Option(help="local, s3 or all.")] = "all",
     database: Annotated[str, typer.Option(help="Only this database's backups.")] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=0, help=f"Only so many, the newest; 0: all. Default: {SHOWN}, with --json all.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
-    """List the backups, oldest first, with the stores that hold a copy."""
+    """List the backups, oldest first, with the stores that hold a copy and what is known of each."""
+    import sys
     from datetime import UTC, datetime
 
-    from hubbackup.catalog import list_backups
-    from hubbackup.cli.common import human_age, human_bytes, make_app, print_json, print_table
+    from hubbackup.cli.common import make_app, print_json_items
+    from hubbackup.listing import load, newest, scan
 
     app = make_app()
-    backups = [
-        backup for backup in list_backups(app.stores(store), app.zone) if database in ("", backup.name.database)
-    ]
+    stores = app.stores(store)
+    count = limit if limit is not None else 0 if json else SHOWN
+    chosen, left_out = newest(scan(stores, database or None), count)
     now = datetime.now(UTC)
+    facts = _Facts(app)
+    rows = (facts.of(backup, now) for backup in load(chosen, stores, app.zone))
     if json:
-        print_json(
-            [
-                {
-                    "name": str(backup.name),
-                    "database": backup.name.database,
-                    "started_at": backup.started_at,
-                    "age_seconds": round((now - backup.started_at).total_seconds()),
-                    "stored_bytes": max(copy.size_bytes for copy in backup.copies.values()),
-                    "plain_bytes": backup.manifest.plain_bytes if backup.manifest else None,
-                    "rows": sum(backup.manifest.rows.values()) if backup.manifest else None,
-                    "copies": sorted(backup.copies),
-                    "good_in": [name for name in sorted(backup.copies) if backup.good_in(name)],
-                    "proven": backup.proven,
-                    "problem": backup.problem,
-                    "warnings": backup.manifest.warnings if backup.manifest else [],
-                }
-                for backup in backups
-            ]
-        )
-        return 0
-    from rich.table import Table
-
-    table = Table("NAME", "DATABASE", "AGE", "SIZE", "ROWS", "COPIES", "PROVEN", box=None, pad_edge=False)
-    for backup in backups:
-        stored_bytes = max(copy.size_bytes for copy in backup.copies.values())
-        table.add_row(
-            str(backup.name),
-            backup.name.database,
-            human_age((now - backup.started_at).total_seconds()),
-            human_bytes(stored_bytes),
-            str(sum(backup.manifest.rows.values())) if backup.manifest else "?",
-            ", ".join(name if backup.good_in(name) else f"{name} (not good)" for name in sorted(backup.copies)),
-            "yes" if backup.proven else f"no: {backup.problem}",
-        )
-    print_table(table)
+        print_json_items(rows)
+    else:
+        _print_table(rows)
+    if left_out:
+        print(f"{left_out} older ones are not shown: --limit 0 shows all", file=sys.stderr)
     return 0
+
+
+class _Facts:
+    """What is told of a backup; the histories are read once."""
+
+    def __init__(self, app: App) -> None:
+        from hubbackup.audit import last_proven
+
+        self._proven_at = last_proven(app.verifications)
+        self._drills: dict[str, dict[str, Any]] = {
+            record["name"]: record
+            for record in app.history.runs()
+            if record["kind"] == "drill" and record["exit_code"] == 0 and "name" in record
+        }
+
+    def of(self, backup: Backup, now: datetime) -> dict[str, Any]:
+        name, manifest = str(backup.name), backup.manifest
+        drill = self._drills.get(name, {})
+        copies = sorted(backup.copies)
+        verified = {store: self._proven_at[store, name] for store in copies if (store, name) in self._proven_at}
+        return {
+            "name": name,
+            "database": backup.name.database,
+            "started_at": backup.started_at,
+            "age_seconds": round((now - backup.started_at).total_seconds()),
+            "stored_bytes": max(copy.size_bytes for copy in backup.copies.values()),
+            "plain_bytes": manifest.plain_bytes if manifest else None,
+            "rows": sum(manifest.rows.values()) if manifest else None,
+            "copies": copies,
+            "good_in": [store for store in copies if backup.good_in(store)],
+            "bad_in": [store for store in copies if backup.bad_in(store)],
+            "proven": backup.proven,
+            "problem": backup.problem,
+            "pinned": backup.pinned,
+            "suspicious": backup.suspicious,
+            "warnings": manifest.warnings if manifest else (),
+            "last_verified": verified,
+            "last_drill": {key: drill.get(key) for key in ("started_at", "store", "rto_seconds")} if drill else None,
+        }
+
+
+def _print_table(rows: Iterable[dict[str, Any]]) -> None:
+    from datetime import UTC, datetime
+
+    from hubbackup.cli.common import human_age, print_columns
+    from hubbackup.sizes import human_bytes
+
+    now = datetime.now(UTC)
+
+    def cells(row: dict[str, Any]) -> tuple[str, ...]:
+        verified = max(row["last_verified"].values(), default=None)
+        drilled = row["last_drill"] and datetime.fromisoformat(row["last_drill"]["started_at"])
+        notes = ["pinned"] * row["pinned"] + ["suspicious"] * row["suspicious"] + [row["problem"]]
+        return (
+            row["name"],
+            row["database"],
+            human_age(row["age_seconds"]),
+            human_bytes(row["stored_bytes"]),
+            str(row["rows"]) if row["rows"] is not None else "?",
+            ", ".join(
+                name if name in row["good_in"] else f"{name} ({'BAD' if name in row['bad_in'] else 'not good'})"
+                for name in row["copies"]
+            ),
+            "yes" if row["proven"] else "no",
+            f"{human_age((now - verified).total_seconds())} ago" if verified else "-",
+            f"{human_age((now - drilled).total_seconds())} ago" if drilled else "-",
+            ", ".join(note for note in notes if note),
+        )
+
+    columns = ("NAME", "DATABASE", "AGE", "SIZE", "ROWS", "COPIES", "PROVEN", "VERIFIED", "DRILLED", "NOTE")
+    print_columns([columns, *map(cells, rows)])

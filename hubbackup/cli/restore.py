@@ -97,7 +97,7 @@ NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
 
 def _tell_restored(facts: dict[str, Any], *, replaced: bool) -> None:
     """What was restored, and what to do now."""
-    from hubbackup.cli.common import human_bytes
+    from hubbackup.sizes import human_bytes
 
     proof = "" if facts["proven"] else " It had no manifest: only the file itself could be proven."
     print(
@@ -118,7 +118,7 @@ def _tell_restored(facts: dict[str, Any], *, replaced: bool) -> None:
 
 
 def _tell_undone(facts: dict[str, Any]) -> None:
-    from hubbackup.cli.common import human_bytes
+    from hubbackup.sizes import human_bytes
 
     kept = f"; what was live is kept as {facts['kept_as']} ({human_bytes(facts['kept_bytes'])})"
     print(f"{facts['database']} is again what was kept as {facts['restored']}{kept if facts['kept_as'] else ''}.")
@@ -130,7 +130,8 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> Non
     import sys
     from datetime import UTC, datetime
 
-    from hubbackup.cli.common import human_age, human_bytes
+    from hubbackup.cli.common import human_age
+    from hubbackup.sizes import human_bytes
 
     source, request = preview.source, preview.request
     age = (

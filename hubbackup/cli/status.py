@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from hubbackup.report.running import AtWork
+    from hubbackup.report.snapshot import Snapshot
+    from hubbackup.report.verdict import Verdict
+
 
 def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False) -> int:
-    """Show the last good backup, the next run, sizes and copies, and how the last run ended."""
+    """Show whether all is right, the last good backup, the next run, sizes, copies and how the last runs ended."""
+    from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from hubbackup.catalog import list_backups, of_database
-    from hubbackup.cli.common import human_age, human_bytes, make_app, print_json
-    from hubbackup.errors import HubbackupError, StoreError
+    from hubbackup.cli.common import make_app, print_json
+    from hubbackup.errors import HubbackupError
     from hubbackup.names import derived_kind
     from hubbackup.report.health import health_path, judge
+    from hubbackup.report.running import FILE_NAME, read
+    from hubbackup.report.verdict import judge as judge_snapshot
 
     app = make_app()
+    at_work = read(app.lock.with_name(FILE_NAME))
     now = datetime.now(UTC)
-    healthy, health_sentence = judge(health_path())
-    stores: dict[str, Any] = {}
-    backups_by_store = {}
-    for store in app.stores():
-        try:
-            found = [b for b in of_database(list_backups([store], app.zone), app.database) if b.good_in(store.name)]
-        except StoreError as error:
-            stores[store.name] = {"where": store.describe(), "problem": str(error)}
-            continue
-        backups_by_store[store.name] = found
-        stores[store.name] = {
-            "where": store.describe(),
-            "good_backups": len(found),
-            "stored_bytes": sum(b.copies[store.name].size_bytes for b in found),
-            "newest": str(found[-1].name) if found else None,
-            "oldest": str(found[0].name) if found else None,
-        }
+    snapshot = app.survey().take(now)
+    healthy, sentence = judge(health_path())
+    verdict = judge_snapshot(snapshot, now, healthy=healthy, health_sentence=sentence)
     kept: list[dict[str, Any]] | None = None
     kept_problem = ""
     try:
@@ -45,45 +41,112 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
         ]
     except HubbackupError as error:
         kept_problem = str(error)
-    newest = max((b for found in backups_by_store.values() for b in found), key=lambda b: b.started_at, default=None)
-    next_run = app.settings.schedule.next_after(now)
-    last_run = app.history.last("backup")
-    document = {
-        "database": app.database,
-        "last_good": str(newest.name) if newest else None,
-        "last_good_age_seconds": round((now - newest.started_at).total_seconds()) if newest else None,
-        "last_run": last_run,
-        "next_run": next_run,
-        "schedule": app.settings.backup_schedule,
-        "time_zone": app.settings.tz,
-        "daemon_healthy": healthy,
-        "stores": stores,
-        "kept_databases": kept,
-        "kept_databases_problem": kept_problem or None,
-    }
     if json:
-        print_json(document)
-        return 0
-    print(f"database    {app.database}")
-    if newest:
-        print(f"last good   {newest.name}, {human_age((now - newest.started_at).total_seconds())} ago")
+        working = {"at_work": {**asdict(at_work), "alive": at_work.alive} if at_work else None}
+        aside = {"kept_databases": kept, "kept_databases_problem": kept_problem or None}
+        print_json(_document(snapshot, verdict, now) | working | aside | {"daemon_healthy": healthy})
     else:
-        print("last good   none")
-    if last_run:
-        word = {0: "success", 3: "degraded"}.get(last_run["exit_code"], "FAILED")
-        cause = f": {last_run['cause']}" if last_run.get("cause") else ""
-        print(f"last run    {last_run['started_at']} {word} in {last_run['seconds']:.1f} s{cause}")
-    shown_next = next_run.astimezone(app.zone).isoformat() if next_run else "never"
-    print(f"next run    {shown_next} ({app.settings.backup_schedule} in {app.settings.tz})")
-    print(f"daemon      {health_sentence}")
-    for name, facts in stores.items():
-        if "problem" in facts:
-            print(f"{name:<11} {facts['where']}: {facts['problem']}")
-        else:
-            print(f"{name:<11} {facts['where']}: {facts['good_backups']} good, {human_bytes(facts['stored_bytes'])}")
+        _print(snapshot, verdict, now, sentence, at_work)
+        _print_kept(kept, kept_problem)
+    return 0
+
+
+def _print_kept(kept: list[dict[str, Any]] | None, problem: str) -> None:
+    """The databases that restores put aside or left, with what they hold of the disk."""
+    from hubbackup.sizes import human_bytes
+
     for aside in kept or ():
         what = "replaced by a restore" if aside["kind"] == "before" else "half-filled, the next restore removes it"
         print(f"kept        {aside['name']}, {human_bytes(aside['bytes'])}: {what}")
-    if kept_problem:
-        print(f"kept        not known, the server can't be asked: {kept_problem}")
-    return 0
+    if problem:
+        print(f"kept        not known, the server can't be asked: {problem}")
+
+
+def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, Any]:
+    """The snapshot for machines. Times are ISO 8601, sizes bytes; the newest is first."""
+    from dataclasses import asdict
+
+    database = snapshot.databases[0]
+    newest = snapshot.last_good(database)
+    last_run = snapshot.last_run("backup")
+    stores = {}
+    for store in snapshot.stores:
+        held = snapshot.in_store(store.name, database)
+        stores[store.name] = {
+            "where": store.where,
+            "problem": store.problem,
+            "good_backups": len(held),
+            "stored_bytes": sum(backup.stored_bytes for backup in held),
+            "newest": held[0].name if held else None,
+            "oldest": held[-1].name if held else None,
+            "free_bytes": store.free_bytes,
+        }
+    return {
+        "database": database,
+        "verdict": verdict.level.name.lower(),
+        "summary": verdict.summary,
+        "findings": [
+            {"level": one.level.name.lower(), "text": one.text, "remedy": one.remedy} for one in verdict.findings
+        ],
+        "last_good": newest.name if newest else None,
+        "last_good_age_seconds": round((now - newest.started_at).total_seconds()) if newest else None,
+        "last_run": asdict(last_run) | {"result": last_run.result} if last_run else None,
+        "last_drill": asdict(drill) | {"result": drill.result} if (drill := snapshot.last_run("drill")) else None,
+        "next_run": snapshot.schedule.next_after(now),
+        "schedule": snapshot.schedule.expression,
+        "time_zone": snapshot.schedule.time_zone,
+        "stores": stores,
+        "backups": [asdict(backup) for backup in snapshot.backups],
+        "leaving": [asdict(one) for one in snapshot.leaving],
+    }
+
+
+def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, at_work: AtWork | None) -> None:
+    from hubbackup.cli.common import human_age
+    from hubbackup.sizes import human_bytes
+
+    zone = snapshot.schedule.zone
+    print(f"{verdict.headline} {verdict.summary}")
+    for finding in verdict.findings:
+        print(f"  - {finding.text}")
+        if finding.remedy:
+            print(f"    what to do: {finding.remedy}")
+    print()
+    if at_work:
+        print(f"at work     {_progress(at_work)}")
+    for database in snapshot.databases:
+        newest = snapshot.last_good(database)
+        print(f"database    {database}")
+        age = f", {human_age((now - newest.started_at).total_seconds())} ago" if newest else ""
+        print(f"last good   {newest.name if newest else 'none'}{age}")
+    for kind, label in (("backup", "last run"), ("drill", "last drill")):
+        run = snapshot.last_run(kind)
+        if run:
+            word = run.result if run.result in ("success", "degraded") else run.result.upper()
+            cause = f": {run.cause}" if run.cause else ""
+            started = run.started_at.astimezone(zone).isoformat(timespec="seconds")
+            print(f"{label:<11} {started} {word} in {run.seconds:.1f} s{cause}")
+    due = snapshot.schedule.next_after(now)
+    shown = due.astimezone(zone).isoformat() if due else "never"
+    print(f"next run    {shown} ({snapshot.schedule.expression} in {snapshot.schedule.time_zone})")
+    print(f"daemon      {health_sentence}")
+    for store in snapshot.stores:
+        held = snapshot.in_store(store.name)
+        size = human_bytes(sum(backup.stored_bytes for backup in held))
+        free = f", {human_bytes(store.free_bytes)} free" if store.free_bytes is not None else ""
+        print(f"{store.name:<11} {store.where}: {store.problem or f'{len(held)} good, {size}{free}'}")
+
+
+def _progress(run: AtWork) -> str:
+    """How far the run at work has come, in one line."""
+    from hubbackup.sizes import human_bytes
+
+    if not run.alive:
+        return f"nothing; the {run.kind} of {run.started_at} was killed at the stage {run.stage} (process {run.pid})"
+    parts = [f"{run.kind} since {run.started_at}, process {run.pid}, stage {run.stage}"]
+    if run.done_bytes:
+        total = f" of some {human_bytes(run.total_bytes)}" if run.total_bytes else ""
+        parts.append(f"{run.step} {human_bytes(run.done_bytes)}{total} at {human_bytes(run.bytes_per_second)}/s")
+    if run.seconds_left is not None:
+        parts.append(f"{run.seconds_left:.0f} s left")
+    return ", ".join(parts)

@@ -17,8 +17,10 @@ REQUIRED = {"kind", "run_id", "started_at", "seconds", "exit_code"}
 class History:
     """Appends runs and reads them back. A history that can't be written never fails a run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_lines: int = KEEP_LINES, trim_bytes: int = TRIM_BYTES) -> None:
         self._path = path
+        self._keep_lines = keep_lines
+        self._trim_bytes = trim_bytes
 
     def add(
         self, kind: str, run_id: str, started_at: datetime, seconds: float, exit_code: int, facts: dict[str, Any]
@@ -42,10 +44,18 @@ class History:
                     torn = False
                 line = json.dumps(record, default=str) + "\n"
                 stream.write((b"\n" if torn else b"") + line.encode())
-            if self._path.stat().st_size > TRIM_BYTES:
+            if self._path.stat().st_size > self._trim_bytes:
                 self._trim()
         except OSError:
             return
+
+    def stamp(self) -> tuple[int, int]:
+        """Another value after each run that was added; cheap to ask for."""
+        try:
+            figures = self._path.stat()
+        except OSError:
+            return (0, 0)
+        return (figures.st_mtime_ns, figures.st_size)
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """The recorded runs, oldest first; a line cut by a crash is passed over."""
@@ -70,7 +80,7 @@ class History:
         return newest
 
     def _trim(self) -> None:
-        kept = [json.dumps(record) for record in self.runs()][-KEEP_LINES:]
+        kept = [json.dumps(record) for record in self.runs()][-self._keep_lines :]
         fresh = self._path.with_suffix(".new")
         fresh.write_text("\n".join(kept) + "\n", encoding="utf-8")
         fresh.replace(self._path)

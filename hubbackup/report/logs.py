@@ -5,18 +5,32 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
+
+from hubbackup.report.log_stream import PipeHandler, file_handler
 
 MASK = "********"
 SHORTEST_SECRET = 4
 """A shorter secret would mask ordinary words; it is kept out of messages by construction alone."""
 
 
-def configure(*, level: str, log_format: str, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
-    """Send structlog's and every library's log through one pipeline to `stream` (default: stdout)."""
+def configure(
+    *,
+    level: str,
+    log_format: str,
+    stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
+    log_file: str = "",
+    rotate: bool = False,
+) -> None:
+    """Send structlog's and every library's log through one pipeline to `stream` (default: stdout).
+
+    To `log_file` too, where one is named: always as JSON, rotated here only with `rotate` (the daemon).
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -24,22 +38,21 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None, secr
         structlog.processors.format_exc_info,
         Redactor(secrets),
     ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=False)
-        if log_format == "console"
-        else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
-    )
-    handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_foreign_event, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
+    as_json = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    console = structlog.dev.ConsoleRenderer(colors=False) if log_format == "console" else as_json
+    handlers: list[logging.Handler] = [PipeHandler(stream or sys.stdout)]
+    handlers[0].setFormatter(_formatter(console, shared))
+    file_problem = ""
+    if log_file:
+        try:
+            handlers.append(file_handler(Path(log_file), rotate=rotate))
+            handlers[1].setFormatter(_formatter(as_json, shared))
+        except OSError as error:
+            file_problem = f"LOG_FILE={log_file} can't be written: {error.strerror}"
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(level.upper())
-    for noisy in ("apscheduler", "botocore", "boto3", "urllib3", "docker", "s3transfer"):
+    for noisy in ("apscheduler", "botocore", "boto3", "urllib3", "docker", "s3transfer", "apprise"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a closed log pipe must never fail a backup
@@ -52,6 +65,15 @@ def configure(*, level: str, log_format: str, stream: TextIO | None = None, secr
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
+    )
+    if file_problem:
+        get_logger().warning("log_file.unwritable", message=file_problem, remedy="see docs/logs.md, LOG_FILE")
+
+
+def _formatter(renderer: Processor, shared: list[Processor]) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_foreign_event, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
 
 
@@ -81,6 +103,11 @@ class Redactor:
                 if key != "_record":
                     event[key] = self._clean(value)
         return event
+
+    def text(self, text: str) -> str:
+        """`text` without a secret, for what goes out by another way than the log."""
+        cleaned: str = self._clean(text)
+        return cleaned
 
     def _clean(self, value: Any) -> Any:
         if isinstance(value, str):

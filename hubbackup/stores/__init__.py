@@ -84,11 +84,23 @@ class Draft(Protocol):
         ...
 
 
-class Store(Protocol):
-    """A flat name space of whole files."""
+class Readable(Protocol):
+    """What the catalog needs of a store."""
 
     name: str
     """`local` or `s3`: the word for it in logs, manifests and `--store`."""
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The file's bytes, read from the start. Raises NotFoundError, StoreError's kinds."""
+        ...
+
+    def entries(self) -> Iterator[Entry]:
+        """Every whole file in byte order of names, streamed. Raises StoreError's kinds."""
+        ...
+
+
+class Store(Readable, Protocol):
+    """A flat name space of whole files."""
 
     def describe(self) -> str:
         """Where this is, for people: a directory, or `s3://bucket/prefix`; no secret."""
@@ -101,16 +113,8 @@ class Store(Protocol):
         """
         ...
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """The file's bytes, read from the start. Raises NotFoundError, StoreError's kinds."""
-        ...
-
     def stat(self, name: str) -> Entry:
         """Raises NotFoundError, StoreError's kinds."""
-        ...
-
-    def entries(self) -> Iterator[Entry]:
-        """Every whole file in byte order of names, streamed. Raises StoreError's kinds."""
         ...
 
     def delete(self, name: str) -> None:

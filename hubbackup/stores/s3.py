@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,6 +21,14 @@ from hubbackup.stream import Cancel
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import ListMultipartUploadsOutputTypeDef, ListObjectsV2OutputTypeDef
+
+
+@dataclass(frozen=True)
+class BucketLook:
+    """`ahead_seconds`: how far the server's clock is before ours (None: it did not tell); `region`: or empty."""
+
+    ahead_seconds: float | None
+    region: str
 
 
 class S3Store:
@@ -95,6 +105,20 @@ class S3Store:
         if head is None:
             raise NotFoundError(f"there is no object {name} in {self.describe()}")
         return dict(head["Metadata"])
+
+    def look(self) -> BucketLook:
+        """One small question to the bucket: is it there, its clock, its region. Raises StoreError's kinds."""
+        request = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
+        asked_at = datetime.now(UTC)
+        page = self._calls.small("look at the bucket", partial(_list_objects, arguments=request))
+        headers = page["ResponseMetadata"]["HTTPHeaders"]
+        region = headers.get("x-amz-bucket-region", "")
+        try:
+            server_time = parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
+        except ValueError:
+            return BucketLook(None, region)
+        halfway = asked_at + (datetime.now(UTC) - asked_at) / 2
+        return BucketLook((server_time - halfway).total_seconds(), region)
 
     def entries(self) -> Iterator[Entry]:
         """Every object directly under the prefix, in byte order, page by page.

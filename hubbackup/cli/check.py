@@ -1,0 +1,52 @@
+"""`hubbackup check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hubbackup.check import Answer
+
+
+def check(
+    max_age: Annotated[
+        str,
+        typer.Option(help="How old the last good backup may be: 26h, 90m, 2d. Default: as the schedule promises."),
+    ] = "",
+) -> int:
+    """Tell in one line, as Nagios reads it, whether the backups are well: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    from hubbackup.check import UNKNOWN, Answer
+    from hubbackup.errors import HubbackupError
+
+    try:
+        answer = _ask(max_age)
+    except HubbackupError as error:
+        answer = Answer(UNKNOWN, f"{error}; {error.remedy}" if error.remedy else str(error))
+    print(answer)
+    return answer.code
+
+
+def _ask(max_age: str) -> Answer:
+    from datetime import UTC, datetime
+
+    from hubbackup.check import StoreView, assess, parse_age
+    from hubbackup.cli.common import make_app
+    from hubbackup.errors import StoreError
+    from hubbackup.listing import list_backups
+    from hubbackup.silence import judge_at
+
+    limit = parse_age(max_age) if max_age else None
+    app = make_app()
+    now = datetime.now(UTC)
+    views = []
+    for store in app.stores():
+        try:
+            mine = list_backups([store], app.zone, app.database)
+            views.append(StoreView(store.name, [backup for backup in mine if backup.good_in(store.name)]))
+        except StoreError as error:
+            views.append(StoreView(store.name, problem=str(error)))
+    newest = max((b for view in views for b in view.good), key=lambda backup: backup.started_at, default=None)
+    deadline = judge_at(app, newest, now).deadline
+    return assess(app.database, views, app.history.last("backup"), deadline=deadline, max_age=limit, now=now)

@@ -1,0 +1,32 @@
+"""`hubbackup notify-test`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def notify_test(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> int:
+    """Send a test message to each sink of NOTIFICATION_URLS and tell what it said: exit code 0 or 1."""
+    from datetime import UTC, datetime
+
+    from hubbackup.alerts import compose_test
+    from hubbackup.cli.common import make_app, print_json
+    from hubbackup.errors import SettingsError
+    from hubbackup.report.notify import DAEMON_SECONDS
+
+    telling = make_app().telling
+    if not telling.sinks.labels:
+        raise SettingsError("NOTIFICATION_URLS is not set", remedy="see docs/notifications.md")
+    message = compose_test(telling.place(), datetime.now(UTC))
+    answers = telling.sinks.send(message, telling.sinks.labels, DAEMON_SECONDS)
+    code = 1 if any(answers.values()) else 0
+    if json:
+        print_json({"exit_code": code, "sinks": {label: answer or "sent" for label, answer in answers.items()}})
+        return code
+    for label, answer in answers.items():
+        print(f"{label}: {f'FAILED: {answer}' if answer else 'sent'}")
+    return code

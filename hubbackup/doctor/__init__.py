@@ -1,0 +1,99 @@
+"""The preflight: checks that try for real what a backup will need, each failure with its remedy.
+
+A check is a small function of the Site that returns a Verdict, or raises a HubbackupError, which is a failure with
+that error's sentence and remedy. A check that needs another one which failed is skipped, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from hubbackup.errors import HubbackupError
+
+if TYPE_CHECKING:
+    from hubbackup.doctor.site import Site
+
+Status = Literal["ok", "warn", "fail", "skipped"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one check found: a sentence, and what to do where it is not `ok`."""
+
+    status: Status
+    sentence: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict under the name of its check."""
+
+    name: str
+    status: Status
+    sentence: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """`needs` are the names of checks without which this one makes no sense."""
+
+    name: str
+    probe: Callable[[Site], Verdict]
+    needs: tuple[str, ...] = ()
+
+
+def ok(sentence: str) -> Verdict:
+    """All is well."""
+    return Verdict("ok", sentence)
+
+
+def warn(sentence: str, remedy: str = "") -> Verdict:
+    """Backups work, and somebody should know this."""
+    return Verdict("warn", sentence, remedy)
+
+
+def fail(sentence: str, remedy: str = "") -> Verdict:
+    """A backup, or what it promises, can't work like this."""
+    return Verdict("fail", sentence, remedy)
+
+
+def skip(sentence: str) -> Verdict:
+    """There is nothing to check."""
+    return Verdict("skipped", sentence)
+
+
+def examine(site: Site, checks: Sequence[Check]) -> Iterator[Finding]:
+    """Run the checks in order, one finding each. Raises StoppedError once a stop is asked for."""
+    failed: dict[str, str] = {}  # of a check that was skipped, the one that really failed
+    for check in checks:
+        site.app.cancel.check()
+        missing = [name for name in check.needs if name in failed]
+        if missing:
+            failed[check.name] = failed[missing[0]]
+            yield Finding(check.name, "skipped", f"not checked, since {failed[check.name]} failed")
+            continue
+        verdict = _verdict_of(check, site)
+        if verdict.status == "fail":
+            failed[check.name] = check.name
+        yield Finding(check.name, verdict.status, verdict.sentence, verdict.remedy)
+
+
+def _verdict_of(check: Check, site: Site) -> Verdict:
+    try:
+        return check.probe(site)
+    except HubbackupError as error:
+        site.app.cancel.check()
+        return fail(str(error), error.remedy)
+    except Exception as error:  # noqa: BLE001 - a fault of one check must not hide what the others find
+        return fail(f"the check itself broke: {type(error).__name__}: {error}", "report this to hubbackup's authors")
+
+
+def all_checks(site: Site) -> list[Check]:
+    """Every check that makes sense for these settings, in the order of dependence."""
+    from hubbackup.doctor import bucket, database, service, storage
+
+    return [*service.CHECKS, *database.checks(site), *storage.CHECKS, *bucket.CHECKS]

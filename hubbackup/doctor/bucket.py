@@ -1,0 +1,107 @@
+"""Checks of S3: the bucket, its clock and region, and a probe object that goes all the way of a backup."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import timedelta
+
+from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
+from hubbackup.doctor.site import Site
+from hubbackup.errors import HubbackupError, NotFoundError, StoreError
+
+PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
+PROBE_AGE = timedelta(hours=1)
+SKEW_WARN_SECONDS, SKEW_FAIL_SECONDS = 60, 600
+"""S3 refuses requests from a clock that is 15 minutes off."""
+OFF = "S3 is off (S3_BACKUP_BUCKET is not set): all copies are on this host"
+
+
+def bucket(site: Site) -> Verdict:
+    """The bucket is there, and the key may list it."""
+    settings = site.app.settings
+    if not settings.s3_backup_bucket:
+        return skip(OFF)
+    look = site.bucket.look()
+    where = f"{site.bucket.describe()} at {settings.s3_endpoint_url or 'AWS'}"
+    if look.region and settings.aws_default_region and look.region != settings.aws_default_region:
+        return warn(
+            f"{where} is in the region {look.region}, AWS_DEFAULT_REGION is {settings.aws_default_region}",
+            f"set AWS_DEFAULT_REGION={look.region}",
+        )
+    region = look.region or settings.aws_default_region
+    return ok(f"{where} answers" + (f" (region {region})" if region else ""))
+
+
+def clock(site: Site) -> Verdict:
+    """This machine's clock against the server's."""
+    if not site.app.settings.s3_backup_bucket:
+        return skip(OFF)
+    ahead = site.bucket.look().ahead_seconds
+    if ahead is None:
+        return skip("the server does not tell its time")
+    skew = abs(ahead)
+    words = f"this machine's clock is {skew:.0f} s {'behind' if ahead > 0 else 'before'} that of S3"
+    remedy = "let the host keep its time by NTP: timedatectl set-ntp true"
+    if skew >= SKEW_FAIL_SECONDS:
+        return fail(words, remedy)
+    return warn(words, remedy) if skew >= SKEW_WARN_SECONDS else ok("this machine's clock agrees with that of S3")
+
+
+def probe(site: Site) -> Verdict:
+    """Put, get, list and delete, with an object of our own."""
+    if not site.app.settings.s3_backup_bucket:
+        return skip(OFF)
+    store, data = site.bucket, secrets.token_bytes(1024)
+    name = f"hubbackup-probe-{secrets.token_hex(6)}"
+    done: list[str] = []
+    try:
+        with store.create(name) as draft:
+            draft.write(data)
+            draft.commit()
+        done.append("put")
+        with store.open(name) as stream:
+            if stream.read() != data:
+                return fail(f"{store.describe()} gives back other bytes than it was given")
+        done.append("get")
+        old = [entry for entry in store.entries() if PROBE_NAME.fullmatch(entry.name)]
+        if name not in [entry.name for entry in old]:
+            return fail(f"{store.describe()} does not list the object that was just put there")
+        done.append("list")
+        _delete(site, name)
+        done.append("delete")
+        for entry in old:  # of a doctor that was killed
+            if entry.name != name and site.now - entry.modified_at > PROBE_AGE:
+                _delete(site, entry.name)
+    except StoreError as error:
+        if "delete" not in done and done:
+            _try_delete(site, name)
+        so_far = f"after {', '.join(done)}: " if done else ""
+        return fail(f"{so_far}{error}", error.remedy)
+    return ok(f"put, get, list and delete work in {store.describe()}")
+
+
+def _delete(site: Site, name: str) -> None:
+    site.bucket.delete(name)
+    try:
+        site.bucket.stat(name)
+    except NotFoundError:
+        return
+    raise StoreError(
+        f"{name} is still in {site.bucket.describe()} after it was deleted",
+        remedy="give the key the right to delete objects, or prune can remove nothing",
+    )
+
+
+def _try_delete(site: Site, name: str) -> None:
+    try:
+        site.bucket.delete(name)
+    except HubbackupError:
+        return  # the failure that brought us here is the one to tell
+
+
+CHECKS = [
+    Check("bucket", bucket),
+    Check("clock", clock, needs=("bucket",)),
+    Check("probe object", probe, needs=("bucket",)),
+]

@@ -1,0 +1,175 @@
+"""Checks of the database's side: engine, container, tools, login, what the role may read, what can't be restored."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from hubbackup.databases import Databases
+from hubbackup.doctor import Check, Verdict, fail, ok, warn
+from hubbackup.doctor.site import Site
+from hubbackup.errors import ToolError
+from hubbackup.names import derived_time
+from hubbackup.postgres import explain, major_of, query
+from hubbackup.runners import run
+
+SHOWN_NAMES = 5
+
+# Members of an extension are not in a dump. `row_security_active` answers for the role that asks.
+READABLE_SQL = """\
+WITH relations AS (
+    SELECT c.oid, c.relkind, c.oid::regclass::text AS name, n.oid AS schema
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                      AND d.deptype = 'e'))
+SELECT jsonb_build_object(
+    'count', (SELECT count(*) FROM relations),
+    'unreadable', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM relations
+        WHERE NOT (has_schema_privilege(schema, 'USAGE')
+            AND CASE relkind WHEN 'S' THEN has_sequence_privilege(oid, 'SELECT')
+                             ELSE has_table_privilege(oid, 'SELECT') END)),
+    'filtered', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM relations
+        WHERE relkind <> 'S' AND row_security_active(oid)));
+"""
+
+# pg_dump writes the unreserved word `begin` without quotes, and psql 14 and later takes `CREATE FUNCTION … begin`
+# for the start of an SQL-standard body: it waits for an END that never comes, and the restore fails.
+BEGIN_SQL = """\
+SELECT coalesce(jsonb_agg(format('%I.%I', n.nspname, p.proname) ORDER BY 1), '[]')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE (p.proname = 'begin' OR n.nspname = 'begin') AND p.prokind IN ('f', 'p', 'w')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                  AND d.deptype = 'e');
+"""
+
+
+def engine(site: Site) -> Verdict:
+    """The Docker socket: there, permitted, answering."""
+    from hubbackup.runners.engine import Engine
+
+    found = Engine(site.app.settings.docker_host)
+    with found.errors():
+        version = found.client.version()
+        name = found.client.info().get("Name", "")
+    if name:
+        site.app.telling.learn_host(str(name))
+    return ok(f"Docker {version.get('Version', '?')} answers at {found.host}")
+
+
+def container(site: Site) -> Verdict:
+    """The database's container: found, the only one, running."""
+    return ok(f"the database's container {getattr(site.runner, 'container_name', '')} is running")
+
+
+def tools(site: Site) -> Verdict:
+    """pg_dump and psql are where they will be called."""
+    return ok("; ".join(_version_of(site, tool) for tool in ("pg_dump", "psql")))
+
+
+def login(site: Site) -> Verdict:
+    """The server takes POSTGRES_USER and its password."""
+    user = site.connection.user
+    try:
+        version = site.properties.server_version
+    except ToolError as error:
+        # The server looks at the role and the password first, and at the database after that.
+        if re.search(r'database "(?:.|\n)*" does not exist', error.stderr):
+            return ok(f"the server takes the role {user}")
+        raise
+    return ok(f"the server (PostgreSQL {version}) takes the role {user}")
+
+
+def database(site: Site) -> Verdict:
+    """POSTGRES_DB exists and can be looked at."""
+    found = site.properties
+    return ok(f"{found.database}: {found.size_bytes:,} bytes, {found.encoding}, owned by {found.owner}")
+
+
+def versions(site: Site) -> Verdict:
+    """pg_dump is not older than the server."""
+    server = site.properties
+    version = _version_of(site, "pg_dump").rpartition(") ")[2].split()[0]
+    if major_of(version) < server.server_major:
+        return fail(
+            f"pg_dump {version} is older than the server {server.server_version}",
+            "use pg_dump of the server's major version or newer",
+        )
+    return ok(f"pg_dump {version} for PostgreSQL {server.server_version}")
+
+
+def readable(site: Site) -> Verdict:
+    """The role may read every table, and all of its rows."""
+    facts = json.loads(query(site.runner, site.connection, site.app.database, READABLE_SQL))
+    user = site.connection.user
+    if facts["unreadable"]:
+        return fail(
+            f"the role {user} may not read {_some(facts['unreadable'])}",
+            f'as a superuser: GRANT pg_read_all_data TO "{user}"; or set POSTGRES_USER to the owner of the tables',
+        )
+    if facts["filtered"]:
+        return fail(
+            f"row security hides rows of {_some(facts['filtered'])} from the role {user}, and pg_dump refuses that",
+            f'as a superuser: ALTER ROLE "{user}" BYPASSRLS',
+        )
+    return ok(f"the role {user} may read all {facts['count']} tables and sequences")
+
+
+def restorable(site: Site) -> Verdict:
+    """Nothing is in the database that pg_dump writes in a way that psql can't read."""
+    found = json.loads(query(site.runner, site.connection, site.app.database, BEGIN_SQL))
+    if found:
+        return warn(
+            f"functions named begin make a dump that psql 14 and later can't restore: {_some(found)}",
+            f"ALTER FUNCTION {found[0]} RENAME TO another name",
+        )
+    return ok("no function has a name that would break a restore")
+
+
+def leftovers(site: Site) -> Verdict:
+    """Databases that restores put aside, or left half-filled."""
+    app = site.app
+    if not site.properties.siblings:
+        return ok("no database is left of a restore")
+    sizes = Databases(site.runner, site.connection, app.database).look().databases
+    names = [name for name in site.properties.siblings if name in sizes]
+    half = [name for name in names if derived_time(name, app.database, "restore")]
+    kept = [name for name in names if derived_time(name, app.database, "before")]
+    if half and site.at_work is None:
+        return warn(
+            f"left of a restore that died: {_some([f'{name} ({sizes[name].size_bytes:,} bytes)' for name in half])}",
+            f'the next restore removes it, or: DROP DATABASE "{half[0]}"',
+        )
+    if kept:
+        days = app.settings.backup_keep_before_days
+        until = f"dropped {days} days after their restore" if days else "kept for ever (BACKUP_KEEP_BEFORE_DAYS=0)"
+        return ok(f"put aside by restores: {_some([f'{n} ({sizes[n].size_bytes:,} bytes)' for n in kept])}, {until}")
+    return ok("no database is left of a restore")
+
+
+def checks(site: Site) -> list[Check]:
+    """With BACKUP_SOURCE=direct there is no engine and no container."""
+    docker = site.app.settings.backup_source == "docker"
+    found = [Check("docker", engine), Check("container", container, needs=("docker",))] if docker else []
+    return [
+        *found,
+        Check("tools", tools, needs=("container",)),
+        Check("login", login, needs=("tools",)),
+        Check("database", database, needs=("login",)),
+        Check("versions", versions, needs=("database",)),
+        Check("readable", readable, needs=("database",)),
+        Check("restorable", restorable, needs=("database",)),
+        Check("old databases", leftovers, needs=("database",)),
+    ]
+
+
+def _version_of(site: Site, tool: str) -> str:
+    try:
+        return run(site.runner, [tool, "--version"], {"LC_ALL": "C"}).decode(errors="replace").strip()
+    except ToolError as error:
+        raise explain(error, site.connection, site.app.database) from error
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,110 @@
+"""Checks of the service itself: settings, schedule, daemon, notifications, log."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
+from hubbackup.doctor.site import Site
+from hubbackup.report.health import health_path, judge
+
+
+def settings(site: Site) -> Verdict:
+    """Misspelt and unreadable settings."""
+    warnings = site.app.loaded.warnings
+    if warnings:
+        return warn("; ".join(warnings), "correct .env.production, then: docker compose restart backup-cron")
+    return ok("no setting is unknown or malformed")
+
+
+def schedule(site: Site) -> Verdict:
+    """The next runs, in the time zone that is meant."""
+    planned, runs, since = site.app.settings.schedule, [], site.now
+    for _ in range(3):
+        due = planned.next_after(since)
+        if due is None:
+            return fail(
+                f"BACKUP_SCHEDULE={planned.expression} is never due",
+                "write it as `0 3 * * *` for each night at three",
+            )
+        runs.append(due.astimezone(site.app.zone).strftime("%a %d %b %H:%M %Z"))
+        since = due
+    return ok(f"next runs: {', '.join(runs)} ({planned.expression} in {planned.time_zone})")
+
+
+def daemon(site: Site) -> Verdict:
+    """Whether there is somebody to keep the schedule."""
+    healthy, sentence = judge(health_path())
+    if healthy:
+        return ok(sentence)
+    return warn(sentence, "docker compose --profile backup up -d backup-cron; run this check inside its container")
+
+
+def notifications(site: Site) -> Verdict:
+    """Whether anybody is told of a failure, and whether messages get out. Nothing is sent."""
+    telling = site.app.telling  # raises SettingsError for a bad URL
+    labels = [*telling.sinks.labels, *(["HEARTBEAT_URL"] if telling.pinger is not None else [])]
+    if not labels:
+        return warn(
+            "nobody is told when a backup fails",
+            "set NOTIFICATION_URLS (mailtos://… and 100 others) or HEARTBEAT_URL; docs/notifications.md",
+        )
+    stuck = [message for message in telling.spool.waiting() if message.attempts > 0]
+    if stuck:
+        return warn(
+            f"{len(stuck)} messages could not be sent yet, the oldest of {stuck[0].created_at:%Y-%m-%d %H:%M} UTC",
+            "hubbackup notify-test tells what each sink says",
+        )
+    return ok(f"told: {', '.join(labels)}; hubbackup notify-test tries them")
+
+
+def log_file(site: Site) -> Verdict:
+    """Whether LOG_FILE can be written."""
+    name = site.app.settings.log_file
+    if not name:
+        return skip("LOG_FILE is not set: docker logs has the log")
+    path = Path(name)
+    writable = os.access(path, os.W_OK) if path.exists() else os.access(path.parent, os.W_OK)
+    if not writable:
+        return fail(
+            f"LOG_FILE={path} can't be written", f"let user id {os.geteuid()} write there, and mount the directory"
+        )
+    return ok(f"{path} can be written")
+
+
+def retention(site: Site) -> Verdict:
+    """Retentions that contradict each other or the schedule."""
+    app = site.app
+    local_days, s3_days = app.settings.backup_retention_days, app.settings.s3_days
+    if app.remotes and s3_days and (s3_days < local_days or not local_days):
+        kept = f"{local_days} days" if local_days else "for ever"
+        return warn(
+            f"S3 keeps backups {s3_days} days, this disk {kept}: the far copies go first",
+            "set S3_RETENTION_DAYS to at least BACKUP_RETENTION_DAYS",
+        )
+    first = app.settings.schedule.next_after(site.now)
+    second = app.settings.schedule.next_after(first) if first is not None else None
+    if first is not None and second is not None and local_days and second - first > timedelta(days=local_days):
+        return warn(
+            f"backups are {(second - first).days} days apart and kept {local_days} days:"
+            f" only BACKUP_KEEP_MIN={app.settings.backup_keep_min} of them stays",
+            "raise BACKUP_RETENTION_DAYS or BACKUP_KEEP_MIN",
+        )
+    if not local_days:
+        return warn("BACKUP_RETENTION_DAYS=0: nothing is ever removed from this disk", "watch its free space")
+    far = f", S3 {s3_days or 'for ever'}" + (" days" if s3_days else "") if app.remotes else ""
+    return ok(
+        f"this disk keeps {local_days} days{far}, and never fewer than {app.settings.backup_keep_min} good ones"
+    )
+
+
+CHECKS = [
+    Check("settings", settings),
+    Check("schedule", schedule),
+    Check("retention", retention, needs=("schedule",)),
+    Check("daemon", daemon),
+    Check("notifications", notifications),
+    Check("log file", log_file),
+]

@@ -1,0 +1,70 @@
+"""What the checks look at: the App, and what was found out once for all of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hubbackup.app import App
+from hubbackup.catalog import Backup
+from hubbackup.jobs import new_run_id
+from hubbackup.listing import list_backups
+from hubbackup.postgres import Connection, DatabaseProperties, describe
+from hubbackup.report.running import FILE_NAME, AtWork, read
+from hubbackup.runners import Runner
+
+if TYPE_CHECKING:
+    from hubbackup.stores.s3 import S3Store
+
+IDLE_SECONDS = 20.0
+"""A doctor's visit is short: a tool that is silent for so long is not well."""
+
+
+class Site:
+    """Each part is opened by the check that asks for it first, which then tells what is wrong with it."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.now = datetime.now(UTC)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """Raises RunnerError's kinds."""
+        return self.app.open_runner(self.app.cancel, IDLE_SECONDS)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """As a run of its own."""
+        return self.app.connection(f"doctor-{new_run_id(self.now)}")
+
+    @cached_property
+    def properties(self) -> DatabaseProperties:
+        """Raises HubbackupError's kinds."""
+        return describe(self.runner, self.connection, self.app.database)
+
+    @cached_property
+    def backups(self) -> list[Backup]:
+        """The database's backups on disk, oldest first. Raises StoreError's kinds."""
+        return list_backups([self.app.local], self.app.zone, self.app.database)
+
+    @cached_property
+    def bucket(self) -> S3Store:
+        """The bucket, asked with little patience."""
+        from hubbackup.stores.s3_calls import S3Limits
+
+        limits = S3Limits(
+            connect_seconds=5,
+            read_seconds=15,
+            call_seconds=15,
+            attempts=2,
+            no_progress_seconds=30,
+            backoff_seconds=0.2,
+        )
+        return self.app.s3(limits)
+
+    @property
+    def at_work(self) -> AtWork | None:
+        """The run that is at work this moment."""
+        found = read(self.app.lock.with_name(FILE_NAME))
+        return found if found is not None and found.alive else None

@@ -1,0 +1,173 @@
+"""What the stores hold, merged by name: first the names alone, then the manifests of those that matter.
+
+A listing of names costs one request for a thousand objects; a manifest costs one each. So a listing streams, holds
+one backup at a time, and reads no manifest; whoever needs one loads it, for as few backups as will do.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from hubbackup.catalog import (
+    BACKUP_SUFFIX,
+    MANIFEST_SUFFIX,
+    SUFFIXES,
+    Backup,
+    BackupName,
+    Manifest,
+    Mark,
+    read_manifest,
+)
+from hubbackup.errors import NotFoundError, NotProvenError
+from hubbackup.stores import Entry, Readable
+
+READERS = 8
+"""Manifests that are only in S3 are fetched by so many threads."""
+BATCH = 64
+"""So many manifests at most are in memory at a time, of however many backups."""
+NAME_DOUBT = timedelta(hours=27)
+"""Names of two time zones, from UTC-12 to UTC+14, order two moments wrongly when they are less apart than this."""
+
+
+@dataclass(slots=True)
+class Listed:
+    """A backup as a listing shows it, before its manifest is read. `copies` maps a store's name to the file there."""
+
+    name: BackupName
+    copies: dict[str, Entry] = field(default_factory=dict)
+    manifests_in: frozenset[str] = frozenset()
+    marks: dict[Mark, frozenset[str]] = field(default_factory=dict)
+
+    def published_in(self, store: str) -> bool:
+        """File and manifest are both in `store`, and no verification found the file damaged."""
+        return store in self.copies and store in self.manifests_in and store not in self.marks.get(Mark.BAD, ())
+
+
+def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
+    """Every backup (of one database) in `stores`, merged by name, in byte order of names. No manifest is read.
+
+    Names that are not exactly ours are passed over, and what belongs to no file. Raises StoreError's kinds.
+    """
+    # All that belongs to one backup begins with `<stem>.`, so its names stand together in byte order, but for a
+    # database whose own name begins so: that one's names stand between them. Hence a stack, and not `groupby`.
+    open_: list[tuple[str, Listed | None]] = []
+    for text, suffix, store, entry in heapq.merge(*(_ours(store) for store in stores), key=lambda item: item[0]):
+        while open_ and not text.startswith(open_[-1][0]):
+            yield from _wanted(open_.pop()[1], database)
+        stem = text.removesuffix(suffix)
+        if not open_ or open_[-1][0] != f"{stem}.":
+            name = BackupName.parse(stem + BACKUP_SUFFIX)
+            open_.append((f"{stem}.", Listed(name) if name is not None else None))
+        listed = open_[-1][1]
+        if listed is None:
+            continue
+        if suffix == BACKUP_SUFFIX:
+            listed.copies[store] = entry
+        elif suffix == MANIFEST_SUFFIX:
+            listed.manifests_in |= {store}
+        else:
+            mark = Mark(suffix[1:])
+            listed.marks[mark] = listed.marks.get(mark, frozenset()) | {store}
+    while open_:
+        yield from _wanted(open_.pop()[1], database)
+
+
+def newest(listed: Iterable[Listed], count: int) -> tuple[list[Listed], int]:
+    """The newest `count` (0: all) by their names, oldest first, and how many were left out."""
+    total = 0
+
+    def counted() -> Iterator[Listed]:
+        nonlocal total
+        for one in listed:
+            total += 1
+            yield one
+
+    found = sorted(counted(), key=_by_name) if count == 0 else heapq.nlargest(count, counted(), key=_by_name)[::-1]
+    return found, total - len(found)
+
+
+def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
+    """Read the manifests, in the order given: the local one, or another store's where that is missing or broken.
+
+    A name's time is read in `zone` where no manifest tells better. Raises StoreError's kinds.
+    """
+    # Local first: it costs nothing.
+    known = sorted(stores, key=lambda store: store.name != "local")
+    iterator = iter(listed)
+    with ThreadPoolExecutor(READERS) as pool:
+        while batch := list(islice(iterator, BATCH)):
+            yield from pool.map(lambda one: _load(one, known, zone), batch)
+
+
+def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
+    """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError's kinds.
+
+    Caller's duty: want them all. It reads every manifest; `newest_first` reads as few as it can.
+    """
+    return sorted(load(scan(stores, database), stores, zone), key=_by_time)
+
+
+def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> Iterator[Backup]:
+    """The backups of one database, newest first by their manifests' times; few more are read than are looked at.
+
+    Raises StoreError's kinds.
+    """
+    waiting = sorted(scan(stores, database), key=_by_name)
+    ready: list[Backup] = []
+    while waiting or ready:
+        if not waiting or (ready and ready[-1].started_at > waiting[-1].name.started_at(zone) + NAME_DOUBT):
+            yield ready.pop()
+            continue
+        batch, waiting = waiting[-READERS:], waiting[:-READERS]
+        ready = sorted([*ready, *load(batch, stores, zone)], key=_by_time)
+
+
+def _ours(store: Readable) -> Iterator[tuple[str, str, str, Entry]]:
+    """What may be ours by its suffix: name, suffix, the store's name."""
+    for entry in store.entries():
+        for suffix in SUFFIXES:
+            if entry.name.endswith(suffix):
+                yield entry.name, suffix, store.name, entry
+
+
+def _wanted(listed: Listed | None, database: str | None) -> Iterator[Listed]:
+    if listed is not None and listed.copies and database in (None, listed.name.database):
+        yield listed
+
+
+def _load(listed: Listed, stores: Sequence[Readable], zone: ZoneInfo) -> Backup:
+    manifest: Manifest | None = None
+    problem = "it has no manifest"
+    for store in stores:
+        if store.name not in listed.manifests_in:
+            continue
+        try:
+            manifest = read_manifest(store, listed.name)
+            break
+        except NotFoundError:
+            continue
+        except NotProvenError as error:
+            problem = str(error)
+    return Backup(
+        listed.name,
+        manifest.started_at if manifest is not None else listed.name.started_at(zone),
+        manifest,
+        listed.copies,
+        listed.manifests_in,
+        problem if manifest is None else "",
+        listed.marks,
+    )
+
+
+def _by_name(listed: Listed) -> tuple[datetime, str]:
+    return listed.name.local_time, listed.name.database
+
+
+def _by_time(backup: Backup) -> tuple[datetime, str]:
+    return backup.started_at, str(backup.name)

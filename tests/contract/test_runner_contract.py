@@ -1,0 +1,630 @@
+"""One contract for every runner: the bytes, the exit, the end of every wait. Then what only Docker can do wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from hubbackup.errors import (
+    ContainerError,
+    EngineError,
+    RunnerError,
+    StoppedError,
+    StreamError,
+    ToolError,
+    UsageError,
+)
+from hubbackup.runners import STDERR_TAIL_BYTES, Process, Runner, docker_exec, run
+from hubbackup.runners.direct import DirectRunner
+from hubbackup.runners.docker_exec import DockerExecRunner
+from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
+from hubbackup.stream import Cancel
+from tests.support import docker_proxy as faults
+from tests.support.docker_proxy import DockerProxy, docker_proxy
+
+IMAGE = "postgres:17"
+MakeRunner = Callable[..., Runner]
+
+
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"docker {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def containers(*options: Sequence[str]) -> Iterator[list[str]]:
+    """Running containers of the database's image that do nothing; one for each sequence of options."""
+    names = [f"hub-contract-{secrets.token_hex(4)}" for _ in options]
+    try:
+        for name, extra in zip(names, options, strict=True):
+            docker("run", "-d", "--network", "none", "--name", name, *extra, "--entrypoint", "sleep", IMAGE, "600")
+        yield names
+    finally:
+        subprocess.run(["docker", "rm", "-f", "-v", *names], capture_output=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def container(docker_engine: str) -> Iterator[str]:
+    """A container to run commands in."""
+    with containers([]) as (name,):
+        yield name
+
+
+@pytest.fixture(params=["direct", pytest.param("docker", marks=pytest.mark.docker)])
+def make(request: pytest.FixtureRequest) -> MakeRunner:
+    """Makes runners of each kind, with whatever cancel event and idle limit."""
+
+    def make_direct(cancel: Cancel | None = None, idle_seconds: float = 30) -> Runner:
+        return DirectRunner(cancel=cancel or Cancel(), idle_seconds=idle_seconds)
+
+    if request.param == "direct":
+        return make_direct
+    name = request.getfixturevalue("container")
+
+    def make_docker(cancel: Cancel | None = None, idle_seconds: float = 30) -> Runner:
+        return DockerExecRunner(Engine(), cancel=cancel or Cancel(), container=name, idle_seconds=idle_seconds)
+
+    return make_docker
+
+
+def sh(script: str, *arguments: str) -> list[str]:
+    return ["bash", "-c", script, "bash", *arguments]
+
+
+def read(process: Process) -> bytes:
+    return b"".join(bytes(chunk) for chunk in process.chunks())
+
+
+# -- every runner
+
+
+def test_stdout_comes_whole_and_in_order(make: MakeRunner) -> None:
+    """50 MB of changing bytes arrive as the command wrote them, with stderr in between them kept aside."""
+    script = r"""perl -e 'for (1..50) { print pack "N*", $_ * 250000 .. $_ * 250000 + 249999; warn "part $_\n" }'"""
+    digest, size = hashlib.sha256(), 0
+    with make().start(sh(script), {}) as process:
+        for chunk in process.chunks():
+            digest.update(chunk)
+            size += len(chunk)
+        end = process.wait()
+    numbers = array("I", range(250_000, 51 * 250_000))
+    numbers.byteswap()
+    expected = numbers.tobytes()
+    assert size == len(expected) == 50_000_000
+    assert digest.digest() == hashlib.sha256(expected).digest()
+    assert end.code == 0
+    assert end.stderr.splitlines() == [f"part {number}" for number in range(1, 51)]
+
+
+def test_every_byte_passes_both_ways(make: MakeRunner) -> None:
+    """Nothing is decoded, translated or cut on the way: all 256 bytes, in and out."""
+    data = bytes(range(256)) * 4000
+    assert run(make(), ["cat"], {}, input_bytes=data) == data
+
+
+def test_the_tail_of_stderr_is_kept(make: MakeRunner) -> None:
+    """Of much stderr the last 16 KiB are kept, and it never blocks the command or reaches stdout."""
+    with make().start(sh("head -c 300000 /dev/zero | tr '\\0' x >&2; echo out; echo last words >&2"), {}) as process:
+        assert read(process) == b"out\n"
+        end = process.wait()
+    assert end.stderr.endswith("xlast words\n")
+    assert len(end.stderr) == STDERR_TAIL_BYTES
+
+
+def test_stderr_that_is_no_text_is_told_all_the_same(make: MakeRunner) -> None:
+    """A byte of stderr that is no UTF-8 becomes a replacement character, not an exception."""
+    with make().start(sh(r"printf 'caf\351\n' >&2"), {}) as process:
+        assert read(process) == b""
+        assert process.wait().stderr == "caf\ufffd\n"
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 127, 255])
+def test_the_exit_code_is_the_commands(make: MakeRunner, code: int) -> None:
+    """The exit code is told as it is; `run` makes another one than 0 an error with the command's last words."""
+    with make().start(sh(f"echo out; exit {code}"), {}) as process:
+        assert read(process) == b"out\n"
+        assert process.wait().code == code
+    if code:
+        with pytest.raises(ToolError, match=f"bash ended with exit code {code}: last words") as caught:
+            run(make(), sh(f"echo first >&2; echo last words >&2; exit {code}"), {})
+        assert caught.value.exit_code_of_tool == code
+
+
+def test_a_killed_command_is_a_failure(make: MakeRunner) -> None:
+    """An end by a signal is 128 and its number, as a shell tells it."""
+    with make().start(sh("kill -KILL $$"), {}) as process:
+        assert read(process) == b""
+        assert process.wait().code == 137
+
+
+def test_a_missing_tool_is_named(make: MakeRunner) -> None:
+    """A command that is not there is an error that names it, never an empty success."""
+    with pytest.raises(RunnerError, match="no_such_pg_dump"):
+        run(make(), ["no_such_pg_dump", "--version"], {})
+
+
+def test_a_file_that_is_no_program_is_an_error(make: MakeRunner) -> None:
+    """So is one that can't be executed."""
+    with pytest.raises(RunnerError, match="/etc/passwd"):
+        run(make(), ["/etc/passwd"], {})
+
+
+def test_the_environment_is_added_to(make: MakeRunner) -> None:
+    """Values arrive exactly, whatever is in them, beside the environment that is there."""
+    env = {"PGDATABASE": "host=evil dbname=x\n'\"$(id) é", "EMPTY": ""}
+    with make().start(sh('printf %s "$PGDATABASE|$EMPTY|${PATH:+path}"'), env) as process:
+        assert read(process).decode() == env["PGDATABASE"] + "||path"
+        assert process.wait().code == 0
+
+
+def test_an_argument_is_one_argument(make: MakeRunner) -> None:
+    """No shell reads argv: spaces, quotes and globs pass as they are."""
+    arguments = ["a b", "*", "$(id)", "'\"", "-n", ""]
+    with make().start(sh('printf "%s\\0" "$@"', *arguments), {}) as process:
+        assert read(process).decode().split("\0")[:-1] == arguments
+
+
+def test_a_half_closed_command_can_still_answer(make: MakeRunner) -> None:
+    """`close_stdin` ends the command's input and not its output."""
+    with make().start(sh("cat > /dev/null; sleep 0.2; echo answered; exit 5"), {}, stdin=True) as process:
+        process.write(b"question\n" * 1000)
+        process.close_stdin()
+        assert read(process) == b"answered\n"
+        assert process.wait().code == 5
+
+
+def test_without_stdin_the_input_is_empty(make: MakeRunner) -> None:
+    """A command that reads although nobody writes sees the end at once, and never waits."""
+    with make().start(sh("cat; echo end"), {}) as process:
+        assert read(process) == b"end\n"
+
+
+def test_a_command_that_ends_early_does_not_block_the_writer(make: MakeRunner) -> None:
+    """psql stops at the first error while gigabytes are still to come: the writer is told, and does not hang."""
+    told: list[Exception] = []
+
+    def feed(process: Process) -> None:
+        try:
+            for _ in range(1000):
+                process.write(bytes(1 << 20))
+        except StreamError as error:
+            told.append(error)
+
+    with make().start(sh("head -c 1000 > /dev/null; echo no more >&2; exit 3"), {}, stdin=True) as process:
+        writer = threading.Thread(target=feed, args=(process,))
+        writer.start()
+        assert read(process) == b""
+        end = process.wait()
+        writer.join(timeout=10)
+        assert not writer.is_alive()
+    assert end.code == 3
+    assert end.stderr == "no more\n"
+    assert "ended before it read all" in str(told[0])
+
+
+def test_silence_ends_at_the_idle_limit(make: MakeRunner) -> None:
+    """A stream without a byte for the idle limit is an error, soon after that limit."""
+    clock = time.monotonic()
+    with (
+        make(idle_seconds=1).start(sh("echo first; exec sleep 5"), {}) as process,
+        pytest.raises(StreamError, match="sent no byte for 1 s"),
+    ):
+        read(process)
+    assert 1 <= time.monotonic() - clock < 3.5
+
+
+def test_bytes_now_and_then_are_no_silence(make: MakeRunner) -> None:
+    """The idle limit counts from the last byte, not from the start; a slow reader is no silence either."""
+    with make(idle_seconds=1).start(sh("for i in 1 2 3 4; do echo $i; sleep 0.5; done"), {}) as process:
+        received = b""
+        for chunk in process.chunks():
+            received += bytes(chunk)
+            time.sleep(0.3)
+        assert received == b"1\n2\n3\n4\n"
+
+
+@pytest.mark.parametrize("script", ["exec sleep 5", "exec timeout 5 yes"])
+def test_a_stop_ends_the_reading(make: MakeRunner, script: str) -> None:
+    """SIGTERM ends a silent stream and a busy one within a second and a half."""
+    cancel = Cancel()
+    with make(cancel).start(sh(script), {}) as process:
+        threading.Timer(0.3, cancel.set, args=(15,)).start()
+        clock = time.monotonic()
+        with pytest.raises(StoppedError) as caught:
+            for _ in process.chunks():
+                pass
+        assert time.monotonic() - clock < 1.5
+    assert caught.value.exit_code == 143
+    assert time.monotonic() - clock < 3
+
+
+def test_a_stop_ends_the_writing(make: MakeRunner) -> None:
+    """So it does a writer whose command does not read."""
+    cancel = Cancel()
+    with make(cancel).start(sh("exec sleep 20"), {}, stdin=True) as process:
+        threading.Timer(0.3, cancel.set).start()
+        clock = time.monotonic()
+        with pytest.raises(StoppedError):
+            process.write(bytes(100 << 20))
+        assert time.monotonic() - clock < 1.5
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_stop_ends_a_short_command_with_input(make: MakeRunner) -> None:
+    """`run` leaves no thread behind that dies with a traceback when it is stopped while it writes."""
+    cancel = Cancel()
+    threading.Timer(0.3, cancel.set).start()
+    with pytest.raises(StoppedError):
+        run(make(cancel), sh("exec sleep 20"), {}, input_bytes=bytes(50 << 20))
+    deadline = time.monotonic() + 3
+    while any(thread.name == "stdin" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_leaving_early_does_not_wait_for_the_command(make: MakeRunner) -> None:
+    """Whoever has seen enough may go: the context ends although the command still writes."""
+    clock = time.monotonic()
+    with make().start(["timeout", "3", "yes"], {}) as process:
+        next(process.chunks())
+    with make().start(sh("exec sleep 20"), {}, stdin=True):
+        pass
+    assert time.monotonic() - clock < 3
+
+
+def test_a_detached_runner_outlives_the_stop(make: MakeRunner) -> None:
+    """Cleaning up after a stop needs commands that run although the run is cancelled."""
+    cancel = Cancel()
+    runner = make(cancel)
+    cancel.set()
+    with pytest.raises(StoppedError):
+        run(runner, ["echo", "x"], {})
+    assert run(runner.detached(), ["echo", "x"], {}) == b"x\n"
+
+
+def test_an_answer_that_is_no_short_one_is_refused(make: MakeRunner) -> None:
+    """`run` keeps memory flat: it gives up a command that prints far more than was asked for."""
+    with pytest.raises(StreamError, match="more than 1000000 bytes"):
+        run(make(), ["timeout", "3", "yes"], {}, max_bytes=1_000_000)
+
+
+def test_two_commands_run_side_by_side(make: MakeRunner) -> None:
+    """One runner serves several processes at once, each with its own bytes."""
+    runner = make()
+    with (
+        runner.start(sh("cat; echo one"), {}, stdin=True) as one,
+        runner.start(sh("cat; echo two"), {}, stdin=True) as two,
+    ):
+        two.write(b"2")
+        one.write(b"1")
+        two.close_stdin()
+        one.close_stdin()
+        assert (read(one), read(two)) == (b"1one\n", b"2two\n")
+        assert one.wait().code == two.wait().code == 0
+
+
+# -- direct
+
+
+def test_a_local_secret_is_in_no_argv() -> None:
+    """The environment is not what `ps` shows to everybody."""
+    canary = "canari-7f3a"
+    with DirectRunner(cancel=Cancel()).start(["sleep", "5"], {"PGPASSWORD": canary}):
+        shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert "sleep 5" in shown
+    assert canary not in shown
+
+
+def test_a_local_command_ends_with_its_context() -> None:
+    """No process of ours is left, not even one that ignores SIGTERM's first cousin, a closed pipe."""
+    with DirectRunner(cancel=Cancel()).start(sh("echo $$; trap '' PIPE; exec sleep 30"), {}) as process:
+        pid = int(bytes(next(process.chunks())))
+        assert Path(f"/proc/{pid}").exists()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_local_tool_that_is_missing_has_a_remedy() -> None:
+    """Without PostgreSQL's client tools, the error says which to install."""
+    with (
+        pytest.raises(RunnerError, match="pg_dump is not installed here") as caught,
+        DirectRunner(cancel=Cancel(), path="/nonexistent").start(["pg_dump"], {}),
+    ):
+        pass
+    assert "client tools" in caught.value.remedy
+
+
+# -- docker: the engine's protocol
+
+
+@pytest.fixture(scope="module")
+def proxy(docker_engine: str) -> Iterator[DockerProxy]:
+    with docker_proxy() as running:
+        yield running
+
+
+@pytest.fixture
+def broken(proxy: DockerProxy, container: str) -> Iterator[Callable[..., Runner]]:
+    """Makes a runner whose engine does what a fault says."""
+
+    def make(
+        stream: faults.Stream | None = None,
+        inspect: Callable[[bytes], bytes] | None = None,
+        cancel: Cancel | None = None,
+        idle_seconds: float = 30,
+    ) -> Runner:
+        runner = DockerExecRunner(
+            Engine(proxy.url), cancel=cancel or Cancel(), container=container, idle_seconds=idle_seconds
+        )
+        proxy.stream, proxy.inspect = stream, inspect
+        return runner
+
+    yield make
+    proxy.stream = proxy.inspect = None
+
+
+FRAMES = sh("for i in 1 2 3 4; do echo line $i; sleep 0.05; done")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("stream", [faults.pass_on, faults.together, faults.dribble])
+def test_no_frame_is_lost_however_it_arrives(broken: Callable[..., Runner], stream: faults.Stream) -> None:
+    """Frames that come in one packet with the HTTP head, and frames that come byte by byte, are all read."""
+    assert run(broken(stream), FRAMES, {}) == b"line 1\nline 2\nline 3\nline 4\n"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("more_bytes", [1, 7, 8, 9, 14])
+def test_a_cut_frame_is_a_failure(broken: Callable[..., Runner], more_bytes: int) -> None:
+    """Cut inside a frame's header, right behind it, or inside its body: the stream is broken, not ended."""
+    with pytest.raises(StreamError, match="cut in the middle of a frame"):
+        run(broken(faults.cut_after(2, more_bytes)), FRAMES, {})
+
+
+@pytest.mark.docker
+def test_a_stream_cut_at_a_frames_edge_waits_for_the_exit(broken: Callable[..., Runner]) -> None:
+    """Whole frames and exit code 0 look well: only the dump's own last words tell (test_backup.py)."""
+    assert run(broken(faults.cut_after(2)), FRAMES, {}) == b"line 1\nline 2\n"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("stream", "complaint"),
+    [(faults.unknown_kind, r"unknown kind \(7\)"), (faults.engine_error, "broke off the stream: disk gone")],
+)
+def test_a_frame_that_is_no_output_is_a_failure(
+    broken: Callable[..., Runner], stream: faults.Stream, complaint: str
+) -> None:
+    """What the engine says in the stream about the stream is not taken for the command's output."""
+    with pytest.raises(StreamError, match=complaint):
+        run(broken(stream), FRAMES, {})
+
+
+@pytest.mark.docker
+def test_a_refused_exec_is_the_engines_error(broken: Callable[..., Runner]) -> None:
+    """An engine that does not start the command is told with its own words."""
+    with pytest.raises(EngineError, match=r"refused an exec .*500.*cannot start"):
+        run(broken(faults.refuse), FRAMES, {})
+
+
+@pytest.mark.docker
+def test_a_stalled_engine_ends_at_the_idle_limit(broken: Callable[..., Runner]) -> None:
+    """Silence on the socket ends with the watchdog, with what to look at."""
+    with pytest.raises(StreamError, match="sent no byte for 1 s") as caught:
+        run(broken(faults.stall, idle_seconds=1), FRAMES, {})
+    assert "paused" in caught.value.remedy
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("inspect", "complaint"),
+    [
+        (faults.saying(ExitCode=None), "could not tell how bash ended"),
+        (faults.saying(Running=True), "could not tell how bash ended"),
+        (faults.saying(Running=True, ExitCode=None), "Running is True, ExitCode is None"),
+        (faults.no_such_exec, "no longer knows the command"),
+    ],
+)
+def test_an_unknown_exit_is_a_failure(
+    broken: Callable[..., Runner],
+    monkeypatch: pytest.MonkeyPatch,
+    inspect: Callable[[bytes], bytes],
+    complaint: str,
+) -> None:
+    """No exit code, an exec that the engine forgot, one that never stops running: none of them is success."""
+    monkeypatch.setattr(docker_exec, "EXIT_SECONDS", 0.5)
+    with pytest.raises(StreamError, match=complaint):
+        run(broken(inspect=inspect), FRAMES, {})
+
+
+@pytest.mark.docker
+def test_the_api_version_is_negotiated(broken: Callable[..., Runner], proxy: DockerProxy) -> None:
+    """Every call carries the version that this engine speaks: recent engines refuse old ones."""
+    proxy.requests.clear()
+    run(broken(), FRAMES, {})
+    version = docker("version", "--format", "{{.Server.APIVersion}}")
+    calls = [line for line in proxy.requests if "/exec" in line]
+    assert calls
+    assert all(f" /v{version}/" in line for line in calls)
+
+
+@pytest.mark.docker
+def test_a_secret_is_not_in_dockers_events(container: str) -> None:
+    """An exec's command line is published to everyone who may listen to the engine; its environment is not."""
+    since = time.time()
+    runner = DockerExecRunner(Engine(), cancel=Cancel(), container=container)
+    run(runner, sh("true", "visible-7f3a"), {"PGPASSWORD": "canari-7f3a"})
+    shown = docker("events", "--since", f"{since:.3f}", "--until", f"{time.time() + 1:.3f}", "--format", "{{json .}}")
+    assert "visible-7f3a" in shown
+    assert "canari-7f3a" not in shown
+
+
+@pytest.mark.docker
+def test_a_container_that_stops_is_no_success(docker_engine: str) -> None:
+    """Killing the database's container in the middle of a command is a failure."""
+    with containers([]) as (name,):
+        runner = DockerExecRunner(Engine(), cancel=Cancel(), container=name)
+        with runner.start(sh("echo first; exec sleep 60"), {}) as process:
+            chunks = process.chunks()
+            assert bytes(next(chunks)) == b"first\n"
+            docker("kill", name)
+            with pytest.raises(StreamError):  # noqa: PT012 - either of them may tell it first
+                for _ in chunks:
+                    pass
+                end = process.wait()
+                if end.code != 0:
+                    raise StreamError(f"exit code {end.code}")
+        with pytest.raises(ContainerError, match="stopped or was replaced"):
+            run(runner, ["true"], {})
+
+
+# -- docker: finding the container
+
+
+def find(service: str = "db", name: str = "") -> str:
+    return str(Engine().find_container(service=service, container=name).name)
+
+
+def labels(project: str, service: str = "db", *, oneoff: str = "False") -> list[str]:
+    pairs = {PROJECT_LABEL: project, SERVICE_LABEL: service, "com.docker.compose.oneoff": oneoff}
+    return [word for label, value in pairs.items() for word in ("--label", f"{label}={value}")]
+
+
+@pytest.fixture
+def project(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The compose project that we are in."""
+    name = f"hub{secrets.token_hex(4)}"
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", name)
+    return name
+
+
+@pytest.mark.docker
+def test_the_service_is_found_in_our_own_project(docker_engine: str, project: str) -> None:
+    """By compose's labels, whatever the container is called; another project's `db` and a one-off are not it."""
+    with containers(
+        labels(project), labels("other"), labels(project, oneoff="True"), labels(project, "web")
+    ) as names:
+        assert find() == names[0]
+
+
+@pytest.mark.docker
+def test_a_recreated_container_is_found_again(docker_engine: str, project: str) -> None:
+    """`docker compose up` gives the service a new id: each run looks it up afresh."""
+    with containers(labels(project)) as (old,):
+        assert find() == old
+        docker("rm", "-f", "-v", old)
+        with containers(labels(project)) as (new,):
+            assert find() == new
+
+
+@pytest.mark.docker
+def test_a_stopped_twin_is_passed_over(docker_engine: str, project: str) -> None:
+    """Of several containers of the service, the running one counts."""
+    with containers(labels(project), labels(project)) as (stopped, running):
+        docker("kill", stopped)
+        assert find() == running
+
+
+@pytest.mark.docker
+def test_two_databases_are_ambiguous(docker_engine: str, project: str) -> None:
+    """Where two run the service, neither is guessed; both are named, and the setting that decides."""
+    with containers(labels(project), labels(project)) as names, pytest.raises(ContainerError) as caught:
+        find()
+    assert all(name in str(caught.value) for name in names)
+    assert "DB_CONTAINER" in caught.value.remedy
+
+
+@pytest.mark.docker
+def test_a_missing_service_is_told(docker_engine: str, project: str) -> None:
+    """No such service: the project is named, with what to start or set."""
+    with pytest.raises(
+        ContainerError, match=f"no container of the service db in compose project {project}"
+    ) as caught:
+        find()
+    assert "docker compose -f docker-compose.prod.yml up -d db" in caught.value.remedy
+
+
+@pytest.mark.docker
+def test_a_container_is_found_by_name(container: str) -> None:
+    """DB_CONTAINER names it, and needs no compose."""
+    assert find(name=container) == container
+    with pytest.raises(ContainerError, match="there is no container named no-such-container") as caught:
+        find(name="no-such-container")
+    assert "DB_CONTAINER" in caught.value.remedy
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("command", "state", "remedy"),
+    [("kill", "exited", "docker compose -f docker-compose.prod.yml up -d"), ("pause", "paused", "docker unpause")],
+)
+def test_a_container_that_does_not_run_is_told(
+    docker_engine: str, project: str, command: str, state: str, remedy: str
+) -> None:
+    """Stopped or paused: its state is named, by service and by name, with the command that helps."""
+    with containers(labels(project)) as (name,):
+        docker(command, name)
+        for found in ({"name": name}, {"service": "db"}):
+            with pytest.raises(ContainerError, match=rf"{name} is not running \(it is {state}\)") as caught:
+                find(**found)
+            assert remedy in caught.value.remedy
+
+
+# -- docker: reaching the engine
+
+
+@pytest.mark.parametrize(
+    ("host", "complaint"),
+    [
+        ("unix:///nonexistent/docker.sock", "the Docker socket /nonexistent/docker.sock does not exist here"),
+        ("unix:///etc/passwd", "/etc/passwd is no socket"),
+        ("tcp://127.0.0.1:9", "the Docker engine at tcp://127.0.0.1:9 does not answer: Connection refused"),
+    ],
+)
+def test_an_engine_that_is_not_there_is_told(host: str, complaint: str) -> None:
+    """The error names where the engine was looked for, and the remedy what to mount or start."""
+    with pytest.raises(EngineError) as caught:
+        DockerExecRunner(Engine(host), cancel=Cancel(), container="db")
+    assert str(caught.value) == complaint
+    assert caught.value.remedy
+
+
+def test_a_host_of_another_kind_is_bad_usage() -> None:
+    """`ssh://` and the like are refused before anything is asked."""
+    with pytest.raises(UsageError, match="DOCKER_HOST=ssh://db"):
+        Engine("ssh://db")
+
+
+def test_no_permission_on_the_socket_is_told(tmp_path: Path) -> None:
+    """As a user without the group: the group is named, and how to give it to the container."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user takes root")
+    script = (
+        "import docker, docker.errors, json, os, requests, sys\n"
+        "from hubbackup.errors import EngineError; from hubbackup.runners.engine import Engine\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try: Engine(sys.argv[1]).client\n"
+        "except EngineError as error: print(json.dumps([str(error), error.remedy]))"
+    )
+    with docker_proxy() as proxy:
+        proxy.path.parent.chmod(0o755)
+        proxy.path.chmod(0o660)
+        done = subprocess.run(
+            [sys.executable, "-c", script, proxy.url], capture_output=True, text=True, check=True, timeout=30
+        )
+    message, remedy = json.loads(done.stdout)
+    assert message == f"no permission on the Docker socket {proxy.path} (it belongs to group 0)"
+    assert remedy == "let hubbackup run with that group: group_add: ['0']"

@@ -1,0 +1,243 @@
+"""The daemon as its container runs it: a process that schedules, outlives failures, and stops when told to."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.program import Program, beside, for_server, locked_table, wait_until
+
+# A schedule has minutes; so that no test has to wait for one, every second is due here. All else is the program.
+EVERY_SECOND = """\
+import sys
+from datetime import timedelta
+from hubbackup.schedule import Schedule
+Schedule.next_after = lambda self, moment: moment.replace(microsecond=0) + timedelta(seconds=1)
+sys.argv[0] = "hubbackup"
+from hubbackup.__main__ import main
+main()
+"""
+NEVER = "0 0 30 2 *"
+
+
+class Daemon:
+    """A running daemon, its log read line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._readers = [
+            threading.Thread(target=into.extend, args=(stream,), daemon=True)
+            for into, stream in ((self.lines, process.stdout), (self.errors, process.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """The log so far; every line of it must be a JSON object with an event id."""
+        found = [json.loads(line) for line in list(self.lines)]
+        assert all(event["event"] and event["timestamp"] and event["level"] for event in found)
+        return [event for event in found if name in ("", event["event"])]
+
+    def wait_for(self, name: str, count: int = 1, seconds: float = 20) -> list[dict[str, Any]]:
+        """The events of that name, once there are so many."""
+        wait_until(lambda: len(self.events(name)) >= count, f"{count} {name} in {self.lines[-3:]}", seconds)
+        return self.events(name)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal it, wait for its end as `docker stop` does, and return its exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=10)
+        for reader in self._readers:
+            reader.join(timeout=5)
+        return code
+
+
+@contextmanager
+def running(program: Program, *, every_second: bool = False, **settings: str) -> Iterator[Daemon]:
+    """A daemon; on stderr it must have written nothing by the end."""
+    process = program.start("daemon", code=EVERY_SECOND if every_second else "", **settings)
+    daemon = Daemon(process)
+    try:
+        yield daemon
+        if process.poll() is None:
+            daemon.stop()
+        assert daemon.errors == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def database(postgres18: EmbeddedPostgres) -> Iterator[str]:
+    with postgres18.temporary_database() as name:
+        postgres18.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i", database=name)
+        yield name
+
+
+@pytest.fixture
+def program(postgres18: EmbeddedPostgres, database: str, tmp_path: Path) -> Program:
+    return for_server(postgres18, database, tmp_path, BACKUP_SCHEDULE=NEVER, DRILL_SCHEDULE="off")
+
+
+def test_it_runs_on_schedule_one_run_at_a_time(program: Program) -> None:
+    """The schedule fires again and again; each run has one closing line, none begins before the last one ended;
+    all of stdout is JSON; the health check agrees; SIGTERM ends it with 143 and takes the heartbeat along."""
+    with running(program, every_second=True) as daemon:
+        assert daemon.wait_for("daemon.started")[0]["stores"] == [str(program.backups)]
+        daemon.wait_for("backup.finished", 3)
+        healthy = program.run("health")
+        assert healthy.code == 0, healthy.out
+        assert daemon.stop() == 143
+        marks = [event for event in daemon.events() if event["event"].startswith("backup.")]
+        assert all(event["event"] in ("backup.started", "backup.finished", "backup.failed") for event in marks)
+        kinds = [event["event"] for event in marks]
+        assert kinds[0::2] == ["backup.started"] * len(kinds[0::2])
+        assert [one["run_id"] for one in marks[0:-1:2]] == [two["run_id"] for two in marks[1::2]]
+        assert len({event["run_id"] for event in marks}) >= 3
+        assert daemon.events()[-1]["event"] == "daemon.stopped"
+        assert daemon.events()[-1]["clean"] is True
+    assert program.run("health").code == 1
+    made = [event["name"] for event in daemon.events("backup.finished")]
+    assert program.files().keys() == {part for name in made for part in (name, beside(name))}
+
+
+def test_a_failing_run_does_not_end_it(program: Program, postgres18: EmbeddedPostgres) -> None:
+    """It tells each failure once and tries again at the next slot; when the cause is gone, so is the failure."""
+    late = f"late_{secrets.token_hex(4)}"
+    with running(program, every_second=True, POSTGRES_DB=late) as daemon:
+        failures = daemon.wait_for("backup.failed", 2)
+        assert all(late in event["cause"] and event["exit_code"] == 1 for event in failures)
+        assert len({event["run_id"] for event in failures}) == len(failures)
+        postgres18.create_database(late)
+        try:
+            daemon.wait_for("backup.finished")
+            assert daemon.stop() == 143
+        finally:
+            postgres18.drop_database(late)
+
+
+def test_a_missed_run_is_caught_up_at_start(program: Program) -> None:
+    """A slot passed while the daemon was down: one run at start, and with a fresh backup none."""
+    first = program.run("backup", "--json").document["name"]
+    old = program.redate(first, timedelta(days=2))
+    for part in (first, beside(first)):
+        (program.backups / part).unlink()
+    with running(program, BACKUP_SCHEDULE="0 3 * * *") as daemon:
+        assert daemon.wait_for("backup.catch_up")[0]["reason"] == "missed"
+        daemon.wait_for("backup.finished")
+        time.sleep(1)
+        assert len(daemon.events("backup.started")) == 1
+    with running(program, BACKUP_SCHEDULE="0 0 1 1 *") as daemon:
+        daemon.wait_for("daemon.started")
+        time.sleep(1)
+        assert daemon.events("backup.started") == []
+    assert old in program.files()
+
+
+def test_another_databases_backup_is_no_reason_to_skip(program: Program, postgres18: EmbeddedPostgres) -> None:
+    """A newer backup of another database in the same directory does not hide that ours was missed."""
+    first = program.run("backup", "--json").document["name"]
+    program.redate(first, timedelta(days=2))
+    for part in (first, beside(first)):
+        (program.backups / part).unlink()
+    with postgres18.temporary_database("other") as other:
+        assert program.run("backup", POSTGRES_DB=other).code == 0
+        with running(program, BACKUP_SCHEDULE="0 3 * * *") as daemon:
+            assert daemon.wait_for("backup.catch_up")
+            daemon.wait_for("backup.finished")
+
+
+def test_catching_up_can_be_turned_off(program: Program) -> None:
+    """BACKUP_CATCH_UP=false waits for the next slot."""
+    first = program.run("backup", "--json").document["name"]
+    program.redate(first, timedelta(days=2))
+    for part in (first, beside(first)):
+        (program.backups / part).unlink()
+    with running(program, BACKUP_SCHEDULE="0 3 * * *", BACKUP_CATCH_UP="false") as daemon:
+        daemon.wait_for("daemon.started")
+        time.sleep(1)
+        assert daemon.events("backup.started") == []
+
+
+def test_the_first_start_waits_for_its_slot(program: Program) -> None:
+    """Where there never was a backup nothing was missed; BACKUP_ON_START asks for one all the same."""
+    with running(program, BACKUP_SCHEDULE="0 3 * * *") as daemon:
+        daemon.wait_for("daemon.started")
+        time.sleep(1)
+        assert daemon.events("backup.started") == []
+    with running(program, BACKUP_ON_START="true") as daemon:
+        daemon.wait_for("backup.finished")
+        assert daemon.events("backup.catch_up")[0]["reason"] == "BACKUP_ON_START"
+
+
+def test_sigterm_in_a_run_ends_it_in_time(program: Program, postgres18: EmbeddedPostgres, database: str) -> None:
+    """`docker stop` in the middle of a dump: the run is told as stopped, leaves nothing, and the exit code is 143."""
+    with locked_table(postgres18, database, "t"), running(program, BACKUP_ON_START="true") as daemon:
+        wait_until(lambda: list(program.backups.glob("*.partial")), "the dump")
+        clock = time.monotonic()
+        assert daemon.stop() == 143
+        assert time.monotonic() - clock < 8
+        (closing,) = daemon.events("backup.failed")
+        assert (closing["exit_code"], closing["stage"]) == (143, "dump")
+        assert daemon.events()[-1]["clean"] is True
+    assert program.files() == {}
+
+
+def test_a_run_by_hand_and_the_daemon_exclude_each_other(
+    program: Program, postgres18: EmbeddedPostgres, database: str
+) -> None:
+    """While the daemon's run is at work a run by hand exits 4; while one by hand is, the daemon skips its slot."""
+    with locked_table(postgres18, database, "t"), running(program, BACKUP_ON_START="true"):
+        wait_until(lambda: list(program.backups.glob("*.partial")), "the daemon's run")
+        assert program.run("backup").code == 4
+    with locked_table(postgres18, database, "t"):
+        by_hand = program.start("backup")
+        wait_until(lambda: list(program.backups.glob("*.partial")), "the run by hand")
+        with running(program, every_second=True) as daemon:
+            skipped = daemon.wait_for("backup.skipped", 2)
+            assert f"process {by_hand.pid}" in skipped[0]["message"]
+            assert daemon.events("backup.failed") == []
+    assert by_hand.wait(timeout=20) == 0
+    by_hand.communicate()
+
+
+def test_sigint_is_130(program: Program) -> None:
+    """Ctrl-C in a terminal ends it as well."""
+    with running(program) as daemon:
+        daemon.wait_for("daemon.started")
+        assert daemon.stop(signal.SIGINT) == 130
+
+
+def test_bad_settings_end_it_at_once(program: Program) -> None:
+    """Exit 2 with the variable's name, before anything is scheduled."""
+    process = program.start("daemon", BACKUP_SCHEDULE="never")
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert out == ""
+    assert "BACKUP_SCHEDULE=never" in err
+
+
+def test_without_its_directory_it_stays_up(program: Program) -> None:
+    """A store that is not there fails the runs and not the daemon: mounted later, it is used."""
+    absent = program.directory / "absent"
+    with running(program, every_second=True, BACKUP_DIR=str(absent)) as daemon:
+        (failure, *_) = daemon.wait_for("backup.failed")
+        assert f"{absent} does not exist" in failure["cause"]
+        absent.mkdir()
+        daemon.wait_for("backup.finished")

@@ -1,0 +1,365 @@
+"""The doctor against real servers: each problem is found by trying, named, and comes with its remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubbackup.app import App
+from hubbackup.cli import run as run_cli
+from hubbackup.doctor import Check, Finding, all_checks, bucket, examine, fail, ok, service, storage
+from hubbackup.doctor.site import Site
+from hubbackup.errors import StoppedError
+from hubbackup.report.logs import get_logger
+from hubbackup.settings import load
+from hubbackup.stream import Cancel
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.s3 import S3Server, s3_server
+
+PASSWORD = "canary-Mot2Passe"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        server.client.create_bucket(Bucket="hub-backups")
+        yield server
+
+
+class Patient:
+    """A service for the database `name`, as its environment says; `look` gives the findings by name."""
+
+    def __init__(self, server: EmbeddedPostgres, name: str, directory: Path, patch: pytest.MonkeyPatch) -> None:
+        for variable, value in server.env().items():
+            if variable.startswith("PG") or variable == "PATH":
+                patch.setenv(variable, value)
+        self.environ = {
+            "POSTGRES_DB": name,
+            "POSTGRES_USER": server.user,
+            "POSTGRES_PASSWORD": server.password,
+            "BACKUP_SOURCE": "direct",
+            "BACKUP_DIR": str(directory),
+            "PGHOST": server.host,
+            "PGPORT": str(server.port),
+        }
+
+    def look(self, checks: Sequence[Check] = (), **changes: str) -> dict[str, Finding]:
+        app = App(load(self.environ | changes), cancel=Cancel(), log=get_logger())
+        site = Site(app)
+        found = {finding.name: finding for finding in examine(site, checks or all_checks(site))}
+        for finding in found.values():
+            assert finding.sentence
+            assert finding.remedy or finding.status in ("ok", "skipped"), finding
+            assert PASSWORD not in finding.sentence + finding.remedy
+        return found
+
+
+@pytest.fixture
+def patient(postgres18: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
+    with postgres18.temporary_database() as name:
+        yield Patient(postgres18, name, tmp_path, monkeypatch)
+
+
+def with_s3(s3: S3Server, **changes: str) -> dict[str, str]:
+    return {
+        "S3_BACKUP_BUCKET": "hub-backups",
+        "S3_ENDPOINT_URL": s3.endpoint_url,
+        "AWS_ACCESS_KEY_ID": s3.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        **changes,
+    }
+
+
+def test_a_healthy_service(patient: Patient, s3: S3Server, tmp_path: Path) -> None:
+    """Nothing fails; each check says what it saw; no probe is left on the disk or in the bucket."""
+    found = patient.look(**with_s3(s3), HEARTBEAT_URL="http://127.0.0.1:9/x")
+    assert {finding.name for finding in found.values() if finding.status == "fail"} == set()
+    assert found["probe object"].sentence == "put, get, list and delete work in s3://hub-backups/backups/"
+    assert "next runs: " in found["schedule"].sentence
+    assert s3.keys("hub-backups") == []
+    assert [path.name for path in tmp_path.iterdir() if "probe" in path.name] == []
+
+
+def test_what_depends_on_a_failure_is_skipped_with_its_name(patient: Patient) -> None:
+    """With the database down there is one failure, not six."""
+    with closed_port() as port:
+        found = patient.look(PGPORT=str(port))
+    assert found["login"].status == "fail"
+    assert "does not accept connections" in found["login"].sentence
+    skipped = [found[name] for name in ("database", "versions", "readable", "restorable", "old databases")]
+    assert {(finding.status, finding.sentence) for finding in skipped} == {
+        ("skipped", "not checked, since login failed")
+    }
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        yield int(free.getsockname()[1])
+
+
+def test_wrong_password(patient: Patient) -> None:
+    """Problem 1 of the guide."""
+    found = patient.look(POSTGRES_PASSWORD=PASSWORD)["login"]
+    assert found.status == "fail"
+    assert "refuses the password of the role hubchantier" in found.sentence
+    assert "POSTGRES_PASSWORD" in found.remedy
+
+
+def test_missing_database(patient: Patient) -> None:
+    """The login is well, the database is what is wrong."""
+    found = patient.look(POSTGRES_DB="nowhere")
+    assert found["login"].status == "ok"
+    assert found["database"].status == "fail"
+    assert "nowhere does not exist" in found["database"].sentence
+
+
+def test_no_tools(patient: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No pg_dump where it is looked for."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = patient.look()
+    assert found["tools"].status == "fail"
+    assert "pg_dump is not installed" in found["tools"].sentence
+    assert found["login"].status == "skipped"
+
+
+def test_tools_older_than_the_server(
+    patient: Patient, postgres16: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both versions are named."""
+    monkeypatch.setenv("PATH", f"{postgres16.bin_dir}{os.pathsep}{os.environ['PATH']}")
+    found = patient.look()["versions"]
+    assert found.status == "fail"
+    assert "pg_dump 16" in found.sentence
+    assert "server 18" in found.sentence
+
+
+@pytest.fixture
+def reader(patient: Patient, postgres18: EmbeddedPostgres) -> Iterator[Patient]:
+    """The same, seen by a role that owns nothing."""
+    name = patient.environ["POSTGRES_DB"]
+    postgres18.psql(f"CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}';")
+    patient.environ |= {"POSTGRES_USER": "reader", "POSTGRES_PASSWORD": PASSWORD}
+    yield patient
+    postgres18.psql("DROP OWNED BY reader CASCADE;", database=name)
+    postgres18.psql("DROP ROLE reader;")
+
+
+def test_a_table_that_may_not_be_read_is_named(reader: Patient, postgres18: EmbeddedPostgres) -> None:
+    """Also a sequence, and a table in a schema that is closed; pg_read_all_data opens them all."""
+    name = reader.environ["POSTGRES_DB"]
+    postgres18.psql(
+        """CREATE TABLE open(i serial); CREATE TABLE "Paie 2026"(i int);
+        CREATE SCHEMA shut; CREATE TABLE shut.t(i int); GRANT SELECT ON open, shut.t TO reader;""",
+        database=name,
+    )
+    found = reader.look()["readable"]
+    assert found.status == "fail"
+    assert 'the role reader may not read "Paie 2026", open_i_seq, shut.t' in found.sentence
+    assert "pg_read_all_data" in found.remedy
+    postgres18.psql("GRANT pg_read_all_data TO reader;")
+    assert reader.look()["readable"].status == "ok"
+
+
+def test_row_security_is_told(reader: Patient, postgres18: EmbeddedPostgres) -> None:
+    """pg_dump ends with an error where row security would hide rows; the doctor knows it before."""
+    name = reader.environ["POSTGRES_DB"]
+    postgres18.psql(
+        "CREATE TABLE hidden(i int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; GRANT pg_read_all_data TO reader;",
+        database=name,
+    )
+    found = reader.look()["readable"]
+    assert found.status == "fail"
+    assert "row security hides rows of hidden" in found.sentence
+    postgres18.psql("ALTER ROLE reader BYPASSRLS;")
+    assert reader.look()["readable"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE PROCEDURE begin() LANGUAGE sql AS ''"],
+)
+def test_a_function_named_begin_is_a_warning(patient: Patient, postgres18: EmbeddedPostgres, sql: str) -> None:
+    """pg_dump writes the name without quotes, and psql takes it for the start of a body."""
+    postgres18.psql(f"{sql};", database=patient.environ["POSTGRES_DB"])
+    found = patient.look()["restorable"]
+    assert found.status == "warn"
+    assert "public.begin" in found.sentence
+
+
+def test_a_name_that_only_looks_like_it_is_none(patient: Patient, postgres18: EmbeddedPostgres) -> None:
+    """`"Begin"` is quoted by pg_dump, and so harmless."""
+    postgres18.psql(
+        "CREATE FUNCTION \"Begin\"() RETURNS int LANGUAGE sql AS 'SELECT 1';", database=patient.environ["POSTGRES_DB"]
+    )
+    assert patient.look()["restorable"].status == "ok"
+
+
+def test_databases_left_of_restores(patient: Patient, postgres18: EmbeddedPostgres) -> None:
+    """A half-filled one is a warning; one that was put aside is shown with its size."""
+    name = patient.environ["POSTGRES_DB"]
+    before, half = f"{name}_before_20260208_030000", f"{name}_restore_20260209_030000"
+    postgres18.create_database(before)
+    try:
+        found = patient.look()["old databases"]
+        assert found.status == "ok"
+        assert f"{before} (" in found.sentence
+        postgres18.create_database(half)
+        found = patient.look()["old databases"]
+        assert found.status == "warn"
+        assert half in found.sentence
+    finally:
+        postgres18.drop_database(before)
+        postgres18.drop_database(half)
+
+
+def test_the_directory(patient: Patient, tmp_path: Path) -> None:
+    """Missing, or a symlink's victim: told with the remedy, and S3 is checked all the same."""
+    found = patient.look(storage.CHECKS, BACKUP_DIR=str(tmp_path / "absent"))
+    assert found["directory"].status == "fail"
+    assert "mkdir -p" in found["directory"].remedy
+    assert found["room"].sentence == found["leftovers"].sentence == "not checked, since directory failed"
+
+
+def test_leftovers_on_disk(patient: Patient, tmp_path: Path) -> None:
+    """A `.partial` of a killed run is named."""
+    (tmp_path / "hub_backup_20260208_030000.sql.gz.partial").write_text("")
+    found = patient.look(storage.CHECKS)["leftovers"]
+    assert found.status == "warn"
+    assert "hub_backup_20260208_030000.sql.gz.partial" in found.sentence
+
+
+def test_no_bucket(patient: Patient, s3: S3Server) -> None:
+    """Problem 2 of the guide; what needs the bucket is skipped."""
+    found = patient.look(bucket.CHECKS, **with_s3(s3, S3_BACKUP_BUCKET="absent"))
+    assert found["bucket"].status == "fail"
+    assert "there is no bucket absent" in found["bucket"].sentence
+    assert found["probe object"].status == "skipped"
+
+
+def test_no_endpoint(patient: Patient, s3: S3Server) -> None:
+    """Nobody answers there; it takes seconds, not minutes, to say so."""
+    with closed_port() as port:
+        found = patient.look(bucket.CHECKS, **with_s3(s3, S3_ENDPOINT_URL=f"http://127.0.0.1:{port}"))
+    assert found["bucket"].status == "fail"
+    assert "S3_ENDPOINT_URL" in found["bucket"].remedy
+
+
+def test_old_probes_are_removed(patient: Patient, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a doctor that was killed; nobody else's."""
+    monkeypatch.setattr("hubbackup.doctor.bucket.PROBE_AGE", timedelta(days=-1))
+    for key in ("backups/hubbackup-probe-0123456789ab", "backups/hubbackup-probe-mine"):
+        s3.client.put_object(Bucket="hub-backups", Key=key, Body=b"")
+    assert patient.look(bucket.CHECKS, **with_s3(s3))["probe object"].status == "ok"
+    assert s3.keys("hub-backups") == ["backups/hubbackup-probe-mine"]
+    s3.client.delete_object(Bucket="hub-backups", Key="backups/hubbackup-probe-mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"S3_RETENTION_DAYS": "3"}, "S3 keeps backups 3 days, this disk 7 days"),
+        ({"S3_RETENTION_DAYS": "3", "BACKUP_RETENTION_DAYS": "0"}, "this disk for ever"),
+        ({"BACKUP_SCHEDULE": "0 3 1 * *"}, "kept 7 days"),
+        ({"BACKUP_RETENTION_DAYS": "0"}, "nothing is ever removed"),
+    ],
+)
+def test_retentions_that_contradict_each_other(
+    patient: Patient, s3: S3Server, changes: dict[str, str], said: str
+) -> None:
+    """Warnings, not failures: it is the operator's choice."""
+    found = patient.look(service.CHECKS, **with_s3(s3, **changes))["retention"]
+    assert found.status == "warn"
+    assert said in found.sentence
+
+
+def test_settings_and_sinks(patient: Patient, tmp_path: Path) -> None:
+    """A misspelt name, no sink, a bad sink, a schedule that never comes, a log file without a place."""
+    found = patient.look(
+        service.CHECKS,
+        BACKUP_RETENSION_DAYS="3",
+        BACKUP_SCHEDULE="0 3 30 2 *",
+        LOG_FILE=str(tmp_path / "absent" / "x.log"),
+    )
+    assert found["settings"].status == "warn"
+    assert "did you mean BACKUP_RETENTION_DAYS?" in found["settings"].sentence
+    assert found["schedule"].status == "fail"
+    assert found["retention"].status == "skipped"
+    assert found["notifications"].status == "warn"
+    assert found["log file"].status == "fail"
+    bad = patient.look(service.CHECKS, NOTIFICATION_URLS=f"nosuch://{PASSWORD}")["notifications"]
+    assert bad.status == "fail"
+
+
+def test_no_docker_socket(patient: Patient, tmp_path: Path) -> None:
+    """Problem 5 of the guide: the socket is not mounted."""
+    found = patient.look(BACKUP_SOURCE="docker", DOCKER_HOST=f"unix://{tmp_path}/docker.sock")
+    assert found["docker"].status == "fail"
+    assert "does not exist here" in found["docker"].sentence
+    assert "volumes:" in found["docker"].remedy
+    assert found["container"].sentence == found["login"].sentence == "not checked, since docker failed"
+
+
+@pytest.mark.usefixtures("docker_engine")
+def test_no_container(patient: Patient) -> None:
+    """The engine answers, the database's container is not there."""
+    found = patient.look(
+        BACKUP_SOURCE="docker", DB_CONTAINER="hubbackup-no-such-container", DOCKER_HOST="unix:///var/run/docker.sock"
+    )
+    assert found["docker"].status == "ok"
+    assert found["container"].status == "fail"
+    assert "DB_CONTAINER" in found["container"].remedy
+
+
+def test_a_check_that_breaks_hides_no_other(patient: Patient) -> None:
+    """A fault of one check is its own finding."""
+    app = App(load(patient.environ), cancel=Cancel(), log=get_logger())
+
+    def broken(_: Site) -> Any:
+        raise ZeroDivisionError("oops")
+
+    checks = [Check("a", broken), Check("b", lambda _: ok("well")), Check("c", lambda _: fail("no"), needs=("a",))]
+    assert [finding.status for finding in examine(Site(app), checks)] == ["fail", "ok", "skipped"]
+
+
+def test_a_stop_ends_it(patient: Patient) -> None:
+    """The daemon's own visit must not hold up `docker stop`."""
+    app = App(load(patient.environ), cancel=Cancel(), log=get_logger())
+    app.cancel.set(15)
+    with pytest.raises(StoppedError):
+        list(examine(Site(app), all_checks(Site(app))))
+
+
+def test_the_command(patient: Patient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0 with warnings, 1 with a failure; a table, or one JSON document."""
+    for name, value in patient.environ.items():
+        monkeypatch.setenv(name, value)
+    assert run_cli(["doctor", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["counts"]["fail"] == 0
+    assert {"name", "status", "sentence", "remedy"} == set(document["findings"][0])
+    monkeypatch.setenv("POSTGRES_PASSWORD", PASSWORD)
+    assert run_cli(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert "login          FAIL" in printed
+    assert "what to do: check POSTGRES_USER and POSTGRES_PASSWORD" in printed
+    assert PASSWORD not in printed
+
+
+def test_the_sql_is_understood_by_the_older_server(
+    postgres16: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same checks on PostgreSQL 16."""
+    with postgres16.temporary_database() as name:
+        found = Patient(postgres16, name, tmp_path, monkeypatch).look()
+    assert [finding for finding in found.values() if finding.status == "fail"] == []

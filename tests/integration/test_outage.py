@@ -1,0 +1,270 @@
+"""An outage played from end to end by the real daemon and the real commands, and the alarm for silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from hubbackup.app import App
+from hubbackup.settings import load
+from hubbackup.silence import watch
+from hubbackup.stream import Cancel
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
+
+ROOT = Path(__file__).parents[2]
+NEVER = "0 3 29 2 *"
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of this test's own, since it is stopped."""
+    with EmbeddedPostgres(18) as found:
+        found.create_database("hub_chantier")
+        found.psql("CREATE TABLE t AS SELECT generate_series(1, 100) i;", database="hub_chantier")
+        yield found
+
+
+@pytest.fixture
+def mail() -> Iterator[MailSink]:
+    with mail_sink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def heart() -> Iterator[HttpSink]:
+    with http_sink() as sink:
+        yield sink
+
+
+class Service:
+    """The daemon as a process, and the commands beside it."""
+
+    def __init__(self, server: EmbeddedPostgres, directory: Path, **environ: str) -> None:
+        self.directory = directory
+        self.env = {
+            **server.env(),
+            "PYTHONPATH": str(ROOT),
+            "POSTGRES_DB": "hub_chantier",
+            "POSTGRES_USER": server.user,
+            "POSTGRES_PASSWORD": server.password,
+            "BACKUP_SOURCE": "direct",
+            "BACKUP_DIR": str(directory / "backups"),
+            "BACKUP_SCHEDULE": NEVER,
+            "BACKUP_ON_START": "true",
+            "HUBBACKUP_RUNTIME_DIR": str(directory / "run"),
+            "LOG_FILE": str(directory / "hub-chantier-backup.log"),
+            "NOTIFICATION_HOST": "srv1",
+            "TZ": "Europe/Paris",
+            **environ,
+        }
+        (directory / "backups").mkdir()
+
+    def start(self, **changes: str) -> subprocess.Popen[bytes]:
+        with (self.directory / "stdout").open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "hubbackup", "daemon"], env=self.env | changes, stdout=out, stderr=out
+            )
+
+    def stop(self, daemon: subprocess.Popen[bytes]) -> None:
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(timeout=15) == 143
+
+    def logs(self, event: str = "", file: str = "stdout") -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in (self.directory / file).read_text().splitlines()]
+        return [line for line in lines if event in ("", line["event"])]
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hubbackup", *words], env=self.env, capture_output=True, text=True, check=False
+        )
+
+
+def test_an_outage_from_end_to_end(server: EmbeddedPostgres, mail: MailSink, heart: HttpSink, tmp_path: Path) -> None:
+    """Database stopped: alert by mail, fail ping, doctor in the log, check critical. Back: recovery, told once."""
+    service = Service(server, tmp_path, NOTIFICATION_URLS=mail.apprise_url, HEARTBEAT_URL=f"{heart.url}/uuid")
+    server.stop()
+    daemon = service.start()
+    until(lambda: service.logs("notify.sent"), 60)
+    until(lambda: service.logs("doctor.finished"), 60)
+    check = service.command("check")
+    service.stop(daemon)
+    (failed,) = service.logs("backup.failed")
+    assert [line["check"] for line in service.logs("doctor.failed")] == ["login"]
+    assert (check.returncode, check.stdout.count("\n")) == (2, 1)
+    assert check.stdout.startswith("BACKUP CRITICAL - there is no good backup of hub_chantier")
+    until(lambda: heart.paths == ["/uuid/start", "/uuid/fail"])
+    (alert,) = mail.mails
+    assert alert["subject"] == "ALERTE: backup of hub_chantier on srv1 failed"
+    assert failed["cause"].split("(")[0].strip() in alert.get_body(("plain",)).get_content()  # type: ignore[attr-defined]
+
+    server.start()
+    daemon = service.start(PGPORT=str(server.port), BACKUP_RETENTION_DAYS="3")
+    until(lambda: service.logs("notify.sent")[1:], 60)
+    service.env["PGPORT"] = str(server.port)
+    check = service.command("check")
+    status = service.command("status", "--json")
+    service.stop(daemon)
+    assert check.returncode == 0, check.stdout
+    assert json.loads(status.stdout)["at_work"] is None
+    assert [found["subject"].partition(":")[0] for found in mail.mails] == ["ALERTE", "OK"]
+    until(lambda: heart.paths[2:] == ["/uuid/start", "/uuid"])
+    (changed,) = service.logs("settings.changed")
+    assert {"name": "BACKUP_RETENTION_DAYS", "before": "7", "now": "3"} in changed["changes"]
+    assert [line["event"] for line in service.logs(file="hub-chantier-backup.log")] == [
+        line["event"] for line in service.logs()
+    ]
+    everything = (tmp_path / "stdout").read_text() + b"".join(mail.raw).decode()
+    assert server.password not in everything
+    assert f"{heart.port}/uuid" not in everything
+
+
+def test_a_blocked_log_stops_no_backup(server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Nobody reads the daemon's output: the pipe fills, and the backup is made all the same."""
+    service = Service(server, tmp_path)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    try:
+        daemon = subprocess.Popen([sys.executable, "-m", "hubbackup", "daemon"], env=service.env, stdout=writer)
+        os.close(writer)
+        until(lambda: list((tmp_path / "backups").glob("*.manifest.json")), 60)
+        until(lambda: "backup.finished" in (tmp_path / "hub-chantier-backup.log").read_text(), 20)
+        service.stop(daemon)
+    finally:
+        os.close(reader)
+
+
+def test_a_closed_log_stops_no_backup(server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Whoever read the output has gone."""
+    service = Service(server, tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    daemon = subprocess.Popen([sys.executable, "-m", "hubbackup", "daemon"], env=service.env, stdout=writer)
+    os.close(writer)
+    until(lambda: list((tmp_path / "backups").glob("*.manifest.json")), 60)
+    service.stop(daemon)
+
+
+def test_silence_is_an_alarm(tmp_path: Path) -> None:
+    """No run ever failed, there is just no backup: told after the first night, once a day, again the next day."""
+    lines: list[dict[str, Any]] = []
+
+    def collect(_logger: Any, _method: str, event: dict[str, Any]) -> Any:
+        lines.append(event)
+        raise structlog.DropEvent
+
+    log = structlog.wrap_logger(None, processors=[collect], wrapper_class=structlog.stdlib.BoundLogger)
+    start = datetime(2026, 2, 8, 12, 0, tzinfo=UTC)
+    with http_sink() as sink:
+        values = {"POSTGRES_DB": "hub_chantier", "BACKUP_DIR": str(tmp_path), "NOTIFICATION_URLS": sink.apprise_url}
+        told = []
+        for hours in range(72):
+            app = App(load(values), cancel=Cancel(), log=log)  # each hour a new process: it remembers on disk
+            watch(app, start + timedelta(hours=hours))
+            told.append(len(sink.titles))
+        host = app.telling.place().host
+    first = told.index(1)
+    assert first == 18, "the backup of three o'clock is missed two hours later, and told at the next look"
+    assert told[first + 23] == 1
+    assert (told[first + 24], told[-1]) == (2, 3)
+    assert sink.titles[0] == f"ALERTE: no good backup of hub_chantier on {host} in time"
+    assert {line["event"] for line in lines} >= {"backup.overdue"}
+
+
+class Shell:
+    """scripts/check-backup-alert.sh with a `docker` and a `mail` of the test's own in PATH."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.write("mail", 'cat > "$OUT/mailed"; echo "$@" >> "$OUT/mailed"')
+        self.answer(0, "BACKUP OK - fine")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.directory / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def answer(self, code: int, text: str, running: str = "true") -> None:
+        inspect = f'[ "$1" = container ] && {{ echo {running}; exit 0; }}'
+        self.write("docker", f'{inspect}\necho "$@" > "$OUT/argv"\necho "{text}"\nexit {code}')
+
+    def run(self, *words: str, **environ: str) -> tuple[int, str]:
+        path = f"{self.directory}{os.pathsep}{os.environ['PATH']}"
+        env = {"PATH": path, "OUT": str(self.directory), **environ}
+        argv = [str(ROOT / "scripts" / "check-backup-alert.sh"), *words]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_the_script_passes_on_what_check_says(shell: Shell, tmp_path: Path) -> None:
+    """OK: its line, exit 0, no mail, whoever ADMIN_EMAIL is; its options go to check."""
+    assert shell.run("--max-age", "30h", ADMIN_EMAIL="admin@x.fr") == (0, "BACKUP OK - fine\n")
+    assert (tmp_path / "argv").read_text().split()[-4:] == ["hubbackup", "check", "--max-age", "30h"]
+    assert not (tmp_path / "mailed").exists()
+
+
+@pytest.mark.parametrize(("code", "word"), [(1, "WARNING"), (2, "CRITICAL"), (3, "UNKNOWN")])
+def test_the_script_raises_the_alarm(shell: Shell, tmp_path: Path, code: int, word: str) -> None:
+    """One line ALERTE, the exit code, and a mail where somebody is named."""
+    shell.answer(code, f"BACKUP {word} - bad")
+    assert shell.run() == (code, f"ALERTE: BACKUP {word} - bad\n")
+    assert not (tmp_path / "mailed").exists()
+    shell.run(ADMIN_EMAIL="admin@x.fr")
+    assert (tmp_path / "mailed").read_text() == (
+        f"ALERTE: BACKUP {word} - bad\n-s Hub Chantier - Backup Failed admin@x.fr\n"
+    )
+
+
+@pytest.mark.parametrize(("code", "text", "running"), [(1, "", "false"), (126, "OCI runtime exec failed", "true")])
+def test_a_service_that_is_down_is_critical(shell: Shell, code: int, text: str, running: str) -> None:
+    """Without an answer of the program, the backups are not well."""
+    shell.answer(code, text, running)
+    found, printed = shell.run()
+    assert found == 2
+    assert printed.startswith("ALERTE: ")
+
+
+def test_a_run_is_seen_from_a_second_terminal(server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """While a backup waits for a lock, `status` shows it; killed, it shows that; the next run clears it."""
+    service = Service(server, tmp_path)
+    hold = subprocess.Popen(
+        [server.bin_dir / "psql", "-X", "-q", "-d", "hub_chantier"], env=server.env(), stdin=subprocess.PIPE
+    )
+    assert hold.stdin is not None
+    hold.stdin.write(b"BEGIN; LOCK TABLE t;\n")
+    hold.stdin.flush()
+    argv = [sys.executable, "-m", "hubbackup", "backup"]
+    backup = subprocess.Popen(argv, env=service.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run_file = tmp_path / "backups" / ".hubbackup" / "run.json"
+    until(lambda: run_file.exists() and '"dump"' in run_file.read_text(), 30)
+    time.sleep(0.2)
+    shown = json.loads(service.command("status", "--json").stdout)["at_work"]
+    assert (shown["kind"], shown["stage"], shown["pid"], shown["alive"]) == ("backup", "dump", backup.pid, True)
+    backup.kill()
+    backup.wait()
+    assert "was killed at the stage dump" in service.command("status").stdout
+    hold.communicate(b"ROLLBACK;\n")
+    assert service.command("backup").returncode == 0
+    assert "at work" not in service.command("status").stdout

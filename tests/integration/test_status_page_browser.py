@@ -1,0 +1,169 @@
+"""The status page in a real Chromium: it loads nothing else, fits a phone, follows the system's colours."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hubbackup.report.snapshot import Snapshot
+from tests.support.hub_chantier import NOW, S3_TIMEOUT, Site, a_month
+from tests.support.screenshots import DOCS, Served, an_outage, chromium, served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+if not shutil.which("chromium"):  # never silently: .ci/provision installs it
+    pytest.fail("there is no chromium: apt-get install chromium", pytrace=False)
+
+LONG = "a_database_whose_name_is_sixty_three_characters_long_as_allowed"
+HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return a_month(tmp_path_factory.mktemp("month")).snapshot()
+
+
+@pytest.fixture(scope="module")
+def page(month: Snapshot) -> Iterator[Served]:
+    with served(month) as running:
+        yield running
+
+
+@pytest.fixture
+def worst(tmp_path: Path) -> Iterator[Served]:
+    """Long and hostile names, everything broken."""
+    site = Site(tmp_path, LONG)
+    for _ in range(2):
+        site.add_failure(NOW, cause=HOSTILE + "x" * 300)
+    site.add_backup(NOW, stores=("local",), problems=(S3_TIMEOUT,), warnings=("w" * 200,))
+    site.add_run("drill", NOW, 10, 1, cause="y" * 300, name="z" * 200, store="s3")
+    site.s3.down = "https://" + "s3." * 100
+    with served(site.snapshot()) as running:
+        yield running
+
+
+class Tab:
+    """A tab that notes what a page does beside showing."""
+
+    def __init__(self, browser: Browser, width: int = 1100, scheme: str = "light") -> None:
+        self.messages: list[str] = []
+        self.requests: list[str] = []
+        self.tab: Page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+        self.tab.on("console", lambda message: self.messages.append(message.text))
+        self.tab.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+
+    def open(self, url: str) -> Page:
+        self.tab.goto(url)
+        return self.tab
+
+    def is_too_wide(self) -> bool:
+        return bool(self.tab.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+    def background(self, selector: str = "body") -> str:
+        return str(self.tab.evaluate("s => getComputedStyle(document.querySelector(s)).backgroundColor", selector))
+
+
+def test_it_renders_alone_and_without_a_complaint(browser: Browser, page: Served) -> None:
+    """No error on the console, no request but the page and its icon, and the style is applied."""
+    tab = Tab(browser)
+    shown = tab.open(page.url)
+    assert shown.title() == "All right. Backups of hub_chantier"
+    assert shown.get_by_role("heading", level=1).inner_text() == "All right."
+    assert shown.get_by_role("img", name="Size as stored over time").count() == 1
+    assert tab.messages == []
+    assert set(tab.requests) <= {f"{page.url}/", f"{page.url}/icon.svg"}
+    assert tab.background(".verdict") == "rgb(227, 244, 231)"
+
+
+def test_the_older_ones_unfold(browser: Browser, page: Served) -> None:
+    """The table shows a week, the rest on demand, without any script."""
+    shown = Tab(browser).open(page.url)
+    assert shown.locator("table.backups tbody tr:visible").count() == 7
+    shown.get_by_text("24 older").click()
+    assert shown.locator("table.backups tbody tr:visible").count() == 31
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1100])
+def test_nothing_scrolls_sideways(browser: Browser, page: Served, worst: Served, width: int) -> None:
+    """From the smallest phone on, with a quiet month and with everything broken and long."""
+    for url in (page.url, worst.url):
+        tab = Tab(browser, width)
+        tab.open(url)
+        assert not tab.is_too_wide()
+
+
+def test_hostile_text_does_nothing(browser: Browser, worst: Served) -> None:
+    """What a database's error says is shown, not run."""
+    tab = Tab(browser)
+    shown = tab.open(worst.url)
+    assert shown.title().startswith("Action needed.")
+    assert HOSTILE in shown.locator("main").inner_text()
+    assert tab.messages == []
+    assert set(tab.requests) <= {f"{worst.url}/", f"{worst.url}/icon.svg"}
+
+
+LUMINANCE = """
+selector => {
+  const parse = text => text.match(/[0-9.]+/g).slice(0, 3).map(n => n / 255)
+    .map(n => n <= 0.04045 ? n / 12.92 : ((n + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return [...document.querySelectorAll(selector)].filter(e => e.offsetParent).map(element => {
+    let behind = element;
+    while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)' && behind.parentElement)
+      behind = behind.parentElement;
+    const [a, b] = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor]
+      .map(text => light(parse(text))).sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  });
+}
+"""
+
+
+@pytest.mark.parametrize(("scheme", "background"), [("light", "rgb(244, 245, 247)"), ("dark", "rgb(16, 19, 23)")])
+def test_it_follows_the_systems_colours_and_can_be_read(
+    browser: Browser, page: Served, worst: Served, scheme: str, background: str
+) -> None:
+    """Dark and light by preference, and every text has WCAG's contrast of 4.5 in both."""
+    for url in (page.url, worst.url):
+        tab = Tab(browser, scheme=scheme)
+        shown = tab.open(url)
+        assert tab.background() == background
+        contrasts = shown.evaluate(LUMINANCE, "h1,h2,h3,p,dt,dd,th,td,li,time,.soft,.note,summary,figcaption")
+        assert len(contrasts) > 50
+        assert min(contrasts) >= 4.5
+
+
+def test_the_verdict_is_not_told_by_colour_alone(browser: Browser, tmp_path: Path, page: Served) -> None:
+    """Green and red differ in word and in shape."""
+    site = a_month(tmp_path, days=9)
+    outage = an_outage(site)
+    with served(outage, now=lambda: outage.taken_at) as red:
+        shown = Tab(browser).open(red.url)
+        assert shown.get_by_role("heading", level=1).inner_text() == "Action needed."
+        assert "A backup of hub_chantier was due" in shown.locator(".findings").inner_text()
+        assert shown.locator(".verdict > .symbol rect").count() == 1
+    assert Tab(browser).open(page.url).locator(".verdict > .symbol circle").count() == 1
+
+
+@pytest.mark.parametrize("name", ["light", "dark", "phone", "outage"])
+def test_the_documents_pictures_are_there_and_small(name: str) -> None:
+    """`python -m tests.support.screenshots` draws them anew; a page of documents must not weigh a megabyte."""
+    data = (DOCS / f"status-{name}.png").read_bytes()
+    assert len(data) < 150_000
+    width, height = struct.unpack(">II", data[16:24])
+    assert (width in (390, 1100), height > 600) == (True, True)
+    assert zlib.crc32(data[12:29]) == struct.unpack(">I", data[29:33])[0]

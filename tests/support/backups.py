@@ -1,0 +1,74 @@
+"""Backups in any store, without a database: a file and a manifest that fit together."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from hubbackup.catalog import BackupName, Manifest, write_manifest
+from hubbackup.stores import Store
+
+DUMP = b"""--
+-- PostgreSQL database dump
+--
+
+-- Dumped from database version 17.6
+-- Dumped by pg_dump version 17.6
+
+COPY public.a (i) FROM stdin;
+1
+2
+\\.
+
+--
+-- PostgreSQL database dump complete
+--
+
+"""
+
+
+def manifest_of(name: BackupName, data: bytes, **changes: Any) -> Manifest:
+    """The manifest that `data`, a gzip of DUMP, would have got."""
+    started_at = name.started_at(UTC)  # type: ignore[arg-type]
+    facts: dict[str, Any] = {
+        "name": str(name),
+        "database": name.database,
+        "run_id": "20260208T020000-1a2b3c",
+        "started_at": started_at,
+        "finished_at": started_at,
+        "dump_seconds": 1.0,
+        "verify_seconds": 0.1,
+        "plain_bytes": len(DUMP),
+        "stored_bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "compression": "gzip:1",
+        "verified": "full",
+        "server_version": "17.6",
+        "pg_dump_version": "17.6",
+        "system_identifier": "7400000000000000000",
+        "rows": {"public.a": 2},
+        "table_count": 1,
+        "large_objects": 0,
+        "extensions": (),
+        "properties": {},
+        "hubbackup_version": "0.1.0",
+    }
+    return Manifest(**(facts | changes))
+
+
+def put_file(store: Store, name: str, data: bytes) -> None:
+    """A whole file."""
+    with store.create(name) as draft:
+        draft.write(data)
+        draft.commit()
+
+
+def put_backup(store: Store, database: str, when: datetime, **changes: Any) -> BackupName:
+    """A good backup of `when` (UTC), unless `changes` to its manifest make it another."""
+    name = BackupName(database, when.replace(tzinfo=None))
+    data = gzip.compress(DUMP, mtime=0)
+    put_file(store, str(name), data)
+    write_manifest(store, manifest_of(name, data, **changes))
+    return name

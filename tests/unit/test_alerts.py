@@ -1,0 +1,189 @@
+"""Alerts: what is news, and what its one message says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import structlog
+
+from hubbackup.alerts import Alerts, LastGood, Place, news_of, trouble_before
+from hubbackup.errors import HubbackupError, SettingsError, StoppedError, ToolError, UsageError
+from hubbackup.jobs import Outcome, guarded
+from hubbackup.report.history import History
+from hubbackup.report.spool import Message
+from hubbackup.stream import Cancel
+
+GOOD = Outcome("Backup termine", {"name": "x.sql.gz", "copies": ["local"], "stored_bytes": 5, "rows": 3})
+DEGRADED = Outcome("Backup termine", problems=("no copy in s3: 503",))
+SUSPICIOUS = Outcome("Backup termine", {"warnings": ["half as big"]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "level", "news"),
+    [
+        ("backup", GOOD, "problems", None),
+        ("backup", GOOD, "all", "success"),
+        ("backup", DEGRADED, "problems", "degraded"),
+        ("backup", SUSPICIOUS, "problems", "suspicious"),
+        ("backup", ToolError("x"), "problems", "failed"),
+        ("backup", SettingsError("x"), "problems", "failed"),
+        ("backup", ValueError("x"), "problems", "failed"),
+        ("backup", StoppedError(15), "problems", "failed"),
+        ("backup", StoppedError(2), "all", None),
+        ("restore", UsageError("not confirmed"), "all", None),
+        ("restore", HubbackupError("x"), "problems", "failed"),
+        ("verify", HubbackupError("x"), "problems", "failed"),
+        ("drill", UsageError("x"), "problems", "failed"),
+        ("prune", HubbackupError("x"), "problems", "failed"),
+        ("pin", HubbackupError("no such backup"), "all", None),
+        ("accept", Outcome("done"), "all", None),
+    ],
+)
+def test_news(kind: str, result: Any, level: str, news: str | None) -> None:
+    """Problems are; success only where it is wanted; what was typed wrong, or Ctrl-C, never."""
+    assert news_of(kind, result, None, level) == news
+
+
+def record(kind: str, number: int, exit_code: int, **facts: Any) -> dict[str, Any]:
+    started_at = datetime(2026, 2, number, 3, tzinfo=UTC).isoformat()
+    return {"kind": kind, "run_id": f"r{number}", "started_at": started_at, "exit_code": exit_code, **facts}
+
+
+def test_trouble_is_what_came_since_the_last_good_run() -> None:
+    """Counted by kind, without runs that were nobody's business."""
+    records = [
+        record("backup", 1, 1, cause="old"),
+        record("backup", 2, 0),
+        record("backup", 3, 1, cause="first"),
+        record("drill", 4, 0),
+        record("backup", 5, 130, cause="Ctrl-C"),
+        record("backup", 6, 3, problems=["no copy"]),
+        record("backup", 7, 0, warnings=["half"]),
+        record("backup", 8, 0),
+    ]
+    trouble = trouble_before(records, "backup", "r8")
+    assert trouble is not None
+    assert (trouble.count, trouble.since.day, trouble.cause) == (3, 3, "half")
+    assert trouble_before([*records, record("backup", 9, 0)], "backup", "r9") is None
+    assert trouble_before(records, "drill", "r9") is None
+    assert trouble_before([record("restore", 1, 2, cause="typed wrong")], "restore", "r2") is None
+
+
+class Office:
+    """Runs jobs under `guarded`, with Alerts looking on."""
+
+    def __init__(self, directory: Path, level: str = "problems") -> None:
+        self.directory = directory
+        self.messages: list[Message] = []
+        self.was_silent = False
+        self.history = History(directory / "state" / "history.jsonl")
+        self.alerts = Alerts(
+            send=self.messages.append,
+            level=level,
+            history=self.history,
+            place=lambda: Place("srv1", "hub_chantier", ZoneInfo("Europe/Paris")),
+            last_good=lambda: LastGood("hub_x.sql.gz", datetime.now(UTC) - timedelta(hours=27)),
+            next_run=lambda: datetime(2026, 2, 10, 2, 0, tzinfo=UTC),
+            redact=lambda text: text.replace("s3cret", "********"),
+            on_good=lambda: self.was_silent,
+        )
+
+    def run(self, result: Outcome | Exception, kind: str = "backup") -> None:
+        def body(run: Any) -> Outcome:
+            with run.stage("dump"):
+                if isinstance(result, Exception):
+                    raise result
+                return result
+
+        log = structlog.wrap_logger(None, processors=[self._drop], wrapper_class=structlog.stdlib.BoundLogger)
+        lock = self.directory / "state" / "lock"
+        try:
+            guarded(
+                kind,
+                lock=lock,
+                cancel=Cancel(),
+                log=log,
+                history=self.history,
+                body=body,
+                observers=[self.alerts],
+            )
+        except type(result):  # type: ignore[misc]
+            pass
+
+    @staticmethod
+    def _drop(_logger: Any, _method: str, _event: Any) -> Any:
+        raise structlog.DropEvent
+
+
+def test_a_failure_says_all_that_is_needed(tmp_path: Path) -> None:
+    """What failed, at which stage, why, what to do, the last good backup with its age, host, database, run."""
+    office = Office(tmp_path)
+    office.run(ToolError("the server refuses s3cret", remedy="check POSTGRES_PASSWORD"))
+    (message,) = office.messages
+    assert (message.kind, message.title) == ("failure", "ALERTE: backup of hub_chantier on srv1 failed")
+    for line in (
+        "What failed:   backup, at the stage dump",
+        "Cause:         the server refuses ********",
+        "What to do:    check POSTGRES_PASSWORD",
+        "Last good:     hub_x.sql.gz, 27 h old (",
+        "Next backup:   2026-02-10 03:00:00 CET",
+        "Host:          srv1",
+    ):
+        assert line in message.body
+    assert "s3cret" not in message.body
+
+
+def test_recovery_is_told_once(tmp_path: Path) -> None:
+    """After failures the first good run says so, with how long it lasted; the next one says nothing."""
+    office = Office(tmp_path)
+    office.run(ToolError("no server"))
+    office.run(ToolError("no server"))
+    office.run(GOOD)
+    office.run(GOOD)
+    assert [message.title.partition(":")[0] for message in office.messages] == ["ALERTE", "ALERTE", "OK"]
+    assert office.messages[2].title == "OK: backup of hub_chantier on srv1 works again"
+    assert "2 runs ended badly since" in office.messages[2].body
+    assert "Last good" not in office.messages[2].body
+
+
+def test_recovery_needs_no_history(tmp_path: Path) -> None:
+    """On a full disk no run is recorded; the daemon remembers all the same."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "history.jsonl").mkdir()
+    office = Office(tmp_path)
+    office.run(ToolError("disk full"))
+    office.run(GOOD)
+    office.run(GOOD)
+    assert [message.kind for message in office.messages] == ["failure", "success"]
+
+
+def test_recovery_from_silence_is_told(tmp_path: Path) -> None:
+    """No run had failed, but an alarm for silence was on."""
+    office = Office(tmp_path)
+    office.was_silent = True
+    office.run(GOOD)
+    assert office.messages[0].title == "OK: backup of hub_chantier on srv1 works again"
+
+
+def test_degraded_and_suspicious(tmp_path: Path) -> None:
+    """Warnings of their own, each with its reason and what to do."""
+    office = Office(tmp_path)
+    office.run(DEGRADED)
+    office.run(SUSPICIOUS)
+    degraded, suspicious = office.messages
+    assert (degraded.kind, suspicious.kind) == ("warning", "warning")
+    assert "What is wrong: no copy in s3: 503" in degraded.body
+    assert "Suspicious:    half as big" in suspicious.body
+
+
+def test_a_fault_of_the_program_is_told_too(tmp_path: Path) -> None:
+    """An exception that is none of ours has a closing record and a message like any other."""
+    office = Office(tmp_path)
+    office.run(ZeroDivisionError("oops"))
+    assert "internal error: ZeroDivisionError: oops" in office.messages[0].body
+    (run,) = office.history.runs()
+    assert (run["exit_code"], run["stage"]) == (1, "dump")

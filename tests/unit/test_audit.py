@@ -1,0 +1,248 @@
+"""Reading copies again: which are due, what each showed, and what follows from it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbackup.audit import Copy, VerifyJob, WantedCopies, copies_of, due, due_copies, last_proven
+from hubbackup.catalog import BackupName, Mark
+from hubbackup.errors import NotFoundError, NotProvenError, StoreError, UsageError
+from hubbackup.jobs import Outcome, Run
+from hubbackup.listing import scan
+from hubbackup.report.history import History
+from hubbackup.report.logs import get_logger
+from hubbackup.report.progress import silent
+from hubbackup.stores.memory import MemoryStore
+from hubbackup.stream import Cancel
+from tests.support.backups import put_backup
+
+ZONE = ZoneInfo("UTC")
+NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
+START = datetime(2026, 2, 1, 3)
+
+
+def run() -> Run:
+    return Run("verify", "20260208T030000-1a2b3c", Cancel(), get_logger(), lambda what, total: nullcontext(silent))
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "verified.jsonl")
+
+
+@pytest.fixture
+def stores() -> list[MemoryStore]:
+    """The same three nights in both stores."""
+    both = [MemoryStore("local"), MemoryStore("s3")]
+    for store in both:
+        for days in range(3):
+            put_backup(store, "hub", START + timedelta(days=days))
+    return both
+
+
+def names(store: MemoryStore) -> list[BackupName]:
+    return [one.name for one in scan([store])]
+
+
+def flip(store: MemoryStore, name: BackupName) -> None:
+    data = bytearray(store.files[str(name)])
+    data[len(data) // 2] ^= 1
+    store.files[str(name)] = bytes(data)
+
+
+def verify(
+    history: History, stores: list[MemoryStore], wanted: WantedCopies, **options: Any
+) -> tuple[VerifyJob, Outcome]:
+    job = VerifyJob(
+        choose=lambda run: wanted.copies(stores, ZONE, "hub"),
+        history=history,
+        decode=True,
+        read_unproven=bool(wanted.name),
+    )
+    return job, job(run())
+
+
+def copy(age_days: float, size: int = 10, **facts: Any) -> Copy:
+    name = BackupName("hub", (NOW - timedelta(days=age_days)).replace(tzinfo=None, microsecond=0))
+    values = {"published": True, "marked_bad": False, "proven_at": NOW - timedelta(days=age_days)} | facts
+    return Copy(name, MemoryStore("local"), size, **values)
+
+
+# -- what is due
+
+
+def test_the_oldest_are_read_within_the_budget() -> None:
+    """Those proven longest ago first, and no byte more than the budget."""
+    old, older, oldest = copy(2), copy(3), copy(4)
+    assert due([old, oldest, older], 20, NOW, None) == [oldest, older]
+    assert due([old, oldest, older], 29, NOW, None) == [oldest, older]
+    assert due([old, oldest, older], 30, NOW, None) == [oldest, older, old]
+    assert due([old], 0, NOW, None) == []
+
+
+def test_what_is_fresh_bad_or_unproven_is_not_read() -> None:
+    """A backup of this night was read back when it was made; a damaged one is known."""
+    assert due([copy(0.3), copy(5, published=False), copy(5, marked_bad=True)], 100, NOW, None) == []
+
+
+def test_a_copy_larger_than_the_budget_is_read_when_the_days_have_saved_up_for_it() -> None:
+    """No copy is too large to be read, and over time the budget holds."""
+    large, small = copy(9, size=50), copy(2)
+    assert due([large, small], 10, NOW, None) == [large]
+    assert due([large, small], 10, NOW, NOW - timedelta(days=4)) == []
+    assert due([large, small], 10, NOW, NOW - timedelta(days=5)) == [large]
+
+
+@given(
+    st.lists(st.builds(copy, st.floats(0.6, 400), st.integers(0, 100)), max_size=20),
+    st.integers(0, 300),
+)
+def test_the_budget_holds_and_nothing_newer_goes_before(copies: list[Copy], budget: int) -> None:
+    """Either within the budget, or one large copy alone; and those chosen are the oldest."""
+    chosen = due(copies, budget, NOW, None)
+    assert sum(one.size_bytes for one in chosen) <= budget or len(chosen) == 1
+    left = [one for one in copies if one not in chosen]
+    assert all(one.proven_at <= other.proven_at for one in chosen for other in left)
+
+
+def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) -> None:
+    """Day after day, with a budget for one copy, each is read once before any is read twice."""
+    size = next(scan(stores)).copies["local"].size_bytes
+    read = []
+    for day in range(6):
+        now = NOW + timedelta(days=day)
+        chosen = due_copies(stores, ZONE, history, size, now)
+        job = VerifyJob(lambda run, chosen=chosen: chosen, history, decode=False, now=lambda now=now: now)  # type: ignore[misc]
+        job(run())
+        read += [(one.store.name, str(one.name)) for one in chosen]
+    assert len(read) == len(set(read)) == 6
+
+
+# -- what reading shows
+
+
+def test_good_copies_are_proven_and_recorded(history: History, stores: list[MemoryStore]) -> None:
+    """`--all` reads every copy in every store, and each has its line in the history."""
+    job, outcome = verify(history, stores, WantedCopies(everything=True))
+    assert outcome.fields["verified"] == 6
+    assert {finding.verdict for finding in job.findings} == {"ok"}
+    assert len(last_proven(history)) == 6
+
+
+@pytest.mark.parametrize("decode", [True, False])
+@pytest.mark.parametrize("store", [0, 1])
+def test_a_flipped_bit_is_found_and_marked(
+    history: History, stores: list[MemoryStore], store: int, decode: bool
+) -> None:
+    """The run fails and names the copy and its store; that copy counts no more, the other store's still does."""
+    damaged = names(stores[store])[1]
+    flip(stores[store], damaged)
+    job = VerifyJob(lambda run: WantedCopies(everything=True).copies(stores, ZONE, "hub"), history, decode)
+    with pytest.raises(NotProvenError, match=f"{damaged} is damaged.*in {stores[store].name}:"):
+        job(run())
+    assert [(str(f.copy.name), f.copy.store.name) for f in job.findings if f.verdict == "bad"] == [
+        (str(damaged), stores[store].name)
+    ]
+    assert damaged.mark(Mark.BAD) in stores[store].files
+    assert damaged.mark(Mark.BAD) not in stores[1 - store].files
+    assert (stores[store].name, str(damaged)) not in last_proven(history)
+
+
+def test_every_bad_one_is_named(history: History, stores: list[MemoryStore]) -> None:
+    """One damaged copy does not hide the next."""
+    for one in names(stores[0])[:2]:
+        flip(stores[0], one)
+    with pytest.raises(NotProvenError) as failure:
+        verify(history, stores, WantedCopies(everything=True))
+    assert all(str(one) in str(failure.value) for one in names(stores[0])[:2])
+
+
+def test_a_copy_that_is_whole_again_loses_its_mark(history: History, stores: list[MemoryStore]) -> None:
+    """A bad cable, not a bad disk: what proves whole counts again."""
+    name = names(stores[0])[0]
+    stores[0].files[name.mark(Mark.BAD)] = b""
+    verify(history, stores, WantedCopies(str(name)))
+    assert name.mark(Mark.BAD) not in stores[0].files
+
+
+def test_an_unproven_file_is_told_but_no_failure_of_the_others(history: History, stores: list[MemoryStore]) -> None:
+    """With --all it is named; asked for by its name, it is a failure, whole or not."""
+    name = names(stores[0])[0]
+    for store in stores:
+        store.delete(name.manifest)
+    _, outcome = verify(history, stores, WantedCopies(everything=True))
+    assert outcome.fields["unproven"] == [str(name)] * 2
+    assert outcome.exit_code == 0
+    with pytest.raises(NotProvenError, match="is unproven"):
+        verify(history, stores, WantedCopies(str(name)))
+    stores[0].files[str(name)] = stores[0].files[str(name)][:-9]
+    with pytest.raises(NotProvenError, match="is damaged"):
+        verify(history, stores, WantedCopies(str(name)))
+
+
+def test_the_latest_is_the_newest_with_a_manifest(history: History, stores: list[MemoryStore]) -> None:
+    """Each of its copies is read."""
+    job, _ = verify(history, stores, WantedCopies())
+    assert [(f.copy.store.name, f.copy.name) for f in job.findings] == [
+        ("local", names(stores[0])[-1]),
+        ("s3", names(stores[0])[-1]),
+    ]
+
+
+def test_a_store_that_cannot_be_read_damages_nothing(history: History, stores: list[MemoryStore]) -> None:
+    """No mark, no verdict on the copies; the store is not asked for each one, and the run fails."""
+
+    class Down(MemoryStore):
+        calls = 0
+
+        def open(self, name: str) -> Any:
+            self.calls += 1
+            raise StoreError("no answer")
+
+    down = Down("s3")
+    down.files = dict(stores[1].files)
+    job = VerifyJob(lambda run: WantedCopies(everything=True).copies([stores[0], down], ZONE, "hub"), history, True)
+    with pytest.raises(StoreError, match="3 copies could not be read"):
+        job(run())
+    assert sorted(finding.verdict for finding in job.findings) == ["ok"] * 3 + ["unread"] * 3
+    assert down.calls == 1
+    assert not any(name.endswith(".bad") for name in down.files)
+
+
+def test_what_is_pruned_meanwhile_is_passed_over(history: History, stores: list[MemoryStore]) -> None:
+    """A long reading holds up no prune."""
+    copies = copies_of(scan(stores), stores, ZONE, {})
+    for part in [one for one in stores[0].files if one.startswith(copies[0].name.stem)]:
+        stores[0].delete(part)
+    job = VerifyJob(lambda run: copies, history, decode=True)
+    assert job(run()).fields["verified"] == 5
+    assert job.findings[0].verdict == "gone"
+
+
+@pytest.mark.parametrize("name", ["../etc/passwd", "hub_backup_20260201_030000.sql.gz\n", "notes.txt"])
+def test_a_name_that_is_none_is_bad_usage(history: History, stores: list[MemoryStore], name: str) -> None:
+    """Nothing is asked of a store."""
+    with pytest.raises(UsageError):
+        verify(history, stores, WantedCopies(name))
+    with pytest.raises(NotFoundError):
+        verify(history, stores, WantedCopies("hub_backup_19990101_030000.sql.gz"))
+
+
+def test_a_stop_is_heard(history: History, stores: list[MemoryStore]) -> None:
+    """A signal ends the reading within a chunk."""
+    working = run()
+    working.cancel.set()
+    clock = time.monotonic()
+    job = VerifyJob(lambda run: WantedCopies(everything=True).copies(stores, ZONE, "hub"), history, True)
+    with pytest.raises(Exception, match="stopped by a signal"):
+        job(working)
+    assert time.monotonic() - clock < 2

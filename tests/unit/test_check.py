@@ -1,0 +1,108 @@
+"""`hubbackup check`: each state of the backups, as one line and the exit code that Nagios knows."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hubbackup.catalog import Backup, BackupName, Manifest
+from hubbackup.check import StoreView, assess, parse_age
+from hubbackup.errors import UsageError
+
+NOW = datetime(2026, 2, 9, 9, 0, tzinfo=UTC)
+# https://nagios-plugins.org/doc/guidelines.html#AEN201
+PERFORMANCE = re.compile(r"('[^'=|]+'=-?[\d.]+(s|B|)?(;[\d.]*){0,4}( |$))+")
+
+
+def backup(hours: float = 6, warnings: tuple[str, ...] = ()) -> Backup:
+    started_at = NOW - timedelta(hours=hours)
+    name = BackupName("hub", started_at.replace(tzinfo=None, microsecond=0))
+    manifest = Manifest.model_construct(name=str(name), started_at=started_at, stored_bytes=1234, warnings=warnings)
+    return Backup(name, started_at, manifest)
+
+
+def ask(
+    *stores: StoreView, last_run: dict[str, Any] | None = None, max_age: timedelta | None = timedelta(hours=26)
+) -> Any:
+    answer = assess("hub", stores, last_run, deadline=None, max_age=max_age, now=NOW)
+    line = str(answer)
+    assert "\n" not in line
+    text, _, performance = line.partition(" | ")
+    assert "|" not in text
+    assert not performance or PERFORMANCE.fullmatch(performance), performance
+    return answer
+
+
+def test_all_is_well() -> None:
+    """A young good backup in each store: OK, with age, size and counts."""
+    young = backup()
+    answer = ask(StoreView("local", [backup(30), young]), StoreView("s3", [young]), last_run={"exit_code": 0})
+    assert answer.code == 0
+    assert str(answer) == (
+        "BACKUP OK - hub_backup_20260209_030000.sql.gz is 6 h old (in local, s3)"
+        " | 'age'=21600s;;93600;0 'size'=1234B;;;0 'good_local'=2;;;0 'good_s3'=1;;;0"
+    )
+
+
+def test_none_at_all_is_critical() -> None:
+    """Without a good backup nothing else counts."""
+    assert ask(StoreView("local"), last_run={"exit_code": 0}).code == 2
+
+
+def test_too_old_is_critical_with_the_cause() -> None:
+    """The line says how old, how old it may be, and why the last run failed."""
+    answer = ask(StoreView("local", [backup(30)]), last_run={"exit_code": 1, "cause": "disk | full\nreally"})
+    assert answer.code == 2
+    assert "30 h old, more than 26 h; the last run failed: disk / full really" in str(answer)
+
+
+def test_the_schedule_gives_the_limit() -> None:
+    """Without --max-age, the backup may be as old as the schedule's deadline lets it be."""
+    late = assess("hub", [StoreView("local", [backup(30)])], None, deadline=NOW, max_age=None, now=NOW)
+    assert late.code == 0
+    hour = timedelta(hours=1)
+    assert (
+        assess("hub", [StoreView("local", [backup(30)])], None, deadline=NOW - hour, max_age=None, now=NOW).code == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("stores", "last_run", "said"),
+    [
+        ([StoreView("local", [backup()]), StoreView("s3", [backup(30)])], None, "s3 lacks it"),
+        ([StoreView("local", [backup()]), StoreView("s3", problem="no key")], None, "s3 can't be read: no key"),
+        ([StoreView("local", [backup(6, ("half as big",))])], None, "suspicious: half as big"),
+        ([StoreView("local", [backup()])], {"exit_code": 1, "cause": "no socket"}, "the last run failed: no socket"),
+        ([StoreView("local", [backup()])], {"exit_code": 3, "problems": ["no roles"]}, "degraded: no roles"),
+    ],
+)
+def test_a_doubt_is_a_warning(stores: list[StoreView], last_run: dict[str, Any] | None, said: str) -> None:
+    """A young good backup with something wrong beside it: WARNING, and what it is."""
+    answer = ask(*stores, last_run=last_run)
+    assert answer.code == 1
+    assert said in str(answer)
+
+
+def test_what_cannot_be_seen_is_unknown() -> None:
+    """Where a store can't be read and no other has a good backup, nobody knows."""
+    answer = ask(StoreView("local", problem="no such directory"), StoreView("s3"))
+    assert answer.code == 3
+    assert "no such directory" in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("26h", 93600), ("90m", 5400), ("2d", 172800), ("60", 60), (" 5S ", 5)]
+)
+def test_ages(text: str, seconds: int) -> None:
+    """Hours, minutes, days, seconds."""
+    assert parse_age(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0h", "-1h", "h", "1w", "1.5h", "9999999999d", "٣h"])
+def test_no_age(text: str) -> None:
+    """Anything else is told, not guessed."""
+    with pytest.raises(UsageError):
+        parse_age(text)

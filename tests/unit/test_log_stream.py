@@ -1,0 +1,136 @@
+"""Where log lines go: whatever becomes of the reader, nobody who logs is held up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from hubbackup.report import logs
+from hubbackup.report.log_stream import FILE_BACKUPS, PipeHandler, file_handler
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, PipeHandler]]:
+    """The reading end, and a handler that writes to the other."""
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream:  # noqa: PTH123 - a descriptor has no path
+        yield reader, PipeHandler(stream, patience_seconds=0.3)
+    os.close(reader)
+
+
+def say(handler: logging.Handler, text: str) -> None:
+    handler.handle(logging.LogRecord("x", logging.INFO, "", 0, text, None, None))
+
+
+def test_lines_arrive(pipe: tuple[int, PipeHandler]) -> None:
+    """As they are, in order, also those that are longer than a pipe takes at once."""
+    reader, handler = pipe
+    received = bytearray()
+    thread = threading.Thread(target=lambda: received.extend(drain(reader, 300_003 + 6)))
+    thread.start()
+    say(handler, "first")
+    say(handler, "x" * 300_002)
+    thread.join(10)
+    assert received == b"first\n" + b"x" * 300_002 + b"\n"
+    assert handler.dropped == 0
+
+
+def drain(reader: int, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += os.read(reader, 1 << 16)
+    return data
+
+
+def test_a_blocked_pipe_holds_nobody_up(pipe: tuple[int, PipeHandler]) -> None:
+    """The first line that finds no room waits a moment, the following ones not at all; all are counted."""
+    reader, handler = pipe
+    began_at = time.monotonic()
+    for _ in range(1000):
+        say(handler, "y" * 1000)
+    assert time.monotonic() - began_at < 2
+    assert handler.dropped > 900
+    written = os.read(reader, 1 << 20)
+    say(handler, "again")
+    rest = os.read(reader, 1 << 20)
+    lines = (written + rest).decode().splitlines()
+    assert lines[-1] == "again"
+    assert set(lines[:-2]) == {"y" * 1000}, "only the line that was cut short may be torn"
+
+
+def test_a_closed_pipe_holds_nobody_up(pipe: tuple[int, PipeHandler]) -> None:
+    """A reader that has gone raises nothing where a line is logged."""
+    reader, handler = pipe
+    spare = os.dup(reader)
+    os.close(reader)
+    os.close(spare)
+    say(handler, "nobody hears")
+    assert handler.dropped == 1
+    os.dup2(os.open(os.devnull, os.O_RDONLY), reader)
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back afterwards."""
+    logger = logging.getLogger()
+    handlers, level, raising = logger.handlers[:], logger.level, logging.raiseExceptions
+    yield logger
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logging.raiseExceptions = raising
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_log_file_has_json(root: logging.Logger, tmp_path: Path) -> None:
+    """LOG_FILE has each line as JSON, a library's too, without secrets, whatever the console shows."""
+    path = tmp_path / "hub-chantier-backup.log"
+    with (tmp_path / "console").open("w") as console:
+        logs.configure(level="info", log_format="console", stream=console, secrets=["s3cret"], log_file=str(path))
+        logs.get_logger().info("backup.finished", message="Backup termine", name="x")
+        logging.getLogger("botocore").warning("key %s refused", "s3cret")
+    ours, library = read(path)
+    assert (ours["event"], ours["message"], ours["name"]) == ("backup.finished", "Backup termine", "x")
+    assert (library["event"], library["message"]) == ("library.botocore", "key ******** refused")
+    assert "Backup termine" in (tmp_path / "console").read_text()
+
+
+def test_a_log_file_that_cannot_be_written_is_told(root: logging.Logger, tmp_path: Path) -> None:
+    """The log goes on elsewhere, and says what is wrong with LOG_FILE."""
+    with (tmp_path / "out").open("w") as stream:
+        logs.configure(level="info", log_format="json", stream=stream, log_file=str(tmp_path / "absent" / "x.log"))
+    (line,) = read(tmp_path / "out")
+    assert line["event"] == "log_file.unwritable"
+
+
+def test_only_the_daemon_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps five older files; a command line follows to the new one, and no line is lost."""
+    monkeypatch.setattr("hubbackup.report.log_stream.FILE_BYTES", 1000)
+    path = tmp_path / "x.log"
+    daemon, command = file_handler(path, rotate=True), file_handler(path, rotate=False)
+    for number in range(100):
+        say(daemon, f"daemon {number:03} " + "-" * 80)
+        say(command, f"command {number:03}")
+    daemon.close()
+    command.close()
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == FILE_BACKUPS + 1
+    assert path.read_text().splitlines()[-1] == "command 099"
+    kept = [int(line.split()[1]) for file in files for line in file.read_text().splitlines() if "command" in line]
+    assert sorted(kept) == list(range(min(kept), 100))

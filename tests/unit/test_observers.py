@@ -1,0 +1,173 @@
+"""Looking on a run: observers, and the file that a second terminal reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from hubbackup.errors import HubbackupError, LockHeldError
+from hubbackup.jobs import Outcome, Run, guarded
+from hubbackup.report.history import History
+from hubbackup.report.progress import silent
+from hubbackup.report.running import FILE_NAME, RunFile, read
+from hubbackup.stream import Cancel
+
+
+class Observer:
+    """Writes down what it is told, and can be broken."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+        self.told: list[Any] = []
+
+    def started(self, run: Run) -> None:
+        self.told.append("started")
+        if self.broken:
+            raise RuntimeError("observer")
+
+    def ended(self, run: Run, result: Outcome | Exception) -> None:
+        self.told.append(result)
+        if self.broken:
+            raise SystemError("observer")
+
+
+def run(directory: Path, body: Any, *observers: Observer, lines: list[Any] | None = None) -> Outcome:
+    def collect(_logger: Any, _method: str, event: Any) -> Any:
+        if lines is not None:
+            lines.append(event)
+        raise structlog.DropEvent
+
+    log = structlog.wrap_logger(None, processors=[collect], wrapper_class=structlog.stdlib.BoundLogger)
+    history = History(directory / "history.jsonl")
+    return guarded(
+        "backup",
+        lock=directory / "lock",
+        cancel=Cancel(),
+        log=log,
+        history=history,
+        body=body,
+        observers=observers,
+    )
+
+
+def test_observers_are_told_of_both_ends(tmp_path: Path) -> None:
+    """Start, and the outcome or the error; with the record of the run already in the history."""
+    observer = Observer()
+    outcome = run(tmp_path, lambda run: Outcome("done"), observer)
+    error = HubbackupError("no")
+
+    def fail(run: Run) -> Outcome:
+        raise error
+
+    with pytest.raises(HubbackupError):
+        run(tmp_path, fail, observer)
+    assert observer.told == ["started", outcome, "started", error]
+
+
+def test_a_broken_observer_changes_nothing(tmp_path: Path) -> None:
+    """What it raises is logged; the run, the other observers and the exit code stay as they are."""
+    lines: list[Any] = []
+    broken, well = Observer(broken=True), Observer()
+    outcome = run(tmp_path, lambda run: Outcome("done", problems=("p",)), broken, well, lines=lines)
+    assert outcome.exit_code == 3
+    assert well.told == ["started", outcome]
+    assert [line["event"] for line in lines] == ["observer.failed", "backup.finished", "observer.failed"]
+
+
+def test_a_run_that_found_the_lock_held_is_no_run(tmp_path: Path) -> None:
+    """Nobody is told of it, and the file of the run at work stays."""
+    outer, inner = Observer(), Observer()
+
+    def body(_: Run) -> Outcome:
+        with pytest.raises(LockHeldError):
+            run(tmp_path, lambda run: Outcome("two at once"), inner)
+        assert read(tmp_path / FILE_NAME) is not None
+        return Outcome("done")
+
+    run(tmp_path, body, outer)
+    assert inner.told == []
+
+
+def test_a_second_terminal_sees_the_run(tmp_path: Path) -> None:
+    """Kind, stage, bytes, total and process while it works; nothing afterwards, however it ended."""
+    path = tmp_path / FILE_NAME
+    seen = []
+
+    def body(run: Run) -> Outcome:
+        with run.stage("dump"):
+            seen.append(read(path))
+            with run.progress("dump", 1000) as progress:
+                for done in range(0, 1000, 100):
+                    progress(done)
+        raise HubbackupError("at the end")
+
+    with pytest.raises(HubbackupError):
+        run(tmp_path, body)
+    (at_work,) = seen
+    assert at_work is not None
+    assert (at_work.kind, at_work.stage, at_work.pid, at_work.alive) == ("backup", "dump", os.getpid(), True)
+    assert read(path) is None
+
+
+def test_progress_is_written_once_a_second(tmp_path: Path) -> None:
+    """However often it is told; with the rate, and from that the time left."""
+    path, now = tmp_path / FILE_NAME, [100.0]
+    run_file = RunFile(path, "backup", "r1", datetime.now(UTC), clock=lambda: now[0])
+    run_file.stage("dump")
+    with run_file.recorded(lambda what, total: nullcontext(silent))("dump", 4000) as progress:
+        progress(10)
+        assert json.loads(path.read_text())["done_bytes"] == 0
+        now[0] += 2
+        progress(1000)
+        progress(1001)
+    at_work = read(path)
+    assert at_work is not None
+    assert (at_work.step, at_work.done_bytes, at_work.bytes_per_second) == ("dump", 1000, 500)
+    assert at_work.seconds_left == 6
+    run_file.stage("verify")
+    at_work = read(path)
+    assert at_work is not None
+    assert (at_work.stage, at_work.done_bytes, at_work.seconds_left) == ("verify", 0, None)
+
+
+def test_a_killed_run_is_told_apart(tmp_path: Path) -> None:
+    """Its file stays; its process is gone, or its number belongs to another one by now."""
+    script = (
+        "import sys; from datetime import datetime, UTC; from pathlib import Path\n"
+        "from hubbackup.report.running import RunFile\n"
+        "RunFile(Path(sys.argv[1]), 'backup', 'r1', datetime.now(UTC)).stage('dump')"
+    )
+    path = tmp_path / FILE_NAME
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    at_work = read(path)
+    assert at_work is not None
+    assert not at_work.alive
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pid": os.getpid()}))
+    at_work = read(path)
+    assert at_work is not None
+    assert not at_work.alive
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "backup"}', '{"other": 1}'])
+def test_a_broken_file_is_no_run(tmp_path: Path, text: str) -> None:
+    """Half a file, or one of another version, tells nothing and breaks nothing."""
+    (tmp_path / FILE_NAME).write_text(text)
+    assert read(tmp_path / FILE_NAME) is None
+    assert read(tmp_path / "absent") is None
+
+
+def test_a_file_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    """A full or read-only directory is no reason to fail a run."""
+    (tmp_path / "file").write_text("")
+    run_file = RunFile(tmp_path / "file" / FILE_NAME, "backup", "r1", datetime.now(UTC))
+    run_file.stage("dump")
+    run_file.remove()

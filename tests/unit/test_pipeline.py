@@ -1,0 +1,124 @@
+"""The pump: real processes for pg_dump's part, a plain sink for the file's, and every way that either can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
+from hubbackup.pipeline import Pumped, pump
+from hubbackup.report.progress import silent
+from hubbackup.runners.direct import DirectRunner
+from hubbackup.stream import Cancel
+
+HEADER = (
+    b"--\n-- PostgreSQL database dump\n--\n\n"
+    b"-- Dumped from database version 17.6\n-- Dumped by pg_dump version 17.6\n\n"
+)
+ROWS = 150_000
+TABLE = b"CREATE TABLE public.t (\n    a text\n);\n\nCOPY public.t (a) FROM stdin;\n%s\\.\n\n" % (
+    b"0123456789\n" * ROWS
+)
+TRAILER = b"--\n-- PostgreSQL database dump complete\n--\n\n"
+DUMP = HEADER + TABLE + TRAILER
+
+
+class Sink:
+    """Takes the bytes; may wait or refuse."""
+
+    def __init__(self, before: Callable[[int], None] = lambda size: None) -> None:
+        self.data = bytearray()
+        self._before = before
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._before(len(self.data))
+        self.data += data
+
+
+def run(
+    dump: bytes, sink: Sink, *, level: int = 1, cancel: Cancel | None = None, exit_code: int = 0, way: str = ""
+) -> Pumped:
+    """Pump what a real process prints."""
+    program = (
+        "import gzip, os, sys; data = sys.stdin.buffer.read();"
+        f"data = gzip.compress(data, 1) if {way!r} == 'gzip' else data;"
+        f"sys.stdout.buffer.write(data); sys.stdout.flush(); sys.stderr.write('last words\\n'); os._exit({exit_code})"
+    )
+    cancel = cancel or Cancel()
+    runner = DirectRunner(cancel=cancel)
+    with runner.start([sys.executable, "-c", program], {}, stdin=True) as process:
+
+        def feed() -> None:
+            with contextlib.suppress(HubbackupError):
+                process.write(dump)
+                process.close_stdin()
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            return pump(process, sink, level=level, cancel=cancel, progress=silent)
+        finally:
+            feeder.join()
+
+
+def no_writer_is_left() -> bool:
+    return not any(thread.name == "writer" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("way", ["", "gzip"])
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_a_whole_dump_is_stored_and_counted(way: str, level: int) -> None:
+    """What is in the file is the dump, byte for byte, and what is said of the file is true."""
+    sink = Sink()
+    pumped = run(DUMP, sink, level=level, way=way)
+    assert gzip.decompress(sink.data) == DUMP
+    assert pumped.stored_bytes == len(sink.data)
+    assert pumped.sha256 == hashlib.sha256(sink.data).hexdigest()
+    assert pumped.facts.plain_bytes == len(DUMP)
+    assert pumped.facts.rows == {"public.t": ROWS}
+    assert no_writer_is_left()
+
+
+@pytest.mark.parametrize("cut", [0, 10, len(HEADER), len(HEADER) + 500, len(DUMP) // 2, len(DUMP) - 1])
+def test_a_cut_dump_is_not_proven(cut: int) -> None:
+    """A stream that ends early with exit code 0 is no dump, wherever it ends."""
+    with pytest.raises(NotProvenError):
+        run(DUMP[:cut], Sink())
+    assert no_writer_is_left()
+
+
+def test_an_exit_code_is_a_failure_even_after_a_whole_dump() -> None:
+    """Success is counted at the exit status; the tool's last words are kept."""
+    with pytest.raises(ToolError, match="ended with exit code 3: last words"):
+        run(DUMP, Sink(), exit_code=3)
+    assert no_writer_is_left()
+
+
+def test_a_sink_that_is_full_ends_the_run() -> None:
+    """The writer's error is the run's error, raised in the caller's thread, and nothing hangs."""
+
+    def full(size: int) -> None:
+        if size > 1000:
+            raise StoreFullError("no space left")
+
+    with pytest.raises(StoreFullError):
+        run(DUMP, Sink(full), level=0)
+    assert no_writer_is_left()
+
+
+def test_a_stop_ends_a_stuck_writer() -> None:
+    """With a sink that is slow for ever, a stop ends the run all the same, and the writer with its next write."""
+    cancel = Cancel()
+    threading.Timer(0.3, cancel.set).start()
+    clock = time.monotonic()
+    with pytest.raises(StoppedError):
+        run(DUMP * 20, Sink(lambda size: time.sleep(0.2)), level=0, cancel=cancel)
+    assert time.monotonic() - clock < 5
+    assert no_writer_is_left()

@@ -1,0 +1,90 @@
+"""Plausibility: what has lost more than half is told, what has not is not, whatever the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbackup.catalog import Backup, BackupName, Mark
+from hubbackup.plausibility import FEWEST_ROWS, NAMED, Figures, last_normal, suspicions
+from tests.support.backups import manifest_of
+
+NORMAL = Figures(10_000_000, 40, {"public.users": 5000, "public.small": 900}, "7400000000000000000")
+counts = st.integers(0, 10**7)
+figures = st.builds(
+    Figures,
+    plain_bytes=counts,
+    table_count=counts,
+    rows=st.dictionaries(st.sampled_from(["public.a", "public.b", 'public."c d"']), counts),
+    system_identifier=st.sampled_from(["1", "2"]),
+)
+
+
+def told(found: Figures) -> list[str]:
+    return suspicions(found, NORMAL, "last")
+
+
+def test_the_same_again_is_plausible() -> None:
+    """So is a database that grew, or lost up to half."""
+    assert told(NORMAL) == []
+    assert told(Figures(5_000_000, 20, {"public.users": 2500}, NORMAL.system_identifier)) == []
+    assert told(Figures(90_000_000, 90, {"public.users": 90_000}, NORMAL.system_identifier)) == []
+
+
+def test_each_loss_has_its_sentence() -> None:
+    """Size, tables, the rows of a large table, the server: each with both numbers and what it was compared with."""
+    assert told(replace(NORMAL, plain_bytes=4_999_999)) == ["the dump has 4999999 bytes, last had 10000000"]
+    assert told(replace(NORMAL, table_count=19)) == ["the dump has 19 tables, last had 40"]
+    assert told(replace(NORMAL, rows={"public.users": 2499})) == ["public.users has 2499 rows, last had 5000"]
+    assert told(replace(NORMAL, rows={})) == ["public.users has 0 rows, last had 5000"]
+    assert "system identifier" in told(replace(NORMAL, system_identifier="2"))[0]
+
+
+def test_many_tables_are_told_in_few_sentences() -> None:
+    """A truncated database of a thousand tables makes no mail of a thousand lines."""
+    normal = replace(NORMAL, rows={f"public.t{number:04}": 2000 for number in range(1000)})
+    found = suspicions(replace(NORMAL, rows={}), normal, "last")
+    assert len(found) == NAMED + 1
+    assert found[-1] == f"{1000 - NAMED} more tables have lost more than half of their rows"
+
+
+@given(figures, figures)
+def test_suspicious_means_less_than_half(found: Figures, normal: Figures) -> None:
+    """There is a sentence exactly where something has lost more than half, or the server is another."""
+    lost = (
+        found.plain_bytes < normal.plain_bytes / 2
+        or found.table_count < normal.table_count / 2
+        or found.system_identifier != normal.system_identifier
+        or any(
+            before > FEWEST_ROWS and found.rows.get(table, 0) < before / 2 for table, before in normal.rows.items()
+        )
+    )
+    assert bool(suspicions(found, normal, "last")) == lost
+
+
+@given(figures)
+def test_nothing_is_suspicious_beside_itself(found: Figures) -> None:
+    """The same database, dumped twice, is normal; so is one that only grew."""
+    assert suspicions(found, found, "last") == []
+    grown = replace(found, plain_bytes=found.plain_bytes * 2, rows={**found.rows, "public.new": 1})
+    assert suspicions(grown, found, "last") == []
+
+
+def test_the_measure_is_the_newest_normal_one() -> None:
+    """Suspicious ones are passed over, accepted ones are not; an unproven one says nothing."""
+    at = datetime(2026, 2, 8, 3)
+
+    def backup(day: int, *, warnings: tuple[str, ...] = (), accepted: bool = False, proven: bool = True) -> Backup:
+        name = BackupName("hub", at.replace(day=day))
+        manifest = manifest_of(name, b"x", warnings=warnings) if proven else None
+        marks = {Mark.ACCEPTED: frozenset({"s3"})} if accepted else {}
+        return Backup(name, at.replace(tzinfo=UTC), manifest, marks=marks)
+
+    normal, odd, unproven = backup(1), backup(2, warnings=("odd",)), backup(4, proven=False)
+    assert last_normal([unproven, odd, normal]) is normal.manifest
+    accepted = backup(3, warnings=("odd",), accepted=True)
+    assert last_normal([unproven, accepted, normal]) is accepted.manifest
+    assert last_normal([unproven, odd]) is None

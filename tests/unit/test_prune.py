@@ -1,0 +1,178 @@
+"""Pruning: what the plan says goes, store by store; a pin or a suspicion in one store counts in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hubbackup.catalog import Backup, BackupName, Mark
+from hubbackup.errors import StoreError
+from hubbackup.listing import Listed, list_backups, load, scan
+from hubbackup.prune import apply_plans, make_plans
+from hubbackup.retention import Candidate, Policy, plan
+from hubbackup.stores import Store
+from hubbackup.stores.memory import MemoryStore
+from tests.support.backups import put_backup
+
+ZONE = ZoneInfo("Europe/Paris")
+NOW = datetime(2026, 2, 8, 12, tzinfo=UTC).astimezone(ZONE)
+WEEK = Policy(7)
+
+
+def night(days: float) -> datetime:
+    return (NOW - timedelta(days=days, hours=9)).replace(tzinfo=None)
+
+
+def nights(store: MemoryStore, *days: float, **changes: object) -> list[BackupName]:
+    return [put_backup(store, "hub", night(one), **changes) for one in days]
+
+
+def prune(*stores: MemoryStore, policy: Policy = WEEK) -> set[str]:
+    """What goes, as `store:name`."""
+    plans = make_plans(
+        scan(stores), [(store, policy) for store in stores], NOW, lambda some: load(some, stores, ZONE)
+    )
+    done = apply_plans(plans)
+    assert not done.problems
+    return {f"{store}:{name}" for store, name in done.removed}
+
+
+def test_a_backup_goes_with_all_that_belongs_to_it() -> None:
+    """File, manifest and marks; what is foreign stays, however alike it looks."""
+    store = MemoryStore("local")
+    _, _, old = nights(store, 0, 1, 30)
+    store.files[old.mark(Mark.ACCEPTED)] = b""
+    foreign = {f"{old.stem}.txt", f"{old.stem}.sql.gz.bak", "notes.pinned"}
+    store.files |= dict.fromkeys(foreign, b"")
+    assert prune(store) == {f"local:{old}"}
+    assert {name for name in store.files if name.startswith(old.stem) or name == "notes.pinned"} == foreign
+
+
+@pytest.mark.parametrize("pinned_in", ["local", "s3"])
+def test_a_pin_counts_in_both_stores(pinned_in: str) -> None:
+    """Whichever store has the mark, the backup stays in each."""
+    stores = {name: MemoryStore(name) for name in ("local", "s3")}
+    for store in stores.values():
+        _, _, pinned, old = nights(store, 0, 1, 30, 31)
+    stores[pinned_in].files[pinned.mark(Mark.PINNED)] = b""
+    assert prune(*stores.values()) == {f"local:{old}", f"s3:{old}"}
+    del stores[pinned_in].files[pinned.mark(Mark.PINNED)]
+    assert prune(*stores.values()) == {f"local:{pinned}", f"s3:{pinned}"}
+
+
+def test_a_suspicious_backup_freezes_both_stores_until_it_is_accepted() -> None:
+    """Also a store that lacks it; accepted in one store, it is accepted."""
+    local, s3 = MemoryStore("local"), MemoryStore("s3")
+    for store in (local, s3):
+        _, _, old = nights(store, 1, 2, 30)
+    (suspicious,) = nights(local, 0, warnings=("half the size",))
+    assert prune(local, s3) == set()
+    s3.files[suspicious.mark(Mark.ACCEPTED)] = b""
+    assert prune(local, s3) == {f"local:{old}", f"s3:{old}"}
+
+
+def test_a_normal_one_ends_the_freeze_and_the_suspicious_one_counts_for_nothing() -> None:
+    """The minimum of good ones is filled by others."""
+    store = MemoryStore("local")
+    nights(store, 0, 1)
+    (suspicious,) = nights(store, 10, warnings=("half the size",))
+    kept, gone = nights(store, 11, 12)
+    assert prune(store, policy=Policy(7, keep_min=3)) == {f"local:{suspicious}", f"local:{gone}"}
+    assert str(kept) in store.files
+
+
+@pytest.mark.parametrize("harm", ["bad", "cut", "manifest lost", "manifest broken"])
+def test_what_is_not_good_does_not_count(harm: str) -> None:
+    """The older good one stays as the newest good one, however many damaged copies are newer."""
+    store = MemoryStore("local")
+    good, newer = nights(store, 30, 20)
+    if harm == "bad":
+        store.files[newer.mark(Mark.BAD)] = b""
+    elif harm == "cut":
+        store.files[str(newer)] = b"x"
+    elif harm == "manifest lost":
+        del store.files[newer.manifest]
+    else:
+        store.files[newer.manifest] = b"{"
+    assert prune(store) == set()
+    assert str(good) in store.files
+
+
+def test_an_interrupted_removal_is_taken_up_again() -> None:
+    """Where a deletion fails the file stays listed, without its manifest no backup, and goes the next time."""
+
+    class Failing(MemoryStore):
+        fail = True
+
+        def delete(self, name: str) -> None:
+            if self.fail and name.endswith(".sql.gz"):
+                raise StoreError("no")
+            super().delete(name)
+
+    store = Failing("local")
+    _, _, old = nights(store, 0, 1, 30)
+    store.files[old.mark(Mark.BAD)] = b""
+    plans = make_plans(scan([store]), [(store, WEEK)], NOW, lambda some: load(some, [store], ZONE))
+    assert len(apply_plans(plans).problems) == 1
+    assert {name for name in store.files if name.startswith(old.stem)} == {str(old)}
+    store.fail = False
+    assert prune(store) == {f"local:{old}"}
+
+
+def test_few_manifests_are_read() -> None:
+    """Of ten years kept, one going: what the plan rests on and what goes is read, and nothing else."""
+    store = MemoryStore("s3")
+    nights(store, *range(3651))
+    read: list[BackupName] = []
+
+    def counted(some: Iterable[Listed]) -> list[Backup]:
+        found = list(load(some, [store], ZONE))
+        read.extend(backup.name for backup in found)
+        return found
+
+    (made,) = make_plans(scan([store]), [(store, Policy(3650, keep_min=2))], NOW, counted)
+    assert sum(not decision.keep for decision in made.decisions) == 1
+    assert len(read) == 4
+
+
+states = st.sampled_from(["good", "good", "good", "bad", "cut", "no manifest", "broken", "suspicious", "pinned"])
+policies = st.builds(
+    Policy,
+    days=st.integers(0, 20),
+    keep_min=st.integers(1, 4),
+    weeks=st.integers(0, 3),
+    months=st.integers(0, 2),
+    years=st.integers(0, 2),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(states, max_size=25), policies)
+def test_the_plan_is_that_of_reading_everything(found: list[str], policy: Policy) -> None:
+    """What is presumed until it is read changes nothing: the same stay as where every manifest is read first."""
+    store = MemoryStore("local")
+    for days, state in enumerate(found):
+        (name,) = nights(store, days * 1.5, warnings=("odd",) if state == "suspicious" else ())
+        if state == "cut":
+            store.files[str(name)] = b""
+        elif state == "no manifest":
+            del store.files[name.manifest]
+        elif state == "broken":
+            store.files[name.manifest] = b"{"
+        elif state in ("bad", "pinned"):
+            store.files[f"{name.stem}.{state}"] = b""
+    stores: list[Store] = [store]
+    backups = list_backups(stores, ZONE)
+    proven = [backup for backup in backups if backup.proven]
+    frozen_by = str(proven[-1].name) if proven and proven[-1].suspicious else ""
+    candidates = [
+        Candidate(str(b.name), b.started_at, b.good_in("local") and not b.suspicious, b.pinned) for b in backups
+    ]
+    expected = {d.candidate.name for d in plan(candidates, policy, NOW, frozen_by=frozen_by) if d.keep}
+    plans = make_plans(scan(stores), [(store, policy)], NOW, lambda some: load(some, stores, ZONE))
+    assert {d.candidate.name for one in plans for d in one.decisions if d.keep} == expected

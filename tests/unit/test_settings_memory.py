@@ -1,0 +1,63 @@
+"""What was changed in the settings since the last start, told without showing a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hubbackup.report.settings_memory import Change, remember
+from hubbackup.settings import load
+from hubbackup.sink_urls import secret_parts, split_urls
+
+
+def test_changes_are_told_once(tmp_path: Path) -> None:
+    """Before and now of each variable; at the first start, and at the next without a change, nothing."""
+    path = tmp_path / "state" / "settings.json"
+    assert remember(path, load({"BACKUP_RETENTION_DAYS": "7"}).values()) == []
+    changes = remember(path, load({"BACKUP_RETENTION_DAYS": "3", "BACKUP_ON_START": "true"}).values())
+    assert changes == [Change("BACKUP_ON_START", "false", "true"), Change("BACKUP_RETENTION_DAYS", "7", "3")]
+    assert remember(path, load({"BACKUP_RETENTION_DAYS": "3", "BACKUP_ON_START": "true"}).values()) == []
+
+
+def test_a_secret_is_seen_to_change_and_not_shown(tmp_path: Path) -> None:
+    """Neither in the changes nor in the file, which keeps a salted digest."""
+    path = tmp_path / "settings.json"
+    secrets = ["", "canary-one", "canary-two", "canary-two", ""]
+    seen = [remember(path, load({"POSTGRES_PASSWORD": value}).values()) for value in secrets]
+    assert seen == [
+        [],
+        [Change("POSTGRES_PASSWORD", "", "********")],
+        [Change("POSTGRES_PASSWORD", "********", "********")],
+        [],
+        [Change("POSTGRES_PASSWORD", "********", "")],
+    ]
+    remember(path, load({"POSTGRES_PASSWORD": "canary-one"}).values())
+    assert "canary" not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_broken_memory_is_a_first_start(tmp_path: Path) -> None:
+    """Half a file, or a place that can't be written: nothing is told, nothing fails."""
+    path = tmp_path / "settings.json"
+    for text in ("", "[]", '{"TZ": 3}'):
+        path.write_text(text)
+        assert remember(path, load({}).values()) == []
+    assert remember(path / "below" / "a file", load({}).values()) == []
+
+
+def test_urls_are_split_where_a_new_one_begins() -> None:
+    """By commas and white space; a comma inside a URL separates nothing."""
+    text = " mailtos://u:p@h?to=a@x.fr,b@y.fr,json://h:1/x\n slack://A/B/C, "
+    assert split_urls(text) == ["mailtos://u:p@h?to=a@x.fr,b@y.fr", "json://h:1/x", "slack://A/B/C"]
+    assert split_urls("  , ") == []
+
+
+def test_what_is_secret_in_a_url() -> None:
+    """Passwords, tokens and the whole; not the addresses and hosts that a message may have to name."""
+    parts = secret_parts("mailtos://user:pa%20ss@mail.example.org?to=admin-address@example.org&from=q@example.org")
+    assert {"pa%20ss", "pa ss"} <= set(parts)
+    assert not {"mail.example.org", "admin-address@example.org"} & set(parts)
+    uuid = "3f1c2b6e-0000-4000-8000-abcdefabcdef"
+    assert uuid in secret_parts(f"https://hc-ping.com/{uuid}")
+    assert {"T0000000000000", "B0000000000000"} <= set(secret_parts("slack://T0000000000000/B0000000000000/x"))
+    loaded = load({"HEARTBEAT_URL": f"https://hc-ping.com/{uuid}"})
+    assert uuid in loaded.secrets()

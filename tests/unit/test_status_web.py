@@ -1,0 +1,321 @@
+"""Page, metrics and health over real HTTP: read-only, locked where asked, silent about secrets, hard to break."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import structlog
+
+from hubbackup import settings
+from hubbackup.app import App
+from hubbackup.errors import SettingsError
+from hubbackup.report.page import style_hash
+from hubbackup.report.web import HEADERS, Login, StatusApp, StatusServer
+from hubbackup.status import serve_status
+from hubbackup.stream import Cancel
+from tests.support.hub_chantier import CANARY, NOW, Site, a_month
+from tests.support.screenshots import Served, served
+
+HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}\u202e\x1b[2J"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    site = a_month(tmp_path_factory.mktemp("month"))
+    with served(site.snapshot()) as running:
+        yield running
+
+
+def ask(
+    page: Served, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, str], str]:
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+    connection.request(method, path, headers=headers or {})
+    response = connection.getresponse()
+    body = response.read().decode()
+    connection.close()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, body
+
+
+def test_the_page_tells_what_it_should(page: Served) -> None:
+    """Verdict, next run, backups with copies and proof, drills, stores and what goes when."""
+    status, headers, body = ask(page)
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for words in (
+        "All right.",
+        "The last good backup is 6 h old and in both places.",
+        "Mon 9 Feb, 03:00",
+        "Read back whole",
+        "Restored in a drill",
+        "S3, later",
+        "Failed at the stage prepare: the container of the service db is not running",
+        "52.1 GB of 80.0 GB free",
+        "hub_chantier_backup_20260109_030000.sql.gz",
+        "31.0 days old, the policy keeps 30",
+        "24 older",
+    ):
+        assert words in body
+    assert CANARY not in body
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/icon.svg", "/nothing"])
+def test_every_answer_has_the_safe_headers(page: Served, path: str) -> None:
+    """Nothing may be loaded, framed, cached or guessed, and the server does not say what it runs on."""
+    _, headers, _ = ask(page, path)
+    for name, value in HEADERS:
+        assert headers[name.lower()] == value
+    assert headers["content-security-policy"] == (
+        f"default-src 'none'; style-src '{style_hash()}'; img-src 'self'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    )
+    assert "server" not in headers
+
+
+def test_head_is_get_without_the_body(page: Served) -> None:
+    """The same length, no byte of it."""
+    _, headers, body = ask(page)
+    status, head, nothing = ask(page, method="HEAD")
+    assert (status, head["content-length"], nothing) == (200, headers["content-length"], "")
+    assert int(headers["content-length"]) == len(body.encode())
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
+def test_nothing_can_be_done(page: Served, method: str, path: str) -> None:
+    """It only shows."""
+    status, headers, _ = ask(page, path, method)
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/favicon.ico", "/../etc/passwd", "/metrics/", "/%2e%2e/", "/status.css"])
+def test_there_is_nothing_else(page: Served, path: str) -> None:
+    """No file is served."""
+    assert ask(page, path)[0] == 404
+
+
+def test_health_follows_the_daemon(page: Served) -> None:
+    """200 while it schedules, 503 while not, and then the page says so too."""
+    assert ask(page, "/healthz")[0] == 200
+    page.health, alive = (False, "the daemon's last heartbeat is 400 s old: it is gone or stuck"), page.health
+    try:
+        status, _, body = ask(page, "/healthz")
+        assert (status, "400 s old" in body) == (503, True)
+        assert "No backup will start by itself" in ask(page)[2]
+        assert "hubbackup_healthy 0.0" in ask(page, "/metrics")[2]
+    finally:
+        page.health = alive
+
+
+def test_before_the_first_look(page: Served) -> None:
+    """A daemon that has just started says so; health and metrics answer already."""
+    page.snapshot, known = None, page.snapshot
+    try:
+        status, headers, _ = ask(page)
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert ask(page, "/metrics")[2].count("# TYPE") == 1
+        assert ask(page, "/healthz")[0] == 200
+    finally:
+        page.snapshot = known
+
+
+class Tags(HTMLParser):
+    """Every element and attribute of a document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_hostile_names_are_only_text(tmp_path: Path) -> None:
+    """A database, a cause and a store's answer made of markup stay text, and templates in them are not run."""
+    site = Site(tmp_path, HOSTILE)
+    site.add_backup(NOW)
+    site.add_failure(NOW, cause=HOSTILE)
+    site.s3.down = HOSTILE
+    with served(site.snapshot()) as page:
+        status, _, body = ask(page)
+        metrics = ask(page, "/metrics")
+    assert status == 200
+    assert "{{7*7}}" in body
+    tags = Tags()
+    tags.feed(body)
+    assert not {"script", "img", "iframe", "object", "form", "a"} & {tag for tag, _ in tags.seen}
+    for _, attributes in tags.seen:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+    assert {attributes["href"] for tag, attributes in tags.seen if tag == "link"} == {"/icon.svg"}
+    assert metrics[0] == 200
+
+
+def test_trouble_is_told_once_and_unknown_is_not_missing(tmp_path: Path) -> None:
+    """A row names each problem of its backup once; a copy in a store that does not answer is unknown."""
+    site = Site(tmp_path)
+    site.add_backup(NOW, stores=("local",), problems=("no roles in the backup",))
+    site.s3.down = "no answer"
+    with served(site.snapshot()) as page:
+        body = ask(page)[2]
+    table = body[body.index("<tbody>") : body.index("</tbody>")]
+    assert table.count("no roles in the backup") == 1
+    assert "S3: unknown" in table
+    assert "S3: missing" not in table
+
+
+def test_several_databases_are_kept_apart(tmp_path: Path) -> None:
+    """Each database has its plots and its name in the table; the worst one decides."""
+    one, other = Site(tmp_path, "one"), Site(tmp_path, "other")
+    one.add_backup(NOW)
+    with served(one.survey("one", "other").take(NOW)) as page:
+        body = ask(page)[2]
+        assert "There is no good backup of other in any store." in body
+    other.s3 = one.s3
+    other.add_backup(NOW)
+    with served(one.survey("one", "other").take(NOW)) as page:
+        body = ask(page)[2]
+    assert "The last good backups of all 2 databases are at most 0 min old and in both places." in body
+    assert "Size as stored of other" in body
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Served]:
+    site = Site(tmp_path)
+    site.add_backup(NOW)
+    with served(site.snapshot(), Login("op\u00e9rateur", "p:\u00e4ss")) as page:
+        yield page
+
+
+def basic(text: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        basic("op\u00e9rateur:wrong"),
+        basic("op\u00e9rateur:"),
+        basic("wrong:p:\u00e4ss"),
+        basic(""),
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Basic \u00e9"},
+        {"Authorization": "Bearer x"},
+        {"Authorization": ""},
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/metrics", "/icon.svg", "/nothing"])
+def test_without_the_password_nothing_is_seen(locked: Served, headers: dict[str, str], path: str) -> None:
+    """401 for whatever is not the pair, and not even what there is can be asked."""
+    status, answered, body = ask(locked, path, headers=headers)
+    assert (status, answered["www-authenticate"]) == (401, 'Basic realm="hubbackup", charset="UTF-8"')
+    assert "hub_chantier" not in body
+
+
+def test_with_the_password_all_is_seen_and_health_needs_none(locked: Served) -> None:
+    """The pair opens page and metrics; a health check can't carry one."""
+    headers = basic("op\u00e9rateur:p:\u00e4ss")
+    assert {ask(locked, path, headers=headers)[0] for path in ("/", "/metrics", "/icon.svg")} == {200}
+    assert ask(locked, "/healthz")[0] == 200
+
+
+def test_a_broken_page_is_an_answer_and_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """An error while a page is made is 500 without a word of it, and the next request works."""
+
+    def broken() -> None:
+        raise RuntimeError(CANARY)
+
+    app = StatusApp(broken, lambda: (True, "alive"), structlog.stdlib.get_logger())
+    with StatusServer(app, 0, host="127.0.0.1") as server:
+        page = Served(None, port=server.port)
+        status, _, body = ask(page)
+        assert (status, CANARY in body) == (500, False)
+        assert ask(page, "/healthz")[0] == 200
+
+
+def test_large_requests_and_silent_visitors_do_no_harm(page: Served) -> None:
+    """A body or a header too large is refused, and connections that say nothing leave room for others."""
+    assert ask(page, headers={"X": "y" * 20_000})[0] == 431
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
+    connection.request("POST", "/", body=b"x" * 1000)
+    assert connection.getresponse().status == 413
+    silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(20)]
+    assert ask(page)[0] == 200
+    for one in silent:
+        one.close()
+
+
+def app_for(tmp_path: Path, **environ: str) -> App:
+    loaded = settings.load({"BACKUP_DIR": str(tmp_path), "POSTGRES_DB": "hub_chantier", **environ})
+    return App(loaded, cancel=Cancel(), log=structlog.stdlib.get_logger())
+
+
+def test_the_daemons_page_is_off_without_a_port_and_no_error_without_its_port(tmp_path: Path) -> None:
+    """STATUS_PORT unset opens nothing; one that is taken is logged, and the daemon goes on."""
+    events: list[str] = []
+
+    def note(_: object, __: str, event: dict[str, object]) -> dict[str, object]:
+        events.append(str(event["event"]))
+        raise structlog.DropEvent
+
+    app = app_for(tmp_path)
+    app.log = structlog.wrap_logger(
+        logging.getLogger("x"), processors=[note], wrapper_class=structlog.stdlib.BoundLogger
+    )
+    serve_status(app)
+    assert events == []
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        other = app_for(tmp_path, STATUS_PORT=str(taken.getsockname()[1]))
+        other.log = app.log
+        serve_status(other)
+    assert events == ["status.unavailable"]
+
+
+def test_the_daemons_page_serves_what_the_directory_holds(tmp_path: Path) -> None:
+    """From settings to page: a backup in BACKUP_DIR is on the page, which needs the login."""
+    Site(tmp_path).add_backup(NOW, stores=("local",))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    stop = serve_status(app_for(tmp_path, STATUS_PORT=str(port), STATUS_USER="op", STATUS_PASSWORD=CANARY))
+    page = Served(None, port=port)
+    try:
+        until = time.monotonic() + 10
+        while (status := ask(page, headers=basic(f"op:{CANARY}"))[0]) == 503 and time.monotonic() < until:
+            time.sleep(0.02)
+        body = ask(page, headers=basic(f"op:{CANARY}"))[2]
+        assert (status, "Sun 8 Feb" in body) == (200, True)
+        assert CANARY not in body
+        assert ask(page)[0] == 401
+    finally:
+        stop()
+    with pytest.raises(OSError):
+        ask(page)
+
+
+@pytest.mark.parametrize(
+    "environ", [{"STATUS_USER": "op"}, {"STATUS_PASSWORD": CANARY}, {"STATUS_USER": "a:b", "STATUS_PASSWORD": CANARY}]
+)
+def test_half_a_login_is_refused(tmp_path: Path, environ: dict[str, str]) -> None:
+    """To serve without a password what was meant to have one would be silent."""
+    with pytest.raises(SettingsError, match="STATUS_USER") as caught:
+        app_for(tmp_path, **environ)
+    assert CANARY not in str(caught.value)
+
+
+def test_the_icon_has_the_verdicts_shape(page: Served) -> None:
+    """The tab tells it too."""
+    assert "<circle" in ask(page, "/icon.svg")[2]
+    assert page.snapshot
+    page.snapshot, known = replace(page.snapshot, backups=()), page.snapshot
+    try:
+        assert "#b42318" in ask(page, "/icon.svg")[2]
+    finally:
+        page.snapshot = known
