@@ -37,7 +37,7 @@ from tests.e2e.stack import (
 )
 from tests.support.fingerprint import diff, fingerprint
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 PARIS = ZoneInfo("Europe/Paris")
 OUR_NAME = re.compile(r"hub_chantier_backup_\d{8}_\d{6}\.sql\.gz")
