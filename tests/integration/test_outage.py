@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,11 +15,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import structlog
 
 from hubbackup.app import App
+from hubbackup.report.verdict import HEADLINES, Level
 from hubbackup.settings import load
 from hubbackup.silence import watch
 from hubbackup.stream import Cancel
@@ -92,13 +97,21 @@ class Service:
 
 
 def test_an_outage_from_end_to_end(server: EmbeddedPostgres, mail: MailSink, heart: HttpSink, tmp_path: Path) -> None:
-    """Database stopped: alert by mail, fail ping, doctor in the log, check critical. Back: recovery, told once."""
-    service = Service(server, tmp_path, NOTIFICATION_URLS=mail.apprise_url, HEARTBEAT_URL=f"{heart.url}/uuid")
+    """Database stopped: mail, fail ping, doctor in the log, check critical, page red. Back: all well, told once."""
+    port = free_port()
+    service = Service(
+        server,
+        tmp_path,
+        NOTIFICATION_URLS=mail.apprise_url,
+        HEARTBEAT_URL=f"{heart.url}/uuid",
+        STATUS_PORT=str(port),
+    )
     server.stop()
     daemon = service.start()
     until(lambda: service.logs("notify.sent"), 60)
     until(lambda: service.logs("doctor.finished"), 60)
     check = service.command("check")
+    until(lambda: headline(port) == HEADLINES[Level.CRITICAL], 60)
     service.stop(daemon)
     (failed,) = service.logs("backup.failed")
     assert [line["check"] for line in service.logs("doctor.failed")] == ["login"]
@@ -115,6 +128,7 @@ def test_an_outage_from_end_to_end(server: EmbeddedPostgres, mail: MailSink, hea
     service.env["PGPORT"] = str(server.port)
     check = service.command("check")
     status = service.command("status", "--json")
+    until(lambda: headline(port) == HEADLINES[Level.OK], 60)
     service.stop(daemon)
     assert check.returncode == 0, check.stdout
     assert json.loads(status.stdout)["at_work"] is None
@@ -128,6 +142,20 @@ def test_an_outage_from_end_to_end(server: EmbeddedPostgres, mail: MailSink, hea
     everything = (tmp_path / "stdout").read_text() + b"".join(mail.raw).decode()
     assert server.password not in everything
     assert f"{heart.port}/uuid" not in everything
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def headline(port: int) -> str:
+    """What the status page says at its top."""
+    with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/", timeout=5) as page:
+        found = re.search(r"<h1[^>]*>(.*?)</h1>", page.read().decode(), re.DOTALL)
+        return re.sub(r"<[^>]*>", "", found[1]).strip() if found else ""
+    return ""
 
 
 def test_a_blocked_log_stops_no_backup(server: EmbeddedPostgres, tmp_path: Path) -> None:
