@@ -70,7 +70,7 @@ class BackupJob:
                     for upload in uploads:
                         upload.publish(manifest)
                 with run.stage("upload"):
-                    problems += self._finish_uploads(run, uploads)
+                    problems += self._finish_uploads(run, uploads, manifest.stored_bytes)
             finally:
                 for upload in uploads:
                     upload.discard()
@@ -172,11 +172,12 @@ class BackupJob:
             run.log.info("replaced.dropped", message=f"Ancienne base supprimee: {name}", database=name)
         return dropped
 
-    def _finish_uploads(self, run: Run, uploads: Sequence[Upload]) -> list[str]:
+    def _finish_uploads(self, run: Run, uploads: Sequence[Upload], stored_bytes: int) -> list[str]:
         """Wait for every upload; returns a sentence for each that failed, and logs it."""
         problems = []
         for upload in uploads:
-            error = upload.wait(run.cancel, self.upload_seconds)
+            with run.progress("upload", stored_bytes) as progress:
+                error = upload.wait(run.cancel, self.upload_seconds, progress)
             if error is not None:
                 run.log.warning(
                     "upload.failed",

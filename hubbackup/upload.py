@@ -12,7 +12,8 @@ from hubbackup.catalog import SHA256, Backup, Manifest, Mark, write_manifest
 from hubbackup.errors import HubbackupError, StoppedError, StoreError
 from hubbackup.jobs import Run
 from hubbackup.marks import drop_mark, put_mark
-from hubbackup.stores import Store
+from hubbackup.report.progress import Progress, silent
+from hubbackup.stores import Draft, Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.stream import Cancel, GrowingFile, SourceFailedError
 from hubbackup.verify import Expected, read_through
@@ -34,6 +35,7 @@ class Upload(threading.Thread):
         self._source = source
         self._decided = threading.Event()
         self._manifest: Manifest | None = None
+        self._draft: Draft | None = None
         self.error: HubbackupError | None = None
         self.published = False
 
@@ -41,6 +43,7 @@ class Upload(threading.Thread):
         try:
             remove_leftovers(self._run, self.store)  # here, so that a dead S3 does not hold up the dump's beginning
             with self.store.create(self._name) as draft:
+                self._draft = draft
                 draft.follow(self._source)
                 self._decided.wait()
                 if self._manifest is None:
@@ -65,7 +68,7 @@ class Upload(threading.Thread):
         self._source.fail()
         self._decided.set()
 
-    def wait(self, cancel: Cancel, deadline_seconds: float) -> HubbackupError | None:
+    def wait(self, cancel: Cancel, deadline_seconds: float, progress: Progress = silent) -> HubbackupError | None:
         """Wait for the end; returns what went wrong, or None where the copy is there. Raises StoppedError."""
         deadline = time.monotonic() + deadline_seconds
         while self.is_alive():
@@ -75,6 +78,8 @@ class Upload(threading.Thread):
                     transient=True,
                 )
             cancel.check()
+            if self._draft is not None:
+                progress(self._draft.size_bytes)
             self.join(TICK_SECONDS)
         if self.error is None and not self.published:
             return StoreError(f"{self.store.describe()}: the upload ended without a copy")

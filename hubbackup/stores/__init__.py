@@ -56,6 +56,9 @@ class Entry:
 class Draft(Protocol):
     """A file being written, not yet visible. A context manager: leaving it without `commit` aborts."""
 
+    size_bytes: int
+    """How much of it the store has taken so far; another thread may look."""
+
     def __enter__(self) -> Draft: ...
 
     def __exit__(self, *exc_info: object) -> None: ...

@@ -76,6 +76,7 @@ class MemoryDraft:
 
     def __init__(self, store: MemoryStore, name: str, metadata: dict[str, str]) -> None:
         self.metadata = dict(metadata)
+        self.size_bytes = 0
         self._store = store
         self._name = name
         self._data: bytearray | None = bytearray()
@@ -90,6 +91,7 @@ class MemoryDraft:
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
         self._open_data().extend(data)
+        self.size_bytes += memoryview(data).nbytes
 
     def follow(self, source: GrowingFile) -> None:
         """Append all of `source`; see `Draft.follow`."""

@@ -78,6 +78,7 @@ def test_a_name_becomes_visible_only_when_it_is_whole(store: Store) -> None:
     with store.create("a.sql.gz") as draft:
         for start in range(0, len(data), 100_000):
             draft.write(data[start : start + 100_000])
+            assert draft.size_bytes == start + 100_000
             assert names(store) == []
             with pytest.raises(NotFoundError):
                 store.stat("a.sql.gz")
