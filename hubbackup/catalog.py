@@ -8,12 +8,12 @@ never from mtime, which a copy changes. `listing` finds what there is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ from hubbackup.stores import Entry, Readable, Store
 MANIFEST_SUFFIX = ".manifest.json"
 BACKUP_SUFFIX = ".sql.gz"
 MANIFEST_MAX_BYTES = 64 << 20
+READ_BYTES = 64 << 10
 NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
@@ -46,7 +47,7 @@ class Mark(StrEnum):
     """The verification's: the copy in this store failed it. Says nothing of another store's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BackupName:
     """A backup's file name, in its parts: `hub_chantier_backup_20260208_030000.sql.gz`."""
 
@@ -87,7 +88,7 @@ class BackupName:
         year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
         try:
             local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
-            name = cls(unquote(found["database"], errors="strict"), local_time)
+            name = cls(_decoded(found["database"]), local_time)
         except ValueError:
             return None
         return name if str(name) == text and name.local_time.year in YEARS else None
@@ -116,6 +117,12 @@ SUFFIXES = (BACKUP_SUFFIX, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
 def _encoded(database: str) -> str:
     encoded = quote(database, safe="").replace("~", "%7E")
     return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded
+
+
+@lru_cache(maxsize=1024)
+def _decoded(encoded: str) -> str:
+    """Cached so that a long listing holds a database's name once. Raises ValueError."""
+    return unquote(encoded, errors="strict")
 
 
 class Manifest(BaseModel):
@@ -218,7 +225,15 @@ class Backup:
 def read_manifest(store: Readable, name: BackupName) -> Manifest:
     """Raises NotFoundError, NotProvenError, StoreError's kinds."""
     with store.open(name.manifest) as stream:
-        return Manifest.from_json(stream.read(MANIFEST_MAX_BYTES), name=str(name))
+        return Manifest.from_json(b"".join(_portions(stream)), name=str(name))
+
+
+def _portions(stream: BinaryIO) -> Iterator[bytes]:
+    """At most MANIFEST_MAX_BYTES. Not by one `read`, which makes room for as much as it may be given."""
+    for _ in range(MANIFEST_MAX_BYTES // READ_BYTES):
+        if not (data := stream.read(READ_BYTES)):
+            return
+        yield data
 
 
 def write_manifest(store: Store, manifest: Manifest) -> None:
