@@ -89,6 +89,18 @@ def test_a_healthy_service(patient: Patient, s3: S3Server, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir() if "probe" in path.name] == []
 
 
+def test_that_nothing_is_encrypted_is_said(patient: Patient, s3: S3Server, tmp_path: Path) -> None:
+    """There are no keys to check, and the row says what follows from that, for the directory and for the bucket."""
+    found = patient.look()["encryption"]
+    assert (found.status, str(tmp_path) in found.sentence) == ("skipped", True)
+    assert "this version does not encrypt" in found.sentence
+    assert "an encrypted disk" in found.remedy
+    assert "bucket" not in found.remedy
+    found = patient.look(**with_s3(s3))["encryption"]
+    assert "s3://hub-backups/backups/" in found.sentence
+    assert "the bucket's own encryption" in found.remedy
+
+
 def test_what_depends_on_a_failure_is_skipped_with_its_name(patient: Patient) -> None:
     """With the database down there is one failure, not six."""
     with closed_port() as port:
