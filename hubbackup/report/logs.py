@@ -39,9 +39,9 @@ def configure(
         Redactor(secrets),
     ]
     as_json = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
-    console = structlog.dev.ConsoleRenderer(colors=False) if log_format == "console" else as_json
-    handlers: list[logging.Handler] = [PipeHandler(stream or sys.stdout)]
-    handlers[0].setFormatter(_formatter(console, shared))
+    out = stream or sys.stdout
+    handlers: list[logging.Handler] = [PipeHandler(out)]
+    handlers[0].setFormatter(_formatter(_for_people(out) if log_format == "console" else as_json, shared))
     file_problem = ""
     if log_file:
         try:
@@ -68,6 +68,11 @@ def configure(
     )
     if file_problem:
         get_logger().warning("log_file.unwritable", message=file_problem, remedy="see docs/logs.md, LOG_FILE")
+
+
+def _for_people(stream: TextIO) -> Processor:
+    """Time, level, the message, and after it the fields, the event's id among them; coloured on a terminal."""
+    return structlog.dev.ConsoleRenderer(colors=stream.isatty(), event_key="message", pad_event_to=40)
 
 
 def _formatter(renderer: Processor, shared: list[Processor]) -> logging.Formatter:
