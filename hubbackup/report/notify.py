@@ -60,6 +60,18 @@ class Sinks:
         """Every sink's label."""
         return tuple(self._senders)
 
+    def probe(self) -> dict[str, str | None]:
+        """Of every sink, why it would take no message now: empty where it would, None where only a message tells."""
+        from hubbackup.report.sink_probe import probe
+
+        found: dict[str, str | None] = {}
+        for label, sender in self._senders.items():
+            try:
+                found[label] = "" if probe(label.partition("#")[0], sender) else None
+            except Exception as error:  # noqa: BLE001 - a server may say anything, and each is a reason
+                found[label] = self._redact(str(error) or type(error).__name__)
+        return found
+
     def send(self, message: Message, labels: Iterable[str], seconds: float) -> dict[str, str]:
         """Send to all of `labels` at once, for `seconds` at most; why each did not take it, or an empty string.
 
