@@ -410,6 +410,23 @@ def test_the_sql_is_understood_by_the_older_server(
     assert [finding for finding in found.values() if finding.status == "fail"] == []
 
 
+def test_what_was_left_in_the_bucket(patient: Patient, s3: S3Server) -> None:
+    """An upload that nobody ended, which no listing shows, and a copy without a manifest; another database's are
+    none of ours, and the next backup's way of cleaning up makes it well."""
+    name, settings = patient.environ["POSTGRES_DB"], with_s3(s3, S3_BACKUP_BUCKET=s3.bucket())
+    bucket = settings["S3_BACKUP_BUCKET"]
+    late = f"{name}_backup_20260208_030000.sql.gz"
+    s3.client.create_multipart_upload(Bucket=bucket, Key="backups/other_backup_20260208_030000.sql.gz")
+    assert patient.look(**settings)["left in S3"].status == "ok"
+    s3.client.put_object(Bucket=bucket, Key=f"backups/{late}", Body=b"half")
+    found = patient.look(**settings)["left in S3"]
+    assert (found.status, late in found.sentence) == ("warn", True)
+    s3.client.create_multipart_upload(Bucket=bucket, Key=f"backups/{late}")
+    found = patient.look(**settings)["left in S3"]
+    assert found.status == "warn"
+    assert found.sentence.endswith(f"the vendor bills: {late}")
+
+
 def test_sinks_are_tried_without_a_message(patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mail server up to the login, over TLS; the hosts of an own endpoint and of the dead man's switch: each says
     that it answers, and none of them got anything. Of a service only a message would tell."""
