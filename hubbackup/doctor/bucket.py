@@ -92,7 +92,7 @@ def leftovers(site: Site) -> Verdict:
     unfinished = site.bucket.unfinished()
     if unfinished:
         return warn(
-            f"uploads that killed runs left, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
+            f"uploads left of killed runs, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
             "the next backup ends them",
         )
     where = site.bucket.name
