@@ -14,6 +14,8 @@ from structlog.typing import EventDict, Processor
 from hubbackup.report.log_stream import PipeHandler, file_handler
 
 MASK = "********"
+CLEAR_LINE = "\r\x1b[2K"
+"""A progress bar may stand where a line is about to be written; it is drawn again after it."""
 SHORTEST_SECRET = 4
 """A shorter secret would mask ordinary words; it is kept out of messages by construction alone."""
 
@@ -72,7 +74,11 @@ def configure(
 
 def _for_people(stream: TextIO) -> Processor:
     """Time, level, the message, and after it the fields, the event's id among them; coloured on a terminal."""
-    return structlog.dev.ConsoleRenderer(colors=stream.isatty(), event_key="message", pad_event_to=40)
+    on_terminal = stream.isatty()
+    render = structlog.dev.ConsoleRenderer(colors=on_terminal, event_key="message", pad_event_to=40)
+    if not on_terminal:
+        return render
+    return lambda logger, name, event: CLEAR_LINE + render(logger, name, event)
 
 
 def _formatter(renderer: Processor, shared: list[Processor]) -> logging.Formatter:
