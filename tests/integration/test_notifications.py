@@ -127,6 +127,16 @@ def test_a_refused_message_waits_and_comes_later(
     assert restarted.telling.spool.waiting() == []
 
 
+def test_why_a_sink_does_not_answer_is_told_without_its_token(place: Place) -> None:
+    """Where apprise itself only says that there was an error; an address may hold a token too short to be masked."""
+    app = place.app(NOTIFICATION_URLS="json://127.0.0.1:9/short-1/T1JJ3T3L2")
+    fail(app)
+    (failed,) = place.events("notify.failed")
+    assert "Connection refused" in failed["sinks"]["json#1"]
+    assert "T1JJ3T3L2" not in str(place.lines)
+    assert "short-1" not in str(place.lines)
+
+
 def test_a_hanging_sink_delays_a_command_for_its_budget_only(
     place: Place, http: HttpSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +194,18 @@ def test_a_bad_url_is_exit_2_before_anything_is_done(place: Place, urls: str) ->
         place.app(NOTIFICATION_URLS=urls).run("backup", lambda run: pytest.fail("it began"))
     assert CANARY not in str(caught.value) + caught.value.remedy
     assert place.lines == []
+
+
+def test_what_is_wrong_with_a_url_is_told_in_one_sentence(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    """Apprise's own complaint, without a word of the URL, and no second line of its log beside it."""
+    for mode, shown in (("tls", "tls"), (CANARY, "…")):
+        with pytest.raises(SettingsError) as caught:
+            place.app(NOTIFICATION_URLS=f"mailtos://me:{CANARY}@host.example.org?mode={mode}").run("backup", failing)
+        assert str(caught.value) == (
+            "NOTIFICATION_URLS: number 1 (mailtos://…) is no URL that apprise can send to:"
+            f" the secure mode specified ({shown}) is invalid"
+        )
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("url", [f"ftp://{CANARY}", CANARY, f"file:///{CANARY}", "https://"])
