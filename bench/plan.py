@@ -15,8 +15,8 @@ class Plan:
     shapes: tuple[str, ...] = (TYPICAL, TIME_SHEETS)
     megabytes: float = 500
     rounds: int = 5
-    other_share: float = 0.4
-    other_rounds: int = 2
+    other_share: float = 0.5
+    other_rounds: int = 3
     repeats: int = 5
     idle_seconds: float = 15
     gigabytes: tuple[float, ...] = (0.1, 1, 10)

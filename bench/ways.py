@@ -33,7 +33,6 @@ RESTORE_PLAIN = "restore: `gunzip -c | docker exec -i psql`"
 RESTORE = "restore: hubbackup, proof and comparison included"
 RESTORED = "restored"
 FEW_ROUNDS = 2
-RESTORE_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ def ways(bench: Workbench, database: str, *, with_peers: bool) -> tuple[list[Way
         notes += lacking
         found += [
             *peers,
-            Way(RESTORE_PLAIN, restores.plainly, RESTORE_ROUNDS),
-            Way(RESTORE, restores.by_hubbackup, RESTORE_ROUNDS),
+            Way(RESTORE_PLAIN, restores.plainly),
+            Way(RESTORE, restores.by_hubbackup),
         ]
     return found, notes
 
