@@ -20,7 +20,7 @@ LOADERS = 2
 TABLES_MEGABYTES = 40
 DISK_FACTOR = 3.0
 """So many times a dump's plain size must be free on the disk: the tables, the backup, and S3's copy of it."""
-ROW_BYTES = 80
+ROW_BYTES = 62
 
 # Each table with a key and an index, as an application has them; the same rows in all, however many tables.
 TABLES_SQL = r"""

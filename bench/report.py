@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.figures import Goal, Result, Round, Spread, plain, ratio, values
 from bench.growth import Growth, Point
-from bench.ways import FLOOR
+from bench.ways import FLOOR, GZIP, RESTORE, RESTORE_PLAIN
 
 MIB = 2**20
 PARTS = (
@@ -17,18 +17,19 @@ PARTS = (
 
 
 def table(rounds: Sequence[Round]) -> str:
-    """One line a way: medians over the rounds with the spread; ratios are taken within a round."""
+    """One line a way: medians over the rounds with the spread; ratios within a round, a restore's to plain psql."""
     lines = [
         "| way | seconds | x floor | CPU s, all | CPU x floor | of that hubbackup | of that the S3 server"
         " | MB at rest | peak MiB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for way in dict.fromkeys(name for one in rounds for name in one):
+        base = RESTORE_PLAIN if way in (RESTORE, RESTORE_PLAIN) else FLOOR
         cells = [
             _shown(Spread.of(values(rounds, way))),
-            _shown(ratio(rounds, way, FLOOR)),
+            _shown(ratio(rounds, way, base)),
             _shown(Spread.of(values(rounds, way, "busy_seconds"))),
-            _shown(ratio(rounds, way, FLOOR, "busy_seconds", "busy_seconds")),
+            _shown(ratio(rounds, way, base, "busy_seconds", "busy_seconds")),
             _middle(values(rounds, way, "cpu_seconds")),
             _middle(values(rounds, way, "s3_cpu_seconds")),
             _middle([size / 1e6 for size in values(rounds, way, "stored_bytes")]),
@@ -74,6 +75,9 @@ def shape_title(shape: str, rounds: Sequence[Round]) -> str:
     """The shape, how large its dump is, and how well it compresses."""
     sizes = [one[way].plain_bytes for one in rounds for way in one if one[way].plain_bytes]
     size = f", {sizes[0] / 1e6:.0f} MB of plain dump" if sizes and sizes[0] else ""
+    small = values(rounds, GZIP, "stored_bytes")
+    if size and small:
+        size += f" ({(sizes[0] or 0) / small[0]:.1f} times the size that `gzip -6` makes of it)"
     count = len(rounds)
     return f"{shape[0].upper()}{shape[1:]}{size}: {count} interleaved round{'s' if count != 1 else ''}"
 
