@@ -12,6 +12,7 @@ from bench.growth import Growth, Point
 PANEL_WIDTH, PANEL_HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 22, 40, 48
 MEMORY_LIMIT_MIB = 96
+FEW_TICKS = 3
 STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #24292f; }
   .title { font-weight: 600; font-size: 13px; }
@@ -60,11 +61,15 @@ class Panel:
     guide_text: str = ""
 
 
-def decades(label: str, values: Sequence[float]) -> Axis:
-    """A logarithmic axis over whole decades that hold all of `values` (each above 0)."""
-    first = math.floor(math.log10(min(values)))
-    last = max(math.ceil(math.log10(max(values))), first + 1)
-    return Axis(label, 10.0**first, 10.0**last, tuple(10.0**power for power in range(first, last + 1)), True)
+def logarithmic(label: str, values: Sequence[float], margin: float = 1.5) -> Axis:
+    """An axis that holds all of `values` (each above 0), with ticks at the powers of ten, or at 1, 2, 5 where few."""
+    low, high = min(values) / margin, max(values) * margin
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5)):
+        ticks = tuple(step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high)
+        if len(ticks) >= FEW_TICKS:
+            break
+    return Axis(label, low, high, ticks, True)
 
 
 def from_zero(label: str, largest: float, step: float) -> Axis:
@@ -83,7 +88,7 @@ def panels(growth: Growth) -> list[Panel]:
         if len(points) < 2:
             continue
         places = [getattr(point, field) * factor for point in points]
-        x = decades(over, places)
+        x = logarithmic(over, places)
         found.append(_time(x, places, points, proportional=field == "plain_bytes"))
         found.append(_memory(x, places, points))
     return found
@@ -117,7 +122,7 @@ def _time(x: Axis, places: Sequence[float], points: Sequence[Point], *, proporti
     if proportional:  # through the last point, the least disturbed by what every run costs
         rate = seconds[-1] / places[-1]
         guide = tuple((place, rate * place) for place in (places[0], places[-1]))
-    y = decades("seconds until the database is free", [*seconds, *(value for _, value in guide)])
+    y = logarithmic("seconds until the database is free", [*seconds, *(value for _, value in guide)])
     text = "in proportion" if proportional else ""
     return Panel(
         f"Time over {x.label.partition(',')[0]}", x, y, tuple(zip(places, seconds, strict=True)), guide, text
@@ -157,8 +162,9 @@ def _drawn(panel: Panel) -> list[str]:
     )
     if panel.guide:
         lines.append(f'<path class="guide" d="{_path([spot(point) for point in panel.guide])}"/>')
-        x, y = spot(panel.guide[0])
-        lines.append(f'<text class="guide-text" x="{x + 6}" y="{y - 6}">{escape(panel.guide_text)}</text>')
+        (x, y), (_, end) = spot(panel.guide[0]), spot(panel.guide[-1])
+        beside = (x + 26, y + 4) if end < y else (x + 6, y - 6)  # below where it rises
+        lines.append(f'<text class="guide-text" x="{beside[0]}" y="{beside[1]}">{escape(panel.guide_text)}</text>')
     spots = [spot(point) for point in panel.points]
     lines.append(f'<path class="line" d="{_path(spots)}"/>')
     lines += [f'<circle class="dot" cx="{x}" cy="{y}" r="4"/>' for x, y in spots]
