@@ -27,7 +27,9 @@ MANIFEST_SUFFIX = ".manifest.json"
 BACKUP_SUFFIXES = {compression.suffix: compression for compression in Compression}
 MANIFEST_MAX_BYTES = 64 << 20
 READ_BYTES = 64 << 10
-NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})(?P<suffix>\.sql\.(gz|zst))", re.ASCII)
+NAME = re.compile(
+    r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})(?P<suffix>\.sql\.(?:gz|zst))", re.ASCII
+)
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 YEARS = range(1000, MAXYEAR)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 from hubbackup import package_version, postgres
 from hubbackup.catalog import Manifest, printable_rows
+from hubbackup.codecs import Compression
 from hubbackup.errors import HubbackupError, StoreError, ToolError
 from hubbackup.jobs import Run
 from hubbackup.names import readable
-from hubbackup.codecs import Compression
 from hubbackup.pipeline import AtRest, Pumped, pump
 from hubbackup.plausibility import Figures, suspicions
 from hubbackup.postgres import Connection, DatabaseProperties
@@ -38,9 +38,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the file is made: compression and pace, how it is read back, which roles go with it, how long a lock holds."""
+    """How the file is made: what it is, how it is read back, which roles go with it, how long a lock may hold."""
 
-    at_rest: AtRest = AtRest()
+    at_rest: AtRest = field(default_factory=AtRest)
     verify: Literal["full", "hash"] = "full"
     with_globals: Literal["true", "false", "with-passwords"] = "true"
     lock_wait_seconds: float = 300.0

@@ -91,7 +91,8 @@ class Settings(BaseSettings):
         default=1, description="gzip: 0 fastest to 3 smallest, as isal has it; zstd: 1 to 19"
     )
     backup_rate_limit: ByteCount = Field(
-        default=0, description="most of the plain dump to take each second, such as 20MB, to spare the server; 0 = all"
+        default=0,
+        description="plain dump taken each second at most, such as 20MB, to spare the server; 0 = no limit",
     )
     backup_verify: Literal["full", "hash"] = Field(
         default="full", description="read-back before publishing: decoded whole, or only hashed"
