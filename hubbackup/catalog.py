@@ -8,24 +8,26 @@ never from mtime, which a copy changes. `listing` finds what there is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from hubbackup.codecs import Compression
 from hubbackup.errors import NotProvenError, UsageError
 from hubbackup.stores import Entry, Readable, Store
 
 MANIFEST_SUFFIX = ".manifest.json"
-BACKUP_SUFFIX = ".sql.gz"
+BACKUP_SUFFIXES = {compression.suffix: compression for compression in Compression}
 MANIFEST_MAX_BYTES = 64 << 20
-NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
+READ_BYTES = 64 << 10
+NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})(?P<suffix>\.sql\.(gz|zst))", re.ASCII)
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 YEARS = range(1000, MAXYEAR)
@@ -46,20 +48,21 @@ class Mark(StrEnum):
     """The verification's: the copy in this store failed it. Says nothing of another store's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BackupName:
     """A backup's file name, in its parts: `hub_chantier_backup_20260208_030000.sql.gz`."""
 
     database: str
     local_time: datetime
     """As the name has it: no zone, whole seconds."""
+    compression: Compression = Compression.GZIP
 
     def __str__(self) -> str:
-        return f"{self.stem}{BACKUP_SUFFIX}"
+        return f"{self.stem}{self.compression.suffix}"
 
     @property
     def stem(self) -> str:
-        """The name without `.sql.gz`. Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
+        """The name without its suffix. Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
         time = self.local_time  # not by strftime: a listing renders a hundred thousand names
         clock = f"{time.hour:02}{time.minute:02}{time.second:02}"
         return f"{_encoded(self.database)}_backup_{time.year:04}{time.month:02}{time.day:02}_{clock}"
@@ -87,28 +90,25 @@ class BackupName:
         year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
         try:
             local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
-            name = cls(unquote(found["database"], errors="strict"), local_time)
+            name = cls(_decoded(found["database"]), local_time, BACKUP_SUFFIXES[found["suffix"]])
         except ValueError:
             return None
         return name if str(name) == text and name.local_time.year in YEARS else None
 
     @classmethod
-    def of_manifest(cls, text: str) -> BackupName | None:
-        """The backup that a manifest's file name belongs to, or None."""
-        if not text.endswith(MANIFEST_SUFFIX):
-            return None
-        return cls.parse(text.removesuffix(MANIFEST_SUFFIX) + BACKUP_SUFFIX)
-
-    @classmethod
     def owner_of(cls, text: str) -> BackupName | None:
-        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours."""
+        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours.
+
+        What the backup is compressed with is told by its own name only.
+        """
         for suffix in SUFFIXES:
             if text.endswith(suffix):
-                return cls.parse(text.removesuffix(suffix) + BACKUP_SUFFIX)
+                compression = BACKUP_SUFFIXES.get(suffix, Compression.GZIP)
+                return cls.parse(text.removesuffix(suffix) + compression.suffix)
         return None
 
 
-SUFFIXES = (BACKUP_SUFFIX, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+SUFFIXES = (*BACKUP_SUFFIXES, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
 """Of every file that belongs to a backup, after its stem."""
 
 
@@ -116,6 +116,12 @@ SUFFIXES = (BACKUP_SUFFIX, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
 def _encoded(database: str) -> str:
     encoded = quote(database, safe="").replace("~", "%7E")
     return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded
+
+
+@lru_cache(maxsize=1024)
+def _decoded(encoded: str) -> str:
+    """Cached so that a long listing holds a database's name once. Raises ValueError."""
+    return unquote(encoded, errors="strict")
 
 
 class Manifest(BaseModel):
@@ -218,7 +224,15 @@ class Backup:
 def read_manifest(store: Readable, name: BackupName) -> Manifest:
     """Raises NotFoundError, NotProvenError, StoreError's kinds."""
     with store.open(name.manifest) as stream:
-        return Manifest.from_json(stream.read(MANIFEST_MAX_BYTES), name=str(name))
+        return Manifest.from_json(b"".join(_portions(stream)), name=str(name))
+
+
+def _portions(stream: BinaryIO) -> Iterator[bytes]:
+    """At most MANIFEST_MAX_BYTES. Not by one `read`, which makes room for as much as it may be given."""
+    for _ in range(MANIFEST_MAX_BYTES // READ_BYTES):
+        if not (data := stream.read(READ_BYTES)):
+            return
+        yield data
 
 
 def write_manifest(store: Store, manifest: Manifest) -> None:

@@ -7,15 +7,17 @@ one backup at a time, and reads no manifest; whoever needs one loads it, for as 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache, partial
 from itertools import islice
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog import (
-    BACKUP_SUFFIX,
+    BACKUP_SUFFIXES,
     MANIFEST_SUFFIX,
     SUFFIXES,
     Backup,
@@ -24,6 +26,7 @@ from hubbackup.catalog import (
     Mark,
     read_manifest,
 )
+from hubbackup.codecs import Compression
 from hubbackup.errors import NotFoundError, NotProvenError
 from hubbackup.stores import Entry, Readable
 
@@ -34,6 +37,8 @@ BATCH = 64
 NAME_DOUBT = timedelta(hours=27)
 """Names of two time zones, from UTC-12 to UTC+14, order two moments wrongly when they are less apart than this."""
 
+NO_MARKS: Mapping[Mark, frozenset[str]] = MappingProxyType({})
+
 
 @dataclass(slots=True)
 class Listed:
@@ -42,7 +47,10 @@ class Listed:
     name: BackupName
     copies: dict[str, Entry] = field(default_factory=dict)
     manifests_in: frozenset[str] = frozenset()
-    marks: dict[Mark, frozenset[str]] = field(default_factory=dict)
+    marks: Mapping[Mark, frozenset[str]] = field(default_factory=lambda: NO_MARKS)
+    has_twin: bool = False
+    """A `.sql.zst` lies beside this `.sql.gz`, made by hand: which of them the manifest and the marks mean is not
+    known from names, so neither is ever removed."""
 
     def published_in(self, store: str) -> bool:
         """File and manifest are both in `store`, and no verification found the file damaged."""
@@ -62,24 +70,29 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
             yield from _wanted(open_.pop()[1], database)
         stem = text.removesuffix(suffix)
         if not open_ or open_[-1][0] != f"{stem}.":
-            name = BackupName.parse(stem + BACKUP_SUFFIX)
+            name = BackupName.parse(stem + Compression.GZIP.suffix)
             open_.append((f"{stem}.", Listed(name) if name is not None else None))
         listed = open_[-1][1]
         if listed is None:
             continue
-        if suffix == BACKUP_SUFFIX:
+        if suffix in BACKUP_SUFFIXES:
+            if BACKUP_SUFFIXES[suffix] is not listed.name.compression:
+                if listed.copies:
+                    listed.has_twin = True
+                    continue
+                listed.name = replace(listed.name, compression=BACKUP_SUFFIXES[suffix])
             listed.copies[store] = entry
         elif suffix == MANIFEST_SUFFIX:
-            listed.manifests_in |= {store}
+            listed.manifests_in = _joined(listed.manifests_in, store)
         else:
             mark = Mark(suffix[1:])
-            listed.marks[mark] = listed.marks.get(mark, frozenset()) | {store}
+            listed.marks = {**listed.marks, mark: _joined(listed.marks.get(mark, frozenset()), store)}
     while open_:
         yield from _wanted(open_.pop()[1], database)
 
 
 def newest(listed: Iterable[Listed], count: int) -> tuple[list[Listed], int]:
-    """The newest `count` (0: all) by their names, oldest first, and how many were left out."""
+    """The newest `count` by their names, oldest first, and how many were left out."""
     total = 0
 
     def counted() -> Iterator[Listed]:
@@ -88,8 +101,19 @@ def newest(listed: Iterable[Listed], count: int) -> tuple[list[Listed], int]:
             total += 1
             yield one
 
-    found = sorted(counted(), key=_by_name) if count == 0 else heapq.nlargest(count, counted(), key=_by_name)[::-1]
+    found = heapq.nlargest(count, counted(), key=_by_name)[::-1]
     return found, total - len(found)
+
+
+def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
+    """All that `scan` gives, by the names' times. Of one database as a stream; all of several are held and sorted."""
+    found = scan(stores, database)
+    if database is not None:  # the time is the last part of a name and of one width, so bytes order like times
+        yield from found
+        return
+    waiting = sorted(found, key=_by_name, reverse=True)
+    while waiting:
+        yield waiting.pop()
 
 
 def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
@@ -97,12 +121,22 @@ def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -
 
     A name's time is read in `zone` where no manifest tells better. Raises StoreError's kinds.
     """
-    # Local first: it costs nothing.
-    known = sorted(stores, key=lambda store: store.name != "local")
+    here: list[Readable] = []
+    elsewhere: list[Readable] = []
+    for store in stores:
+        (here if store.name == "local" else elsewhere).append(store)
     iterator = iter(listed)
     with ThreadPoolExecutor(READERS) as pool:
         while batch := list(islice(iterator, BATCH)):
-            yield from pool.map(lambda one: _load(one, known, zone), batch)
+            # A disk answers at once: threads would take turns at it, and four times as long.
+            found = [_read(one, "it has no manifest", here) for one in batch]
+            missing = [number for number, (manifest, _) in enumerate(found) if manifest is None]
+            problems = [found[number][1] for number in missing]
+            asked = pool.map(partial(_read, stores=elsewhere), [batch[number] for number in missing], problems)
+            for number, answer in zip(missing, asked, strict=True):
+                found[number] = answer
+            for one, (manifest, problem) in zip(batch, found, strict=True):
+                yield _backup(one, manifest, problem, zone)
 
 
 def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
@@ -141,26 +175,34 @@ def _wanted(listed: Listed | None, database: str | None) -> Iterator[Listed]:
         yield listed
 
 
-def _load(listed: Listed, stores: Sequence[Readable], zone: ZoneInfo) -> Backup:
-    manifest: Manifest | None = None
-    problem = "it has no manifest"
+@lru_cache(maxsize=1024)
+def _joined(stores: frozenset[str], store: str) -> frozenset[str]:
+    """Cached so that a long listing holds each set of stores once."""
+    return stores | {store}
+
+
+def _read(listed: Listed, problem: str, stores: Sequence[Readable]) -> tuple[Manifest | None, str]:
+    """The manifest of the first of `stores` that has a valid one, else None and what is wrong (else `problem`)."""
     for store in stores:
         if store.name not in listed.manifests_in:
             continue
         try:
-            manifest = read_manifest(store, listed.name)
-            break
+            return read_manifest(store, listed.name), ""
         except NotFoundError:
             continue
         except NotProvenError as error:
             problem = str(error)
+    return None, problem
+
+
+def _backup(listed: Listed, manifest: Manifest | None, problem: str, zone: ZoneInfo) -> Backup:
     return Backup(
         listed.name,
         manifest.started_at if manifest is not None else listed.name.started_at(zone),
         manifest,
         listed.copies,
         listed.manifests_in,
-        problem if manifest is None else "",
+        problem,
         listed.marks,
     )
 

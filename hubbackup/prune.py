@@ -61,57 +61,62 @@ def _plan(
     database: str, listed: Sequence[Listed], stores: Sequence[tuple[Store, Policy]], now: datetime, load: Load
 ) -> list[StorePlan]:
     """Plan by what is known, read what that plan rests on, and plan again, until it rests on what was read."""
-    read: dict[BackupName, Backup] = {}
+    known = {one.name: _Known(one, now) for one in listed}
+    plans: list[StorePlan] = []
     while True:
-        known = [_Known(one, read.get(one.name), now) for one in listed]
-        published = [one for one in known if one.published]
+        published = [one for one in known.values() if one.published]
         newest = max(published, key=lambda one: (one.started_at, str(one.listed.name)), default=None)
         frozen_by = str(newest.listed.name) if newest is not None and newest.suspicious else ""
-        plans = []
         unread = {newest.listed.name} if newest is not None else set()
         for store, policy in stores:
-            here = {str(one.listed.name): one for one in known if store.name in one.listed.copies}
-            candidates = [one.candidate(store.name) for one in here.values()]
-            decisions = plan(candidates, policy, now, frozen_by=frozen_by)
+            here = [one for one in known.values() if store.name in one.listed.copies and not one.listed.has_twin]
+            decisions = plan([one.candidate(store.name) for one in here], policy, now, frozen_by=frozen_by)
             marks = frozenset(
                 one.listed.name.mark(mark)
-                for one in here.values()
+                for one in here
                 for mark, held_in in one.listed.marks.items()
                 if store.name in held_in
             )
             plans.append(StorePlan(store, database, tuple(decisions), frozen_by, marks))
-            unread |= {here[one.candidate.name].listed.name for one in decisions if not one.settled}
-        unread -= read.keys()
-        if not unread:
+            resting_on = {one.candidate.name for one in decisions if not one.settled}
+            unread |= {one.listed.name for one in here if one.listed.copies[store.name].name in resting_on}
+        asked = [one.listed for one in known.values() if one.listed.name in unread and not one.read]
+        if not asked:
             return plans
-        read |= {backup.name: backup for backup in load(one for one in listed if one.name in unread)}
+        plans.clear()  # of a long backlog there is room for one plan
+        for backup in load(asked):
+            known[backup.name].learn(backup)
 
 
 class _Known:
-    """What is known of a backup: what the listing shows, and its manifest once that was read."""
+    """What is known of a backup: what the listing shows, and what its manifest says once that was read.
 
-    def __init__(self, listed: Listed, backup: Backup | None, now: datetime) -> None:
+    Not the manifest itself, which may be long, and there may be very many.
+    """
+
+    __slots__ = ("good_in", "listed", "published", "read", "started_at", "suspicious")
+
+    def __init__(self, listed: Listed, now: datetime) -> None:
         self.listed = listed
-        self._backup = backup
-        self.started_at = (
-            backup.started_at if backup is not None else listed.name.local_time.replace(tzinfo=now.tzinfo)
-        )
+        self.read = False
+        self.started_at = listed.name.local_time.replace(tzinfo=now.tzinfo)
+        self.published = bool(listed.manifests_in)
+        self.suspicious = False
+        self.good_in = tuple(store for store in listed.copies if listed.published_in(store))
 
-    @property
-    def published(self) -> bool:
-        if self._backup is not None:
-            return self._backup.proven
-        return bool(self.listed.manifests_in)
-
-    @property
-    def suspicious(self) -> bool:
-        return self._backup is not None and self._backup.suspicious
+    def learn(self, backup: Backup) -> None:
+        """The manifest was read."""
+        self.read = True
+        self.started_at = backup.started_at
+        self.published = backup.proven
+        self.suspicious = backup.suspicious
+        self.good_in = tuple(store for store in backup.copies if backup.good_in(store))
 
     def candidate(self, store: str) -> Candidate:
         """A suspicious one does not count as good: not for the minimum, not for a week, a month or a year."""
-        good = self._backup.good_in(store) if self._backup is not None else self.listed.published_in(store)
         pinned = Mark.PINNED in self.listed.marks
-        return Candidate(str(self.listed.name), self.started_at, good and not self.suspicious, pinned)
+        good = store in self.good_in and not self.suspicious
+        return Candidate(self.listed.copies[store].name, self.started_at, good, pinned)
 
 
 def apply_plans(plans: Sequence[StorePlan]) -> Pruned:

@@ -36,7 +36,7 @@ class Policy:
         return f"{kept}, at least {self.keep_min}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """What the plan knows of a backup: its name, its start (aware), whether it counts as good in this store."""
 
@@ -46,7 +46,7 @@ class Candidate:
     pinned: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Keep or remove one backup, and why, in words.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from hubbackup.app import App
     from hubbackup.report.progress import ProgressMaker
+
+PAGE_ROWS = 1000
+"""So many rows of a long table are held at a time."""
 
 
 def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
@@ -64,19 +68,39 @@ def print_json(document: Any) -> None:
 
 def print_json_items(items: Iterable[Any]) -> None:
     """The one JSON document of `--json`, a list, written item by item: it may be long."""
+    _print_items(items)
+    print()
+
+
+def print_json_with_items(document: dict[str, Any], key: str, items: Iterable[Any]) -> None:
+    """As `print_json` of an object whose last value, under `key`, is a list that may be long."""
+    head = json.dumps(document | {key: []}, indent=2, default=str, ensure_ascii=False)
+    print(head.removesuffix("[]\n}"), end="")
+    _print_items(items)
+    print("\n}")
+
+
+def _print_items(items: Iterable[Any]) -> None:
     separator = "["
     for item in items:
         print(f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}", end="")
         separator = ","
-    print("[]" if separator == "[" else "\n]")
+    print("[]" if separator == "[" else "\n]", end="")
 
 
-def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Rows of cells in aligned columns. For long lists: rich needs a minute for what this prints in a second."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip().replace("\n", "\\n"))
+def print_columns(rows: Iterable[Sequence[str]]) -> None:
+    """Rows of cells in aligned columns. For long lists: rich needs a minute for what this prints in a second.
+
+    Of a very long one the columns may widen on the way, since it is never held whole.
+    """
+    widths: list[int] = []
+    iterator = iter(rows)
+    while page := list(itertools.islice(iterator, PAGE_ROWS)):
+        found = [max(map(len, column)) for column in zip(*page, strict=True)]
+        widths = list(map(max, widths, found)) if widths else found
+        for row in page:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            print("  ".join(cells).rstrip().replace("\n", "\\n"))
 
 
 def print_table(table: Table) -> None:

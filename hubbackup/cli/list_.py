@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from hubbackup.app import App
     from hubbackup.catalog import Backup
+    from hubbackup.listing import Listed
 
 SHOWN = 100
 
@@ -29,12 +30,15 @@ def list_(
     from datetime import UTC, datetime
 
     from hubbackup.cli.common import make_app, print_json_items
-    from hubbackup.listing import load, newest, scan
+    from hubbackup.listing import load, newest, oldest_first, scan
 
     app = make_app()
     stores = app.stores(store)
     count = limit if limit is not None else 0 if json else SHOWN
-    chosen, left_out = newest(scan(stores, database or None), count)
+    chosen: Iterable[Listed] = oldest_first(stores, database or None)
+    left_out = 0
+    if count:
+        chosen, left_out = newest(scan(stores, database or None), count)
     now = datetime.now(UTC)
     facts = _Facts(app)
     rows = (facts.of(backup, now) for backup in load(chosen, stores, app.zone))
@@ -87,6 +91,7 @@ class _Facts:
 
 
 def _print_table(rows: Iterable[dict[str, Any]]) -> None:
+    import itertools
     from datetime import UTC, datetime
 
     from hubbackup.cli.common import human_age, print_columns
@@ -115,4 +120,4 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
         )
 
     columns = ("NAME", "DATABASE", "AGE", "SIZE", "ROWS", "COPIES", "PROVEN", "VERIFIED", "DRILLED", "NOTE")
-    print_columns([columns, *map(cells, rows)])
+    print_columns(itertools.chain([columns], map(cells, rows)))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from hubbackup.prune import StorePlan
 
 
 def prune(
@@ -12,13 +18,14 @@ def prune(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
     """Remove the backups that the retention policy no longer keeps; every one with its reason."""
+    import itertools
     from datetime import UTC, datetime
 
-    from hubbackup.cli.common import human_age, make_app, print_json, print_table
+    from hubbackup.cli.common import human_age, make_app, print_columns, print_json_with_items
     from hubbackup.errors import HubbackupError
     from hubbackup.jobs import Outcome, Run
     from hubbackup.listing import load, scan
-    from hubbackup.prune import StorePlan, apply_plans, make_plans
+    from hubbackup.prune import apply_plans, make_plans
 
     app = make_app()
     now = datetime.now(UTC).astimezone(app.zone)
@@ -38,31 +45,31 @@ def prune(
         return Outcome("Rotation terminee", {"removed": [f"{store}:{name}" for store, name in pruned.removed]})
 
     app.run("prune", body, with_lock=not dry_run)
-    rows: list[dict[str, Any]] = [
-        {
-            "store": one.store.name,
-            "database": one.database,
-            "name": decision.candidate.name,
-            "age_seconds": round((now - decision.candidate.started_at).total_seconds()),
-            "action": "keep" if decision.keep else "remove",
-            "reason": decision.reason,
-        }
-        for one in plans
-        for decision in one.decisions
-    ]
+    rows = _rows(plans, now)
     if json:
         policies = {store.name: str(app.policy(store)) for store in app.stores()}
-        print_json({"dry_run": dry_run, "policies": policies, "decisions": rows})
+        print_json_with_items({"dry_run": dry_run, "policies": policies}, "decisions", rows)
         return 0
-    from rich.table import Table
-
-    table = Table("STORE", "ACTION", "NAME", "AGE", "REASON", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["store"], row["action"], row["name"], human_age(row["age_seconds"]), row["reason"])
-    print_table(table)
+    cells = ((row["store"], row["action"], row["name"], human_age(row["age_seconds"]), row["reason"]) for row in rows)
+    print_columns(itertools.chain([("STORE", "ACTION", "NAME", "AGE", "REASON")], cells))
+    word = "would go" if dry_run else "removed"
     for store in app.stores():
-        removed = sum(row["action"] == "remove" and row["store"] == store.name for row in rows)
-        kept = sum(row["store"] == store.name for row in rows) - removed
-        word = "would go" if dry_run else "removed"
-        print(f"{store.name}: the policy keeps {app.policy(store)}. {kept} kept, {removed} {word}.")
+        mine = [one for one in plans if one.store.name == store.name]
+        kept = sum(decision.keep for one in mine for decision in one.decisions)
+        gone = sum(len(one.decisions) for one in mine) - kept
+        print(f"{store.name}: the policy keeps {app.policy(store)}. {kept} kept, {gone} {word}.")
     return 0
+
+
+def _rows(plans: Iterable[StorePlan], now: datetime) -> Iterator[dict[str, Any]]:
+    """What is told of each decision."""
+    for one in plans:
+        for decision in one.decisions:
+            yield {
+                "store": one.store.name,
+                "database": one.database,
+                "name": decision.candidate.name,
+                "age_seconds": round((now - decision.candidate.started_at).total_seconds()),
+                "action": "keep" if decision.keep else "remove",
+                "reason": decision.reason,
+            }

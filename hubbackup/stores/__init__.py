@@ -44,7 +44,7 @@ def check_name(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file in a store: its flat name, its size, and when the store says it was written (aware UTC)."""
 

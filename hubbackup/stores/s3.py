@@ -218,6 +218,7 @@ class S3Store:
     @cached_property
     def _client(self) -> S3Client:
         import boto3
+        import botocore.session
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
@@ -234,8 +235,10 @@ class S3Store:
         )
         # Where an endpoint is set, botocore's default addressing is by path; at AWS it is by host name.
         region = self._region or ("us-east-1" if self._endpoint_url else None)
+        parts = botocore.session.Session()
+        parts.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
         try:
-            session = boto3.session.Session(region_name=region, **self._credentials)
+            session = boto3.session.Session(region_name=region, botocore_session=parts, **self._credentials)
             return session.client("s3", endpoint_url=self._endpoint_url, config=config)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(
@@ -250,6 +253,19 @@ def _list_objects(client: S3Client, arguments: dict[str, Any]) -> ListObjectsV2O
 
 def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> ListMultipartUploadsOutputTypeDef:
     return client.list_multipart_uploads(**arguments)
+
+
+def _parse_time(text: Any) -> datetime:
+    """As botocore's own parser, which takes two thirds of a listing's time for what is nearly always ISO 8601."""
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        found = datetime.min
+    if found.tzinfo is not None:
+        return found
+    from botocore.utils import parse_timestamp
+
+    return parse_timestamp(text)
 
 
 def _host_of(endpoint_url: str) -> str:

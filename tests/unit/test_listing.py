@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.catalog import SUFFIXES, BackupName, Mark
-from hubbackup.listing import Listed, list_backups, load, newest, newest_first, scan
+from hubbackup.catalog import BACKUP_SUFFIX, SUFFIXES, BackupName, Mark
+from hubbackup.listing import Listed, list_backups, load, newest, newest_first, oldest_first, scan
+from hubbackup.prune import make_plans
+from hubbackup.retention import Policy
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
-from tests.support.backups import put_backup
+from tests.support.backups import manifest_of, put_backup
 
 UTC_ZONE = ZoneInfo("UTC")
 START = datetime(2026, 2, 8, 3, 0, 0)
@@ -90,9 +93,22 @@ def test_the_newest_are_chosen_by_name() -> None:
     chosen, left_out = newest(listed, 2)
     assert [one.name.local_time.day for one in chosen] == [10, 11]
     assert left_out == 2
-    chosen, left_out = newest(listed, 0)
+    chosen, left_out = newest(listed, 4)
     assert [one.name.local_time.day for one in chosen] == [8, 9, 10, 11]
     assert left_out == 0
+
+
+@given(files)
+def test_all_are_listed_oldest_first(found: set[tuple[BackupName, str]]) -> None:
+    """By their times, whatever databases they are of and however names interleave; the same for one of them."""
+    store = MemoryStore("local")
+    store.files = {name.stem + suffix: b"" for name, suffix in found}
+    names = {name for name, suffix in found if suffix == BACKUP_SUFFIX}
+    told = [(one.name.local_time, one.name.database) for one in oldest_first([store])]
+    assert told == sorted((name.local_time, name.database) for name in names)
+    for database in DATABASES:
+        times = [one.name.local_time for one in oldest_first([store], database)]
+        assert times == sorted(name.local_time for name in names if name.database == database)
 
 
 def test_the_newest_is_found_by_reading_few_manifests() -> None:
@@ -147,13 +163,30 @@ def test_a_mark_is_a_file_beside_the_backup(mark: Mark) -> None:
     assert BackupName.owner_of(name.mark(mark)) == name
 
 
+def test_a_manifest_that_is_only_remote_is_found_after_a_broken_local_one() -> None:
+    """Each backup keeps its place and its own manifest, whichever store gave it; else it says what is wrong."""
+    local, s3 = MemoryStore("local"), MemoryStore("s3")
+    made = [put_backup(store, "hub", START + timedelta(days=days)) for days in range(3) for store in (local, s3)][::2]
+    local.files[made[0].manifest] = b"{"
+    del local.files[made[1].manifest]
+    local.files[made[2].manifest] = b"{"
+    del s3.files[made[2].manifest]
+    loaded = list(load(scan([local, s3]), [local, s3], UTC_ZONE))
+    assert [backup.name for backup in loaded] == made
+    assert [backup.manifest and backup.manifest.name for backup in loaded] == [str(made[0]), str(made[1]), None]
+    assert [bool(backup.problem) for backup in loaded] == [False, False, True]
+    assert "is not valid" in loaded[2].problem
+
+
 class Endless:
-    """A store's listing of a hundred thousand objects that are never all there."""
+    """A store of very many backups that are never all there; their manifests are long, 40 KB each."""
 
     name = "local"
 
     def __init__(self, backups: int) -> None:
         self._backups = backups
+        rows = {f"public.a_table_with_a_long_name_{number}": number for number in range(1000)}
+        self._manifest = manifest_of(BackupName("hub", START), b"", rows=rows, stored_bytes=1_000_000)
 
     def entries(self) -> Iterator[Entry]:
         at = datetime(2026, 2, 8, tzinfo=UTC)
@@ -162,15 +195,58 @@ class Endless:
             yield Entry(name.manifest, 2000, at)
             yield Entry(str(name), 1_000_000, at)
 
+    def open(self, name: str) -> io.BytesIO:
+        parsed = BackupName.of_manifest(name)
+        assert parsed is not None
+        own = {"name": str(parsed), "started_at": parsed.started_at(UTC_ZONE)}
+        return io.BytesIO(self._manifest.model_copy(update=own).to_json())
+
+
+def peak_of(work: Callable[[], int]) -> tuple[int, int]:
+    """What `work` gives, and the most bytes that were allocated meanwhile."""
+    tracemalloc.start()
+    try:
+        return work(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
 
 def test_a_hundred_thousand_objects_are_listed_in_little_memory() -> None:
     """The listing streams: its memory does not grow with the number of objects."""
-    tracemalloc.start()
-    try:
-        count = sum(1 for _ in scan([Endless(5_000)]))  # type: ignore[list-item]
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    count, peak = peak_of(lambda: sum(1 for _ in scan([Endless(5_000)])))  # type: ignore[list-item]
     assert count == 5_000
-    assert peak < 200_000
+    assert peak < 400_000
     assert sum(1 for _ in scan([Endless(50_000)])) == 50_000  # type: ignore[list-item]
+
+
+def test_all_manifests_are_read_in_little_memory() -> None:
+    """One database's backups are loaded as a stream: a batch of manifests is in memory, not two thousand."""
+    store = Endless(2_000)
+
+    def work() -> int:
+        listed = oldest_first([store], "hub")  # type: ignore[list-item]
+        return sum(backup.proven for backup in load(listed, [store], UTC_ZONE))  # type: ignore[list-item]
+
+    count, peak = peak_of(work)
+    assert count == 2_000
+    assert peak < 20 << 20
+
+
+def test_a_long_backlog_is_planned_in_little_memory() -> None:
+    """A plan that removes thousands holds a kilobyte or so of each, and no manifest."""
+    store = Endless(2_000)
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+
+    def work() -> int:
+        listed = scan([store])  # type: ignore[list-item]
+        plans = make_plans(
+            listed,
+            [(store, Policy(7))],  # type: ignore[list-item]
+            now,
+            lambda some: load(some, [store], UTC_ZONE),  # type: ignore[list-item]
+        )
+        return sum(not decision.keep for plan in plans for decision in plan.decisions)
+
+    count, peak = peak_of(work)
+    assert count == 1_999
+    assert peak < 20 << 20
