@@ -98,6 +98,17 @@ def test_a_mail_arrives(place: Place, mail: MailSink) -> None:
     assert [found["subject"].partition(":")[0] for found in mail.mails] == ["ALERTE", "OK"]
 
 
+def test_a_hostile_name_begins_no_header(place: Place, mail: MailSink, http: HttpSink) -> None:
+    """A database's name is text in the subject, of one line, whatever stands in it."""
+    name = "evil\r\nBcc: spy@example.org\r\n\r\nbody"
+    urls = f"{mail.apprise_url} {http.apprise_url}"
+    fail(place.app(NOTIFICATION_URLS=urls, POSTGRES_DB=name, NOTIFICATION_HOST="srv1\nX-Evil: 1"))
+    (received,) = mail.mails
+    title = "ALERTE: backup of evil Bcc: spy@example.org body on srv1 X-Evil: 1 failed"
+    assert (received["subject"], http.titles) == (title, [title])
+    assert received["bcc"] is received["x-evil"] is None
+
+
 def test_every_success_where_it_is_wanted(place: Place, http: HttpSink) -> None:
     """NOTIFICATION_LEVEL=all."""
     succeed(place.app(NOTIFICATION_URLS=http.apprise_url, NOTIFICATION_LEVEL="all"))

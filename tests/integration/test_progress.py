@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hubbackup.report.running import FILE_NAME, AtWork, all_alive
 from tests.support import proxy as faults
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Program, finish, for_server, wait_until
-from tests.support.proxy import Exchange, FaultProxy, Seen
+from tests.support.proxy import Exchange, Fault, FaultProxy, Seen
 from tests.support.s3 import S3Server, s3_server
 
 EVERY_HALF_SECOND = """
@@ -55,6 +57,21 @@ def shown(program: Program, stage: str, step: str) -> AtWork:
     return found[0]
 
 
+@contextmanager
+def held_up() -> Iterator[tuple[Fault, threading.Event]]:
+    """A fault that answers a request only once the event is set, and the event."""
+    release = threading.Event()
+
+    def hold(exchange: Exchange) -> None:
+        release.wait(30)
+        faults.pass_on(exchange)
+
+    try:
+        yield hold, release
+    finally:
+        release.set()
+
+
 def test_a_late_upload_shows_its_progress(
     postgres18: EmbeddedPostgres, database: str, s3: S3Server, tmp_path: Path
 ) -> None:
@@ -79,16 +96,14 @@ def test_a_late_upload_shows_its_progress(
     def is_late(seen: Seen) -> bool:
         return faults.is_put(seen) and seen.path.endswith(late)
 
-    def slow(exchange: Exchange) -> None:
-        time.sleep(2.5)
-        faults.pass_on(exchange)
-
-    with FaultProxy(s3.endpoint_url) as proxy:
-        proxy.fault(slow, when=is_late, times=1)
+    with FaultProxy(s3.endpoint_url) as proxy, held_up() as (hold, release):
+        proxy.fault(hold, when=is_late, times=1)
         running = program.start("backup", code=EVERY_HALF_SECOND, S3_ENDPOINT_URL=proxy.url)
         seen = shown(program, "catch up", "upload")
         stored_bytes = program.manifest(late).stored_bytes
         assert (seen.kind, seen.done_bytes, seen.total_bytes) == ("backup", stored_bytes, stored_bytes)
+        time.sleep(1.2)  # for two events
+        release.set()
         done = finish(running)
     assert done.code == 0, done.err
     assert not (state(program) / FILE_NAME).exists()
@@ -115,12 +130,8 @@ def test_a_verification_is_seen_from_a_second_terminal(
     def is_read(seen: Seen) -> bool:
         return faults.is_get(seen) and seen.path.endswith(name)
 
-    def slow(exchange: Exchange) -> None:
-        time.sleep(6)
-        faults.pass_on(exchange)
-
-    with FaultProxy(s3.endpoint_url) as proxy:
-        proxy.fault(slow, when=is_read, times=1)
+    with FaultProxy(s3.endpoint_url) as proxy, held_up() as (hold, release):
+        proxy.fault(hold, when=is_read, times=1)
         running = program.start("verify", "--latest", "--store", "s3", S3_ENDPOINT_URL=proxy.url)
         wait_until(lambda: any(run.stage == "read" for run in all_alive(state(program))), "a verification", 30)
         document = program.run("status", "--json").document
@@ -128,5 +139,6 @@ def test_a_verification_is_seen_from_a_second_terminal(
         (seen,) = document["at_work_without_lock"]
         assert (seen["kind"], seen["stage"], seen["pid"]) == ("verify", "read", running.pid)
         assert f"process {running.pid}, stage read" in program.run("status").out
+        release.set()
         assert finish(running).code == 0
     assert "at work" not in program.run("status").out
