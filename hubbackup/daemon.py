@@ -20,7 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from hubbackup import package_version
+from hubbackup import memory, package_version
 from hubbackup.app import App
 from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
@@ -172,6 +172,8 @@ class Daemon:
                 self._log.warning(f"{kind}.skipped", message=str(error))
         except Exception:  # noqa: BLE001 - as said above
             self._log.exception(f"{kind}.crashed", message=f"Echec {kind}: erreur interne")
+        finally:
+            memory.give_back()
 
     def _tell_changes(self) -> None:
         """Log what was changed in the settings since the last start."""
@@ -207,6 +209,7 @@ class Daemon:
                 )
         counts = Counter(str(finding.status) for finding in findings)
         self._log.info("doctor.finished", message="Diagnostic termine", **counts)
+        memory.give_back()
 
     def _beat(self) -> None:
         """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""

@@ -27,11 +27,12 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
 
     Raises SettingsError.
     """
-    from hubbackup import settings
+    from hubbackup import memory, settings
     from hubbackup.app import App
     from hubbackup.report import logs
     from hubbackup.stream import Cancel
 
+    memory.one_heap()
     loaded = settings.load()
     os.environ.update(loaded.library_variables)
     stream = log_stream or sys.stderr

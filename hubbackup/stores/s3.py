@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, is_flat_name
 from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, S3Calls, S3Limits, error_code
+from hubbackup.stores.s3_data import loader
 from hubbackup.stores.s3_reader import open_object
 from hubbackup.stores.s3_upload import S3Draft, Target, head_object, part_size_bytes, refuse_taken
 from hubbackup.stream import Cancel
@@ -236,6 +237,7 @@ class S3Store:
         # Where an endpoint is set, botocore's default addressing is by path; at AWS it is by host name.
         region = self._region or ("us-east-1" if self._endpoint_url else None)
         parts = botocore.session.Session()
+        parts.register_component("data_loader", loader())
         parts.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
         try:
             session = boto3.session.Session(region_name=region, botocore_session=parts, **self._credentials)
