@@ -13,7 +13,8 @@ class Result:
     """One way in one round.
 
     `cpu_seconds` are hubbackup's own, `busy_seconds` the whole machine's, `s3_cpu_seconds` the S3 server's.
-    `dump_seconds` is hubbackup's own figure: from the run's start until the database is released.
+    `run_seconds` and `dump_seconds` are hubbackup's own figures: the run from lock to closing line, which is all that
+    a daemon does, and from pg_dump's start until the database is released.
     """
 
     seconds: float
@@ -22,6 +23,7 @@ class Result:
     peak_bytes: int | None = None
     cpu_seconds: float | None = None
     s3_cpu_seconds: float | None = None
+    run_seconds: float | None = None
     dump_seconds: float | None = None
     verify_seconds: float | None = None
     whole_less_s3_seconds: float | None = None

@@ -38,14 +38,19 @@ def of_backups(rounds: Sequence[Round]) -> list[Goal]:
         ("times faster than `pg_dump -Z1` (hash)", LOCAL_HASH, ZLIB_1, 1.15, True),
         ("read back in full (default) / floor", LOCAL_FULL, FLOOR, 1.55, False),
     ):
-        for how, field in (("whole program", "seconds"), ("until the database is free", "dump_seconds")):
+        for how, field in (
+            ("the run", "run_seconds"),
+            ("with the program's start", "seconds"),
+            ("until the database is free", "dump_seconds"),
+        ):
             if way == LOCAL_FULL and field == "dump_seconds":
                 continue  # that goal is one for all of it
             found.append(Goal(f"{name}, {how}", _ratio(rounds, way, base, field, inverted=at_least), limit, at_least))
     s3 = "local and S3 at once / local alone"
     return [
         *found,
-        Goal(f"{s3}, whole program", ratio(rounds, LOCAL_S3, LOCAL_FULL), 1.1),
+        Goal(f"{s3}, the run", ratio(rounds, LOCAL_S3, LOCAL_FULL, "run_seconds", "run_seconds"), 1.1),
+        Goal(f"{s3}, with the program's start", ratio(rounds, LOCAL_S3, LOCAL_FULL), 1.1),
         Goal(
             f"{s3}, less the S3 server's own processor time",
             ratio(rounds, LOCAL_S3, LOCAL_FULL, "whole_less_s3_seconds"),

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -126,12 +126,13 @@ def guarded(
         _tell(observers, run, lambda observer: observer.ended(run, failure))
         raise
     seconds = round(time.monotonic() - clock, 3)
-    fields = {"seconds": seconds, **outcome.fields}
+    outcome = replace(outcome, fields={"seconds": seconds, **outcome.fields})
+    fields = dict(outcome.fields)
     if outcome.problems:
         fields["problems"] = list(outcome.problems)
     level = bound.warning if outcome.problems else bound.info
     level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **fields)
-    history.add(kind, run_id, started_at, seconds, outcome.exit_code, outcome.fields | fields)
+    history.add(kind, run_id, started_at, seconds, outcome.exit_code, fields)
     _tell(observers, run, lambda observer: observer.ended(run, outcome))
     return outcome
 

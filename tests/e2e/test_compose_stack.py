@@ -136,6 +136,12 @@ def test_the_container_becomes_healthy(stack: Stack) -> None:
     assert "next backup: " in stack.run("docker", "exec", stack.container, "hubbackup", "health").stdout
 
 
+def test_the_application_goes_first(stack: Stack) -> None:
+    """Where the processors are busy the backup waits: an eighth of any other container's weight."""
+    assert stack.inspect(stack.container, "{{.HostConfig.CpuShares}}") == "128"
+    assert stack.inspect(stack.db, "{{.HostConfig.CpuShares}}") == "0"  # Docker's default, 1024
+
+
 # ------------------------------------------------------------------------------------ by hand
 
 

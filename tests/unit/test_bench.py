@@ -40,6 +40,7 @@ def hubbackup(seconds: float, dump_seconds: float, stored_bytes: int = 51_000_00
         stored_bytes=stored_bytes,
         peak_bytes=70 * MIB,
         cpu_seconds=seconds,
+        run_seconds=seconds - 0.05,
         dump_seconds=dump_seconds,
         verify_seconds=0.1,
         plain_bytes=500_000_000,
@@ -100,8 +101,15 @@ def test_every_goal_of_a_backup_is_judged() -> None:
     """Each ratio that issue 5 asks for, with its limit, from the figures that it is about."""
     found = {goal.name: goal for goal in [*goals.of_backups([a_round()]), *goals.of_restores([a_round()])]}
     judged = {name: (round(goal.value.middle, 3), goal.limit, goal.met) for name, goal in found.items() if goal.value}
-    whole, free = "whole program", "until the database is free"
+    run, whole, free = "the run", "with the program's start", "until the database is free"
     assert judged == {
+        f"gzip at rest (hash) / floor, {run}": (1.225, 1.3, True),
+        f"zstd at rest (hash) / floor, {run}": (1.125, 1.15, True),
+        f"times faster than `pg_dump \\| gzip` (hash), {run}": (3.878, 3.8, True),
+        f"times faster than `pg_dump \\| pigz -1` (hash), {run}": (1.347, 1.3, True),
+        f"times faster than `pg_dump -Z1` (hash), {run}": (1.224, 1.15, True),
+        f"read back in full (default) / floor, {run}": (1.475, 1.55, True),
+        f"local and S3 at once / local alone, {run}": (1.203, 1.1, False),
         f"gzip at rest (hash) / floor, {whole}": (1.25, 1.3, True),
         f"gzip at rest (hash) / floor, {free}": (1.2, 1.3, True),
         f"zstd at rest (hash) / floor, {whole}": (1.15, 1.15, True),
