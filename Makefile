@@ -46,7 +46,7 @@ format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-## make bench        the table of speed, some 15 minutes; make bench-quick: 2 minutes
+## make bench        speed, memory and growth against the goals: 15 minutes, bench/results.md; make bench-quick: 2
 bench: setup images
 	@$(BIN)/python -m bench
 

@@ -1,7 +1,6 @@
-"""`python -m bench [--quick]`: measure, print a Markdown table and the goals, write bench/results.json.
+"""`python -m bench [--quick]`: measure, print a Markdown report with the goals, write it, the record and a plot.
 
-Rounds are interleaved (each way once, then again), and ratios are taken within a round, so that another load on
-the machine weighs on all ways alike. It never fails on a time, and ends within the budget of time it is given.
+It never fails on a time, and ends within its budget: what no longer fits is skipped, and the report says so.
 """
 
 from __future__ import annotations
@@ -13,123 +12,185 @@ import platform
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from bench import report, shapes
-from bench.measure import BenchError
-from bench.report import Spread
-from bench.servers import DATABASE, empty_bucket, postgres_container, s3_endpoint
-from bench.ways import LOCAL_FULL, Result, Way, Workbench
+from bench import goals, plot, report, shapes
+from bench.figures import Goal
+from bench.growth import Growth, grow
+from bench.measure import BenchError, OutOfTimeError, Stopwatch
+from bench.plan import Plan, plan_of
+from bench.probes import Probes, probe
+from bench.program import Workbench
+from bench.rounds import Rounds, run_rounds
+from bench.servers import postgres_container, s3_server
+from bench.ways import ways
 
-RESULTS = Path(__file__).with_name("results.json")
-STARTS = {"--help": ("--help",), "health": ("health",)}
+HERE = Path(__file__).parent
+RECORD = HERE / "results.json"
+PLOT = HERE.parent / "docs" / "growth.svg"
+WORK = HERE / "work"
+"""Where a quick run writes: it must not replace the record of a whole one."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOPPED = 128
+
+
+class Session:
+    """One run of the bench: what it found so far, in the order of the report."""
+
+    def __init__(self, plan: Plan, watch: Stopwatch) -> None:
+        self._plan = plan
+        self._watch = watch
+        self.machine = machine()
+        self.shapes: dict[str, Rounds] = {}
+        self.probes = Probes()
+        self.growth = Growth()
+        self.notes: list[str] = []
+        self.broken = False
+
+    def run(self) -> None:
+        """Measure everything that there is time for. Raises BenchError where nothing can be measured at all."""
+        with tempfile.TemporaryDirectory(prefix="hubbackup-bench-") as name:
+            directory = Path(name)
+            with postgres_container(self._watch) as container, s3_server(directory) as s3:
+                self.machine["postgresql"] = container.version
+                bench = Workbench(self._watch, container, s3, directory)
+                try:
+                    for number, shape in enumerate(self._plan.shapes):
+                        self._measure_shape(bench, shape, main=number == 0)
+                except OutOfTimeError:
+                    self._note("time was up before everything was measured")
+
+    def _measure_shape(self, bench: Workbench, shape: str, *, main: bool) -> None:
+        plan, watch = self._plan, self._watch
+        megabytes = plan.megabytes if main else plan.megabytes * plan.other_share
+        watch.say(f"{shape}: loading some {megabytes:.0f} MB into PostgreSQL {bench.container.version}")
+        database = shapes.load(shape, bench.container.psql, megabytes)
+        found = self.shapes[shape] = Rounds()
+        compared, lacking = ways(bench, database, with_peers=main)
+        found.notes += lacking
+        watch.say("one backup to warm up")
+        bench.backup(database)
+        bench.s3.empty()
+        until = plan.main_rounds_until_seconds if main else plan.rounds_until_seconds
+        run_rounds(bench, compared, plan.rounds if main else min(plan.rounds, plan.other_rounds), until, found)
+        self.broken |= found.broken
+        if main:
+            self._attempt(
+                lambda: probe(bench, database, self.probes, idle_seconds=plan.idle_seconds, repeats=plan.repeats)
+            )
+            original_bytes = next(one[way].plain_bytes for one in found.rounds for way in one if one[way].plain_bytes)
+            assert original_bytes is not None
+            self._attempt(lambda: grow(bench, database, original_bytes, plan.gigabytes, plan.tables, self.growth))
+        bench.container.psql(f"DROP DATABASE {database}")
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """A part that breaks is told, and the rest goes on."""
+        try:
+            work()
+        except BenchError as error:
+            self.broken = True
+            self._note(str(error))
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self._watch.say(text)
+
+    def goals(self) -> dict[str, list[Goal]]:
+        """Under each shape those of speed, then the program's own."""
+        found = {shape: goals.of_backups(rounds.rounds) for shape, rounds in self.shapes.items()}
+        main = next(iter(self.shapes.values()), Rounds())
+        for shape in self._plan.shapes[:1]:
+            found[shape] = [*found.get(shape, []), *goals.of_restores(main.rounds)]
+        return found | {"program": goals.of_program(main.rounds, self.probes, self.growth)}
+
+    def markdown(self) -> str:
+        """The report."""
+        self.machine["load_at_end"] = os.getloadavg()[0]
+        found = self.goals()
+        parts = [report.machine(self.machine)]
+        notes = list(self.notes)
+        for shape, rounds in self.shapes.items():
+            notes += [note for note in rounds.notes if note not in notes]
+            if rounds.rounds:
+                parts += [
+                    f"### {report.shape_title(shape, rounds.rounds)}",
+                    report.table(rounds.rounds),
+                    report.goals(found[shape]),
+                ]
+        parts += ["### The program", report.goals(found["program"])]
+        if self.growth.sizes or self.growth.tables:
+            parts += ["### Growth", report.growth(self.growth)]
+        notes += self.growth.notes
+        if notes:
+            parts += ["### Notes", "\n".join(f"- {note}" for note in notes)]
+        return "\n\n".join(parts) + "\n"
+
+    def as_json(self) -> dict[str, Any]:
+        """Every figure."""
+        return {
+            "machine": self.machine,
+            "plan": vars(self._plan),
+            "seconds": round(self._watch.elapsed_seconds),
+            "notes": self.notes,
+            "goals": {part: [goal.as_json() for goal in found] for part, found in self.goals().items()},
+            "probes": self.probes.as_json(),
+            "growth": self.growth.as_json(),
+            "shapes": {
+                shape: {"notes": rounds.notes, "rounds": report.as_json(rounds.rounds)}
+                for shape, rounds in self.shapes.items()
+            },
+        }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 unless something broke."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="100 MB, 3 rounds, time sheets only: 2 minutes")
-    parser.add_argument("--megabytes", type=float, help="size of the plain dump (400; quick: 100)")
-    parser.add_argument("--rounds", type=int, help="5; quick: 3")
-    parser.add_argument("--shape", choices=shapes.SHAPES, action="append", help="both; quick: time sheets")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: bench/results.json")
+    parser.add_argument("--quick", action="store_true", help="2 minutes: 100 MB, fewer rounds, no 10 GB")
+    parser.add_argument("--megabytes", type=float, help="size of the plain dump (500; quick: 100)")
+    parser.add_argument("--rounds", type=int, help="5; quick: 2")
+    parser.add_argument(
+        "--shape",
+        choices=shapes.SHAPES,
+        action="append",
+        help="the first is measured whole; default: typical, time sheets",
+    )
+    parser.add_argument("--gigabytes", type=float, nargs="*", help="sizes to grow to (0.1 1 10; quick: 0.01 0.1)")
+    parser.add_argument("--tables", type=int, nargs="*", help="numbers of tables (10 1000 10000; quick: 10 1000)")
+    parser.add_argument("--output", type=Path, help="the record; default: bench/results.json; quick: bench/work/")
     options = parser.parse_args(arguments)
-    quick = options.quick
-    budget_seconds = 120.0 if quick else 800.0
-    megabytes = options.megabytes or (100 if quick else 400)
-    rounds = options.rounds or (3 if quick else 5)
-    chosen = options.shape or (shapes.SHAPES[:1] if quick else shapes.SHAPES)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    clock = time.monotonic()
-    document: dict[str, Any] = {"machine": machine(), "megabytes": megabytes, "shapes": {}}
+    plan = plan_of(options)
+    record = options.output or (WORK / "quick.json" if options.quick else RECORD)
+    drawing = PLOT if record == RECORD else record.with_suffix(".svg")
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
+    watch = Stopwatch(plan.budget_seconds)
+    session = Session(plan, watch)
     try:
-        for number, shape in enumerate(chosen, start=1):
-            deadline = clock + budget_seconds * number / len(chosen)
-            document["shapes"][shape] = run(shape, megabytes, rounds, deadline)
+        session.run()
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    document["seconds"] = round(time.monotonic() - clock)
-    document["machine"]["load_at_end"] = os.getloadavg()[0]
-    options.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"\n{document['seconds']} s in all; every figure is in {options.output}")
-    return 0
+    text = session.markdown()
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.with_suffix(".md").write_text(text, encoding="utf-8")
+    record.write_text(json.dumps(session.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if plot.panels(session.growth):
+        drawing.write_text(plot.svg(session.growth), encoding="utf-8")
+    print(text)
+    print(f"{watch.elapsed_seconds:.0f} s in all; every figure is in {record}, this in {record.with_suffix('.md')}")
+    return 1 if session.broken else 0
 
 
-def run(shape: str, megabytes: float, wanted_rounds: int, deadline: float) -> dict[str, Any]:
-    """Measure all ways on one shape of data; prints as it goes, and its table."""
-    with tempfile.TemporaryDirectory(prefix="hubbackup-bench-") as name, postgres_container() as container:
-        directory = Path(name)
-        with s3_endpoint(directory) as endpoint:
-            say(f"{shape}: loading some {megabytes:.0f} MB into PostgreSQL {container.version}")
-            shapes.load(shape, container.psql, DATABASE, megabytes)
-            bench = Workbench(container, endpoint, directory)
-            ways, notes = bench.ways()
-            for note in notes:
-                say(note)
-            say("one round to warm up")
-            for way in ways:
-                if "gzip`" not in way.name:  # minutes, and no cache that it would warm
-                    way.run()
-            rounds = measure_rounds(ways, wanted_rounds, deadline, endpoint)
-            say("start of the program, census, sizes")
-            bench.beat()
-            start = {
-                label: Spread.of([bench.hubbackup(*argv).seconds for _ in range(9)]) for label, argv in STARTS.items()
-            }
-            census = bench.census_bytes_per_second()
-            gzip_6 = bench.gzip_6_bytes()
-    return conclude(shape, rounds, start, census, gzip_6, notes)
-
-
-def measure_rounds(ways: Sequence[Way], wanted: int, deadline: float, endpoint: str) -> dict[str, list[Result]]:
-    """Each way once a round, each round starting with another way; fewer rounds where time runs out."""
-    rounds: dict[str, list[Result]] = {way.name: [] for way in ways}
-    longest = 0.0
-    for number in range(wanted):
-        if number and time.monotonic() + longest > deadline:
-            say(f"no time for more than {number} of {wanted} rounds")
-            break
-        clock = time.monotonic()
-        first = number % len(ways)
-        for way in [*ways[first:], *ways[:first]]:
-            result = way.run()
-            empty_bucket(endpoint)
-            rounds[way.name].append(result)
-            dump = f", of that {result.dump_seconds:.2f} s with the database" if result.dump_seconds else ""
-            say(f"round {number + 1}: {result.seconds:6.2f} s  {way.name}{dump}")
-        longest = max(longest, time.monotonic() - clock)
-    return rounds
-
-
-def conclude(
-    shape: str, rounds: report.Rounds, start: dict[str, Spread], census: float, gzip_6: int, notes: Sequence[str]
-) -> dict[str, Any]:
-    """Print the table and the goals of one shape; what goes into the JSON."""
-    found = report.goals(rounds, start)
-    ours = rounds[LOCAL_FULL][0].stored_bytes or 0
-    count = len(next(iter(rounds.values())))
-    print(f"\n### {shape[0].upper()}{shape[1:]}: medians of {count} interleaved rounds (smallest-largest)\n")
-    print(report.table(rounds))
-    print(f"\n- census alone: {census / 1e6:.0f} MB/s")
-    print(f"- at rest {ours / 1e6:.1f} MB, {ours / gzip_6:.2f} x the size that `gzip` (level 6) makes")
-    print(*(f"- {goal}" for goal in found), sep="\n")
-    print(flush=True)
-    return {
-        "rounds": report.as_json(rounds),
-        "start_seconds": {label: vars(spread) for label, spread in start.items()},
-        "census_bytes_per_second": round(census),
-        "stored_bytes": ours,
-        "gzip_6_bytes": gzip_6,
-        "goals": [{"name": goal.name, **vars(goal.value), "limit": goal.limit, "met": goal.met} for goal in found],
-        "notes": list(notes),
-    }
+def stop(number: int, _frame: FrameType | None) -> None:
+    """End by way of every clean-up, which a second signal must not interrupt."""
+    for each in STOP_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    print("bench: stopped; removing the container", file=sys.stderr)
+    sys.exit(STOPPED + number)
 
 
 def machine() -> dict[str, Any]:
@@ -147,11 +208,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_at_start": os.getloadavg()[0],
     }
-
-
-def say(text: str) -> None:
-    """Progress, on stderr: stdout is the report."""
-    print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

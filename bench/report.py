@@ -1,97 +1,112 @@
-"""The figures as a table, and the goals that they are held against."""
+"""The figures as Markdown. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
-from bench.ways import FLOOR, GUIDE, LOCAL_FULL, LOCAL_HASH, LOCAL_S3, RESTORE, RESTORE_PLAIN, Result
+from bench.figures import Goal, Result, Round, Spread, plain, ratio, values
+from bench.growth import Growth, Point
+from bench.ways import FLOOR, GZIP, RESTORE, RESTORE_PLAIN
 
-Rounds = Mapping[str, Sequence[Result]]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The median of some rounds, with the smallest and the largest."""
-
-    middle: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value or more."""
-        return cls(median(values), min(values), max(values))
-
-    def __str__(self) -> str:
-        return f"{self.middle:.2f} ({self.low:.2f}-{self.high:.2f})"
+MIB = 2**20
+PARTS = (
+    ("of that until the database is free", "dump_seconds"),
+    ("of that reading the file back", "verify_seconds"),
+)
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What the design asks for. `value` is held against `limit`, from below unless `at_least`."""
-
-    name: str
-    value: Spread
-    limit: float
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        """By the median."""
-        return self.value.middle >= self.limit if self.at_least else self.value.middle <= self.limit
-
-    def __str__(self) -> str:
-        sign = "≥" if self.at_least else "≤"
-        return f"{'✓' if self.met else '✗'} {self.name}: {self.value}, goal {sign} {self.limit}"
-
-
-def ratio(rounds: Rounds, way: str, base: str, field: str = "seconds", base_field: str = "seconds") -> Spread:
-    """How many times as long `way` took as `base` did in the same round."""
-    pairs = zip(rounds[way], rounds[base], strict=True)
-    return Spread.of([getattr(one, field) / getattr(other, base_field) for one, other in pairs])
-
-
-def goals(rounds: Rounds, start: Mapping[str, Spread]) -> list[Goal]:
-    """The design's goals for speed and memory, on these figures."""
-    peaks = [(result.peak_bytes or 0) / 2**20 for way in (LOCAL_FULL, LOCAL_S3, RESTORE) for result in rounds[way]]
-    faster = "times faster than the guide's `pg_dump | gzip`"
-    dump = "dump_seconds"
-    return [
-        Goal("time with the database / floor", ratio(rounds, LOCAL_HASH, FLOOR, dump), 1.3),
-        Goal(f"{faster}, until the database is free", ratio(rounds, GUIDE, LOCAL_FULL, base_field=dump), 3.8, True),
-        Goal(f"{faster}, whole program, read back in full", ratio(rounds, GUIDE, LOCAL_FULL), 3.8, True),
-        Goal("with S3 / local alone, time with the database", ratio(rounds, LOCAL_S3, LOCAL_FULL, dump, dump), 1.1),
-        Goal("with S3 / local alone, whole program", ratio(rounds, LOCAL_S3, LOCAL_FULL), 1.1),
-        Goal("restore / `gunzip -c | psql`", ratio(rounds, RESTORE, RESTORE_PLAIN), 1.1),
-        Goal("peak memory, MiB (the largest counts)", Spread(max(peaks), min(peaks), max(peaks)), 96),
-        Goal("`hubbackup --help`, s", start["--help"], 0.4),
-        Goal("`hubbackup health`, s", start["health"], 0.4),
+def table(rounds: Sequence[Round]) -> str:
+    """One line a way: medians over the rounds with the spread; ratios within a round, a restore's to plain psql."""
+    lines = [
+        "| way | seconds | x floor | CPU s, all | CPU x floor | of that hubbackup | of that the S3 server"
+        " | MB at rest | peak MiB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-
-
-def table(rounds: Rounds) -> str:
-    """One line a way: seconds, and how many times the floor, medians with the spread over the rounds."""
-    lines = ["| way | seconds | x floor | MB at rest | peak MiB |", "| --- | ---: | ---: | ---: | ---: |"]
-    for way, results in rounds.items():
-        seconds = Spread.of([result.seconds for result in results])
-        stored = results[0].stored_bytes
-        peaks = [result.peak_bytes / 2**20 for result in results if result.peak_bytes]
-        size = f"{stored / 1e6:.1f}" if stored else ""
-        peak = f"{max(peaks):.0f}" if peaks else ""
+    for way in dict.fromkeys(name for one in rounds for name in one):
+        base = RESTORE_PLAIN if way in (RESTORE, RESTORE_PLAIN) else FLOOR
+        cells = [
+            _shown(Spread.of(values(rounds, way))),
+            _shown(ratio(rounds, way, base)),
+            _shown(Spread.of(values(rounds, way, "busy_seconds"))),
+            _shown(ratio(rounds, way, base, "busy_seconds", "busy_seconds")),
+            _middle(values(rounds, way, "cpu_seconds")),
+            _middle(values(rounds, way, "s3_cpu_seconds")),
+            _middle([size / 1e6 for size in values(rounds, way, "stored_bytes")]),
+            _middle([max(values(rounds, way, "peak_bytes"), default=0) / MIB])
+            if values(rounds, way, "peak_bytes")
+            else "",
+        ]
         name = way.replace("|", "\\|")  # a bar inside of code ends a cell all the same
-        lines.append(f"| {name} | {seconds} | {ratio(rounds, way, FLOOR)} | {size} | {peak} |")
-        if results[0].dump_seconds is not None:
-            dump = Spread.of([result.dump_seconds or 0.0 for result in results])
-            lines.append(f"| of that with the database | {dump} | {ratio(rounds, way, FLOOR, 'dump_seconds')} | | |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+        for part, field in PARTS:
+            if found := Spread.of(values(rounds, way, field)):
+                lines.append(f"| {part} | {found} | {_shown(ratio(rounds, way, FLOOR, field))} | | | | | | |")
     return "\n".join(lines)
 
 
-def as_json(rounds: Rounds) -> dict[str, list[dict[str, Any]]]:
+def goals(found: Sequence[Goal]) -> str:
+    """One line a goal."""
+    lines = ["| goal | measured | limit | |", "| --- | ---: | ---: | --- |"]
+    for goal in found:
+        sign = "≥" if goal.at_least else "≤"
+        lines.append(f"| {goal.name} | {_shown(goal.value)} | {sign} {goal.limit:g} | {goal.verdict} |")
+    return "\n".join(lines)
+
+
+def growth(found: Growth) -> str:
+    """One line a database."""
+    lines = [
+        "| plain dump | tables | seconds until free | MB/s | seconds in all | peak MiB |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [_growth_line(point) for point in [*found.sizes, *found.tables]]
+    return "\n".join(lines)
+
+
+def _growth_line(point: Point) -> str:
+    size = f"{point.plain_bytes / 1e9:.2f} GB"
+    rate = f"{point.bytes_per_second / 1e6:.0f}"
+    peak = f"{point.peak_bytes / MIB:.0f}"
+    return f"| {size} | {point.tables:,} | {point.seconds:.2f} | {rate} | {point.whole_seconds:.1f} | {peak} |"
+
+
+def shape_title(shape: str, rounds: Sequence[Round]) -> str:
+    """The shape, how large its dump is, and how well it compresses."""
+    sizes = [one[way].plain_bytes for one in rounds for way in one if one[way].plain_bytes]
+    size = f", {sizes[0] / 1e6:.0f} MB of plain dump" if sizes and sizes[0] else ""
+    small = values(rounds, GZIP, "stored_bytes")
+    if size and small:
+        size += f" ({(sizes[0] or 0) / small[0]:.1f} times the size that `gzip -6` makes of it)"
+    count = len(rounds)
+    return f"{shape[0].upper()}{shape[1:]}{size}: {count} interleaved round{'s' if count != 1 else ''}"
+
+
+def machine(facts: Mapping[str, Any]) -> str:
+    """What the figures were taken on, in one sentence."""
+    return (
+        f"{facts['at']}: {facts['processors']} processors ({facts['model']}), Linux {facts['kernel']}, Python"
+        f" {facts['python']}, PostgreSQL {facts.get('postgresql', '?')}; load {facts['load_at_start']:.1f} before."
+    )
+
+
+def as_json(rounds: Sequence[Round]) -> list[dict[str, dict[str, Any]]]:
     """Every figure of every round."""
-    return {
-        way: [{name: value for name, value in vars(result).items() if value is not None} for result in results]
-        for way, results in rounds.items()
-    }
+    return [{way: _known(result) for way, result in one.items()} for one in rounds]
+
+
+def _known(result: Result) -> dict[str, Any]:
+    return {name: _rounded(value) for name, value in vars(result).items() if value is not None}
+
+
+def _rounded(value: float) -> float:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _shown(spread: Spread | None) -> str:
+    return "" if spread is None else str(spread)
+
+
+def _middle(found: Sequence[float]) -> str:
+    spread = Spread.of(found)
+    return "" if spread is None else plain(spread.middle)

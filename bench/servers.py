@@ -9,18 +9,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from bench.measure import BenchError
-from tests.support import Psql, psql_through
+from bench.measure import BenchError, OutOfTimeError, Stopwatch, cpu_seconds_of
+from tests.support import Psql, PsqlError, psql_through
 
 IMAGE = "postgres:17"
-USER, DATABASE, BUCKET = "hubchantier", "hub_chantier", "bench"
-# Loading may be fast and loose; none of this changes how the database is read.
+USER, BUCKET = "hubchantier", "bench"
+# Loading may be fast and loose; none of this changes how a database is read.
 OPTIONS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -29,6 +29,7 @@ OPTIONS = {
     "max_wal_senders": "0",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "1h",
+    "max_locks_per_transaction": "256",  # pg_dump locks all of 10,000 tables in one transaction
 }
 START_SECONDS = 60
 
@@ -44,12 +45,31 @@ class Container:
     version: str
 
 
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 endpoint, and the process that serves it: what it uses is not hubbackup's."""
+
+    endpoint: str
+    pid: int
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time so far."""
+        return cpu_seconds_of(self.pid)
+
+    def empty(self) -> None:
+        """Forget all objects and make the bucket anew."""
+        for method, path in (("POST", "moto-api/reset"), ("PUT", BUCKET)):
+            with urlopen(Request(f"{self.endpoint}/{path}", method=method), timeout=30):
+                pass
+
+
 @contextmanager
-def postgres_container() -> Iterator[Container]:
+def postgres_container(watch: Stopwatch) -> Iterator[Container]:
     """Starts it, and removes it with its data at the end. Raises BenchError where there is no engine."""
     name = f"hubbackup-bench-{os.getpid()}-{secrets.token_hex(2)}"
     options = [word for pair in OPTIONS.items() for word in ("-c", "=".join(pair))]
-    environment = {"POSTGRES_USER": USER, "POSTGRES_DB": DATABASE, "POSTGRES_PASSWORD": "bench"}
+    environment = {"POSTGRES_USER": USER, "POSTGRES_DB": "postgres", "POSTGRES_PASSWORD": "bench"}
     argv = ["docker", "run", "--detach", "--network", "none", "--name", name, "--shm-size", "256m"]
     argv += [word for pair in environment.items() for word in ("--env", "=".join(pair))]
     try:
@@ -58,12 +78,29 @@ def postgres_container() -> Iterator[Container]:
             raise BenchError(f"docker run {IMAGE}: {done.stderr.strip()}")
         _wait_until_ready(name)
         exec_argv = ("docker", "exec", "--env", f"PGUSER={USER}", name)
-        psql = psql_through("docker", "exec", "--interactive", name, "psql", "--username", USER)
+        psql = _psql(watch, "docker", "exec", "--interactive", name, "psql", "--username", USER)
         yield Container(name, exec_argv, psql, _install_pigz(name), psql("SHOW server_version"))
     except FileNotFoundError as error:
         raise BenchError("there is no docker command in PATH") from error
     finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False)
+        # In a session of its own: a second Ctrl-C must not leave the container behind.
+        removal = ["docker", "rm", "--force", "--volumes", name]
+        subprocess.run(removal, capture_output=True, check=False, start_new_session=True)
+
+
+def _psql(watch: Stopwatch, *argv: str) -> Psql:
+    """psql that ends with the bench's time."""
+
+    def psql(sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None) -> str:
+        try:
+            run = psql_through(*argv, timeout_seconds=watch.left_seconds)
+            return run(sql, database=database, variables=variables)
+        except subprocess.TimeoutExpired:
+            raise OutOfTimeError from None
+        except PsqlError as error:
+            raise BenchError(str(error)) from error
+
+    return psql
 
 
 def _wait_until_ready(name: str) -> None:
@@ -86,8 +123,8 @@ def _install_pigz(name: str) -> bool:
 
 
 @contextmanager
-def s3_endpoint(directory: Path) -> Iterator[str]:
-    """Moto's URL, in a process of its own with the bucket `bench`.
+def s3_server(directory: Path) -> Iterator[S3Server]:
+    """Moto, in a process of its own with the bucket `bench`.
 
     With the least priority: a real S3 has processors of its own, here they are the two that are measured.
     """
@@ -98,6 +135,7 @@ def s3_endpoint(directory: Path) -> Iterator[str]:
             stdout=out,
             stderr=out,
             env=os.environ | {"MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(64 << 20)},
+            start_new_session=True,
         )
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -105,15 +143,13 @@ def s3_endpoint(directory: Path) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise BenchError(f"moto did not start: {log.read_text()[-500:]}")
             time.sleep(0.1)
-        empty_bucket(found[1])
-        yield found[1]
+        server = S3Server(found[1], process.pid)
+        server.empty()
+        yield server
     finally:
         process.terminate()
-        process.wait(timeout=10)
-
-
-def empty_bucket(endpoint: str) -> None:
-    """Forget all objects and make the bucket anew."""
-    for method, path in (("POST", "moto-api/reset"), ("PUT", BUCKET)):
-        with urlopen(Request(f"{endpoint}/{path}", method=method), timeout=30):
-            pass
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,14 +1,18 @@
-"""What the database holds: time sheets (integers, times and text), or the tests' sample with its bytea."""
+"""What a database holds: typical rows (gzip makes a tenth of them), hard time sheets (a third), the tests' sample."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from tests.support import Psql
 from tests.support.sample import load_sample
 
 ROW_BYTES = 101
-SHAPES = ("time sheets", "sample")
+TYPICAL, TIME_SHEETS, SAMPLE = "typical", "time sheets", "sample"
+SHAPES = {TYPICAL: "hub_chantier", TIME_SHEETS: "hub_pointages", SAMPLE: "hub_sample"}
+"""Each shape's name, and its database's."""
 
-# Rows come from hashes of their number: the same on every run.
+# Little text and many numbers that repeat nothing; rows come from hashes of their number: the same on every run.
 TIME_SHEETS_SQL = r"""
 SET synchronous_commit = off;
 BEGIN;
@@ -46,11 +50,17 @@ COMMIT;
 """
 
 
-def load(shape: str, psql: Psql, database: str, megabytes: float) -> None:
-    """Fill an empty database so that its plain dump has about `megabytes` * 10^6 bytes."""
-    if shape == "sample":
+def load(shape: str, psql: Psql, megabytes: float) -> str:
+    """Make the shape's database, so that its plain dump has about `megabytes` * 10^6 bytes; returns its name."""
+    database = SHAPES[shape]
+    psql(f"CREATE DATABASE {database};")
+    if shape == SAMPLE:
         load_sample(psql, database, megabytes)
-    else:
+    elif shape == TIME_SHEETS:
         psql(TIME_SHEETS_SQL, database=database, variables={"rows": str(int(megabytes * 1e6 / ROW_BYTES))})
+    else:
+        script = Path(__file__).with_name("typical.sql").read_text(encoding="utf-8")
+        psql(script, database=database, variables={"megabytes": str(megabytes)})
     psql("VACUUM ANALYZE;", database=database)  # else the first reader would write hint bits
     psql("CHECKPOINT;", database=database)
+    return database

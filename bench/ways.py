@@ -6,185 +6,163 @@ A way of making one leaves its file behind, to be sized; a way of restoring one 
 from __future__ import annotations
 
 import json
-import os
+import re
 import shlex
 import shutil
-import sys
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import BenchError, Measured, measure, shell, size_of
-from bench.servers import BUCKET, DATABASE, USER, Container
+from bench.figures import Result
+from bench.measure import BenchError
+from bench.program import Workbench
 
-GUIDE = "`pg_dump | gzip` on the host (the guide's way)"
 FLOOR = "floor: `pg_dump > /dev/null` inside the container"
-LOCAL_HASH = "hubbackup, local disk, BACKUP_VERIFY=hash"
-LOCAL_FULL = "hubbackup, local disk (default: BACKUP_VERIFY=full)"
-LOCAL_S3 = "hubbackup, local disk and S3 at once"
+EXEC = "`docker exec pg_dump`, thrown away on the host"
+GZIP = "`pg_dump | gzip` in the container"
+PIGZ = "`pg_dump | pigz -1` in the container"
+ZLIB_1 = "`pg_dump -Z1`"
+GZIP_UPLOAD = "`pg_dump | gzip` in the container, then upload by curl"
+RESTIC = "restic"
+LOCAL_HASH = "hubbackup, BACKUP_VERIFY=hash"
+LOCAL_ZSTD = "hubbackup, BACKUP_COMPRESSION=zstd, BACKUP_VERIFY=hash"
+LOCAL_FULL = "hubbackup, default (BACKUP_VERIFY=full)"
+LOCAL_S3 = "hubbackup, default, local disk and S3 at once"
 RESTORE_PLAIN = "restore: `gunzip -c | docker exec -i psql`"
 RESTORE = "restore: hubbackup, proof and comparison included"
 RESTORED = "restored"
-ZLIB_LINE = "`pg_dump | gzip` in the container"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One way in one round. `dump_seconds` is hubbackup's own figure: until the database is released."""
-
-    seconds: float
-    stored_bytes: int | None = None
-    peak_bytes: int | None = None
-    cpu_seconds: float | None = None
-    dump_seconds: float | None = None
-    verify_seconds: float | None = None
+FEW_ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class Way:
-    """A name for the table, and what to run."""
+    """A name for the table, and what to run. `rounds`: in how many of them at most; None: in all."""
 
     name: str
     run: Callable[[], Result]
+    rounds: int | None = None
 
 
-class Workbench:
-    """Knows where things are: the container, S3, and a directory that every way starts with empty."""
+def ways(bench: Workbench, database: str, *, with_peers: bool) -> tuple[list[Way], list[str]]:
+    """What can be run here, and a note for each that can't. Without peers: only what the goals of a backup need."""
+    docker = shlex.join(bench.container.exec_argv)
+    dump = f"pg_dump --format=plain {database}"
 
-    def __init__(self, container: Container, endpoint: str, directory: Path) -> None:
-        self._container = container
-        self._endpoint = endpoint
-        self._directory = directory
-        self._backups = directory / "backups"
-        self._kept = directory / "kept"
+    def piped(pipeline: str) -> Result:
+        target = bench.fresh() / "dump"
+        done = bench.watch.shell(f"{pipeline} > {shlex.quote(str(target))}")
+        return Result(done.seconds, done.busy_seconds, target.stat().st_size)
 
-    def ways(self) -> tuple[list[Way], list[str]]:
-        """What can be run here, and a note for each that can't."""
-        docker = shlex.join(self._container.exec_argv)
-        dump = f"pg_dump --format=plain {DATABASE}"
-        found = [
-            Way(FLOOR, lambda: self._piped(f"{docker} sh -c '{dump} > /dev/null'", keeps=False)),
-            Way(
-                "`docker exec pg_dump`, thrown away on the host", lambda: self._piped(f"{docker} {dump}", keeps=False)
-            ),
-            Way(GUIDE, lambda: self._piped(f"{docker} {dump} | gzip")),
-            Way(ZLIB_LINE, lambda: self._piped(f"{docker} bash -o pipefail -c '{dump} | gzip'")),
-            Way("`pg_dump -Z1`", lambda: self._piped(f"{docker} {dump} -Z1")),
-        ]
-        notes = []
-        if shutil.which("pigz"):
-            found.append(Way("`pg_dump | pigz -1` on the host", lambda: self._piped(f"{docker} {dump} | pigz -1")))
-        else:
-            notes.append("pigz is not installed here (apt-get install pigz)")
-        if self._container.pigz:
-            inside = f"{docker} bash -o pipefail -c '{dump} | pigz -1'"
-            found.append(Way("`pg_dump | pigz -1` in the container", lambda: self._piped(inside)))
+    def thrown_away(pipeline: str) -> Result:
+        done = bench.watch.shell(pipeline)
+        return Result(done.seconds, done.busy_seconds)
+
+    gzip = f"{docker} bash -o pipefail -c '{dump} | gzip'"
+    pigz = f"{docker} bash -o pipefail -c '{dump} | pigz -1'"
+    found = [
+        Way(FLOOR, lambda: thrown_away(f"{docker} sh -c '{dump} > /dev/null'")),
+        Way(GZIP, lambda: piped(gzip)),
+        Way(ZLIB_1, lambda: piped(f"{docker} {dump} -Z1")),
+        Way(LOCAL_HASH, lambda: bench.backup(database, BACKUP_VERIFY="hash")),
+        Way(LOCAL_ZSTD, lambda: bench.backup(database, BACKUP_VERIFY="hash", BACKUP_COMPRESSION="zstd")),
+        Way(LOCAL_FULL, lambda: bench.backup(database)),
+        Way(LOCAL_S3, lambda: bench.backup(database, s3=True)),
+    ]
+    notes = []
+    if bench.container.pigz:
+        found.insert(2, Way(PIGZ, lambda: piped(pigz)))
+    else:
+        notes.append("pigz is not installed here (apt-get install pigz), or does not run in the container")
+    if with_peers:
+        found.insert(1, Way(EXEC, lambda: thrown_away(f"{docker} {dump} > /dev/null"), FEW_ROUNDS))
+        restores = Restores(bench, database)
+        peers, lacking = _peers(bench, gzip, f"{docker} {dump}")
+        notes += lacking
         found += [
-            Way(LOCAL_HASH, lambda: self._hubbackup(BACKUP_VERIFY="hash")),
-            Way(LOCAL_FULL, lambda: self._hubbackup()),
-            Way(LOCAL_S3, lambda: self._hubbackup(s3=True)),
-            Way(RESTORE_PLAIN, self._restored_plainly),
-            Way(RESTORE, self._restored),
+            *peers,
+            Way(RESTORE_PLAIN, restores.plainly),
+            Way(RESTORE, restores.by_hubbackup),
         ]
-        return found, notes
+    return found, notes
 
-    def gzip_6_bytes(self) -> int:
-        """How large the guide's gzip makes the dump."""
-        target = self._fresh() / "guide.sql.gz"
-        docker = shlex.join(self._container.exec_argv)
-        shell(f"{docker} bash -o pipefail -c 'pg_dump --format=plain {DATABASE} | gzip' > {target}")
-        return size_of(target)
 
-    def census_bytes_per_second(self) -> float:
-        """How fast the rows are counted, alone on one processor."""
-        target = self._fresh() / "plain.sql"
-        shell(f"{shlex.join(self._container.exec_argv)} pg_dump --format=plain {DATABASE} > {target}")
-        done = measure([sys.executable, "-m", "bench.census_rate", str(target)])
-        return float(done.output)
+def _peers(bench: Workbench, gzip: str, dump: str) -> tuple[list[Way], list[str]]:
+    """Whole backups as others make them, up to the copy that is elsewhere."""
+    found, notes = [], []
+    if shutil.which("curl"):
+        found.append(Way(GZIP_UPLOAD, lambda: _uploaded(bench, gzip), FEW_ROUNDS))
+    else:
+        notes.append("curl is not installed here: no upload of `pg_dump | gzip`")
+    if shutil.which("restic"):
+        said = subprocess.run(["restic", "version"], capture_output=True, text=True, check=False).stdout
+        version = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+        from_command = version >= (0, 17)
+        name = f"{RESTIC} {'.'.join(map(str, version))}, " + ("--stdin-from-command" if from_command else "--stdin")
+        found.append(Way(name, lambda: _by_restic(bench, dump, from_command), FEW_ROUNDS))
+        if not from_command:
+            notes.append(f"restic {'.'.join(map(str, version))} has no --stdin-from-command (0.17): --stdin it is")
+    else:
+        notes.append("restic is not installed here (apt-get install restic)")
+    return found, notes
 
-    def hubbackup(self, *arguments: str) -> Measured:
-        """The program, with no settings at all: for what it costs to start."""
-        return measure([sys.executable, "-m", "hubbackup", *arguments], self._environment())
 
-    def beat(self) -> None:
-        """Let `hubbackup health` find a daemon that is alive."""
-        write = "from hubbackup.report.health import *; write_beat(health_path(), next_run='tomorrow')"
-        measure([sys.executable, "-c", write], self._environment())
+def _uploaded(bench: Workbench, gzip: str) -> Result:
+    target = shlex.quote(str(bench.fresh() / "dump.sql.gz"))
+    served = bench.s3.cpu_seconds
+    upload = f"curl --silent --show-error --fail --output /dev/null --upload-file {target}"
+    done = bench.watch.shell(f"{gzip} > {target} && {upload} {bench.s3.endpoint}/bench/dump.sql.gz")
+    served = bench.s3.cpu_seconds - served
+    size = Path(shlex.split(target)[0]).stat().st_size
+    return Result(done.seconds, done.busy_seconds, size, s3_cpu_seconds=served)
 
-    def _piped(self, pipeline: str, *, keeps: bool = True) -> Result:
-        target = self._fresh() / "dump" if keeps else Path(os.devnull)
-        done = shell(f"{pipeline} > {shlex.quote(str(target))}")
-        return Result(done.seconds, size_of(target) if keeps else None)
 
-    def _hubbackup(self, *, s3: bool = False, **settings: str) -> Result:
-        self._fresh()
-        environment = self._settings(self._backups, **settings)
-        if s3:
-            environment |= {
-                "S3_BACKUP_BUCKET": BUCKET,
-                "S3_ENDPOINT_URL": self._endpoint,
-                "AWS_ACCESS_KEY_ID": "bench",
-                "AWS_SECRET_ACCESS_KEY": "bench-secret",
-                "AWS_DEFAULT_REGION": "us-east-1",
-            }
-        done = measure([sys.executable, "-m", "hubbackup", "backup", "--json"], environment)
-        said = json.loads(done.output)
-        if said["copies"] != (["local", "s3"] if s3 else ["local"]) or said["problems"]:
-            raise BenchError(f"hubbackup said {done.output}")
-        return Result(
-            done.seconds,
-            said["stored_bytes"],
-            done.peak_bytes,
-            done.cpu_seconds,
-            said["dump_seconds"],
-            said["verify_seconds"],
-        )
+def _by_restic(bench: Workbench, dump: str, from_command: bool) -> Result:
+    """Into an empty repository on the same disk, which is made before the clock starts."""
+    repository = bench.fresh()
+    environment = bench.environment() | {"RESTIC_REPOSITORY": str(repository), "RESTIC_PASSWORD": "bench"}
+    bench.watch.measure(["restic", "init", "--quiet", "--no-cache"], environment)
+    backup = "restic backup --quiet --no-cache --stdin-filename dump.sql"
+    pipeline = f"{backup} --stdin-from-command -- {dump}" if from_command else f"{dump} | {backup} --stdin"
+    done = bench.watch.shell(pipeline, environment)
+    size = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file())
+    return Result(done.seconds, done.busy_seconds, size)
 
-    def _restored_plainly(self) -> Result:
+
+class Restores:
+    """Both ways of restoring one and the same backup, made at first use, into a new database."""
+
+    def __init__(self, bench: Workbench, database: str) -> None:
+        self._bench = bench
+        self._database = database
+        self._kept = bench.directory / "kept"
+
+    def plainly(self) -> Result:
         """The guide's gunzip into psql, which proves nothing."""
-        file = self._backup_to_restore()
-        self._container.psql(f"CREATE DATABASE {RESTORED}")
-        psql = "psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1"
-        docker = shlex.join([*self._container.exec_argv[:2], "--interactive", *self._container.exec_argv[2:]])
-        done = shell(f"gunzip -c {shlex.quote(str(file))} | {docker} {psql} --dbname={RESTORED}")
-        self._container.psql(f"DROP DATABASE {RESTORED}")
-        return Result(done.seconds)
+        file = shlex.quote(str(self._backup()))
+        psql = self._bench.container.psql
+        psql(f"DROP DATABASE IF EXISTS {RESTORED}")
+        psql(f"CREATE DATABASE {RESTORED}")
+        exec_argv = self._bench.container.exec_argv
+        docker = shlex.join([*exec_argv[:2], "--interactive", *exec_argv[2:]])
+        into = f"psql --no-psqlrc --quiet --output=/dev/null --set=ON_ERROR_STOP=1 --dbname={RESTORED}"
+        done = self._bench.watch.shell(f"gunzip -c {file} | {docker} {into}")
+        psql(f"DROP DATABASE {RESTORED}")
+        return Result(done.seconds, done.busy_seconds)
 
-    def _restored(self) -> Result:
-        file = self._backup_to_restore()
+    def by_hubbackup(self) -> Result:
+        """`hubbackup restore --into`."""
+        file = self._backup()
+        self._bench.container.psql(f"DROP DATABASE IF EXISTS {RESTORED}")
         arguments = ("restore", file.name, "--into", RESTORED, "--yes", "--json")
-        done = measure([sys.executable, "-m", "hubbackup", *arguments], self._settings(self._kept))
+        environment = self._bench.settings(self._database, self._kept)
+        done = self._bench.run(*arguments, environment=environment)
         if json.loads(done.output)["database"] != RESTORED:
             raise BenchError(f"hubbackup said {done.output}")
-        self._container.psql(f"DROP DATABASE {RESTORED}")
-        return Result(done.seconds, peak_bytes=done.peak_bytes, cpu_seconds=done.cpu_seconds)
+        self._bench.container.psql(f"DROP DATABASE {RESTORED}")
+        return Result(done.seconds, done.busy_seconds, peak_bytes=done.peak_bytes, cpu_seconds=done.cpu_seconds)
 
-    def _backup_to_restore(self) -> Path:
-        """One backup, made at first use and kept over all rounds."""
-        if not self._kept.exists():
-            self._kept.mkdir()
-            measure([sys.executable, "-m", "hubbackup", "backup", "--json"], self._settings(self._kept))
+    def _backup(self) -> Path:
+        if not next(self._kept.glob("*.sql.gz"), None):
+            self._bench.backup(self._database, keep_in=self._kept.name)
         return next(self._kept.glob("*.sql.gz"))
-
-    def _settings(self, backups: Path, **settings: str) -> dict[str, str]:
-        return self._environment() | {
-            "POSTGRES_DB": DATABASE,
-            "POSTGRES_USER": USER,
-            "DB_CONTAINER": self._container.name,
-            "BACKUP_DIR": str(backups),
-            "LOG_LEVEL": "warning",
-            **settings,
-        }
-
-    def _environment(self) -> dict[str, str]:
-        """No settings of this machine's own."""
-        kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
-        here = os.environ.get("PYTHONPATH", str(Path.cwd()))
-        runtime = {"HUBBACKUP_RUNTIME_DIR": str(self._directory / "run"), "PYTHONPATH": here, "LANG": "C.UTF-8"}
-        return kept | runtime | {"HOME": str(self._directory)}
-
-    def _fresh(self) -> Path:
-        """The directory, emptied: no way starts among the dirty pages of the one before."""
-        shutil.rmtree(self._backups, ignore_errors=True)
-        self._backups.mkdir()
-        return self._backups

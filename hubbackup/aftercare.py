@@ -111,11 +111,11 @@ def _catch_up(
     names = wanted(candidates, policy, now)
     with run.stage("catch up"):
         caught_up = catch_up(
+            run,
             mine,
             local,
             store,
             keep=lambda backup: str(backup.name) in names,
-            cancel=run.cancel,
             budget_seconds=stores.catch_up_seconds,
         )
     done.uploaded += caught_up.uploaded

@@ -142,12 +142,13 @@ def compose(
     rows.append(("Host", place.host))
     rows.append(("Run", f"{run.run_id}, {seconds:.0f} s"))
     sentence = f"The {subject} {VERBS[news]}."
-    return Message(MESSAGE_KINDS[news], f"{word}: {subject} {VERBS[news]}", f"{sentence}\n\n{_layout(rows)}\n")
+    title = _one_line(f"{word}: {subject} {VERBS[news]}")
+    return Message(MESSAGE_KINDS[news], title, f"{sentence}\n\n{_layout(rows)}\n")
 
 
 def compose_silence(verdict: Verdict, place: Place, last_good: LastGood | None, now: datetime) -> Message:
     """The message of an alarm for silence: no run failed, and yet there is no young backup."""
-    title = f"ALERTE: no good backup of {place.database} on {place.host} in time"
+    title = _one_line(f"ALERTE: no good backup of {place.database} on {place.host} in time")
     due = _time(verdict.due, place) if verdict.due is not None else "never, by BACKUP_SCHEDULE"
     rows = [
         ("What failed", f"the backup that was due {due} is not there"),
@@ -163,7 +164,7 @@ def compose_test(place: Place, now: datetime) -> Message:
     """The message of `hubbackup notify-test`."""
     rows = [("Host", place.host), ("Database", place.database), ("Time", _time(now, place))]
     lead = "This is a test of hubbackup's notifications: what fails will be told here."
-    return Message("info", f"hubbackup on {place.host}: test", f"{lead}\n\n{_layout(rows)}\n")
+    return Message("info", _one_line(f"hubbackup on {place.host}: test"), f"{lead}\n\n{_layout(rows)}\n")
 
 
 class Alerts:
@@ -282,6 +283,11 @@ def _age(age: timedelta) -> str:
 
 def _time(moment: datetime, place: Place) -> str:
     return moment.astimezone(place.zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _one_line(title: str) -> str:
+    """A title is a mail's subject: whatever a database is called, no second header begins in it."""
+    return " ".join(title.split())
 
 
 def _layout(rows: Iterable[tuple[str, str]]) -> str:

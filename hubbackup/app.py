@@ -18,17 +18,20 @@ import structlog
 from hubbackup.audit import VerifyJob, WantedCopies, due_copies
 from hubbackup.backup import BackupJob
 from hubbackup.catalog import BackupName, Mark
+from hubbackup.codecs import Compression
 from hubbackup.databases import Databases, ServerDatabase
 from hubbackup.drill import DrillJob, Place
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.jobs import Outcome, Run, guarded, locked
 from hubbackup.making import Recipe
 from hubbackup.marks import MarkJob
+from hubbackup.pipeline import AtRest
 from hubbackup.postgres import Connection, query
 from hubbackup.preflight import Request
 from hubbackup.report.health import health_path
 from hubbackup.report.history import History
 from hubbackup.report.progress import ProgressMaker
+from hubbackup.report.running import unlocked_file
 from hubbackup.restore import Preview, RestoreJob, undo
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
@@ -215,7 +218,11 @@ class App:
             remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
             zone=self.zone,
             recipe=Recipe(
-                level=settings.backup_compression_level,
+                at_rest=AtRest(
+                    Compression(settings.backup_compression),
+                    settings.backup_compression_level,
+                    settings.backup_rate_limit,
+                ),
                 verify=settings.backup_verify,
                 with_globals=settings.backup_globals,
             ),
@@ -374,6 +381,7 @@ class App:
             body=body,
             progress=progress,
             observers=self.telling.observers,
+            shown_in=None if with_lock else unlocked_file(self.state_directory),
         )
 
     def survey(self) -> Survey:

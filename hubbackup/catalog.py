@@ -19,14 +19,17 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from hubbackup.codecs import Compression
 from hubbackup.errors import NotProvenError, UsageError
 from hubbackup.stores import Entry, Readable, Store
 
 MANIFEST_SUFFIX = ".manifest.json"
-BACKUP_SUFFIX = ".sql.gz"
+BACKUP_SUFFIXES = {compression.suffix: compression for compression in Compression}
 MANIFEST_MAX_BYTES = 64 << 20
 READ_BYTES = 64 << 10
-NAME = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})\.sql\.gz", re.ASCII)
+NAME = re.compile(
+    r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})(?P<suffix>\.sql\.(?:gz|zst))", re.ASCII
+)
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 YEARS = range(1000, MAXYEAR)
@@ -54,13 +57,14 @@ class BackupName:
     database: str
     local_time: datetime
     """As the name has it: no zone, whole seconds."""
+    compression: Compression = Compression.GZIP
 
     def __str__(self) -> str:
-        return f"{self.stem}{BACKUP_SUFFIX}"
+        return f"{self.stem}{self.compression.suffix}"
 
     @property
     def stem(self) -> str:
-        """The name without `.sql.gz`. Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
+        """The name without its suffix. Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
         time = self.local_time  # not by strftime: a listing renders a hundred thousand names
         clock = f"{time.hour:02}{time.minute:02}{time.second:02}"
         return f"{_encoded(self.database)}_backup_{time.year:04}{time.month:02}{time.day:02}_{clock}"
@@ -88,28 +92,25 @@ class BackupName:
         year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
         try:
             local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
-            name = cls(_decoded(found["database"]), local_time)
+            name = cls(_decoded(found["database"]), local_time, BACKUP_SUFFIXES[found["suffix"]])
         except ValueError:
             return None
         return name if str(name) == text and name.local_time.year in YEARS else None
 
     @classmethod
-    def of_manifest(cls, text: str) -> BackupName | None:
-        """The backup that a manifest's file name belongs to, or None."""
-        if not text.endswith(MANIFEST_SUFFIX):
-            return None
-        return cls.parse(text.removesuffix(MANIFEST_SUFFIX) + BACKUP_SUFFIX)
-
-    @classmethod
     def owner_of(cls, text: str) -> BackupName | None:
-        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours."""
+        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours.
+
+        What the backup is compressed with is told by its own name only.
+        """
         for suffix in SUFFIXES:
             if text.endswith(suffix):
-                return cls.parse(text.removesuffix(suffix) + BACKUP_SUFFIX)
+                compression = BACKUP_SUFFIXES.get(suffix, Compression.GZIP)
+                return cls.parse(text.removesuffix(suffix) + compression.suffix)
         return None
 
 
-SUFFIXES = (BACKUP_SUFFIX, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+SUFFIXES = (*BACKUP_SUFFIXES, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
 """Of every file that belongs to a backup, after its stem."""
 
 

@@ -74,8 +74,6 @@ class Daemon:
         database, telling = app.database, app.telling  # settings are judged before anything starts
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: cancel.set(received))
-        for warning in app.loaded.warnings:
-            self._log.warning("settings.warning", message=warning)
         self._tell_changes()
         telling.post.start()
         self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")

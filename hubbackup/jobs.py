@@ -95,16 +95,18 @@ def guarded(
     body: Callable[[Run], Outcome],
     progress: ProgressMaker | None = None,
     observers: Sequence[RunObserver] = (),
+    shown_in: Path | None = None,
 ) -> Outcome:
     """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
 
-    Without a `lock`, the body is one that changes nothing which another run relies on.
+    Without a `lock`, the body is one that changes nothing which another run relies on. How far it has come is
+    written beside the lock, or without one in `shown_in`.
     Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
     """
     started_at = datetime.now(UTC)
     run_id = new_run_id(started_at)
     bound = log.bind(run_id=run_id)
-    run_file = RunFile(lock.with_name(FILE_NAME) if lock is not None else None, kind, run_id, started_at)
+    run_file = RunFile(lock.with_name(FILE_NAME) if lock is not None else shown_in, kind, run_id, started_at)
     shown = run_file.recorded(progress or logged(bound, kind))
     run = Run(kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage)
     clock = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import islice
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog import (
-    BACKUP_SUFFIX,
+    BACKUP_SUFFIXES,
     MANIFEST_SUFFIX,
     SUFFIXES,
     Backup,
@@ -26,6 +26,7 @@ from hubbackup.catalog import (
     Mark,
     read_manifest,
 )
+from hubbackup.codecs import Compression
 from hubbackup.errors import NotFoundError, NotProvenError
 from hubbackup.stores import Entry, Readable
 
@@ -47,6 +48,9 @@ class Listed:
     copies: dict[str, Entry] = field(default_factory=dict)
     manifests_in: frozenset[str] = frozenset()
     marks: Mapping[Mark, frozenset[str]] = field(default_factory=lambda: NO_MARKS)
+    has_twin: bool = False
+    """A `.sql.zst` lies beside this `.sql.gz`, made by hand: which of them the manifest and the marks mean is not
+    known from names, so neither is ever removed."""
 
     def published_in(self, store: str) -> bool:
         """File and manifest are both in `store`, and no verification found the file damaged."""
@@ -66,12 +70,17 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
             yield from _wanted(open_.pop()[1], database)
         stem = text.removesuffix(suffix)
         if not open_ or open_[-1][0] != f"{stem}.":
-            name = BackupName.parse(stem + BACKUP_SUFFIX)
+            name = BackupName.parse(stem + Compression.GZIP.suffix)
             open_.append((f"{stem}.", Listed(name) if name is not None else None))
         listed = open_[-1][1]
         if listed is None:
             continue
-        if suffix == BACKUP_SUFFIX:
+        if suffix in BACKUP_SUFFIXES:
+            if BACKUP_SUFFIXES[suffix] is not listed.name.compression:
+                if listed.copies:
+                    listed.has_twin = True
+                    continue
+                listed.name = replace(listed.name, compression=BACKUP_SUFFIXES[suffix])
             listed.copies[store] = entry
         elif suffix == MANIFEST_SUFFIX:
             listed.manifests_in = _joined(listed.manifests_in, store)

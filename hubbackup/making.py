@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 from hubbackup import package_version, postgres
 from hubbackup.catalog import Manifest, printable_rows
+from hubbackup.codecs import Compression
 from hubbackup.errors import HubbackupError, StoreError, ToolError
 from hubbackup.jobs import Run
 from hubbackup.names import readable
-from hubbackup.pipeline import Pumped, pump
+from hubbackup.pipeline import AtRest, Pumped, pump
 from hubbackup.plausibility import Figures, suspicions
 from hubbackup.postgres import Connection, DatabaseProperties
 from hubbackup.runners import Runner
@@ -37,9 +38,9 @@ class Origin:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the file is made: gzip's level, how it is read back, which roles go with it, how long a lock may hold."""
+    """How the file is made: what it is, how it is read back, which roles go with it, how long a lock may hold."""
 
-    level: int = 1
+    at_rest: AtRest = field(default_factory=AtRest)
     verify: Literal["full", "hash"] = "full"
     with_globals: Literal["true", "false", "with-passwords"] = "true"
     lock_wait_seconds: float = 300.0
@@ -82,7 +83,7 @@ def make(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> tuple[M
         plain_bytes=facts.plain_bytes,
         stored_bytes=pumped.stored_bytes,
         sha256=pumped.sha256,
-        compression=f"gzip:{recipe.level}",
+        compression=f"{recipe.at_rest.compression}:{recipe.at_rest.level}",
         verified=recipe.verify,
         server_version=origin.properties.server_version,
         pg_dump_version=facts.pg_dump_version,
@@ -104,17 +105,19 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
     """pg_dump into `draft`, in the best way that this pg_dump has. Raises HubbackupError's kinds."""
     runner, connection, database = origin.runner, origin.connection, origin.database
     total_bytes = origin.normal.plain_bytes if origin.normal else 0
-    for way in postgres.DUMP_WAYS:
+    at_rest = recipe.at_rest
+    ways = postgres.dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
+    for way in ways:
         argv = postgres.dump_argv(way, lock_wait_seconds=recipe.lock_wait_seconds)
         try:
             with (
                 runner.start(argv, connection.env(database)) as process,
                 run.progress("dump", total_bytes) as progress,
             ):
-                return pump(process, draft, level=recipe.level, cancel=run.cancel, progress=progress)
+                return pump(process, draft, at_rest, cancel=run.cancel, progress=progress)
         except ToolError as error:
             untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
-            if untouched and postgres.refuses_way(error) and way != postgres.DUMP_WAYS[-1]:
+            if untouched and postgres.refuses_way(error) and way != ways[-1]:
                 continue
             explained = postgres.explain(error, connection, database)
             raise postgres.explain_lock(explained, runner, connection, database) from error

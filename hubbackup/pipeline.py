@@ -1,7 +1,8 @@
 """The way of a backup's bytes: exec stream -> decode -> census -> gzip -> sha256 -> the `.partial` file.
 
-Two threads with a short queue between them: the reader takes bytes off the exec stream and decodes what
-compressed the way, the writer does all the rest. Nothing here waits for the network.
+Two threads with a short queue of compressed bytes between them: the reader takes them off the exec stream, so that
+pg_dump never waits for our work, and the writer does all the rest on one piece at a time, while it is in the
+processor's cache. Nothing here waits for the network.
 """
 
 from __future__ import annotations
@@ -10,27 +11,39 @@ import contextlib
 import hashlib
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
 from hubbackup.census import Census, DumpFacts
-from hubbackup.codecs import GzipEncoder, WayDecoder
+from hubbackup.codecs import Compression, Encoder, SniffingDecoder, encoder_for
 from hubbackup.report.progress import Progress
 from hubbackup.runners import Process, tool_error
 from hubbackup.stream import Cancel
 
-QUEUE_CHUNKS = 16
-BATCH_BYTES = 512 << 10
-"""The reader hands on so much at a time: the queue's cost per item vanishes, and 16 of them fit 8 MiB."""
+BATCH_BYTES = 256 << 10
+"""The reader hands on so much at a time: the queue's cost per item vanishes."""
+QUEUE_BATCHES = 16
+LIMITED_QUEUE_BATCHES = 1
+"""With a rate limit, what waits here was taken from the database faster than was asked for."""
 TICK_SECONDS = 0.5
 END = b""
-"""Queued behind the dump's last byte; None, put by `stop`, ends the writer without closing the gzip stream."""
+"""Queued behind the dump's last byte; None, put by `stop`, ends the writer without closing the encoder's stream."""
 
 
 class Sink(Protocol):
-    """Where the gzip bytes go: a store's draft."""
+    """Where the file's bytes go: a store's draft."""
 
     def write(self, data: bytes | memoryview) -> None: ...
+
+
+@dataclass(frozen=True)
+class AtRest:
+    """What the file is to be, and how fast it may be made: `bytes_per_second` of plain dump, 0 for no limit."""
+
+    compression: Compression = Compression.GZIP
+    level: int = 1
+    bytes_per_second: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,62 +55,85 @@ class Pumped:
     sha256: str
 
 
-def pump(process: Process, sink: Sink, *, level: int, cancel: Cancel, progress: Progress) -> Pumped:
+def pump(process: Process, sink: Sink, at_rest: AtRest, *, cancel: Cancel, progress: Progress) -> Pumped:
     """Move the whole dump into `sink` and prove what can be proved on the way.
 
     Raises ToolError where pg_dump ended with an error, StreamError where its stream broke off, NotProvenError
     where what came is no whole dump, StoreError where `sink` can't take it.
     """
-    writer = _Writer(sink, level)
+    writer = _Writer(sink, at_rest)
     writer.start()
     try:
-        decoder = WayDecoder()
         batch: list[bytes] = []
-        batch_bytes = plain_bytes = 0
+        batch_bytes = 0
         for chunk in process.chunks():
-            for plain in decoder.pieces(chunk):
-                batch.append(plain)
-                batch_bytes += len(plain)
-                if batch_bytes >= BATCH_BYTES:
-                    writer.put(b"".join(batch), cancel)
-                    plain_bytes += batch_bytes
-                    batch, batch_bytes = [], 0
-                    progress(plain_bytes)
+            batch.append(bytes(chunk))
+            batch_bytes += len(chunk)
+            if batch_bytes >= BATCH_BYTES:
+                writer.put(b"".join(batch), process, cancel)
+                batch, batch_bytes = [], 0
+                progress(writer.plain_bytes)
         end = process.wait()
         if end.code != 0:
             raise tool_error("pg_dump", end)
-        decoder.finish()
-        if batch_bytes:
-            writer.put(b"".join(batch), cancel)
-        return writer.finish(cancel)
+        if batch:
+            writer.put(b"".join(batch), process, cancel)
+        return writer.finish(process, cancel)
     finally:
         writer.stop()
 
 
 class _Writer(threading.Thread):
-    """Census, gzip, sha256 and the file, behind a bounded queue."""
+    """Decoder, census, encoder, sha256 and the file, behind a bounded queue."""
 
-    def __init__(self, sink: Sink, level: int) -> None:
+    def __init__(self, sink: Sink, at_rest: AtRest) -> None:
         super().__init__(name="writer", daemon=True)
+        limited = at_rest.bytes_per_second > 0
+        self.plain_bytes = 0
         self._sink = sink
-        self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUE_CHUNKS)
+        self._at_rest = at_rest
+        self._queue: queue.Queue[bytes | None] = queue.Queue(LIMITED_QUEUE_BATCHES if limited else QUEUE_BATCHES)
+        self._decoder = SniffingDecoder()
         self._census = Census()
-        self._encoder = GzipEncoder(level)
+        self._encoder: Encoder = encoder_for(at_rest.compression, at_rest.level)
         self._digest = hashlib.sha256()
         self._stored_bytes = 0
+        self._started_at = time.monotonic()
         self._error: BaseException | None = None
+        self._hurried = threading.Event()
         self._stopped = threading.Event()
 
     def run(self) -> None:
         try:
-            while (plain := self._queue.get()) is not None and not self._stopped.is_set():
-                if plain == END:
-                    self._store(self._encoder.finish())
+            while (data := self._queue.get()) is not None and not self._stopped.is_set():
+                if data == END:
+                    self._decoder.finish()
+                    if not self._as_it_comes:
+                        self._store(self._encoder.finish())
                     return
-                self._census.feed(plain)
-                self._store(self._encoder.encode(plain))
+                self._take(data)
         except BaseException as error:  # noqa: BLE001 - handed to the reader, which raises it
             self._error = error
+
+    @property
+    def _as_it_comes(self) -> bool:
+        """Whether pg_dump's own zstd is what is stored."""
+        return self._decoder.found is self._at_rest.compression is Compression.ZSTD
+
+    def _take(self, data: bytes) -> None:
+        for plain in self._decoder.pieces(data):
+            self._census.feed(plain)
+            self.plain_bytes += len(plain)
+            if not self._as_it_comes:
+                self._store(self._encoder.encode(plain))
+            self._wait_for_the_limit()
+        if self._as_it_comes:
+            self._store(data)
+
+    def _wait_for_the_limit(self) -> None:
+        if self._at_rest.bytes_per_second:
+            due_at = self._started_at + self.plain_bytes / self._at_rest.bytes_per_second
+            self._hurried.wait(max(0.0, due_at - time.monotonic()))
 
     def _store(self, data: bytes) -> None:
         if data:
@@ -105,21 +141,24 @@ class _Writer(threading.Thread):
             self._sink.write(data)
             self._stored_bytes += len(data)
 
-    def put(self, plain: bytes, cancel: Cancel) -> None:
-        """Queue a chunk; raises what stopped the writer, if anything did."""
+    def put(self, data: bytes, process: Process, cancel: Cancel) -> None:
+        """Queue what came; raises what stopped the writer, if anything did."""
         while True:
             cancel.check()
             if self._error is not None:
                 raise self._error
             try:
-                self._queue.put(plain, timeout=TICK_SECONDS)
+                self._queue.put(data, timeout=TICK_SECONDS)
                 return
             except queue.Full:
-                continue
+                # What a command wrote before it ended is dropped by the engine after two seconds: read it at once.
+                if self._at_rest.bytes_per_second and not process.running():
+                    self._hurried.set()
 
-    def finish(self, cancel: Cancel) -> Pumped:
+    def finish(self, process: Process, cancel: Cancel) -> Pumped:
         """Wait for the last byte to be written; raises NotProvenError where the dump was not whole."""
-        self.put(END, cancel)
+        self._hurried.set()  # the database is free: there is nothing left to be kind to
+        self.put(END, process, cancel)
         while self.is_alive():
             self.join(TICK_SECONDS)
             cancel.check()
@@ -130,6 +169,7 @@ class _Writer(threading.Thread):
     def stop(self) -> None:
         """End the thread, whatever it is at, so that the caller may close the file."""
         self._stopped.set()
+        self._hurried.set()
         while self.is_alive():
             with contextlib.suppress(queue.Full):
                 self._queue.put_nowait(None)

@@ -17,9 +17,6 @@ from hubbackup.runners import Runner, run
 
 APPLICATION_PREFIX = "hubbackup-"
 CONNECT_SECONDS = 10
-DUMP_WAYS = ("zstd:1", "1", "0")
-"""What `--compress` is asked for, best first: zstd costs pg_dump the least and saves the exec relay the most; a
-bare level means gzip to every version; the last is no compression. A pg_dump that can't says so and exits."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,12 @@ SELECT DISTINCT c.oid::regclass FROM pg_locks l JOIN pg_class c ON c.oid = l.rel
 WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relkind IN ('r', 'p', 'm', 'f', 'S')
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
 """
+
+
+def dump_ways(zstd_level: int = 1) -> list[str]:
+    """What `--compress` is asked for, best first: zstd costs pg_dump the least and saves the exec relay the most; a
+    bare level means gzip to every version; the last is no compression. A pg_dump that can't says so and exits."""
+    return [f"zstd:{zstd_level}", "1", "0"]
 
 
 def dump_argv(way: str, *, lock_wait_seconds: float) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hubbackup import likeness, roles
 from hubbackup.census import DumpFacts
+from hubbackup.codecs import Compression
 from hubbackup.databases import Server, ServerDatabase, free_bytes
 from hubbackup.errors import HubbackupError, UsageError
 from hubbackup.names import derived_time, quoted
@@ -60,7 +61,9 @@ def preflight(
         _check_room(runner, connection, server, request, source, facts)
     notes = []
     if source.manifest is None:
-        notes.append("this file is unproven, it has no manifest: its gzip, header and trailer are right")
+        notes.append("this file is unproven, it has no manifest: its compression, header and trailer are right")
+        if source.name.endswith(Compression.ZSTD.suffix):
+            notes.append("pg_dump's zstd has no checksum of its own: without the manifest a flipped bit is not seen")
     elif source.manifest.warnings:
         notes.append(f"this backup is suspicious: {'; '.join(source.manifest.warnings)}")
     if live is not None and live.slots:

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hubbackup.codecs import Compression
 from hubbackup.env_file import for_libraries, read_env_file
 from hubbackup.errors import SettingsError
 from hubbackup.schedule import Schedule
@@ -31,7 +32,7 @@ OFF = "off"
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
 
 RESERVED = frozenset({
-    "BACKUP_DATABASES", "BACKUP_COMPRESSION", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
+    "BACKUP_DATABASES", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
     "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
@@ -83,7 +84,16 @@ class Settings(BaseSettings):
     s3_keep_weeks: int | None = Field(default=None, ge=0, description="weeks kept in S3, where it differs")
     s3_keep_months: int | None = Field(default=None, ge=0, description="months kept in S3, where it differs")
     s3_keep_years: int | None = Field(default=None, ge=0, description="years kept in S3, where it differs")
-    backup_compression_level: int = Field(default=1, ge=0, le=3, description="isal's levels, 0 fastest to 3 smallest")
+    backup_compression: Literal["gzip", "zstd"] = Field(
+        default="gzip", description="at rest: gzip for the guide's gunzip, or zstd (.sql.zst), faster and smaller"
+    )
+    backup_compression_level: int = Field(
+        default=1, description="gzip: 0 fastest to 3 smallest, as isal has it; zstd: 1 to 19"
+    )
+    backup_rate_limit: ByteCount = Field(
+        default=0,
+        description="plain dump taken each second at most, such as 20MB, to spare the server; 0 = no limit",
+    )
     backup_verify: Literal["full", "hash"] = Field(
         default="full", description="read-back before publishing: decoded whole, or only hashed"
     )
@@ -172,6 +182,15 @@ class Settings(BaseSettings):
     def _directory_is_absolute(cls, value: Path) -> Path:
         if not value.is_absolute():
             raise ValueError("is no absolute path")
+        return value
+
+    @field_validator("backup_compression_level")
+    @classmethod
+    def _level_exists(cls, value: int, info: Any) -> int:
+        compression = Compression(info.data.get("backup_compression", Compression.GZIP))
+        levels = compression.levels
+        if value not in levels:
+            raise ValueError(f"{compression} has the levels {levels[0]} to {levels[-1]}")
         return value
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hubbackup.app import App
 from hubbackup.report.board import Board
 from hubbackup.report.health import health_path, judge
+from hubbackup.report.running import all_alive
 
 
 def serve_status(app: App) -> Callable[[], None]:
@@ -23,7 +24,13 @@ def serve_status(app: App) -> Callable[[], None]:
     own = App(app.loaded, cancel=app.cancel, log=log)
     board = Board(own.survey().take, own.history.stamp, log)
     login = Login(settings.status_user, settings.status_password.get_secret_value()) if settings.status_user else None
-    page = StatusApp(lambda: board.current, lambda: judge(health_path()), log, login)
+    page = StatusApp(
+        lambda: board.current,
+        lambda: judge(health_path()),
+        log,
+        login,
+        at_work=lambda: all_alive(own.state_directory),
+    )
     try:
         server = StatusServer(page, settings.status_port)
     except OSError as error:

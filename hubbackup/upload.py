@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -108,17 +109,17 @@ class CaughtUp:
 
 
 def catch_up(
+    run: Run,
     backups: Sequence[Backup],
     local: LocalStore,
     remote: Store,
     *,
     keep: Callable[[Backup], bool],
-    cancel: Cancel,
     budget_seconds: float,
 ) -> CaughtUp:
     """Upload the good local backups that `remote` lacks and `keep` wants there, oldest first, within the budget.
 
-    Each is hashed first, so that a rotten copy is not spread.
+    Each is hashed first, so that a rotten copy is not spread. Both show their progress, as the run's own upload does.
     """
     deadline = time.monotonic() + budget_seconds
     uploaded: list[str] = []
@@ -133,21 +134,21 @@ def catch_up(
             problems.append(f"{left} backups wait to be uploaded to {remote.describe()}: no time left in this run")
             break
         try:
-            _copy(backup, manifest, local, remote, cancel)
+            _copy(run, backup, manifest, local, remote)
             uploaded.append(manifest.name)
         except StoreError as error:
             problems.append(f"{manifest.name}: {error}")
             break  # no bucket, no permission, no network: every further one would fail alike
         except HubbackupError as error:
-            cancel.check()
+            run.cancel.check()
             problems.append(f"{manifest.name}: {error}")
     return CaughtUp(tuple(uploaded), tuple(problems))
 
 
-def _copy(backup: Backup, manifest: Manifest, local: LocalStore, remote: Store, cancel: Cancel) -> None:
+def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, remote: Store) -> None:
     expected = Expected(manifest.stored_bytes, manifest.sha256, None)
-    with local.open(manifest.name) as stream:
-        read_through(stream, expected, name=manifest.name, cancel=cancel)
+    with local.open(manifest.name) as stream, run.progress("verify local", manifest.stored_bytes) as progress:
+        read_through(stream, expected, name=manifest.name, cancel=run.cancel, progress=progress)
     if remote.name in backup.manifests_in:  # of an object that is gone, or of another size
         remote.delete(backup.name.manifest)
     if remote.name in backup.copies:  # an upload that died before its end
@@ -157,7 +158,29 @@ def _copy(backup: Backup, manifest: Manifest, local: LocalStore, remote: Store, 
     for mark in (Mark.PINNED, Mark.ACCEPTED):  # before the copy is there, so that it is never there without them
         if mark in backup.marks and remote.name not in backup.marks[mark]:
             put_mark(remote, backup.name, mark, why="copied with the backup", now=datetime.now(UTC))
-    with remote.create(manifest.name, {SHA256: manifest.sha256}) as draft:
+    with (
+        remote.create(manifest.name, {SHA256: manifest.sha256}) as draft,
+        run.progress("upload", manifest.stored_bytes) as progress,
+        _watched(draft, progress),
+    ):
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
-        draft.commit()
+        draft.commit()  # a small file is sent only here
     write_manifest(remote, manifest)
+
+
+@contextmanager
+def _watched(draft: Draft, progress: Progress) -> Iterator[None]:
+    """While the block sends, `progress` is told how much the store has: also in the middle of a part that hangs."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(TICK_SECONDS):
+            progress(draft.size_bytes)
+
+    watcher = threading.Thread(target=look, name="upload-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

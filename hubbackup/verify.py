@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from hubbackup.catalog import Manifest, printable_rows
 from hubbackup.census import Census, DumpFacts
-from hubbackup.codecs import GzipDecoder
+from hubbackup.codecs import decoder_for
 from hubbackup.errors import NotProvenError
 from hubbackup.report.progress import Progress, silent
 from hubbackup.stream import CHUNK_BYTES, Cancel
@@ -59,11 +59,11 @@ def proven_chunks(
     """The plain dump, chunk by chunk; after the last one, and before the end, the whole is compared.
 
     Caller's duty: do nothing final with the chunks before the iteration ended without an error. Where nothing
-    is `expected` (an unproven file), the gzip itself is all that is checked.
+    is `expected` (an unproven file), its compression itself is all that is checked. `name` says which that is.
     Raises NotProvenError naming `name`.
     """
     digest = hashlib.sha256()
-    decoder = GzipDecoder()
+    decoder = decoder_for(name)
     stored_bytes = plain_bytes = 0
     limit = expected.plain_bytes if expected is not None else None
     with _naming(name):
@@ -94,7 +94,7 @@ def prove(
     cancel: Cancel,
     progress: Progress = silent,
 ) -> DumpFacts:
-    """Read a whole backup: bytes, gzip, header, trailer, and the rows that the manifest counted.
+    """Read a whole backup: bytes, compression, header, trailer, and the rows that the manifest counted.
 
     Raises NotProvenError naming `name` and what is wrong.
     """

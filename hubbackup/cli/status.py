@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
+    from zoneinfo import ZoneInfo
 
     from hubbackup.report.running import AtWork
     from hubbackup.report.snapshot import Snapshot
@@ -23,11 +25,12 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     from hubbackup.errors import HubbackupError
     from hubbackup.names import derived_kind
     from hubbackup.report.health import health_path, judge
-    from hubbackup.report.running import FILE_NAME, read
+    from hubbackup.report.running import FILE_NAME, all_alive, read
     from hubbackup.report.verdict import judge as judge_snapshot
 
     app = make_app()
     at_work = read(app.lock.with_name(FILE_NAME))
+    beside = [run for run in all_alive(app.state_directory) if run != at_work]
     now = datetime.now(UTC)
     snapshot = app.survey().take(now)
     healthy, sentence = judge(health_path())
@@ -42,11 +45,14 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     except HubbackupError as error:
         kept_problem = str(error)
     if json:
-        working = {"at_work": {**asdict(at_work), "alive": at_work.alive} if at_work else None}
+        working = {
+            "at_work": {**asdict(at_work), "alive": at_work.alive} if at_work else None,
+            "at_work_without_lock": [asdict(run) for run in beside],
+        }
         aside = {"kept_databases": kept, "kept_databases_problem": kept_problem or None}
         print_json(_document(snapshot, verdict, now) | working | aside | {"daemon_healthy": healthy})
     else:
-        _print(snapshot, verdict, now, sentence, at_work)
+        _print(snapshot, verdict, now, sentence, [*([at_work] if at_work else []), *beside])
         _print_kept(kept, kept_problem)
     return 0
 
@@ -101,7 +107,7 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
     }
 
 
-def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, at_work: AtWork | None) -> None:
+def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, runs: Sequence[AtWork]) -> None:
     from hubbackup.cli.common import human_age
     from hubbackup.sizes import human_bytes
 
@@ -112,8 +118,8 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
         if finding.remedy:
             print(f"    what to do: {finding.remedy}")
     print()
-    if at_work:
-        print(f"at work     {_progress(at_work)}")
+    for at_work in runs:
+        print(f"at work     {_progress(at_work, zone)}")
     for database in snapshot.databases:
         newest = snapshot.last_good(database)
         print(f"database    {database}")
@@ -137,16 +143,9 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
         print(f"{store.name:<11} {store.where}: {store.problem or f'{len(held)} good, {size}{free}'}")
 
 
-def _progress(run: AtWork) -> str:
+def _progress(run: AtWork, zone: ZoneInfo) -> str:
     """How far the run at work has come, in one line."""
-    from hubbackup.sizes import human_bytes
-
+    since = run.since.astimezone(zone).isoformat(timespec="seconds")
     if not run.alive:
-        return f"nothing; the {run.kind} of {run.started_at} was killed at the stage {run.stage} (process {run.pid})"
-    parts = [f"{run.kind} since {run.started_at}, process {run.pid}, stage {run.stage}"]
-    if run.done_bytes:
-        total = f" of some {human_bytes(run.total_bytes)}" if run.total_bytes else ""
-        parts.append(f"{run.step} {human_bytes(run.done_bytes)}{total} at {human_bytes(run.bytes_per_second)}/s")
-    if run.seconds_left is not None:
-        parts.append(f"{run.seconds_left:.0f} s left")
-    return ", ".join(parts)
+        return f"nothing; the {run.kind} of {since} was killed at the stage {run.stage} (process {run.pid})"
+    return f"{run.kind} since {since}, process {run.pid}, {run.how_far}"

@@ -61,9 +61,9 @@ def fail(sentence: str, remedy: str = "") -> Verdict:
     return Verdict("fail", sentence, remedy)
 
 
-def skip(sentence: str) -> Verdict:
+def skip(sentence: str, remedy: str = "") -> Verdict:
     """There is nothing to check."""
-    return Verdict("skipped", sentence)
+    return Verdict("skipped", sentence, remedy)
 
 
 def examine(site: Site, checks: Sequence[Check]) -> Iterator[Finding]:
@@ -94,6 +94,6 @@ def _verdict_of(check: Check, site: Site) -> Verdict:
 
 def all_checks(site: Site) -> list[Check]:
     """Every check that makes sense for these settings, in the order of dependence."""
-    from hubbackup.doctor import bucket, database, service, storage
+    from hubbackup.doctor import bucket, database, encryption, service, storage
 
-    return [*service.CHECKS, *database.checks(site), *storage.CHECKS, *bucket.CHECKS]
+    return [*service.CHECKS, *database.checks(site), *storage.CHECKS, *bucket.CHECKS, *encryption.CHECKS]

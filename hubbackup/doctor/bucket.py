@@ -9,6 +9,7 @@ from datetime import timedelta
 from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, NotFoundError, StoreError
+from hubbackup.listing import scan
 
 PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
 PROBE_AGE = timedelta(hours=1)
@@ -81,6 +82,30 @@ def probe(site: Site) -> Verdict:
     return ok(f"put, get, list and delete work in {store.describe()}")
 
 
+def leftovers(site: Site) -> Verdict:
+    """What killed runs left in the bucket: uploads without an end, copies without a manifest."""
+    if not site.app.settings.s3_backup_bucket:
+        return skip(OFF)
+    at_work = site.at_work
+    if at_work is not None:
+        return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its uploads are not looked at")
+    unfinished = site.bucket.unfinished()
+    if unfinished:
+        return warn(
+            f"uploads left of killed runs, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
+            "the next backup ends them",
+        )
+    where = site.bucket.name
+    listed = scan([site.bucket], site.app.database)
+    unproven = [str(one.name) for one in listed if where in one.copies and where not in one.manifests_in]
+    if unproven:
+        return warn(
+            f"{len(unproven)} copies in {site.bucket.describe()} have no manifest, such as {unproven[0]}",
+            "hubbackup list says why; the next backup replaces those that are good on disk",
+        )
+    return ok(f"no run left anything unfinished in {site.bucket.describe()}")
+
+
 def _delete(site: Site, name: str) -> None:
     site.bucket.delete(name)
     try:
@@ -104,4 +129,5 @@ CHECKS = [
     Check("bucket", bucket),
     Check("clock", clock, needs=("bucket",)),
     Check("probe object", probe, needs=("bucket",)),
+    Check("left in S3", leftovers, needs=("probe object",)),
 ]

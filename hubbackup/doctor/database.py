@@ -15,7 +15,8 @@ from hubbackup.runners import run
 
 SHOWN_NAMES = 5
 
-# Members of an extension are not in a dump. `row_security_active` answers for the role that asks.
+# Members of an extension are not in a dump. `row_security_active` answers for the role that asks. Large objects
+# have no function that would answer before PostgreSQL 18, and pg_read_all_data does not extend to them before 19.
 READABLE_SQL = """\
 WITH relations AS (
     SELECT c.oid, c.relkind, c.oid::regclass::text AS name, n.oid AS schema
@@ -30,7 +31,14 @@ SELECT jsonb_build_object(
             AND CASE relkind WHEN 'S' THEN has_sequence_privilege(oid, 'SELECT')
                              ELSE has_table_privilege(oid, 'SELECT') END)),
     'filtered', (SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM relations
-        WHERE relkind <> 'S' AND row_security_active(oid)));
+        WHERE relkind <> 'S' AND row_security_active(oid)),
+    'large_objects', (SELECT count(*) FROM pg_largeobject_metadata m
+        WHERE current_setting('lo_compat_privileges') = 'off' AND NOT pg_has_role(m.lomowner, 'USAGE')
+          AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
+                          AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
+          AND NOT (current_setting('server_version_num')::int >= 190000
+                   AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'pg_read_all_data'
+                               AND pg_has_role(r.oid, 'USAGE')))));
 """
 
 # pg_dump writes the unreserved word `begin` without quotes, and psql 14 and later takes `CREATE FUNCTION … begin`
@@ -106,6 +114,11 @@ def readable(site: Site) -> Verdict:
         return fail(
             f"the role {user} may not read {_some(facts['unreadable'])}",
             f'as a superuser: GRANT pg_read_all_data TO "{user}"; or set POSTGRES_USER to the owner of the tables',
+        )
+    if facts["large_objects"]:
+        return fail(
+            f"the role {user} may not read {facts['large_objects']:,} large objects, and pg_dump ends at the first",
+            f'as a superuser: GRANT the role that owns them TO "{user}"; or set POSTGRES_USER to their owner',
         )
     if facts["filtered"]:
         return fail(

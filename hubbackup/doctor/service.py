@@ -43,13 +43,21 @@ def daemon(site: Site) -> Verdict:
 
 
 def notifications(site: Site) -> Verdict:
-    """Whether anybody is told of a failure, and whether messages get out. Nothing is sent."""
+    """Whether anybody is told of a failure, whether the sinks answer, and whether messages get out. None is sent."""
     telling = site.app.telling  # raises SettingsError for a bad URL
-    labels = [*telling.sinks.labels, *(["HEARTBEAT_URL"] if telling.pinger is not None else [])]
-    if not labels:
+    found = telling.sinks.probe()
+    if telling.pinger is not None:
+        found["HEARTBEAT_URL"] = telling.pinger.probe()
+    if not found:
         return warn(
             "nobody is told when a backup fails",
             "set NOTIFICATION_URLS (mailtos://… and 100 others) or HEARTBEAT_URL; docs/notifications.md",
+        )
+    dead = [f"{label}: {reason}" for label, reason in found.items() if reason]
+    if dead:
+        return warn(
+            f"messages would not arrive: {'; '.join(dead)}",
+            "correct NOTIFICATION_URLS or HEARTBEAT_URL, then: hubbackup notify-test",
         )
     stuck = [message for message in telling.spool.waiting() if message.attempts > 0]
     if stuck:
@@ -57,7 +65,8 @@ def notifications(site: Site) -> Verdict:
             f"{len(stuck)} messages could not be sent yet, the oldest of {stuck[0].created_at:%Y-%m-%d %H:%M} UTC",
             "hubbackup notify-test tells what each sink says",
         )
-    return ok(f"told: {', '.join(labels)}; hubbackup notify-test tries them")
+    told = ", ".join(f"{label} ({'answers' if reason == '' else 'not tried'})" for label, reason in found.items())
+    return ok(f"told: {told}; hubbackup notify-test sends to each")
 
 
 def log_file(site: Site) -> Verdict:

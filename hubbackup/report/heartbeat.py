@@ -47,6 +47,16 @@ class Pinger:
         except queue.Full:
             self._log.warning("heartbeat.dropped", message="HEARTBEAT_URL is too slow: a ping was left out")
 
+    def probe(self) -> str:
+        """Why the switch can't be reached, without its address; empty where it can. Nothing is pinged."""
+        from hubbackup.report.sink_probe import probe_url
+
+        try:
+            probe_url(urlunsplit(self._url))
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        return ""
+
     def settle(self, seconds: float) -> None:
         """Wait until every ping is out, for so long at most."""
         deadline = time.monotonic() + seconds

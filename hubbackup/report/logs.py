@@ -14,6 +14,8 @@ from structlog.typing import EventDict, Processor
 from hubbackup.report.log_stream import PipeHandler, file_handler
 
 MASK = "********"
+CLEAR_LINE = "\r\x1b[2K"
+"""A progress bar may stand where a line is about to be written; it is drawn again after it."""
 SHORTEST_SECRET = 4
 """A shorter secret would mask ordinary words; it is kept out of messages by construction alone."""
 
@@ -39,9 +41,9 @@ def configure(
         Redactor(secrets),
     ]
     as_json = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
-    console = structlog.dev.ConsoleRenderer(colors=False) if log_format == "console" else as_json
-    handlers: list[logging.Handler] = [PipeHandler(stream or sys.stdout)]
-    handlers[0].setFormatter(_formatter(console, shared))
+    out = stream or sys.stdout
+    handlers: list[logging.Handler] = [PipeHandler(out)]
+    handlers[0].setFormatter(_formatter(_for_people(out) if log_format == "console" else as_json, shared))
     file_problem = ""
     if log_file:
         try:
@@ -68,6 +70,15 @@ def configure(
     )
     if file_problem:
         get_logger().warning("log_file.unwritable", message=file_problem, remedy="see docs/logs.md, LOG_FILE")
+
+
+def _for_people(stream: TextIO) -> Processor:
+    """Time, level, the message, and after it the fields, the event's id among them; coloured on a terminal."""
+    on_terminal = stream.isatty()
+    render = structlog.dev.ConsoleRenderer(colors=on_terminal, event_key="message", pad_event_to=40)
+    if not on_terminal:
+        return render
+    return lambda logger, name, event: CLEAR_LINE + render(logger, name, event)
 
 
 def _formatter(renderer: Processor, shared: list[Processor]) -> logging.Formatter:

@@ -11,9 +11,10 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from hubbackup.errors import SettingsError
 from hubbackup.report.spool import Message, Spool
@@ -42,11 +43,13 @@ class Sinks:
 
         for number, url in enumerate(urls, start=1):
             scheme = url.partition("://")[0].lower()
-            sender = Apprise.instantiate(url, suppress_exceptions=True)
+            with _said_by_this_thread() as said:
+                sender = Apprise.instantiate(url, suppress_exceptions=True)
             if sender is None:
                 shown = f" ({scheme}://…)" if re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) and "://" in url else ""
+                cause = said.of_url(url)
                 raise SettingsError(
-                    f"NOTIFICATION_URLS: number {number}{shown} is no URL that apprise can send to",
+                    f"NOTIFICATION_URLS: number {number}{shown} is no URL that apprise can send to{cause}",
                     remedy="such as mailtos://user:password@mail.example.org?to=admin@example.org;"
                     " see docs/notifications.md",
                 )
@@ -56,6 +59,18 @@ class Sinks:
     def labels(self) -> tuple[str, ...]:
         """Every sink's label."""
         return tuple(self._senders)
+
+    def probe(self) -> dict[str, str | None]:
+        """Of every sink, why it would take no message now: empty where it would, None where only a message tells."""
+        from hubbackup.report.sink_probe import probe
+
+        found: dict[str, str | None] = {}
+        for label, sender in self._senders.items():
+            try:
+                found[label] = "" if probe(label.partition("#")[0], sender) else None
+            except Exception as error:  # noqa: BLE001 - a server may say anything, and each is a reason
+                found[label] = self._redact(str(error) or type(error).__name__)
+        return found
 
     def send(self, message: Message, labels: Iterable[str], seconds: float) -> dict[str, str]:
         """Send to all of `labels` at once, for `seconds` at most; why each did not take it, or an empty string.
@@ -87,7 +102,7 @@ class Sinks:
                 taken = self._senders[label].notify(
                     body=message.body, title=message.title, notify_type=message.kind, body_format="text"
                 )
-                answers[label] = "" if taken else (said[-1] if said else "it did not take the message")
+                answers[label] = "" if taken else said.why()
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises, the message was not taken
                 answers[label] = f"{type(error).__name__}: {error}"
 
@@ -192,22 +207,55 @@ class Post:
             self._wake.wait(POLL_SECONDS)
 
 
+class _Said(logging.Handler):
+    """What apprise logs in one thread: its only way of saying why a message was not taken.
+
+    The complaint is a warning. What was behind it (a refused connection, a certificate, a password) is told at the
+    level debug only, in the same words by every plugin.
+    """
+
+    BEHIND = "Socket Exception:"
+    ADDRESSES = re.compile(r"(?: with)? url: \S+|\bhttps?://\S+|<\S+ object at 0x[0-9a-f]+>:? ?")
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._thread_id = threading.get_ident()
+        self._complaints: list[str] = []
+        self._behind = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the complaints, and what was behind the last one, without tokens of its address."""
+        if record.thread != self._thread_id:
+            return
+        text = " ".join(record.getMessage().split())
+        if record.levelno >= logging.WARNING:
+            self._complaints.append(text[:300])
+        elif text.startswith(self.BEHIND):
+            self._behind = self.ADDRESSES.sub("", text.removeprefix(self.BEHIND)).strip()[:300]
+
+    def why(self) -> str:
+        """Why a message was not taken, in one sentence."""
+        complaint = self._complaints[-1] if self._complaints else "it did not take the message"
+        return f"{complaint.rstrip('.')}: {self._behind}" if self._behind else complaint
+
+    def of_url(self, url: str) -> str:
+        """What is wrong with `url`, after a colon and without any word of it; empty where nothing more is known."""
+        complaint = next((text for text in self._complaints if "://" not in text), "")
+        values = unquote(re.sub(r"[?&][a-z]+=", " ", url)).lower()
+        words = re.sub(
+            r"[^\s()\"']{4,}", lambda word: "…" if word[0].lower() in values else word[0], complaint
+        ).rstrip(".: ")
+        return f": {words[0].lower()}{words[1:]}" if words else ""
+
+
 @contextlib.contextmanager
-def _said_by_this_thread() -> Any:
-    """What apprise logs in this thread: its only way of saying why a message was not taken."""
-    said: list[str] = []
-    thread_id = threading.get_ident()
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread_id and record.levelno >= logging.WARNING:
-                said.append(" ".join(record.getMessage().split())[:300])
-
-    listener = Listener()
+def _said_by_this_thread() -> Iterator[_Said]:
+    said = _Said()
     logger = logging.getLogger("apprise")
     logger.propagate = False  # it is told once, in notify.failed, and without secrets
-    logger.addHandler(listener)
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(said)
     try:
         yield said
     finally:
-        logger.removeHandler(listener)
+        logger.removeHandler(said)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from hubbackup.report.running import AtWork
 from hubbackup.report.snapshot import Snapshot
 from hubbackup.report.verdict import Level, Verdict
 from hubbackup.report.view import SHOWN_REMOVALS, View
@@ -21,6 +23,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_BACKUPS = 7
 """Rows of the table before the rest is folded away: a week of nights."""
 MOST_BACKUPS = 120
+RELOAD_SECONDS = 300
+RELOAD_AT_WORK_SECONDS = 10
 WORDS = {Level.OK: "ok", Level.WARNING: "warning", Level.CRITICAL: "critical"}
 
 
@@ -49,8 +53,8 @@ def _template() -> Template:
     return environment.get_template("status.html")
 
 
-def render(snapshot: Snapshot, verdict: Verdict, now: datetime) -> str:
-    """The whole document at `now` (aware)."""
+def render(snapshot: Snapshot, verdict: Verdict, now: datetime, at_work: Sequence[AtWork] = ()) -> str:
+    """The whole document at `now` (aware), with the runs `at_work`."""
     view = View(snapshot, now)
     rows = list(view.rows())
     return _template().render(
@@ -59,6 +63,8 @@ def render(snapshot: Snapshot, verdict: Verdict, now: datetime) -> str:
         state=WORDS[verdict.level],
         words=WORDS,
         databases=snapshot.databases,
+        work=view.work(at_work),
+        reload_seconds=RELOAD_AT_WORK_SECONDS if at_work else RELOAD_SECONDS,
         facts=view.facts(),
         rows=rows[:SHOWN_BACKUPS],
         older=rows[SHOWN_BACKUPS:MOST_BACKUPS],

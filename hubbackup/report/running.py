@@ -1,6 +1,7 @@
-"""The run at work, seen from a second terminal: a small file beside the lock, gone when the run ends.
+"""The runs at work, seen from a second terminal and on the status page: a small file each, gone when the run ends.
 
-What is written here is for people; a file that can't be written costs the run nothing.
+What is written here is for people; a file that can't be written costs the run nothing, and one that makes no sense
+is none.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hubbackup.report.progress import Progress, ProgressMaker
+from hubbackup.report.words import human_seconds
+from hubbackup.sizes import human_bytes
 
 FILE_NAME = "run.json"
+"""Of the run that holds the lock."""
+UNLOCKED = "run-{pid}.json"
+"""Of a run without the lock, which may go on beside that one."""
 WRITE_EVERY_SECONDS = 1.0
 
 
@@ -38,6 +44,11 @@ class AtWork:
     updated_at: str = ""
 
     @property
+    def since(self) -> datetime:
+        """When the run began, in UTC."""
+        return datetime.fromisoformat(self.started_at).astimezone(UTC)
+
+    @property
     def alive(self) -> bool:
         """Whether the process that wrote this still runs; a killed one leaves its file behind."""
         return self.process_start != 0 and _process_start(self.pid) == self.process_start
@@ -49,11 +60,22 @@ class AtWork:
             return None
         return (self.total_bytes - self.done_bytes) / self.bytes_per_second
 
+    @property
+    def how_far(self) -> str:
+        """`stage dump: 1.2 GB of about 3.4 GB at 120 MB/s, about 18 s left`: as much of it as is known."""
+        if not self.done_bytes:
+            return f"stage {self.stage}"
+        step = f", {self.step}" if self.step not in ("", self.stage) else ""
+        total = f" of about {human_bytes(self.total_bytes)}" if self.total_bytes >= self.done_bytes else ""
+        rate = f" at {human_bytes(self.bytes_per_second)}/s" if self.bytes_per_second > 0 else ""
+        left = f", about {human_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
+        return f"stage {self.stage}{step}: {human_bytes(self.done_bytes)}{total}{rate}{left}"
+
 
 class RunFile:
     """Writes how far one run has come: each stage at once, progress once a second at most. Never raises.
 
-    Without a path it writes nothing: a run that holds no lock may go on beside the one that is told of.
+    Without a path it writes nothing.
     """
 
     def __init__(
@@ -121,11 +143,39 @@ class RunFile:
 
 
 def read(path: Path) -> AtWork | None:
-    """The run that `path` tells of, alive or not; None where there is none."""
+    """The run that `path` tells of, alive or not; None where there is none, or what is there makes no sense."""
     try:
-        return AtWork(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        found = AtWork(**facts)
+        if any(type(facts[one.name]) is not (int if one.type == "int" else str) for one in fields(AtWork)):
+            return None
+        found.since  # noqa: B018 - raises where it is no time
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
+    return found
+
+
+def all_alive(directory: Path) -> list[AtWork]:
+    """Every run at work that keeps its files in `directory`, the one that holds the lock first."""
+    paths = [directory / FILE_NAME, *_unlocked(directory)]
+    return [found for path in paths if (found := read(path)) is not None and found.alive]
+
+
+def unlocked_file(directory: Path) -> Path:
+    """Where this process tells of a run without the lock. What killed processes left of theirs is removed."""
+    for path in _unlocked(directory):
+        found = read(path)
+        if found is None or not found.alive:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return directory / UNLOCKED.format(pid=os.getpid())
+
+
+def _unlocked(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.glob(UNLOCKED.format(pid="*")))
+    except OSError:
+        return []
 
 
 def _process_start(pid: int) -> int:

@@ -103,7 +103,8 @@ def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: s
         yield Finding(
             Level.CRITICAL,
             f"No backup will start by itself: {sentence}.",
-            "docker compose -f docker-compose.prod.yml restart backup-cron",
+            "docker compose -f docker-compose.prod.yml --profile backup up -d backup-cron;"
+            " where it is up and hangs: … restart backup-cron",
         )
     age = now - snapshot.taken_at
     if age > STALE_AFTER:

@@ -8,12 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hubbackup.report.plot import Plot, Point, decimal_step, draw, time_step
+from hubbackup.report.running import AtWork
 from hubbackup.report.snapshot import BackupFacts, RunFacts, Snapshot
 from hubbackup.report.verdict import place
 from hubbackup.report.words import human_age, human_number, human_seconds
 from hubbackup.sizes import human_bytes
 
 SHOWN_REMOVALS = 6
+KINDS = {
+    "backup": "A backup",
+    "restore": "A restore",
+    "drill": "A restore drill",
+    "verify": "A verification",
+    "prune": "A removal of old backups",
+}
 SHOWN_DRILLS = 12
 PLOT_DAYS = 90
 
@@ -63,6 +71,18 @@ class View:
         return Time(
             f"{local:%a} {local.day} {local:%b}{year}, {local:%H:%M}", moment.astimezone(UTC).isoformat(), words
         )
+
+    def work(self, runs: Sequence[AtWork]) -> list[dict[str, Any]]:
+        """The runs at work, each in a line."""
+        return [
+            {
+                "what": KINDS.get(run.kind, f"A run ({run.kind})"),
+                "since": self.time(run.since),
+                "how_far": run.how_far,
+                "percent": min(99, 100 * run.done_bytes // run.total_bytes) if run.total_bytes > 0 else None,
+            }
+            for run in runs
+        ]
 
     def facts(self) -> list[tuple[str, str, str]]:
         """The four figures that are asked for most: (what, value, detail)."""

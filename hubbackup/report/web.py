@@ -10,7 +10,7 @@ import binascii
 import hmac
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import structlog
 
 from hubbackup.report import metrics, page
+from hubbackup.report.running import AtWork
 from hubbackup.report.snapshot import Snapshot
 from hubbackup.report.verdict import Verdict, judge
 
@@ -72,7 +73,8 @@ class Answer:
 
 
 class StatusApp:
-    """The WSGI application. `current` gives the newest snapshot at once, `health` if the daemon is scheduling."""
+    """The WSGI application. `current` gives the newest snapshot at once, `health` if the daemon is scheduling,
+    `at_work` the runs that are going on."""
 
     def __init__(
         self,
@@ -81,12 +83,14 @@ class StatusApp:
         log: structlog.stdlib.BoundLogger,
         login: Login | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        at_work: Callable[[], Sequence[AtWork]] = tuple,
     ) -> None:
         self._current = current
         self._health = health
         self._log = log
         self._login = login
         self._now = now
+        self._at_work = at_work
         self._pages = {"/": self._page, "/metrics": self._metrics, "/icon.svg": self._icon}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -125,7 +129,7 @@ class StatusApp:
         if judged is None:
             text = "The stores are being looked at for the first time. Come back in a moment."
             return _plain("503 Service Unavailable", text, ("Retry-After", "5"), ("Refresh", "5"))
-        document = page.render(*judged, now)
+        document = page.render(*judged, now, self._at_work())
         return Answer("200 OK", "text/html; charset=utf-8", document.encode("utf-8", "replace"))
 
     def _icon(self, now: datetime) -> Answer:

@@ -53,6 +53,10 @@ class Process(Protocol):
         """Half-close: the command sees the end of its input and can still answer."""
         ...
 
+    def running(self) -> bool:
+        """Whether the command has not ended yet; what it wrote may still wait to be read. Raises StreamError."""
+        ...
+
     def wait(self) -> Exit:
         """The exit, once stdout ended. Raises StreamError where the engine can't tell a true exit code."""
         ...

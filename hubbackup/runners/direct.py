@@ -130,6 +130,10 @@ class DirectProcess:
         with contextlib.suppress(OSError):
             self._stdin.close()
 
+    def running(self) -> bool:
+        """Asks the system."""
+        return self._popen.poll() is None
+
     def wait(self) -> Exit:
         """The exit code, once stdout ended."""
         try:

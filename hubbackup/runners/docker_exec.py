@@ -187,6 +187,10 @@ class ExecProcess:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_WR)
 
+    def running(self) -> bool:
+        """Asks the engine."""
+        return bool(self._runner.inspect(self._exec_id).get("Running"))
+
     def wait(self) -> Exit:
         """The exit code by inspect; `Running` that stays true, or no exit code, is a failure."""
         deadline = time.monotonic() + EXIT_SECONDS

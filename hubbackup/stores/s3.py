@@ -158,12 +158,22 @@ class S3Store:
     def clean(self) -> list[str]:
         """End the unfinished uploads of ours; returns their names, sorted. A server that can't list them: nothing."""
         removed = []
-        for key, upload_id in self._unfinished():
-            name = key.removeprefix(self._prefix)
-            if key.startswith(self._prefix) and is_flat_name(name) and self._is_ours(name):
-                self._end_upload(name, key, upload_id)
-                removed.append(name)
+        for name, key, upload_id in self._unfinished_of_ours():
+            self._end_upload(name, key, upload_id)
+            removed.append(name)
         return sorted(removed)
+
+    def unfinished(self) -> list[str]:
+        """The names whose uploads `clean` would end: no listing shows them, and the vendor bills them."""
+        return sorted(name for name, _, _ in self._unfinished_of_ours())
+
+    def _unfinished_of_ours(self) -> list[tuple[str, str, str]]:
+        names = [(key.removeprefix(self._prefix), key, upload_id) for key, upload_id in self._unfinished()]
+        return [
+            (name, key, upload_id)
+            for name, key, upload_id in names
+            if key.startswith(self._prefix) and is_flat_name(name) and self._is_ours(name)
+        ]
 
     def _end_upload(self, name: str, key: str, upload_id: str) -> None:
         try:

@@ -75,16 +75,6 @@ def small(postgres18: EmbeddedPostgres) -> Iterator[str]:
         yield name
 
 
-def s3_settings(s3: S3Server, bucket: str) -> dict[str, str]:
-    return {
-        "S3_BACKUP_BUCKET": bucket,
-        "S3_ENDPOINT_URL": s3.endpoint_url,
-        "AWS_ACCESS_KEY_ID": s3.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-
-
 def good(done: Done, code: int = 0) -> str:
     """The name of the backup that was made."""
     assert done.code == code, done.err
@@ -104,7 +94,7 @@ def test_a_backup_is_whole_in_both_stores(
     """File and manifest in the directory and in the bucket, readable by their owner only, with the rows that are
     in the database; and what the guide's `gunzip -c | psql` makes of it is the same database."""
     bucket = s3.bucket()
-    program = for_server(postgres, sample, tmp_path, **s3_settings(s3, bucket), TZ="Europe/Paris")
+    program = for_server(postgres, sample, tmp_path, **s3.settings(bucket), TZ="Europe/Paris")
     before = datetime.now(UTC)
     done = program.run("backup", "--json")
     name = good(done)
@@ -163,7 +153,7 @@ def test_one_closing_line_and_one_document(postgres18: EmbeddedPostgres, small: 
 def test_only_local_where_asked(postgres18: EmbeddedPostgres, small: str, s3: S3Server, tmp_path: Path) -> None:
     """`--no-upload-s3` (the guide's `./scripts/backup.sh`) leaves the bucket alone; a later backup fills it up."""
     bucket = s3.bucket()
-    program = for_server(postgres18, small, tmp_path, **s3_settings(s3, bucket))
+    program = for_server(postgres18, small, tmp_path, **s3.settings(bucket))
     first = good(program.run("backup", "--no-upload-s3", "--json"))
     assert s3.keys(bucket) == []
     done = program.run("backup", "--upload-s3", "--json")
@@ -180,7 +170,7 @@ def test_rotation_by_age_in_both_stores(
     """What is older than the policy goes after a good backup, from each store by its own policy, file and manifest;
     foreign files and another database's stay."""
     bucket = s3.bucket()
-    program = for_server(postgres18, small, tmp_path, **s3_settings(s3, bucket), S3_RETENTION_DAYS="30")
+    program = for_server(postgres18, small, tmp_path, **s3.settings(bucket), S3_RETENTION_DAYS="30")
     first = good(program.run("backup", "--json"))
     old, older = program.redate(first, timedelta(days=9)), program.redate(first, timedelta(days=40))
     foreign = {"notes.txt": b"mine", "other_backup_20200101_030000.sql.gz": b"not mine"}
@@ -223,7 +213,7 @@ def test_degraded_then_caught_up(postgres18: EmbeddedPostgres, small: str, s3: S
     """Without its bucket a run is degraded: exit 3, a good local copy, the warning that the guide greps for; the
     next run uploads what is missing."""
     bucket = f"late-{secrets.token_hex(4)}"
-    program = for_server(postgres18, small, tmp_path, **s3_settings(s3, bucket))
+    program = for_server(postgres18, small, tmp_path, **s3.settings(bucket))
     done = program.run("backup", "--json")
     first = good(done, code=3)
     assert done.document["copies"] == ["local"]
@@ -245,7 +235,7 @@ def test_a_damaged_copy_is_made_again(
 ) -> None:
     """Whatever part of a copy is gone from the bucket, or cut, the next run makes the copy good again."""
     bucket = s3.bucket()
-    program = for_server(postgres18, small, tmp_path, **s3_settings(s3, bucket))
+    program = for_server(postgres18, small, tmp_path, **s3.settings(bucket))
     first = good(program.run("backup", "--json"))
     if lost == "half":
         s3.client.put_object(Bucket=bucket, Key=f"backups/{first}", Body=b"half")
@@ -306,7 +296,7 @@ def test_sigterm_in_the_middle_leaves_nothing(
     """SIGTERM while the dump streams: exit 143 well within the ten seconds of `docker stop`, one closing line, no
     file, no object, no unfinished upload, no backend."""
     bucket = s3.bucket()
-    program = for_server(postgres18, big, tmp_path, **s3_settings(s3, bucket))
+    program = for_server(postgres18, big, tmp_path, **s3.settings(bucket))
     with in_the_middle(program) as process:
         process.send_signal(signal.SIGTERM)
     clock = time.monotonic()
@@ -339,7 +329,7 @@ def test_kill_9_leaves_no_final_name_and_the_next_run_cleans_up(
     """What a killed run leaves is a `.partial`, an unfinished upload, a waiting backend: never a backup. The next
     run is not hindered by a stale lock, and removes them all."""
     bucket = s3.bucket()
-    program = for_server(postgres18, small, tmp_path, **s3_settings(s3, bucket))
+    program = for_server(postgres18, small, tmp_path, **s3.settings(bucket))
     with locked_table(postgres18, small, "t0"):
         process = program.start("backup")
         wait_until(lambda: list(program.backups.glob("*.partial")), "the file")

@@ -233,6 +233,14 @@ def test_bad_settings_end_it_at_once(program: Program) -> None:
     assert "BACKUP_SCHEDULE=never" in err
 
 
+def test_a_misspelt_setting_is_told_once(program: Program) -> None:
+    """With the nearest name that there is; the daemon starts all the same."""
+    with running(program, BACKUP_RETENTION_DAY="3") as daemon:
+        daemon.wait_for("daemon.started")
+        (warning,) = [event for event in daemon.events() if event["event"] == "settings.warning"]
+        assert "did you mean BACKUP_RETENTION_DAYS?" in warning["message"]
+
+
 def test_without_its_directory_it_stays_up(program: Program) -> None:
     """A store that is not there fails the runs and not the daemon: mounted later, it is used."""
     absent = program.directory / "absent"

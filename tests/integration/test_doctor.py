@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +24,7 @@ from hubbackup.settings import load
 from hubbackup.stream import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.s3 import S3Server, s3_server
+from tests.support.sinks import ADDRESSES, http_sink, mail_sink, self_signed
 
 PASSWORD = "canary-Mot2Passe"
 
@@ -87,6 +89,18 @@ def test_a_healthy_service(patient: Patient, s3: S3Server, tmp_path: Path) -> No
     assert "next runs: " in found["schedule"].sentence
     assert s3.keys("hub-backups") == []
     assert [path.name for path in tmp_path.iterdir() if "probe" in path.name] == []
+
+
+def test_that_nothing_is_encrypted_is_said(patient: Patient, s3: S3Server, tmp_path: Path) -> None:
+    """There are no keys to check, and the row says what follows from that, for the directory and for the bucket."""
+    found = patient.look()["encryption"]
+    assert (found.status, str(tmp_path) in found.sentence) == ("skipped", True)
+    assert "this version does not encrypt" in found.sentence
+    assert "an encrypted disk" in found.remedy
+    assert "bucket" not in found.remedy
+    found = patient.look(**with_s3(s3))["encryption"]
+    assert "s3://hub-backups/backups/" in found.sentence
+    assert "the bucket's own encryption" in found.remedy
 
 
 def test_what_depends_on_a_failure_is_skipped_with_its_name(patient: Patient) -> None:
@@ -169,6 +183,37 @@ def test_a_table_that_may_not_be_read_is_named(reader: Patient, postgres18: Embe
     assert "pg_read_all_data" in found.remedy
     postgres18.psql("GRANT pg_read_all_data TO reader;")
     assert reader.look()["readable"].status == "ok"
+
+
+def test_large_objects_that_may_not_be_read_are_told(
+    postgres: EmbeddedPostgres, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_read_all_data does not extend to them: pg_dump ends with an error, and the doctor knows it before. On a
+    server that tells who may read one (18 and later) and on one that does not."""
+    patient = Patient(postgres, database, tmp_path, monkeypatch)
+    postgres.psql(f"CREATE ROLE clerk LOGIN PASSWORD '{PASSWORD}'; GRANT pg_read_all_data TO clerk;")
+    try:
+        for numbers in ((4711, 4712), ()):
+            for number in numbers:
+                postgres.psql(f"SELECT lo_from_bytea({number}, 'x');", database=database)
+            found = patient.look(POSTGRES_USER="clerk", POSTGRES_PASSWORD=PASSWORD)["readable"]
+            dump = subprocess.run(
+                [postgres.bin_dir / "pg_dump", "-d", database],
+                env={**postgres.env(), "PGUSER": "clerk", "PGPASSWORD": PASSWORD},
+                capture_output=True,
+                check=False,
+            )
+            if numbers:
+                assert (found.status, dump.returncode) == ("fail", 1)
+                assert b"permission denied for large object" in dump.stderr
+                assert "the role clerk may not read 2 large objects" in found.sentence
+                for number, to in zip(numbers, ("clerk", "PUBLIC"), strict=True):
+                    postgres.psql(f"GRANT SELECT ON LARGE OBJECT {number} TO {to};", database=database)
+            else:
+                assert (found.status, dump.returncode) == ("ok", 0)
+    finally:
+        postgres.psql("DROP OWNED BY clerk CASCADE;", database=database)
+        postgres.psql("DROP OWNED BY clerk CASCADE; DROP ROLE clerk;")
 
 
 def test_row_security_is_told(reader: Patient, postgres18: EmbeddedPostgres) -> None:
@@ -363,3 +408,65 @@ def test_the_sql_is_understood_by_the_older_server(
     with postgres16.temporary_database() as name:
         found = Patient(postgres16, name, tmp_path, monkeypatch).look()
     assert [finding for finding in found.values() if finding.status == "fail"] == []
+
+
+def test_what_was_left_in_the_bucket(patient: Patient, s3: S3Server) -> None:
+    """An upload that nobody ended, which no listing shows, and a copy without a manifest; another database's are
+    none of ours, and the next backup's way of cleaning up makes it well."""
+    name, settings = patient.environ["POSTGRES_DB"], with_s3(s3, S3_BACKUP_BUCKET=s3.bucket())
+    bucket = settings["S3_BACKUP_BUCKET"]
+    late = f"{name}_backup_20260208_030000.sql.gz"
+    s3.client.create_multipart_upload(Bucket=bucket, Key="backups/other_backup_20260208_030000.sql.gz")
+    assert patient.look(**settings)["left in S3"].status == "ok"
+    s3.client.put_object(Bucket=bucket, Key=f"backups/{late}", Body=b"half")
+    found = patient.look(**settings)["left in S3"]
+    assert (found.status, late in found.sentence) == ("warn", True)
+    s3.client.create_multipart_upload(Bucket=bucket, Key=f"backups/{late}")
+    found = patient.look(**settings)["left in S3"]
+    assert found.status == "warn"
+    assert found.sentence.endswith(f"the vendor bills: {late}")
+
+
+def test_sinks_are_tried_without_a_message(patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail server up to the login, over TLS; the hosts of an own endpoint and of the dead man's switch: each says
+    that it answers, and none of them got anything. Of a service only a message would tell."""
+    certificate = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with mail_sink(certificate, password=PASSWORD) as mail, http_sink() as http, http_sink() as heart:
+        urls = [mail.secure_url(PASSWORD), http.apprise_url, "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"]
+        settings = {"NOTIFICATION_URLS": " ".join(urls), "HEARTBEAT_URL": f"{heart.url}/uuid"}
+        found = patient.look(service.CHECKS, **settings)["notifications"]
+    assert (found.status, found.sentence.partition(";")[0]) == (
+        "ok",
+        "told: mailtos#1 (answers), json#2 (answers), slack#3 (not tried), HEARTBEAT_URL (answers)",
+    )
+    assert mail.logins == [("backup", PASSWORD)]
+    assert (mail.raw, http.requests, heart.requests) == ([], [], [])
+
+
+def test_a_sink_that_would_take_nothing_is_a_warning(
+    patient: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused password, a certificate nobody vouches for, a mode without TLS, nobody at the port: each is told by
+    its label with the reason, and without the address of the switch."""
+    certificate = self_signed(tmp_path)
+    with mail_sink(certificate, password="another") as mail:
+        url = mail.secure_url(PASSWORD)
+        said = patient.look(service.CHECKS, NOTIFICATION_URLS=url)["notifications"]
+        assert (said.status, "certificate verify failed" in said.sentence) == ("warn", True)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert "mailtos#1: (535" in patient.look(service.CHECKS, NOTIFICATION_URLS=url)["notifications"].sentence
+    with mail_sink(password=PASSWORD) as mail:
+        url = mail.secure_url(PASSWORD)
+        assert "STARTTLS" in patient.look(service.CHECKS, NOTIFICATION_URLS=url)["notifications"].sentence
+        assert mail.logins == []
+    with closed_port() as port:
+        urls = {
+            "NOTIFICATION_URLS": f"json://127.0.0.1:{port}/x mailto://localhost:{port}?{ADDRESSES}",
+            "HEARTBEAT_URL": f"http://127.0.0.1:{port}/{PASSWORD}",
+        }
+        said = patient.look(service.CHECKS, **urls)["notifications"]
+    assert said.status == "warn"
+    for label in ("json#1: ", "mailto#2: ", "HEARTBEAT_URL: "):
+        assert label in said.sentence
+    assert said.sentence.count("Connection refused") == 3

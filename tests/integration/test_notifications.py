@@ -98,6 +98,17 @@ def test_a_mail_arrives(place: Place, mail: MailSink) -> None:
     assert [found["subject"].partition(":")[0] for found in mail.mails] == ["ALERTE", "OK"]
 
 
+def test_a_hostile_name_begins_no_header(place: Place, mail: MailSink, http: HttpSink) -> None:
+    """A database's name is text in the subject, of one line, whatever stands in it."""
+    name = "evil\r\nBcc: spy@example.org\r\n\r\nbody"
+    urls = f"{mail.apprise_url} {http.apprise_url}"
+    fail(place.app(NOTIFICATION_URLS=urls, POSTGRES_DB=name, NOTIFICATION_HOST="srv1\nX-Evil: 1"))
+    (received,) = mail.mails
+    title = "ALERTE: backup of evil Bcc: spy@example.org body on srv1 X-Evil: 1 failed"
+    assert (received["subject"], http.titles) == (title, [title])
+    assert received["bcc"] is received["x-evil"] is None
+
+
 def test_every_success_where_it_is_wanted(place: Place, http: HttpSink) -> None:
     """NOTIFICATION_LEVEL=all."""
     succeed(place.app(NOTIFICATION_URLS=http.apprise_url, NOTIFICATION_LEVEL="all"))
@@ -125,6 +136,16 @@ def test_a_refused_message_waits_and_comes_later(
     assert len(http.titles) == 2
     assert len(mail.raw) == 1
     assert restarted.telling.spool.waiting() == []
+
+
+def test_why_a_sink_does_not_answer_is_told_without_its_token(place: Place) -> None:
+    """Where apprise itself only says that there was an error; an address may hold a token too short to be masked."""
+    app = place.app(NOTIFICATION_URLS="json://127.0.0.1:9/short-1/T1JJ3T3L2")
+    fail(app)
+    (failed,) = place.events("notify.failed")
+    assert "Connection refused" in failed["sinks"]["json#1"]
+    assert "T1JJ3T3L2" not in str(place.lines)
+    assert "short-1" not in str(place.lines)
 
 
 def test_a_hanging_sink_delays_a_command_for_its_budget_only(
@@ -184,6 +205,18 @@ def test_a_bad_url_is_exit_2_before_anything_is_done(place: Place, urls: str) ->
         place.app(NOTIFICATION_URLS=urls).run("backup", lambda run: pytest.fail("it began"))
     assert CANARY not in str(caught.value) + caught.value.remedy
     assert place.lines == []
+
+
+def test_what_is_wrong_with_a_url_is_told_in_one_sentence(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    """Apprise's own complaint, without a word of the URL, and no second line of its log beside it."""
+    for mode, shown in (("tls", "tls"), (CANARY, "…")):
+        with pytest.raises(SettingsError) as caught:
+            place.app(NOTIFICATION_URLS=f"mailtos://me:{CANARY}@host.example.org?mode={mode}").run("backup", failing)
+        assert str(caught.value) == (
+            "NOTIFICATION_URLS: number 1 (mailtos://…) is no URL that apprise can send to:"
+            f" the secure mode specified ({shown}) is invalid"
+        )
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("url", [f"ftp://{CANARY}", CANARY, f"file:///{CANARY}", "https://"])

@@ -51,20 +51,10 @@ def source(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     with EmbeddedPostgres(16) as server:
         server.create_database(DATABASE, options="TEMPLATE template0")
         hub = embedded_hub(server, tmp_path_factory.mktemp("a"))
-        hub.settings = {**hub.settings, **s3_settings(s3, s3.bucket())}
+        hub.settings = {**hub.settings, **s3.settings(s3.bucket())}
         hub.psql(SMALL, database=DATABASE)
         hub.psql(ROLES, database=DATABASE, variables={"name": DATABASE})
         yield hub
-
-
-def s3_settings(s3: S3Server, bucket: str) -> dict[str, str]:
-    return {
-        "S3_BACKUP_BUCKET": bucket,
-        "S3_ENDPOINT_URL": s3.endpoint_url,
-        "AWS_ACCESS_KEY_ID": s3.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
 
 
 @pytest.fixture(scope="module", params=["direct-18", pytest.param("docker-17", marks=pytest.mark.docker)])

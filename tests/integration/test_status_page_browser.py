@@ -13,7 +13,7 @@ import pytest
 
 from hubbackup.report.snapshot import Snapshot
 from tests.support.hub_chantier import NOW, S3_TIMEOUT, Site, a_month
-from tests.support.screenshots import DOCS, Served, an_outage, chromium, served
+from tests.support.screenshots import DOCS, Served, a_run, an_outage, chromium, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -52,6 +52,7 @@ def worst(tmp_path: Path) -> Iterator[Served]:
     site.add_run("drill", NOW, 10, 1, cause="y" * 300, name="z" * 200, store="s3")
     site.s3.down = "https://" + "s3." * 100
     with served(site.snapshot()) as running:
+        running.at_work = (a_run(kind=HOSTILE, stage="s" * 200, step=HOSTILE),)
         yield running
 
 
@@ -95,6 +96,20 @@ def test_the_older_ones_unfold(browser: Browser, page: Served) -> None:
     assert shown.locator("table.backups tbody tr:visible").count() == 7
     shown.get_by_text("24 older").click()
     assert shown.locator("table.backups tbody tr:visible").count() == 31
+
+
+def test_a_run_at_work_is_a_calm_line(browser: Browser, month: Snapshot) -> None:
+    """Under the verdict, which stays as it is: what is at work, how far it is, and a bar; gone when it has ended."""
+    with served(month) as page:
+        page.at_work = (a_run(),)
+        shown = Tab(browser).open(page.url)
+        assert shown.get_by_role("heading", level=1).inner_text() == "All right."
+        text = shown.locator(".work").inner_text()
+        assert "A backup has been running since Sun 8 Feb, 09:02 (2 min ago)" in text
+        assert "stage dump: 396.0 MB of about 529.0 MB at 3.3 MB/s, about 40 s left" in text
+        assert shown.get_by_role("img", name="74 % done").count() == 1
+        page.at_work = ()
+        assert Tab(browser).open(page.url).locator(".work").count() == 0
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1100])
@@ -159,7 +174,7 @@ def test_the_verdict_is_not_told_by_colour_alone(browser: Browser, tmp_path: Pat
     assert Tab(browser).open(page.url).locator(".verdict > .symbol circle").count() == 1
 
 
-@pytest.mark.parametrize("name", ["light", "dark", "phone", "outage"])
+@pytest.mark.parametrize("name", ["light", "dark", "phone", "outage", "at-work"])
 def test_the_documents_pictures_are_there_and_small(name: str) -> None:
     """`python -m tests.support.screenshots` draws them anew; a page of documents must not weigh a megabyte."""
     data = (DOCS / f"status-{name}.png").read_bytes()

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Program:
         manifest = self.manifest(name)
         parsed = BackupName.parse(name)
         assert parsed is not None
-        older = BackupName(parsed.database, parsed.local_time - age)
+        older = replace(parsed, local_time=parsed.local_time - age)
         changes = {"name": str(older), "started_at": manifest.started_at - age}
         (self.backups / str(older)).write_bytes((self.backups / name).read_bytes())
         (self.backups / older.manifest).write_bytes(manifest.model_copy(update=changes).to_json())

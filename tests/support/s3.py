@@ -82,6 +82,16 @@ class S3Server:
         }
         return S3Store(bucket, prefix, **(settings | options))
 
+    def settings(self, bucket: str) -> dict[str, str]:
+        """The environment of a program that uses `bucket`."""
+        return {
+            "S3_BACKUP_BUCKET": bucket,
+            "S3_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
     def unfinished(self, bucket: str) -> list[str]:
         """The keys of the multipart uploads that were begun and neither completed nor aborted."""
         return [upload["Key"] for upload in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]

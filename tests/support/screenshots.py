@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from hubbackup.report.running import AtWork
 from hubbackup.report.snapshot import Snapshot
 from hubbackup.report.web import Login, StatusApp, StatusServer
 from tests.support.hub_chantier import NOW, PARIS, Site, a_month
@@ -30,11 +31,12 @@ ALIVE = (True, "the daemon is alive (heartbeat 12 s ago); next backup: 2026-02-0
 
 @dataclass
 class Served:
-    """A running status page; `snapshot` and `health` may be exchanged while it runs."""
+    """A running status page; `snapshot`, `health` and `at_work` may be exchanged while it runs."""
 
     snapshot: Snapshot | None
     health: tuple[bool, str] = ALIVE
     port: int = 0
+    at_work: tuple[AtWork, ...] = ()
 
     @property
     def url(self) -> str:
@@ -47,7 +49,8 @@ def served(
 ) -> Iterator[Served]:
     """The real server with the real application, on a free port."""
     page = Served(snapshot)
-    app = StatusApp(lambda: page.snapshot, lambda: page.health, structlog.stdlib.get_logger(), login, now)
+    log = structlog.stdlib.get_logger()
+    app = StatusApp(lambda: page.snapshot, lambda: page.health, log, login, now, lambda: page.at_work)
     with StatusServer(app, 0, host="127.0.0.1") as server:
         page.port = server.port
         yield page
@@ -74,13 +77,33 @@ def an_outage(site: Site) -> Snapshot:
     return site.snapshot(later[-1] + timedelta(hours=6))
 
 
+def a_run(**facts: Any) -> AtWork:
+    """A backup that began two minutes ago and is in the middle of its dump."""
+    known: dict[str, Any] = {
+        "kind": "backup",
+        "run_id": "20260208T080000-abcdef",
+        "started_at": (NOW - timedelta(minutes=2)).isoformat(),
+        "pid": 17,
+        "process_start": 1,
+        "stage": "dump",
+        "step": "dump",
+        "done_bytes": 396_000_000,
+        "total_bytes": 529_000_000,
+        "bytes_per_second": 3_300_000,
+        "updated_at": NOW.isoformat(),
+    }
+    return AtWork(**{**known, **facts})
+
+
 def main() -> None:
-    """Four pictures."""
+    """Five pictures."""
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         site = a_month(Path(name))
         with served(site.snapshot()) as page:
             for file, scheme, width in (("light", "light", 1100), ("dark", "dark", 1100), ("phone", "light", 390)):
                 shoot(browser, page.url, DOCS / f"status-{file}.png", scheme, width)
+            page.at_work = (a_run(),)
+            shoot(browser, page.url, DOCS / "status-at-work.png", "light", 1100, height=620)
         snapshot = an_outage(site)
         with served(snapshot, now=lambda: snapshot.taken_at) as page:
             shoot(browser, page.url, DOCS / "status-outage.png", "light", 1100, height=720)

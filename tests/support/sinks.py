@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +15,12 @@ from email import message_from_bytes
 from email.message import Message as Mail
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 
 def until(found: Callable[[], Any], seconds: float = 10) -> Any:
@@ -99,10 +104,14 @@ def http_sink(status: int = 200) -> Iterator[HttpSink]:
 
 @dataclass
 class MailSink:
-    """The mails that came, raw and parsed."""
+    """The mails that came, raw and parsed, and who logged in."""
 
     port: int = 0
     raw: list[bytes] = field(default_factory=list)
+    encrypted: list[bool] = field(default_factory=list)
+    """Of each mail, whether it came over TLS."""
+    logins: list[tuple[str, str]] = field(default_factory=list)
+    """Each pair that was tried."""
 
     @property
     def mails(self) -> list[Mail]:
@@ -112,25 +121,63 @@ class MailSink:
     @property
     def apprise_url(self) -> str:
         """For NOTIFICATION_URLS."""
-        return f"mailto://localhost:{self.port}?from=backup@hub-chantier.fr&to=admin@hub-chantier.fr&mode=insecure"
+        return f"mailto://localhost:{self.port}?{ADDRESSES}&mode=insecure"
+
+    def secure_url(self, password: str, mode: str = "starttls") -> str:
+        """For NOTIFICATION_URLS, with a login and over TLS."""
+        return f"mailtos://backup:{quote(password, safe='')}@localhost:{self.port}?{ADDRESSES}&mode={mode}"
+
+
+ADDRESSES = "from=backup@hub-chantier.fr&to=admin@hub-chantier.fr"
 
 
 @contextmanager
-def mail_sink() -> Iterator[MailSink]:
-    """An SMTP server on a loopback port."""
+def mail_sink(
+    certificate: Path | None = None, *, password: str = "", implicit_tls: bool = False
+) -> Iterator[MailSink]:
+    """An SMTP server on a loopback port.
+
+    With a `password` it takes mail only of who logs in with it (and with any name); with a `certificate` only over
+    TLS, by STARTTLS or from the first byte on.
+    """
     sink = MailSink()
 
     class Handler:
-        async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+        async def handle_DATA(self, _server: Any, session: Any, envelope: Any) -> str:
             sink.raw.append(envelope.content)
+            sink.encrypted.append(session.ssl is not None or implicit_tls)
             return "250 OK"
 
+    def authenticate(_server: Any, _session: Any, _envelope: Any, _mechanism: str, given: Any) -> AuthResult:
+        sink.logins.append((given.login.decode(), given.password.decode()))
+        return AuthResult(success=given.password.decode() == password, handled=False)
+
+    options: dict[str, Any] = {}
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        options = {"ssl_context": context} if implicit_tls else {"tls_context": context, "require_starttls": True}
+    if password:
+        # aiosmtpd counts only STARTTLS as TLS. Without any it would take the password in clear: whether one is sent
+        # then is up to the client.
+        options |= {"authenticator": authenticate, "auth_required": certificate is not None}
+        options["auth_require_tls"] = "tls_context" in options
     with socket.socket() as free:  # the controller connects to its own port, so it must know it beforehand
         free.bind(("127.0.0.1", 0))
         sink.port = free.getsockname()[1]
-    controller = Controller(Handler(), hostname="127.0.0.1", port=sink.port)
+    controller = Controller(Handler(), hostname="127.0.0.1", port=sink.port, **options)
     controller.start()
     try:
         yield sink
     finally:
         controller.stop()
+
+
+def self_signed(directory: Path) -> Path:
+    """A new key and its certificate for `localhost`, in one file, signed by nobody else."""
+    path, key = directory / "mail.pem", directory / "mail.key"
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    kind = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    subprocess.run(["openssl", "req", *kind, *name, "-keyout", key, "-out", path], check=True, capture_output=True)
+    path.write_bytes(key.read_bytes() + path.read_bytes())
+    return path

@@ -20,6 +20,7 @@ from hubbackup.catalog import (
     read_manifest,
     write_manifest,
 )
+from hubbackup.codecs import Compression
 from hubbackup.errors import ExistsError, NotFoundError, NotProvenError
 from hubbackup.listing import list_backups
 from hubbackup.stores import is_flat_name
@@ -73,6 +74,7 @@ def test_the_name_is_the_guides() -> None:
     """The file name that the users have in their guide, and the manifest's beside it."""
     assert str(NAME) == "hub_chantier_backup_20260208_030000.sql.gz"
     assert NAME.manifest == "hub_chantier_backup_20260208_030000.manifest.json"
+    assert str(BackupName("hub_chantier", TIME, Compression.ZSTD)) == "hub_chantier_backup_20260208_030000.sql.zst"
 
 
 @given(databases, times)
@@ -83,7 +85,10 @@ def test_any_database_has_a_name_that_leads_back(database: str, time: datetime) 
     assert is_flat_name(str(name))
     assert is_flat_name(name.manifest)
     assert BackupName.parse(str(name)) == name
-    assert BackupName.of_manifest(name.manifest) == name
+    assert BackupName.owner_of(name.manifest) == name
+    zst = BackupName(database, time, Compression.ZSTD)
+    assert BackupName.parse(str(zst)) == BackupName.owner_of(str(zst)) == zst
+    assert zst.manifest == name.manifest
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.catalog import BACKUP_SUFFIX, SUFFIXES, BackupName, Mark
+from hubbackup.catalog import BACKUP_SUFFIXES, SUFFIXES, BackupName, Mark
 from hubbackup.listing import Listed, list_backups, load, newest, newest_first, oldest_first, scan
 from hubbackup.prune import make_plans
 from hubbackup.retention import Policy
@@ -66,17 +66,26 @@ def test_stores_are_merged_whatever_the_names(
         store.files = {name.stem + suffix: b"" for name, suffix in found} | {"foreign.txt": b"", "x.pinned": b""}
         stores.append(store)
     listed = list(scan(stores))
-    assert len({one.name for one in listed}) == len(listed)
+    assert len({one.name.stem for one in listed}) == len(listed)
     seen = {}
     for one in listed:
-        told = {f"{store}.sql.gz" for store in one.copies} | {f"{store}.manifest.json" for store in one.manifests_in}
-        seen[one.name] = told | {f"{store}.{mark}" for mark, stores in one.marks.items() for store in stores}
+        told = {f"{store}{one.name.compression.suffix}" for store in one.copies} | {
+            f"{store}.manifest.json" for store in one.manifests_in
+        }
+        name = BackupName(one.name.database, one.name.local_time)
+        seen[name] = told | {f"{store}.{mark}" for mark, stores in one.marks.items() for store in stores}
     expected = plain(here, "local")
     for name, suffixes in plain(there, "s3").items():
         expected.setdefault(name, set()).update(suffixes)
-    assert seen == {
-        name: suffixes for name, suffixes in expected.items() if any(one.endswith(".sql.gz") for one in suffixes)
-    }
+    for name, suffixes in list(expected.items()):
+        gzip, zstd = ({one for one in suffixes if one.endswith(suffix)} for suffix in BACKUP_SUFFIXES)
+        if not gzip | zstd:
+            del expected[name]
+        twins = [one.has_twin for one in listed if one.name.stem == name.stem]
+        assert twins == ([bool(gzip and zstd)] if gzip | zstd else [])
+        if gzip:
+            suffixes -= zstd
+    assert seen == expected
 
 
 def test_a_scan_is_of_one_database_where_asked() -> None:
@@ -103,7 +112,7 @@ def test_all_are_listed_oldest_first(found: set[tuple[BackupName, str]]) -> None
     """By their times, whatever databases they are of and however names interleave; the same for one of them."""
     store = MemoryStore("local")
     store.files = {name.stem + suffix: b"" for name, suffix in found}
-    names = {name for name, suffix in found if suffix == BACKUP_SUFFIX}
+    names = {name for name, suffix in found if suffix in BACKUP_SUFFIXES}
     told = [(one.name.local_time, one.name.database) for one in oldest_first([store])]
     assert told == sorted((name.local_time, name.database) for name in names)
     for database in DATABASES:
@@ -196,7 +205,7 @@ class Endless:
             yield Entry(str(name), 1_000_000, at)
 
     def open(self, name: str) -> io.BytesIO:
-        parsed = BackupName.of_manifest(name)
+        parsed = BackupName.owner_of(name)
         assert parsed is not None
         own = {"name": str(parsed), "started_at": parsed.started_at(UTC_ZONE)}
         return io.BytesIO(self._manifest.model_copy(update=own).to_json())

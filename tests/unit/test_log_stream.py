@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -99,7 +100,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_log_file_has_json(root: logging.Logger, tmp_path: Path) -> None:
-    """LOG_FILE has each line as JSON, a library's too, without secrets, whatever the console shows."""
+    """LOG_FILE has each line as JSON, a library's too, without secrets, whatever the console shows; that has the
+    sentence first, and the fields after it."""
     path = tmp_path / "hub-chantier-backup.log"
     with (tmp_path / "console").open("w") as console:
         logs.configure(level="info", log_format="console", stream=console, secrets=["s3cret"], log_file=str(path))
@@ -108,7 +110,9 @@ def test_the_log_file_has_json(root: logging.Logger, tmp_path: Path) -> None:
     ours, library = read(path)
     assert (ours["event"], ours["message"], ours["name"]) == ("backup.finished", "Backup termine", "x")
     assert (library["event"], library["message"]) == ("library.botocore", "key ******** refused")
-    assert "Backup termine" in (tmp_path / "console").read_text()
+    for_people = (tmp_path / "console").read_text().splitlines()
+    assert re.fullmatch(r"\S+Z \[info     \] Backup termine +event=backup.finished name=x", for_people[0])
+    assert re.fullmatch(r"\S+Z \[warning  \] key \*{8} refused +event=library.botocore", for_people[1])
 
 
 def test_a_log_file_that_cannot_be_written_is_told(root: logging.Logger, tmp_path: Path) -> None:

@@ -113,3 +113,22 @@ def test_the_redactor_leaves_no_secret(secrets: list[str], before: str, after: s
     for secret in secrets:
         message = redact(None, "", {"message": before + secret + after})["message"]
         assert not any(one in message for one in secrets)
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("log_format", "cleared"), [("console", True), ("json", False)])
+def test_a_line_takes_the_place_of_a_progress_bar(output: io.StringIO, log_format: str, cleared: bool) -> None:
+    """On a terminal the bar's line is wiped first, else its rest would stand before the sentence; JSON stays JSON."""
+    terminal = Terminal()
+    logs.configure(level="info", log_format=log_format, stream=terminal)
+    logs.get_logger().warning("upload.failed", message="Echec")
+    line = terminal.getvalue()
+    assert line.startswith("\r\x1b[2K") == cleared
+    assert ("\x1b[" in line) == cleared
+    assert "Echec" in line

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hubbackup.errors import HubbackupError, LockHeldError
 from hubbackup.jobs import Outcome, Run, guarded
 from hubbackup.report.history import History
 from hubbackup.report.progress import silent
-from hubbackup.report.running import FILE_NAME, RunFile, read
+from hubbackup.report.running import FILE_NAME, AtWork, RunFile, all_alive, read, unlocked_file
 from hubbackup.stream import Cancel
 
 
@@ -157,12 +158,65 @@ def test_a_killed_run_is_told_apart(tmp_path: Path) -> None:
     assert not at_work.alive
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "backup"}', '{"other": 1}'])
+WHOLE = asdict(AtWork("backup", "r1", "2026-02-08T02:00:00+00:00", 1, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"kind": "backup"}',
+        '{"other": 1}',
+        *(
+            json.dumps(WHOLE | wrong)
+            for wrong in (
+                {"kind": None},
+                {"stage": ["dump"]},
+                {"done_bytes": "1"},
+                {"total_bytes": True},
+                {"bytes_per_second": 1.5},
+                {"started_at": "this morning"},
+                {"started_at": "0001-01-01T00:00:00+14:00"},
+            )
+        ),
+    ],
+)
 def test_a_broken_file_is_no_run(tmp_path: Path, text: str) -> None:
     """Half a file, or one of another version, tells nothing and breaks nothing."""
     (tmp_path / FILE_NAME).write_text(text)
     assert read(tmp_path / FILE_NAME) is None
     assert read(tmp_path / "absent") is None
+    (tmp_path / FILE_NAME).write_text(json.dumps(WHOLE))
+    assert read(tmp_path / FILE_NAME) == AtWork(**WHOLE)
+
+
+def test_runs_without_the_lock_are_seen_beside_it(tmp_path: Path) -> None:
+    """A verification shows beside a backup; what a killed one left does not, and the next one removes it."""
+    left = tmp_path / "run-1.json"
+    left.write_text(json.dumps(WHOLE | {"kind": "verify"}))
+    (tmp_path / "run-2.json").write_text("{")
+    RunFile(tmp_path / FILE_NAME, "backup", "r1", datetime.now(UTC)).stage("dump")
+    assert [run.kind for run in all_alive(tmp_path)] == ["backup"]
+    seen: list[str] = []
+
+    def body(run: Run) -> Outcome:
+        seen.extend(run.kind for run in all_alive(tmp_path))
+        return Outcome("done")
+
+    guarded(
+        "verify",
+        lock=None,
+        shown_in=unlocked_file(tmp_path),
+        cancel=Cancel(),
+        log=structlog.stdlib.get_logger(),
+        history=History(tmp_path / "history.jsonl"),
+        body=body,
+    )
+    assert seen == ["backup", "verify"]
+    assert sorted(path.name for path in tmp_path.glob("run*")) == [FILE_NAME]
+    assert all_alive(tmp_path / "absent") == []
 
 
 def test_a_file_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import secrets
 import sys
 import threading
 import time
@@ -12,8 +13,9 @@ from collections.abc import Callable
 
 import pytest
 
+from hubbackup.codecs import Compression, decoder_for, encoder_for
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
-from hubbackup.pipeline import Pumped, pump
+from hubbackup.pipeline import AtRest, Pumped, pump
 from hubbackup.report.progress import silent
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.stream import Cancel
@@ -43,12 +45,11 @@ class Sink:
 
 
 def run(
-    dump: bytes, sink: Sink, *, level: int = 1, cancel: Cancel | None = None, exit_code: int = 0, way: str = ""
+    dump: bytes, sink: Sink, at_rest: AtRest | None = None, *, cancel: Cancel | None = None, exit_code: int = 0
 ) -> Pumped:
     """Pump what a real process prints."""
     program = (
-        "import gzip, os, sys; data = sys.stdin.buffer.read();"
-        f"data = gzip.compress(data, 1) if {way!r} == 'gzip' else data;"
+        "import os, sys; data = sys.stdin.buffer.read();"
         f"sys.stdout.buffer.write(data); sys.stdout.flush(); sys.stderr.write('last words\\n'); os._exit({exit_code})"
     )
     cancel = cancel or Cancel()
@@ -63,7 +64,7 @@ def run(
         feeder = threading.Thread(target=feed)
         feeder.start()
         try:
-            return pump(process, sink, level=level, cancel=cancel, progress=silent)
+            return pump(process, sink, at_rest or AtRest(), cancel=cancel, progress=silent)
         finally:
             feeder.join()
 
@@ -72,17 +73,81 @@ def no_writer_is_left() -> bool:
     return not any(thread.name == "writer" for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize("way", ["", "gzip"])
-@pytest.mark.parametrize("level", [0, 1, 3])
-def test_a_whole_dump_is_stored_and_counted(way: str, level: int) -> None:
-    """What is in the file is the dump, byte for byte, and what is said of the file is true."""
+def compressed(data: bytes, way: Compression | None) -> bytes:
+    """As pg_dump sends it."""
+    if way is None:
+        return data
+    encoder = encoder_for(way, 1)
+    return encoder.encode(data) + encoder.finish()
+
+
+@pytest.mark.parametrize("way", [None, *Compression])
+@pytest.mark.parametrize(
+    ("compression", "level"), [(Compression.GZIP, 0), (Compression.GZIP, 3), (Compression.ZSTD, 1)]
+)
+def test_a_whole_dump_is_stored_and_counted(way: Compression | None, compression: Compression, level: int) -> None:
+    """Whatever it came as, the file is the dump, byte for byte, and what is said of the file is true."""
     sink = Sink()
-    pumped = run(DUMP, sink, level=level, way=way)
-    assert gzip.decompress(sink.data) == DUMP
+    pumped = run(compressed(DUMP, way), sink, AtRest(compression, level))
+    decoder = decoder_for(f"x{compression.suffix}")
+    assert b"".join(decoder.pieces(bytes(sink.data))) == DUMP
+    decoder.finish()
     assert pumped.stored_bytes == len(sink.data)
     assert pumped.sha256 == hashlib.sha256(sink.data).hexdigest()
     assert pumped.facts.plain_bytes == len(DUMP)
     assert pumped.facts.rows == {"public.t": ROWS}
+    assert no_writer_is_left()
+
+
+def test_zstd_is_stored_as_pg_dump_made_it() -> None:
+    """Nothing is compressed twice: the file holds the very bytes that came."""
+    sink, came = Sink(), compressed(DUMP, Compression.ZSTD)
+    run(came, sink, AtRest(Compression.ZSTD))
+    assert sink.data == came
+
+
+@pytest.mark.parametrize("at_rest", [AtRest(compression) for compression in Compression])
+@pytest.mark.parametrize("way", Compression)
+def test_a_cut_way_is_not_proven(way: Compression, at_rest: AtRest) -> None:
+    """Compressed bytes that end early are no dump, though the command exited with 0 and all rows were there."""
+    came = compressed(DUMP, way)
+    for cut in (1, 3, len(came) // 2, len(came) - 1):
+        with pytest.raises(NotProvenError):
+            run(came[:cut], Sink(), at_rest)
+
+
+@pytest.mark.parametrize("way", [None, Compression.ZSTD])
+def test_a_rate_limit_holds(way: Compression | None) -> None:
+    """No more of the plain dump is taken per second than was asked for, and the file is whole all the same."""
+    rows = secrets.token_bytes(1 << 20).hex().encode() + b"\n"
+    dump = HEADER + b"CREATE TABLE public.t (\n    a text\n);\n\nCOPY public.t (a) FROM stdin;\n"
+    dump += rows * 4 + b"\\.\n\n" + TRAILER
+    sink = Sink()
+    clock = time.monotonic()
+    pumped = run(compressed(dump, way), sink, AtRest(bytes_per_second=4 << 20))
+    # What the pipe and the queue hold at the end is read without a limit: the database is free by then.
+    assert time.monotonic() - clock > 1.0
+    assert gzip.decompress(sink.data) == dump
+    assert pumped.facts.rows == {"public.t": 4}
+
+
+def test_a_limit_does_not_hold_up_what_an_ended_command_left() -> None:
+    """The engine drops what is not read two seconds after a command ended: it is read at once, whatever the limit."""
+    clock = time.monotonic()
+    sink = Sink()
+    run(DUMP, sink, AtRest(bytes_per_second=1))
+    assert gzip.decompress(sink.data) == DUMP
+    assert time.monotonic() - clock < 10
+
+
+def test_a_stop_ends_a_wait_for_the_limit() -> None:
+    """`docker stop` is not held up by BACKUP_RATE_LIMIT."""
+    cancel = Cancel()
+    threading.Timer(0.3, cancel.set).start()
+    clock = time.monotonic()
+    with pytest.raises(StoppedError):
+        run(DUMP * 20, Sink(), AtRest(bytes_per_second=1), cancel=cancel)
+    assert time.monotonic() - clock < 5
     assert no_writer_is_left()
 
 
@@ -109,7 +174,7 @@ def test_a_sink_that_is_full_ends_the_run() -> None:
             raise StoreFullError("no space left")
 
     with pytest.raises(StoreFullError):
-        run(DUMP, Sink(full), level=0)
+        run(DUMP, Sink(full), AtRest(level=0))
     assert no_writer_is_left()
 
 
@@ -119,6 +184,6 @@ def test_a_stop_ends_a_stuck_writer() -> None:
     threading.Timer(0.3, cancel.set).start()
     clock = time.monotonic()
     with pytest.raises(StoppedError):
-        run(DUMP * 20, Sink(lambda size: time.sleep(0.2)), level=0, cancel=cancel)
+        run(DUMP * 20, Sink(lambda size: time.sleep(0.2)), AtRest(level=0), cancel=cancel)
     assert time.monotonic() - clock < 5
     assert no_writer_is_left()

@@ -26,7 +26,7 @@ def test_the_connection_is_libpqs_environment() -> None:
     assert "canari-7f3a" not in repr(CONNECTION)
 
 
-@pytest.mark.parametrize("way", postgres.DUMP_WAYS)
+@pytest.mark.parametrize("way", postgres.dump_ways())
 def test_the_command_line_has_nothing_to_hide(way: str) -> None:
     """No database, user or password in argv; never asking for a password, never waiting for ever."""
     argv = dump_argv(way, lock_wait_seconds=1.5)

@@ -75,7 +75,7 @@ def check(
 
 def test_nothing_in_the_way() -> None:
     """All is well, and an unproven file is named as such."""
-    assert check() == ["this file is unproven, it has no manifest: its gzip, header and trailer are right"]
+    assert check() == ["this file is unproven, it has no manifest: its compression, header and trailer are right"]
 
 
 def like(**changes: Any) -> DatabaseProperties:

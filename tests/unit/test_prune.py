@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubbackup.catalog import Backup, BackupName, Mark
+from hubbackup.codecs import Compression
 from hubbackup.errors import StoreError
 from hubbackup.listing import Listed, list_backups, load, scan
 from hubbackup.prune import apply_plans, make_plans
@@ -101,6 +104,19 @@ def test_what_is_not_good_does_not_count(harm: str) -> None:
         store.files[newer.manifest] = b"{"
     assert prune(store) == set()
     assert str(good) in store.files
+
+
+def test_twins_are_not_touched() -> None:
+    """A `.sql.zst` that somebody made beside a `.sql.gz`: whose the manifest is, names don't tell, so both stay."""
+    for made, by_hand in itertools.permutations(Compression):
+        store = MemoryStore("local")
+        old, _ = nights(store, 30, 0)
+        name = BackupName(old.database, old.local_time, made)
+        store.files[str(name)] = store.files.pop(str(old))
+        store.files[str(replace(name, compression=by_hand))] = b"packed anew"
+        before = set(store.files)
+        assert prune(store) == set()
+        assert set(store.files) == before
 
 
 def test_an_interrupted_removal_is_taken_up_again() -> None:

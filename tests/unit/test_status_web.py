@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import logging
 import socket
 import time
@@ -19,11 +20,12 @@ from hubbackup import settings
 from hubbackup.app import App
 from hubbackup.errors import SettingsError
 from hubbackup.report.page import style_hash
+from hubbackup.report.running import FILE_NAME, RunFile
 from hubbackup.report.web import HEADERS, Login, StatusApp, StatusServer
 from hubbackup.status import serve_status
 from hubbackup.stream import Cancel
 from tests.support.hub_chantier import CANARY, NOW, Site, a_month
-from tests.support.screenshots import Served, served
+from tests.support.screenshots import Served, a_run, served
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}\u202e\x1b[2J"
 
@@ -158,6 +160,39 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     assert metrics[0] == 200
 
 
+def test_runs_at_work_are_shown(page: Served) -> None:
+    """Each in a line, one that tells no size too; the page reloads soon then, else every five minutes."""
+    reload = '<meta http-equiv="refresh" content="{}">'
+    assert reload.format(300) in ask(page)[2]
+    page.at_work = (a_run(), a_run(kind="verify", stage="choose", done_bytes=0, total_bytes=0))
+    try:
+        body = ask(page)[2]
+        assert "A backup has been running since" in body
+        assert "stage dump: 396.0 MB of about 529.0 MB at 3.3 MB/s, about 40 s left" in body
+        assert "A verification has been running since" in body
+        assert '<p class="soft">stage choose</p>' in body
+        assert reload.format(10) in body
+    finally:
+        page.at_work = ()
+
+
+def test_a_hostile_run_is_only_text(page: Served) -> None:
+    """Whatever stands in the file of the run at work, it is shown and not run; figures that lie break nothing."""
+    page.at_work = (
+        a_run(kind=HOSTILE, stage=HOSTILE, step=HOSTILE),
+        a_run(total_bytes=-1, done_bytes=10**30, bytes_per_second=-5),
+        a_run(stage="\ud800"),
+    )
+    try:
+        status, _, body = ask(page)
+        assert (status, "{{7*7}}" in body) == (200, True)
+        tags = Tags()
+        tags.feed(body)
+        assert not {"script", "img"} & {tag for tag, _ in tags.seen}
+    finally:
+        page.at_work = ()
+
+
 def test_trouble_is_told_once_and_unknown_is_not_missing(tmp_path: Path) -> None:
     """A row names each problem of its backup once; a copy in a store that does not answer is unknown."""
     site = Site(tmp_path)
@@ -280,7 +315,7 @@ def test_the_daemons_page_is_off_without_a_port_and_no_error_without_its_port(tm
 
 
 def test_the_daemons_page_serves_what_the_directory_holds(tmp_path: Path) -> None:
-    """From settings to page: a backup in BACKUP_DIR is on the page, which needs the login."""
+    """From settings to page, which needs the login: a backup in BACKUP_DIR, and the run at work, not a killed one."""
     Site(tmp_path).add_backup(NOW, stores=("local",))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -292,6 +327,16 @@ def test_the_daemons_page_serves_what_the_directory_holds(tmp_path: Path) -> Non
             time.sleep(0.02)
         body = ask(page, headers=basic(f"op:{CANARY}"))[2]
         assert (status, "Sun 8 Feb" in body) == (200, True)
+        assert "has been running" not in body
+        state = tmp_path / ".hubbackup"
+        running = RunFile(state / FILE_NAME, "backup", "r1", NOW)
+        running.stage("dump")
+        killed = json.loads((state / FILE_NAME).read_text()) | {"kind": "verify", "process_start": 1}
+        (state / "run-1.json").write_text(json.dumps(killed))
+        body = ask(page, headers=basic(f"op:{CANARY}"))[2]
+        assert "A backup has been running since" in body
+        assert "stage dump" in body
+        assert "A verification" not in body
         assert CANARY not in body
         assert ask(page)[0] == 401
     finally:
