@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog import Backup
 from hubbackup.errors import StoreError
 from hubbackup.jobs import Run
 from hubbackup.listing import Listed, load, scan
@@ -66,10 +65,9 @@ def aftercare(run: Run, stores: Stores, lacking: Sequence[str]) -> Aftercare:
     now = stores.now().astimezone(stores.zone)
     if any(store is local for store in known_stores):
         here = [one for one in listed if local.name in one.copies]
-        mine = sorted(load(here, known_stores, stores.zone), key=lambda backup: backup.started_at)
         for store, policy in reachable:
             if store is not local:
-                _catch_up(run, stores, mine, store, policy, now, done)
+                _catch_up(run, stores, here, known_stores, store, policy, now, done)
         if done.uploaded:  # what replaced a damaged copy must not be judged by its mark
             listed = list(scan(known_stores, stores.database))
     with run.stage("prune"):
@@ -91,28 +89,30 @@ def aftercare(run: Run, stores: Stores, lacking: Sequence[str]) -> Aftercare:
 def _catch_up(
     run: Run,
     stores: Stores,
-    mine: Sequence[Backup],
+    here: Sequence[Listed],
+    known_stores: Sequence[Store],
     store: Store,
     policy: Policy,
     now: datetime,
     done: Aftercare,
 ) -> None:
-    """The good local backups that `store` lacks and would keep."""
+    """The good ones of `here` (the local backups) that `store` lacks and would keep."""
     local = stores.local[0]
-    candidates = [
-        Candidate(
-            str(backup.name),
-            backup.started_at,
-            backup.good_in(local.name) and not backup.suspicious,
-            backup.pinned,
-        )
-        for backup in mine
-    ]
-    names = wanted(candidates, policy, now)
+    candidates = []
+    lacking = set()
+    for backup in load(
+        here, known_stores, stores.zone
+    ):  # there may be many: of each, only what the plan needs is held
+        name, good = str(backup.name), backup.good_in(local.name)
+        candidates.append(Candidate(name, backup.started_at, good and not backup.suspicious, backup.pinned))
+        if good and not backup.good_in(store.name):
+            lacking.add(name)
+    names = wanted(candidates, policy, now) & lacking
+    missing = load([one for one in here if str(one.name) in names], known_stores, stores.zone)
     with run.stage("catch up"):
         caught_up = catch_up(
             run,
-            mine,
+            sorted(missing, key=lambda backup: backup.started_at),
             local,
             store,
             keep=lambda backup: str(backup.name) in names,

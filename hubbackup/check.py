@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from hubbackup.catalog import Backup
-from hubbackup.errors import UsageError
+from hubbackup.errors import StoreError, UsageError
+from hubbackup.listing import newest_first_of, scan
+from hubbackup.stores import Readable
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -18,11 +21,25 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class StoreView:
-    """What one configured store shows of the database: its good backups oldest first, or why it can't be read."""
+    """What one configured store shows of the database: its newest good backup, and how many look good by the listing.
+
+    `problem`: why it can't be read.
+    """
 
     name: str
-    good: Sequence[Backup] = ()
+    newest: Backup | None = None
+    good: int = 0
     problem: str = ""
+
+    @classmethod
+    def of(cls, store: Readable, database: str, zone: ZoneInfo) -> StoreView:
+        """One listing and a few manifests: it is asked every few minutes, of however many backups."""
+        try:
+            listed = list(scan([store], database))
+            newest = next((b for b in newest_first_of(listed, [store], zone) if b.good_in(store.name)), None)
+        except StoreError as error:
+            return cls(store.name, problem=str(error))
+        return cls(store.name, newest, sum(one.published_in(store.name) for one in listed) if newest else 0)
 
 
 @dataclass(frozen=True)
@@ -61,9 +78,9 @@ def assess(
     `max_age` is how old the last good backup may be; where it is None, `deadline` is when the next one is missed.
     """
     unreadable = [store for store in stores if store.problem]
-    good = {str(backup.name): backup for store in stores for backup in store.good}
-    newest = max(good.values(), key=lambda backup: backup.started_at, default=None)
-    counts = [f"'good_{store.name}'={len(store.good)};;;0" for store in stores if not store.problem]
+    found = [store.newest for store in stores if store.newest is not None]
+    newest = max(found, key=lambda backup: backup.started_at, default=None)
+    counts = [f"'good_{store.name}'={store.good};;;0" for store in stores if not store.problem]
     if newest is None:
         if unreadable:
             return Answer(UNKNOWN, "; ".join(f"{store.name}: {store.problem}" for store in unreadable))
@@ -79,7 +96,9 @@ def assess(
         return Answer(CRITICAL, f"{shown}, more than {_hours(limit)}{cause}", " ".join(performance))
     doubts = _doubts(newest, stores, last_run)
     code = WARNING if doubts else OK
-    copies = ", ".join(store.name for store in stores if any(backup.name == newest.name for backup in store.good))
+    copies = ", ".join(
+        store.name for store in stores if store.newest is not None and store.newest.name == newest.name
+    )
     return Answer(code, "; ".join([f"{shown} (in {copies})", *doubts]), " ".join(performance))
 
 
@@ -89,7 +108,7 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: dict[str, Any
     for store in stores:
         if store.problem:
             doubts.append(f"{store.name} can't be read: {store.problem}")
-        elif all(backup.name != newest.name for backup in store.good):
+        elif store.newest is None or store.newest.name != newest.name:
             doubts.append(f"{store.name} lacks it")
     if newest.manifest is not None and newest.suspicious:
         doubts += [f"suspicious: {warning}" for warning in newest.manifest.warnings]

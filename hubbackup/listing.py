@@ -152,13 +152,19 @@ def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> I
 
     Raises StoreError's kinds.
     """
-    waiting = sorted(scan(stores, database), key=_by_name)
+    return newest_first_of(scan(stores, database), stores, zone)
+
+
+def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: ZoneInfo) -> Iterator[Backup]:
+    """As `newest_first`, of what was listed already. Raises StoreError's kinds."""
+    waiting = sorted(listed, key=_by_name)
     ready: list[Backup] = []
     while waiting or ready:
         if not waiting or (ready and ready[-1].started_at > waiting[-1].name.started_at(zone) + NAME_DOUBT):
             yield ready.pop()
             continue
-        batch, waiting = waiting[-READERS:], waiting[:-READERS]
+        batch = waiting[-READERS:]
+        del waiting[-READERS:]
         ready = sorted([*ready, *load(batch, stores, zone)], key=_by_time)
 
 

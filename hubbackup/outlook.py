@@ -13,7 +13,7 @@ from datetime import datetime
 from hubbackup.retention import Candidate, Policy, plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Removal:
     """The run at `at` will remove the backup `name`, for `reason`."""
 

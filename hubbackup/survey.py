@@ -33,6 +33,8 @@ from hubbackup.stores.local import LocalStore
 
 OUTLOOK_RUNS = 30
 """So many coming runs are played through to tell what goes when."""
+REMEMBERED_BYTES = 8 << 20
+"""Of each store's manifests; what is beyond is read anew each time, as for a backlog that the next prune removes."""
 READ_MANIFESTS = 120
 """Of so many of each database's newest backups."""
 
@@ -145,6 +147,7 @@ class _View:
 
     def __post_init__(self) -> None:
         self.name = self.store.name
+        self._held_bytes = sum(map(len, self.memory.values()))
         try:
             self.listing = {entry.name: entry for entry in self.store.entries()}
         except StoreError as error:
@@ -157,16 +160,20 @@ class _View:
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """A small file whole. A store that fails to give it has an `error` from here on."""
         entry = self.listing[name]
-        if entry not in self.memory:
+        data = self.memory.get(entry)
+        if data is None:
             try:
                 with self.store.open(name) as stream:
-                    self.memory[entry] = stream.read(MANIFEST_MAX_BYTES)
+                    data = stream.read(MANIFEST_MAX_BYTES)
             except NotFoundError:
                 raise
             except StoreError as error:
                 self.error = error
                 raise
-        return io.BytesIO(self.memory[entry])
+            if self._held_bytes + len(data) <= REMEMBERED_BYTES:
+                self._held_bytes += len(data)
+                self.memory[entry] = data
+        return io.BytesIO(data)
 
     def worth_remembering(self) -> dict[Entry, bytes]:
         """What is still there; all of it where the store failed, since it may answer again."""

@@ -33,20 +33,12 @@ def _ask(max_age: str) -> Answer:
 
     from hubbackup.check import StoreView, assess, parse_age
     from hubbackup.cli.common import make_app
-    from hubbackup.errors import StoreError
-    from hubbackup.listing import list_backups
     from hubbackup.silence import judge_at
 
     limit = parse_age(max_age) if max_age else None
     app = make_app()
     now = datetime.now(UTC)
-    views = []
-    for store in app.stores():
-        try:
-            mine = list_backups([store], app.zone, app.database)
-            views.append(StoreView(store.name, [backup for backup in mine if backup.good_in(store.name)]))
-        except StoreError as error:
-            views.append(StoreView(store.name, problem=str(error)))
-    newest = max((b for view in views for b in view.good), key=lambda backup: backup.started_at, default=None)
+    views = [StoreView.of(store, app.database, app.zone) for store in app.stores()]
+    newest = max((view.newest for view in views if view.newest), key=lambda backup: backup.started_at, default=None)
     deadline = judge_at(app, newest, now).deadline
     return assess(app.database, views, app.history.last("backup"), deadline=deadline, max_age=limit, now=now)

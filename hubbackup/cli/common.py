@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hubbackup.report.words import human_age as human_age
@@ -68,8 +69,16 @@ def print_json(document: Any) -> None:
 
 
 def print_json_items(items: Iterable[Any]) -> None:
-    """The one JSON document of `--json`, a list, written item by item: it may be long."""
-    _print_items(items)
+    """The one JSON document of `--json`, a list that may be long: packed meanwhile, and never held as objects.
+
+    Nothing is printed before the last item is there: where one fails, stdout is left to the error's document.
+    """
+    pieces = _pieces(items)
+    packed: list[bytes] = []
+    while page := "".join(itertools.islice(pieces, PAGE_ROWS)):
+        packed.append(zlib.compress(page.encode(), 1))
+    for one in packed:
+        print(zlib.decompress(one).decode(), end="")
     print()
 
 
@@ -77,16 +86,18 @@ def print_json_with_items(document: dict[str, Any], key: str, items: Iterable[An
     """As `print_json` of an object whose last value, under `key`, is a list that may be long."""
     head = json.dumps(document | {key: []}, indent=2, default=str, ensure_ascii=False)
     print(head.removesuffix("[]\n}"), end="")
-    _print_items(items)
+    for piece in _pieces(items):
+        print(piece, end="")
     print("\n}")
 
 
-def _print_items(items: Iterable[Any]) -> None:
+def _pieces(items: Iterable[Any]) -> Iterator[str]:
+    """The text of a JSON list, piece by piece."""
     separator = "["
     for item in items:
-        print(f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}", end="")
+        yield f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}"
         separator = ","
-    print("[]" if separator == "[" else "\n]", end="")
+    yield "[]" if separator == "[" else "\n]"
 
 
 def print_columns(rows: Iterable[Sequence[str]]) -> None:

@@ -16,7 +16,7 @@ RESULTS = ("success", "degraded", "failed", "stopped")
 STOPPED_EXIT_CODES = (130, 143)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BackupFacts:
     """One backup, and where it is. What only a manifest tells is None or empty where there is none to trust."""
 
@@ -97,7 +97,7 @@ class StoreFacts:
     """Of the disk; like `free_bytes` None where the store has no such limit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """A copy that the retention will remove at `at`, should every run until then be good."""
 

@@ -15,6 +15,7 @@ from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, is_flat_name
 from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, S3Calls, S3Limits, error_code
 from hubbackup.stores.s3_data import loader
+from hubbackup.stores.s3_pages import read_quickly
 from hubbackup.stores.s3_reader import open_object
 from hubbackup.stores.s3_upload import S3Draft, Target, head_object, part_size_bytes, refuse_taken
 from hubbackup.stream import Cancel
@@ -238,15 +239,16 @@ class S3Store:
         region = self._region or ("us-east-1" if self._endpoint_url else None)
         parts = botocore.session.Session()
         parts.register_component("data_loader", loader())
-        parts.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
         try:
             session = boto3.session.Session(region_name=region, botocore_session=parts, **self._credentials)
-            return session.client("s3", endpoint_url=self._endpoint_url, config=config)
+            client = session.client("s3", endpoint_url=self._endpoint_url, config=config)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(
                 f"no S3 client can be made from these settings ({type(error).__name__})",
                 remedy="check S3_ENDPOINT_URL (it starts with https://), AWS_DEFAULT_REGION and the AWS_* variables",
             ) from error
+        read_quickly(client)
+        return client
 
 
 def _list_objects(client: S3Client, arguments: dict[str, Any]) -> ListObjectsV2OutputTypeDef:
@@ -255,19 +257,6 @@ def _list_objects(client: S3Client, arguments: dict[str, Any]) -> ListObjectsV2O
 
 def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> ListMultipartUploadsOutputTypeDef:
     return client.list_multipart_uploads(**arguments)
-
-
-def _parse_time(text: Any) -> datetime:
-    """As botocore's own parser, which takes two thirds of a listing's time for what is nearly always ISO 8601."""
-    try:
-        found = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        found = datetime.min
-    if found.tzinfo is not None:
-        return found
-    from botocore.utils import parse_timestamp
-
-    return parse_timestamp(text)
 
 
 def _host_of(endpoint_url: str) -> str:

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
 
 from hubbackup.catalog import BackupName
+from hubbackup.stores.s3 import S3Store
 
 PAGE_KEYS = 1000
 FIRST = datetime(2021, 1, 1, 3)
@@ -36,14 +39,32 @@ def name_of(number: int) -> BackupName:
     return BackupName("hub_chantier", FIRST + timedelta(hours=number))
 
 
+@dataclass(frozen=True)
+class PreparedBucket:
+    """The running server."""
+
+    endpoint_url: str
+
+    def store(self) -> S3Store:
+        """The bucket as hubbackup sees it."""
+        return S3Store(
+            "bucket", endpoint_url=self.endpoint_url, region="us-east-1", access_key_id="a", secret_access_key="b"
+        )
+
+    def requests(self) -> int:
+        """How many pages it was asked for until now."""
+        with urlopen(f"{self.endpoint_url}/requests") as answer:
+            return int(answer.read())
+
+
 @contextmanager
-def prepared_bucket(backups: int) -> Iterator[str]:
-    """Lists so many backups, a file and a manifest each, until it is left; gives the endpoint's URL."""
+def prepared_bucket(backups: int) -> Iterator[PreparedBucket]:
+    """Lists so many backups, a file and a manifest each, until it is left."""
     argv = [sys.executable, "-m", "tests.support.prepared_bucket", str(backups)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield PreparedBucket(process.stdout.readline().strip())
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -69,10 +90,15 @@ def _pages(backups: int) -> list[bytes]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     pages: list[bytes]
+    asked = 0
 
     def do_GET(self) -> None:
-        asked = parse_qs(urlsplit(self.path).query)
-        body = self.pages[int(asked.get("continuation-token", ["0"])[0])]
+        url = urlsplit(self.path)
+        if url.path == "/requests":
+            body = str(_Handler.asked).encode()
+        else:
+            _Handler.asked += 1  # by one client, one request after the other
+            body = self.pages[int(parse_qs(url.query).get("continuation-token", ["0"])[0])]
         self.send_response(200)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from hubbackup.catalog import Backup, BackupName, Manifest
+from hubbackup.catalog import Backup, BackupName, Manifest, Mark
 from hubbackup.check import StoreView, assess, parse_age
-from hubbackup.errors import UsageError
+from hubbackup.errors import StoreError, UsageError
+from hubbackup.stores import Entry
+from hubbackup.stores.memory import MemoryStore
+from tests.support.backups import put_backup
 
 NOW = datetime(2026, 2, 9, 9, 0, tzinfo=UTC)
 # https://nagios-plugins.org/doc/guidelines.html#AEN201
@@ -39,7 +44,7 @@ def ask(
 def test_all_is_well() -> None:
     """A young good backup in each store: OK, with age, size and counts."""
     young = backup()
-    answer = ask(StoreView("local", [backup(30), young]), StoreView("s3", [young]), last_run={"exit_code": 0})
+    answer = ask(StoreView("local", young, 2), StoreView("s3", young, 1), last_run={"exit_code": 0})
     assert answer.code == 0
     assert str(answer) == (
         "BACKUP OK - hub_backup_20260209_030000.sql.gz is 6 h old (in local, s3)"
@@ -54,29 +59,29 @@ def test_none_at_all_is_critical() -> None:
 
 def test_too_old_is_critical_with_the_cause() -> None:
     """The line says how old, how old it may be, and why the last run failed."""
-    answer = ask(StoreView("local", [backup(30)]), last_run={"exit_code": 1, "cause": "disk | full\nreally"})
+    answer = ask(StoreView("local", backup(30), 1), last_run={"exit_code": 1, "cause": "disk | full\nreally"})
     assert answer.code == 2
     assert "30 h old, more than 26 h; the last run failed: disk / full really" in str(answer)
 
 
 def test_the_schedule_gives_the_limit() -> None:
     """Without --max-age, the backup may be as old as the schedule's deadline lets it be."""
-    late = assess("hub", [StoreView("local", [backup(30)])], None, deadline=NOW, max_age=None, now=NOW)
+    late = assess("hub", [StoreView("local", backup(30), 1)], None, deadline=NOW, max_age=None, now=NOW)
     assert late.code == 0
     hour = timedelta(hours=1)
     assert (
-        assess("hub", [StoreView("local", [backup(30)])], None, deadline=NOW - hour, max_age=None, now=NOW).code == 2
+        assess("hub", [StoreView("local", backup(30), 1)], None, deadline=NOW - hour, max_age=None, now=NOW).code == 2
     )
 
 
 @pytest.mark.parametrize(
     ("stores", "last_run", "said"),
     [
-        ([StoreView("local", [backup()]), StoreView("s3", [backup(30)])], None, "s3 lacks it"),
-        ([StoreView("local", [backup()]), StoreView("s3", problem="no key")], None, "s3 can't be read: no key"),
-        ([StoreView("local", [backup(6, ("half as big",))])], None, "suspicious: half as big"),
-        ([StoreView("local", [backup()])], {"exit_code": 1, "cause": "no socket"}, "the last run failed: no socket"),
-        ([StoreView("local", [backup()])], {"exit_code": 3, "problems": ["no roles"]}, "degraded: no roles"),
+        ([StoreView("local", backup(), 1), StoreView("s3", backup(30), 1)], None, "s3 lacks it"),
+        ([StoreView("local", backup(), 1), StoreView("s3", problem="no key")], None, "s3 can't be read: no key"),
+        ([StoreView("local", backup(6, ("half as big",)), 1)], None, "suspicious: half as big"),
+        ([StoreView("local", backup(), 1)], {"exit_code": 1, "cause": "no socket"}, "the last run failed: no socket"),
+        ([StoreView("local", backup(), 1)], {"exit_code": 3, "problems": ["no roles"]}, "degraded: no roles"),
     ],
 )
 def test_a_doubt_is_a_warning(stores: list[StoreView], last_run: dict[str, Any] | None, said: str) -> None:
@@ -91,6 +96,57 @@ def test_what_cannot_be_seen_is_unknown() -> None:
     answer = ask(StoreView("local", problem="no such directory"), StoreView("s3"))
     assert answer.code == 3
     assert "no such directory" in str(answer)
+
+
+class Counting(MemoryStore):
+    """Counts the manifests that are read."""
+
+    opened = 0
+
+    def open(self, name: str):  # type: ignore[no-untyped-def]
+        self.opened += 1
+        return super().open(name)
+
+
+def test_few_manifests_are_read() -> None:
+    """However many backups there are: it is asked every few minutes, and in S3 each manifest is a request."""
+    store = Counting("s3")
+    made = [put_backup(store, "hub", datetime(2026, 2, 9, 3) - timedelta(days=days)) for days in range(100)]
+    put_backup(store, "other", datetime(2026, 2, 9, 4))
+    view = StoreView.of(store, "hub", ZoneInfo("UTC"))
+    assert view.newest is not None
+    assert (view.newest.name, view.good, view.problem) == (made[0], 100, "")
+    assert store.opened <= 16
+
+
+@pytest.mark.parametrize("harm", ["bad", "cut", "manifest lost", "manifest broken"])
+def test_a_damaged_newest_does_not_count(harm: str) -> None:
+    """The newest good one is older then, and where there is none other, none is counted."""
+    store = MemoryStore("local")
+    newest = put_backup(store, "hub", datetime(2026, 2, 9, 3))
+    if harm == "bad":
+        store.files[newest.mark(Mark.BAD)] = b""
+    elif harm == "cut":
+        store.files[str(newest)] = b"x"
+    elif harm == "manifest lost":
+        del store.files[newest.manifest]
+    else:
+        store.files[newest.manifest] = b"{"
+    assert StoreView.of(store, "hub", ZoneInfo("UTC")) == StoreView("local")
+    older = put_backup(store, "hub", datetime(2026, 2, 8, 3))
+    view = StoreView.of(store, "hub", ZoneInfo("UTC"))
+    assert view.newest is not None
+    assert view.newest.name == older
+
+
+def test_a_store_that_fails_is_told() -> None:
+    """Its error is the view's problem."""
+
+    class Gone(MemoryStore):
+        def entries(self) -> Iterator[Entry]:
+            raise StoreError("no such bucket")
+
+    assert StoreView.of(Gone("s3"), "hub", ZoneInfo("UTC")) == StoreView("s3", problem="no such bucket")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Long answers of the command line: one JSON document whatever happens, aligned columns, little held at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubbackup.cli.common import PAGE_ROWS, print_columns, print_json_items, print_json_with_items
+from hubbackup.errors import StoreError
+
+items = st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3), max_size=4)
+
+
+@given(items)
+def test_a_list_is_one_document(found: list[dict[str, Any]]) -> None:
+    """Whatever stands in it, also none."""
+    with pytest.MonkeyPatch.context() as patch:
+        printed: list[str] = []
+        patch.setattr("builtins.print", lambda *words, end="\n": printed.append("".join(words) + end))
+        print_json_items(iter(found))
+        assert json.loads("".join(printed)) == found
+        printed.clear()
+        print_json_with_items({"dry_run": True, "policies": {"local": "7 days"}}, "decisions", iter(found))
+        expected = {"dry_run": True, "policies": {"local": "7 days"}, "decisions": found}
+        assert json.loads("".join(printed)) == expected
+
+
+def test_a_list_that_fails_half_way_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """S3 may go away in the middle: stdout is then the error's, and never the half of a document."""
+
+    def failing() -> Iterator[int]:
+        yield from range(3 * PAGE_ROWS)
+        raise StoreError("gone")
+
+    with pytest.raises(StoreError):
+        print_json_items(failing())
+    assert capsys.readouterr().out == ""
+
+
+def test_columns_are_aligned_and_widen_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """A page of a thousand rows is aligned as one; a wider cell further down moves what follows, and no other row."""
+    print_columns(iter([("A", "B"), *[("xx", "1")] * PAGE_ROWS, ("wider", "1"), ("x", "1")]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["A   B", "xx  1"]
+    assert lines[PAGE_ROWS - 1 :] == ["xx  1", "xx     1", "wider  1", "x      1"]
+
+
+def test_a_table_is_printed_before_its_last_row_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """A long one is not held: the first page is out when the second is asked for."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        yield from [("x",)] * PAGE_ROWS
+        assert capsys.readouterr().out == "x\n" * PAGE_ROWS
+        yield ("y",)
+
+    print_columns(rows())
+    assert capsys.readouterr().out == "y\n"
