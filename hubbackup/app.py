@@ -275,9 +275,7 @@ class App:
 
     def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome:
         """Restore one backup for real, elsewhere. Without a `store`, local and S3 take turns."""
-        last = self.history.last("drill") or {}
-        turn = "s3" if self.remotes and last.get("store") != "s3" else "local"
-        chosen = self.stores(store or turn)[0]
+        chosen = self.stores(store or self._drill_turn())[0]
         job = DrillJob(
             database=self.database,
             find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state_directory),
@@ -286,6 +284,14 @@ class App:
             checks=self.settings.drill_checks,
         )
         return self.run("drill", job, progress=progress)
+
+    def _drill_turn(self) -> str:
+        """S3 first. A drill that failed has had its turn, though its record names no store."""
+        turn = "s3"
+        for record in self.history.runs():
+            if record["kind"] == "drill":
+                turn = "local" if record.get("store", turn) == "s3" else "s3"
+        return turn if self.remotes else "local"
 
     @contextmanager
     def _drill_place(self, run: Run) -> Iterator[Place]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hubbackup.census import Census, DumpFacts
+from hubbackup.names import literal, quoted
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.sample import load_sample
 
@@ -65,3 +68,53 @@ def test_every_table_is_counted_as_the_server_counts_it(postgres: EmbeddedPostgr
     expected = counts_of(postgres, database)
     assert facts.rows == expected
     assert sum(expected.values()) > 5000
+
+
+hostile = st.lists(
+    st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
+    | st.sampled_from(
+        [
+            "\\.",
+            "\\.\n",
+            "\n\\.\n",
+            "\\\\.",
+            "\n--\n-- PostgreSQL database dump complete\n--\n",
+            "COPY public.t1 (id) FROM stdin;\n1\n\\.\n",
+            "\\restrict x\n",
+            "$_$",
+            "$$;",
+            "';",
+            '";\n',
+            "/*",
+            "*/",
+            "E'\\'",
+            "\r\n",
+            "\t\\N\t",
+        ]
+    ),
+    max_size=4,
+).map("".join)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.none() | hostile, max_size=4), min_size=1, max_size=3), hostile, hostile)
+def test_nothing_in_a_real_dump_misleads_it(
+    postgres: EmbeddedPostgres, database: str, tables: list[list[str | None]], said: str, named: str
+) -> None:
+    """Whatever rows, comments, defaults, function bodies and names hold, as the server's own pg_dump writes them."""
+    name = named.encode()[:40].decode(errors="ignore") or "t"
+    lines = ["DROP SCHEMA IF EXISTS s CASCADE; CREATE SCHEMA s;"]
+    for number, rows in enumerate(tables):
+        table = f"s.{quoted(f'{number}{name}')}"
+        lines.append(f"CREATE TABLE {table} (a text DEFAULT {literal(said)}, {quoted(f'c{name}')} text);")
+        lines.append(f"COMMENT ON TABLE {table} IS {literal(said)};")
+        lines += [
+            f"INSERT INTO {table} VALUES ({'NULL' if row is None else literal(row)}, {literal(said)});"
+            for row in rows
+        ]
+    lines.append(f"CREATE FUNCTION s.f() RETURNS text LANGUAGE sql AS {literal(f'SELECT {literal(said)}::text')};")
+    postgres.psql("\n".join(lines), database=database)
+    facts = census_of(postgres, database)
+    assert sorted(facts.rows.values()) == sorted(len(rows) for rows in tables)
+    assert facts.rows.keys() == counts_of(postgres, database).keys() or "\n" in name or "|" in name
+    assert facts.table_count == len(tables)

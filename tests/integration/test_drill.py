@@ -16,10 +16,12 @@ import pytest
 from hubbackup import settings
 from hubbackup.app import App
 from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.jobs import Outcome, Run
 from hubbackup.report import logs
-from hubbackup.runners.throwaway import LABEL
+from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
 from hubbackup.stream import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.s3 import S3Server, s3_server
 
 TABLES = """
 CREATE TABLE utilisateurs (id int PRIMARY KEY, nom text NOT NULL);
@@ -140,6 +142,41 @@ def test_a_check_that_finds_nothing_fails(embedded: App, postgres16: EmbeddedPos
 
 
 @pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3: S3Server, tmp_path: Path) -> None:
+    """Every other drill is from S3, also where those from S3 fail each time: local has its turn all the same."""
+    bucket = s3.bucket()
+    app = make_app(
+        POSTGRES_DB=embedded.database,
+        POSTGRES_USER=postgres16.user,
+        POSTGRES_PASSWORD=postgres16.password,
+        BACKUP_SOURCE="direct",
+        PGHOST=postgres16.host,
+        PGPORT=str(postgres16.port),
+        BACKUP_DIR=str(tmp_path),
+        S3_BACKUP_BUCKET=bucket,
+        S3_ENDPOINT_URL=s3.endpoint_url,
+        AWS_ACCESS_KEY_ID=s3.access_key_id,
+        AWS_SECRET_ACCESS_KEY=s3.secret_access_key,
+    )
+    name = app.backup().fields["name"]
+    assert [app.drill().fields["store"] for _ in range(3)] == ["s3", "local", "s3"]
+    assert app.drill(store="local").fields["store"] == "local"
+    key = f"backups/{name}"
+    data = bytearray(s3.client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    data[len(data) // 2] ^= 1
+    s3.client.put_object(Bucket=bucket, Key=key, Body=bytes(data))
+    for _ in range(2):
+        with pytest.raises(NotProvenError, match=name):
+            app.drill()
+        assert app.drill().fields["store"] == "local"
+
+
+@pytest.fixture(scope="module")
 def container(docker_engine: str) -> Iterator[str]:
     """A database server in a container, reached by exec alone."""
     name = f"hub-drill-{time.time_ns():x}"
@@ -196,6 +233,49 @@ def test_a_throwaway_server_is_made_and_removed(container: str, tmp_path: Path) 
         assert drill_containers(container) == []
     finally:
         psql(container, "DROP OWNED BY lecture; DROP ROLE lecture;")
+
+
+def test_the_throwaway_server_is_shut_in_and_goes_whatever_happens(container: str, tmp_path: Path) -> None:
+    """The database's own image, no network, bounded memory; it is removed where what is done in it fails."""
+    app = containerised(container, tmp_path)
+    original = json.loads(subprocess.check_output(["docker", "inspect", container]))[0]
+
+    def body(run: Run) -> Outcome:
+        with app._drill_place(run):
+            (server,) = drill_containers(container)
+            found.extend(json.loads(subprocess.check_output(["docker", "inspect", server])))
+            raise ZeroDivisionError
+
+    found: list[dict[str, Any]] = []
+    with pytest.raises(ZeroDivisionError):
+        app.run("drill", body)
+    (server,) = found
+    assert server["Image"] == original["Image"]
+    assert server["HostConfig"]["NetworkMode"] == "none"
+    assert server["HostConfig"]["Memory"] == MEMORY_BYTES
+    assert set(server["NetworkSettings"]["Networks"]) <= {"none"}
+    assert not server["HostConfig"]["Binds"]
+    assert drill_containers(container) == []
+
+
+def test_what_a_killed_drill_left_is_removed_at_the_start(container: str, tmp_path: Path) -> None:
+    """The daemon's first job: the servers of this database's drills go, running or not, and no other container."""
+    app = containerised(container, tmp_path)
+    run = ["docker", "run", "--detach", "--network=none"]
+    for of in (container, container, "another-database"):
+        subprocess.run(
+            [*run, f"--label={LABEL}={of}", "postgres:17", "sleep", "600"], check=True, capture_output=True
+        )
+    stopped, _ = drill_containers(container)
+    subprocess.run(["docker", "kill", stopped], check=True, capture_output=True)
+    try:
+        assert app.remove_drill_orphans() == 2
+        assert drill_containers(container) == []
+        assert len(drill_containers("another-database")) == 1
+        assert app.remove_drill_orphans() == 0
+    finally:
+        for left in drill_containers("another-database"):
+            subprocess.run(["docker", "rm", "--force", "--volumes", left], capture_output=True)
 
 
 def test_a_missing_role_fails(container: str, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The catch-up of missing copies: oldest first, and bounded by time."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hubbackup import upload
+from hubbackup.catalog import BackupName
+from hubbackup.jobs import Run
+from hubbackup.listing import list_backups
+from hubbackup.report.logs import get_logger
+from hubbackup.report.progress import silent
+from hubbackup.stores.local import LocalStore
+from hubbackup.stores.memory import MemoryStore
+from hubbackup.stream import Cancel
+from hubbackup.upload import CaughtUp, catch_up
+from tests.support.backups import put_backup
+
+ZONE = ZoneInfo("UTC")
+START = datetime(2026, 2, 1, 3)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+def caught_up(local: LocalStore, remote: MemoryStore, budget_seconds: float) -> CaughtUp:
+    run = Run("backup", "20260208T030000-1a2b3c", Cancel(), get_logger(), lambda what, total: nullcontext(silent))
+    backups = list_backups([local, remote], ZONE)
+    return catch_up(run, backups, local, remote, keep=lambda backup: True, budget_seconds=budget_seconds)
+
+
+def made(local: LocalStore) -> list[BackupName]:
+    return [put_backup(local, "hub", START + timedelta(days=days)) for days in range(4)]
+
+
+def test_time_is_bounded_and_the_next_run_goes_on(local: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the budget is over no upload begins any more; what waits is told, and the next run takes it."""
+    names = [str(name) for name in made(local)]
+    remote = MemoryStore("s3")
+    clock = [0.0]
+    monkeypatch.setattr(upload.time, "monotonic", lambda: clock[0])
+    create = remote.create
+
+    def slow(name: str, metadata: dict[str, str] | None = None):  # type: ignore[no-untyped-def]
+        clock[0] += 30
+        return create(name, metadata)
+
+    monkeypatch.setattr(remote, "create", slow)  # a file and its manifest: a minute a backup
+    done = caught_up(local, remote, 90)
+    assert list(done.uploaded) == names[:2]
+    assert done.problems == (f"2 backups wait to be uploaded to {remote.describe()}: no time left in this run",)
+    done = caught_up(local, remote, 90)
+    assert list(done.uploaded) == names[2:]
+    assert done.problems == ()
+    assert caught_up(local, remote, 90) == CaughtUp()
