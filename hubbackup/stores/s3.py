@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, is_flat_name
 from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, S3Calls, S3Limits, error_code
-from hubbackup.stores.s3_data import loader
+from hubbackup.stores.s3_data import READING, loader
 from hubbackup.stores.s3_pages import read_quickly
 from hubbackup.stores.s3_reader import open_object
 from hubbackup.stores.s3_upload import S3Draft, Target, head_object, part_size_bytes, refuse_taken
@@ -240,8 +240,9 @@ class S3Store:
         parts = botocore.session.Session()
         parts.register_component("data_loader", loader())
         try:
-            session = boto3.session.Session(region_name=region, botocore_session=parts, **self._credentials)
-            client = session.client("s3", endpoint_url=self._endpoint_url, config=config)
+            with READING:
+                session = boto3.session.Session(region_name=region, botocore_session=parts, **self._credentials)
+                client = session.client("s3", endpoint_url=self._endpoint_url, config=config)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(
                 f"no S3 client can be made from these settings ({type(error).__name__})",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SERVICES = ("s3", "sts", "sso", "oidc", "portal.sso", "signin")
 """S3, and those that credentials come from: their names in botocore's `endpoints`."""
+READING = threading.Lock()
+"""Held while a client is made: two that are made at once would each read it all."""
 OPENERS: dict[str, Callable[[str, str], Any]] = {".json": open, ".json.gz": gzip.open}
 
 

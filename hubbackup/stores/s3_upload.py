@@ -25,6 +25,8 @@ FIRST_PART_BYTES = 8 << 20
 LARGEST_PART_BYTES = 5 << 30
 _MOST_HELD_BYTES = 16 << 20
 """A part of what is written (not followed) waits in memory, so it stops growing here."""
+_SMALL_BYTES = 1 << 20
+"""A file of so many bytes is held, and put in one request; of a larger one the end too is sent from the disk."""
 _TOKEN = "hubbackup-upload"  # noqa: S105 - the name of a metadata field
 _MD5_ETAG = re.compile(r'"?([0-9a-f]{32}(-[0-9]+)?)"?')
 _CONDITION_UNKNOWN = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
@@ -61,7 +63,7 @@ class _Part:
 class S3Draft:
     """An object being uploaded; nothing shows under its key before `commit`.
 
-    `metadata` may be added to until the first part is sent: for a file of up to 8 MiB that is at `commit`.
+    `metadata` may be added to until the first part is sent: for a file of up to 1 MiB that is at `commit`.
     """
 
     def __init__(self, calls: S3Calls, target: Target, metadata: Mapping[str, str]) -> None:
@@ -166,7 +168,7 @@ class S3Draft:
             self._send_slice(file, offset, size)
             offset += size
         rest = available - offset
-        if rest <= self._target.part_size(1):
+        if not self._parts and rest <= _SMALL_BYTES:
             self.write(_read_exactly(file, offset, rest))
         elif rest:
             self._send_slice(file, offset, rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,27 @@ def test_a_part_that_is_taken_too_slowly_ends_the_upload(
         draft.follow(GrowingFile.complete(path))
     assert time.monotonic() - started < 4
     assert_nothing_left(server, bucket)
+
+
+@pytest.mark.parametrize("size", [2 << 20, 8 << 20, (16 << 20) - 1])
+def test_a_followed_file_is_not_held_in_memory(server: S3Server, bucket: str, tmp_path: Path, size: int) -> None:
+    """Not its parts, not the end that makes no whole part, not a file that is less than one: it is on the disk."""
+    path = tmp_path / "x"
+    path.write_bytes(os.urandom(size))
+    store = server.store(bucket, part_size=part_size_bytes)
+    list(store.entries())  # makes the client
+    tracemalloc.start()
+    try:
+        with store.create(f"followed-{size}") as draft:
+            draft.follow(GrowingFile.complete(path))
+            draft.commit()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    with store.open(f"followed-{size}") as stream:
+        assert stream.read() == path.read_bytes()
+    store.delete(f"followed-{size}")
+    assert peak < 2_000_000
 
 
 def test_a_dead_server_never_slows_the_writer(store: S3Store, proxy: FaultProxy, tmp_path: Path) -> None:
