@@ -120,7 +120,10 @@ SELECT pg_temp.line('schema', format('column %s.%I', c.name, a.attname),
                        WHERE adrelid = a.attrelid AND adnum = a.attnum),
         'storage ' || a.attstorage::text,
         'compression ' || nullif(a.attcompression, '')::text,
-        'options ' || array_to_string(a.attoptions, ' '),
+        -- pg_attver is the server's own since 17.12, another in each database; pg_dump leaves it out.
+        'options ' || nullif(array_to_string(ARRAY(
+            SELECT option FROM unnest(a.attoptions) WITH ORDINALITY AS o (option, n) WHERE option !~ '^pg_attver=' ORDER BY n
+        ), ' '), ''),
         'acl ' || pg_temp.acl(a.attacl, 'c', c.relowner)))
 FROM pg_temp.ours_class AS c JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c');
