@@ -19,7 +19,6 @@ from zoneinfo import ZoneInfo
 from hubbackup import postgres
 from hubbackup.aftercare import aftercare
 from hubbackup.catalog import BackupName, Manifest, write_manifest
-from hubbackup.codecs import Compression
 from hubbackup.databases import Databases
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
 from hubbackup.jobs import Outcome, Run
@@ -146,15 +145,14 @@ class BackupJob:
             yield working, stack.enter_context(draft)
 
     def _create(self, store: LocalStore, started_at: datetime) -> LocalDraft:
-        """A draft under the name of `started_at`, or of the next second that no backup has, however compressed."""
+        """A draft under the name of `started_at`, or of the next free second."""
         local_time = started_at.astimezone(self.zone).replace(tzinfo=None, microsecond=0)
         while True:
-            names = {one: str(BackupName(self.database, local_time, one)) for one in Compression}
-            own = names.pop(self.recipe.at_rest.compression)
-            with contextlib.suppress(ExistsError):
-                if not any(store.has(name) for name in names.values()):
-                    return store.create(own)
-            local_time += timedelta(seconds=1)
+            name = BackupName(self.database, local_time, self.recipe.at_rest.compression)
+            try:
+                return store.create(str(name))
+            except ExistsError:
+                local_time += timedelta(seconds=1)
 
     def _drop_replaced(self, run: Run, origin: Origin, problems: list[str]) -> list[str]:
         """Drop the databases that restores put aside longer ago than the operator wants them kept.

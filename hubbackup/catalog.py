@@ -60,11 +60,19 @@ class BackupName:
     compression: Compression = Compression.GZIP
 
     def __str__(self) -> str:
-        return f"{self.stem}{self.compression.suffix}"
+        return f"{self._base}{self.compression.suffix}"
 
     @property
     def stem(self) -> str:
-        """The name without its suffix. Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
+        """What the names of manifest and marks begin with: its own name, of gzip without `.sql.gz`.
+
+        So a `.sql.zst` and a `.sql.gz` of one second, as somebody makes them who packs a backup anew, share nothing.
+        """
+        return self._base if self.compression is Compression.GZIP else str(self)
+
+    @property
+    def _base(self) -> str:
+        """Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
         time = self.local_time  # not by strftime: a listing renders a hundred thousand names
         clock = f"{time.hour:02}{time.minute:02}{time.second:02}"
         return f"{_encoded(self.database)}_backup_{time.year:04}{time.month:02}{time.day:02}_{clock}"
@@ -99,19 +107,29 @@ class BackupName:
 
     @classmethod
     def owner_of(cls, text: str) -> BackupName | None:
-        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours.
+        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours."""
+        found = split(text)
+        return cls.of_stem(found[0]) if found is not None else None
 
-        What the backup is compressed with is told by its own name only.
-        """
-        for suffix in SUFFIXES:
-            if text.endswith(suffix):
-                compression = BACKUP_SUFFIXES.get(suffix, Compression.GZIP)
-                return cls.parse(text.removesuffix(suffix) + compression.suffix)
-        return None
+    @classmethod
+    def of_stem(cls, stem: str) -> BackupName | None:
+        """The backup whose manifest and marks begin so; None where it is not exactly ours."""
+        return cls.parse(stem if stem.endswith(Compression.ZSTD.suffix) else stem + Compression.GZIP.suffix)
 
 
-SUFFIXES = (*BACKUP_SUFFIXES, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
-"""Of every file that belongs to a backup, after its stem."""
+ZSTD_ITSELF = ""
+SUFFIXES = (Compression.GZIP.suffix, ZSTD_ITSELF, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+"""What follows the stem in the names of a backup's files; nothing in that of a `.sql.zst` itself."""
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """Stem and suffix of a name that looks like one of ours, else None."""
+    if text.endswith(Compression.ZSTD.suffix):
+        return text, ZSTD_ITSELF
+    for suffix in SUFFIXES:
+        if suffix and text.endswith(suffix):
+            return text.removesuffix(suffix), suffix
+    return None
 
 
 @lru_cache(maxsize=1024)

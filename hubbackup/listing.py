@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import islice
@@ -17,14 +17,14 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog import (
-    BACKUP_SUFFIXES,
     MANIFEST_SUFFIX,
-    SUFFIXES,
+    ZSTD_ITSELF,
     Backup,
     BackupName,
     Manifest,
     Mark,
     read_manifest,
+    split,
 )
 from hubbackup.codecs import Compression
 from hubbackup.errors import NotFoundError, NotProvenError
@@ -48,9 +48,6 @@ class Listed:
     copies: dict[str, Entry] = field(default_factory=dict)
     manifests_in: frozenset[str] = frozenset()
     marks: Mapping[Mark, frozenset[str]] = field(default_factory=lambda: NO_MARKS)
-    has_twin: bool = False
-    """A `.sql.zst` lies beside this `.sql.gz`, made by hand: which of them the manifest and the marks mean is not
-    known from names, so neither is ever removed."""
 
     def published_in(self, store: str) -> bool:
         """File and manifest are both in `store`, and no verification found the file damaged."""
@@ -62,25 +59,22 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
 
     Names that are not exactly ours are passed over, and what belongs to no file. Raises StoreError's kinds.
     """
-    # All that belongs to one backup begins with `<stem>.`, so its names stand together in byte order, but for a
-    # database whose own name begins so: that one's names stand between them. Hence a stack, and not `groupby`.
+    # All that belongs to one backup begins with its stem, so its names stand together in byte order, but for a
+    # backup whose stem begins so (another database's, or the `.sql.zst` beside a `.sql.gz`): that one's names stand
+    # between them. Hence a stack, and not `groupby`.
     open_: list[tuple[str, Listed | None]] = []
-    for text, suffix, store, entry in heapq.merge(*(_ours(store) for store in stores), key=lambda item: item[0]):
-        while open_ and not text.startswith(open_[-1][0]):
+    for text, stem, suffix, store, entry in heapq.merge(
+        *(_ours(store) for store in stores), key=lambda item: item[0]
+    ):
+        while open_ and not text.startswith(f"{open_[-1][0]}.") and text != open_[-1][0]:
             yield from _wanted(open_.pop()[1], database)
-        stem = text.removesuffix(suffix)
-        if not open_ or open_[-1][0] != f"{stem}.":
-            name = BackupName.parse(stem + Compression.GZIP.suffix)
-            open_.append((f"{stem}.", Listed(name) if name is not None else None))
+        if not open_ or open_[-1][0] != stem:
+            name = BackupName.of_stem(stem)
+            open_.append((stem, Listed(name) if name is not None else None))
         listed = open_[-1][1]
         if listed is None:
             continue
-        if suffix in BACKUP_SUFFIXES:
-            if BACKUP_SUFFIXES[suffix] is not listed.name.compression:
-                if listed.copies:
-                    listed.has_twin = True
-                    continue
-                listed.name = replace(listed.name, compression=BACKUP_SUFFIXES[suffix])
+        if suffix in (Compression.GZIP.suffix, ZSTD_ITSELF):
             listed.copies[store] = entry
         elif suffix == MANIFEST_SUFFIX:
             listed.manifests_in = _joined(listed.manifests_in, store)
@@ -168,12 +162,12 @@ def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: 
         ready = sorted([*ready, *load(batch, stores, zone)], key=_by_time)
 
 
-def _ours(store: Readable) -> Iterator[tuple[str, str, str, Entry]]:
-    """What may be ours by its suffix: name, suffix, the store's name."""
+def _ours(store: Readable) -> Iterator[tuple[str, str, str, str, Entry]]:
+    """What may be ours by its suffix: name, stem, suffix, the store's name."""
     for entry in store.entries():
-        for suffix in SUFFIXES:
-            if entry.name.endswith(suffix):
-                yield entry.name, suffix, store.name, entry
+        parts = split(entry.name)
+        if parts is not None:
+            yield entry.name, *parts, store.name, entry
 
 
 def _wanted(listed: Listed | None, database: str | None) -> Iterator[Listed]:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from hubbackup.census import Census, DumpFacts
 from hubbackup.codecs import Compression, Encoder, SniffingDecoder, encoder_for
+from hubbackup.errors import RunnerError
 from hubbackup.report.progress import Progress
 from hubbackup.runners import Process, tool_error
 from hubbackup.stream import Cancel
@@ -69,7 +70,7 @@ def pump(process: Process, sink: Sink, at_rest: AtRest, *, cancel: Cancel, progr
         for chunk in process.chunks():
             batch.append(bytes(chunk))
             batch_bytes += len(chunk)
-            if batch_bytes >= BATCH_BYTES:
+            if batch_bytes >= BATCH_BYTES:  # so the first of them tells what it is compressed with
                 writer.put(b"".join(batch), process, cancel)
                 batch, batch_bytes = [], 0
                 progress(writer.plain_bytes)
@@ -98,7 +99,7 @@ class _Writer(threading.Thread):
         self._encoder: Encoder = encoder_for(at_rest.compression, at_rest.level)
         self._digest = hashlib.sha256()
         self._stored_bytes = 0
-        self._started_at = time.monotonic()
+        self._free_at = 0.0
         self._error: BaseException | None = None
         self._hurried = threading.Event()
         self._stopped = threading.Event()
@@ -126,14 +127,16 @@ class _Writer(threading.Thread):
             self.plain_bytes += len(plain)
             if not self._as_it_comes:
                 self._store(self._encoder.encode(plain))
-            self._wait_for_the_limit()
+            self._wait_for_the_limit(len(plain))
         if self._as_it_comes:
             self._store(data)
 
-    def _wait_for_the_limit(self) -> None:
+    def _wait_for_the_limit(self, taken_bytes: int) -> None:
+        """Time in which nothing came (a lock, a large index) is not made up for: no burst follows it."""
         if self._at_rest.bytes_per_second:
-            due_at = self._started_at + self.plain_bytes / self._at_rest.bytes_per_second
-            self._hurried.wait(max(0.0, due_at - time.monotonic()))
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + taken_bytes / self._at_rest.bytes_per_second
+            self._hurried.wait(self._free_at - now)
 
     def _store(self, data: bytes) -> None:
         if data:
@@ -152,7 +155,7 @@ class _Writer(threading.Thread):
                 return
             except queue.Full:
                 # What a command wrote before it ended is dropped by the engine after two seconds: read it at once.
-                if self._at_rest.bytes_per_second and not process.running():
+                if self._at_rest.bytes_per_second and _ended(process):
                     self._hurried.set()
 
     def finish(self, process: Process, cancel: Cancel) -> Pumped:
@@ -174,3 +177,11 @@ class _Writer(threading.Thread):
             with contextlib.suppress(queue.Full):
                 self._queue.put_nowait(None)
             self.join(0.05)
+
+
+def _ended(process: Process) -> bool:
+    """Whether the command has ended; where that can't be told now, it goes on, and `wait` will tell."""
+    try:
+        return not process.running()
+    except RunnerError:
+        return False

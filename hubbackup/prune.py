@@ -69,7 +69,7 @@ def _plan(
         frozen_by = str(newest.listed.name) if newest is not None and newest.suspicious else ""
         unread = {newest.listed.name} if newest is not None else set()
         for store, policy in stores:
-            here = [one for one in known.values() if store.name in one.listed.copies and not one.listed.has_twin]
+            here = [one for one in known.values() if store.name in one.listed.copies]
             decisions = plan([one.candidate(store.name) for one in here], policy, now, frozen_by=frozen_by)
             marks = frozenset(
                 one.listed.name.mark(mark)

@@ -53,7 +53,7 @@ class LocalStore:
     def create(self, name: str, metadata: dict[str, str] | None = None) -> LocalDraft:
         """Begin `<name>.partial`, readable by its owner only; see `Store.create`."""
         final = self.directory / check_name(name)
-        if self.has(name):
+        if os.path.lexists(final):
             raise self._taken(final)
         partial = final.with_name(final.name + PARTIAL_SUFFIX)
         # O_EXCL never follows or opens what is there already: not a symlink, not another run's draft.
@@ -73,10 +73,6 @@ class LocalStore:
         with _errors_of(self.directory, f"does not let {name} be read"):
             descriptor = os.open(self.directory / name, flags)
         return io.BufferedReader(_ReadFile(descriptor, self.directory / name), CHUNK_BYTES)
-
-    def has(self, name: str) -> bool:
-        """Whether the name is taken, by whatever it is."""
-        return os.path.lexists(self.directory / check_name(name))
 
     def stat(self, name: str) -> Entry:
         """Raises NotFoundError, StoreError's kinds."""

@@ -16,6 +16,7 @@ from hubbackup.catalog import (
     Backup,
     BackupName,
     Manifest,
+    Mark,
     printable_rows,
     read_manifest,
     write_manifest,
@@ -75,6 +76,8 @@ def test_the_name_is_the_guides() -> None:
     assert str(NAME) == "hub_chantier_backup_20260208_030000.sql.gz"
     assert NAME.manifest == "hub_chantier_backup_20260208_030000.manifest.json"
     assert str(BackupName("hub_chantier", TIME, Compression.ZSTD)) == "hub_chantier_backup_20260208_030000.sql.zst"
+    zst = BackupName("hub_chantier", TIME, Compression.ZSTD)
+    assert zst.manifest == "hub_chantier_backup_20260208_030000.sql.zst.manifest.json"
 
 
 @given(databases, times)
@@ -87,8 +90,10 @@ def test_any_database_has_a_name_that_leads_back(database: str, time: datetime) 
     assert BackupName.parse(str(name)) == name
     assert BackupName.owner_of(name.manifest) == name
     zst = BackupName(database, time, Compression.ZSTD)
-    assert BackupName.parse(str(zst)) == BackupName.owner_of(str(zst)) == zst
-    assert zst.manifest == name.manifest
+    for text in (str(zst), zst.manifest, zst.mark(Mark.PINNED)):
+        assert is_flat_name(text)
+        assert BackupName.owner_of(text) == zst
+    assert BackupName.parse(str(zst)) == zst
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -106,17 +105,17 @@ def test_what_is_not_good_does_not_count(harm: str) -> None:
     assert str(good) in store.files
 
 
-def test_twins_are_not_touched() -> None:
-    """A `.sql.zst` that somebody made beside a `.sql.gz`: whose the manifest is, names don't tell, so both stay."""
-    for made, by_hand in itertools.permutations(Compression):
-        store = MemoryStore("local")
-        old, _ = nights(store, 30, 0)
-        name = BackupName(old.database, old.local_time, made)
-        store.files[str(name)] = store.files.pop(str(old))
-        store.files[str(replace(name, compression=by_hand))] = b"packed anew"
-        before = set(store.files)
-        assert prune(store) == set()
-        assert set(store.files) == before
+def test_a_twin_shares_nothing() -> None:
+    """A `.sql.zst` beside a `.sql.gz` of the same second, packed anew by hand: each has its own manifest and marks,
+    and goes or stays by itself."""
+    store = MemoryStore("local")
+    old = put_backup(store, "hub", night(9))
+    twin = replace(old, compression=Compression.ZSTD)
+    store.files |= {str(twin): store.files[str(old)], twin.mark(Mark.PINNED): b""}
+    nights(store, *range(7))
+    assert prune(store) == {f"local:{old}"}
+    assert str(twin) in store.files
+    assert not {str(old), old.manifest} & set(store.files)
 
 
 def test_an_interrupted_removal_is_taken_up_again() -> None:
