@@ -21,6 +21,7 @@ from hubbackup.postgres import Connection, psql_argv
 from hubbackup.psql_dialect import EDGE_BYTES, Dialect, client_encoding, psql_version
 from hubbackup.runners import Exit, Process, Runner
 from hubbackup.sources import Source
+from hubbackup.statistics import LOAD_SUFFIX
 from hubbackup.stream import CHUNK_BYTES, Cancel
 from hubbackup.verify import Expected, prove, proven_chunks
 
@@ -65,7 +66,8 @@ def load(
     """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError's kinds."""
     dialect = Dialect(psql=psql_version(runner), server_major=server_major)
     nonce = f"hubbackup-{secrets.token_hex(16)}"
-    with runner.start(psql_argv(), connection.env(database), stdin=True) as process:
+    session = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
+    with runner.start(psql_argv(), session.env(database), stdin=True) as process:
         answers = _Answers(process)
         answers.start()
         broken: StreamError | None = None

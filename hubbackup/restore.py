@@ -24,6 +24,7 @@ from hubbackup.postgres import Connection, DatabaseProperties, describe, propert
 from hubbackup.preflight import Request, globals_of, preflight
 from hubbackup.runners import Runner
 from hubbackup.sources import Source
+from hubbackup.statistics import Statistics
 from hubbackup.stream import Cancel
 
 
@@ -91,6 +92,7 @@ class RestoreJob:
         name = work.source.name
         run.log.info("restore.started", message="Restauration demarree", name=name, database=request.target)
         last = Databases(work.runner.detached(), work.connection, request.target)
+        statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
         safety = ""
         dropped = False
         try:
@@ -105,15 +107,18 @@ class RestoreJob:
                     message = f"Base supprimee (--in-place); pour revenir: hubbackup restore {safety}"
                     run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
                     databases.drop(request.target)
+            statistics.start()
             with roles.stand_ins(databases, fresh, missing, last), run.stage("load"):
                 load(run, work.runner, work.connection, fresh, work.source, work.proof, work.server.major)
+            statistics.loaded()
             with run.stage("compare"):
                 compare(databases, fresh, work.proof)
             with run.stage("finish"):
-                remarks = self._finish(work, fresh)
+                remarks = self._finish(work, fresh, statistics)
             with run.stage("swap"):
                 put_aside = databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
         except BaseException as error:
+            statistics.abandon()
             with contextlib.suppress(HubbackupError):  # what can't be removed now, the next restore removes
                 last.drop(fresh)
             if dropped:
@@ -132,11 +137,11 @@ class RestoreJob:
             "remarks": remarks,
         }
 
-    def _finish(self, work: _Work, fresh: str) -> list[str]:
+    def _finish(self, work: _Work, fresh: str, statistics: Statistics) -> list[str]:
         """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""
         remarks = []
         try:
-            work.databases.sql("ANALYZE;", fresh)
+            statistics.wait(work.run.cancel)
         except ToolError as error:
             remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
         if work.like is not None:
