@@ -52,6 +52,8 @@ class Server:
     roles: frozenset[str]
     extensions: frozenset[str]
     may_create: bool
+    has_stand_ins: bool = False
+    """Whether a killed restore left roles that stand in."""
 
     def of_kind(self, kind: str) -> list[ServerDatabase]:
         """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
@@ -83,6 +85,8 @@ SELECT jsonb_build_object(
         FROM pg_database d),
     'roles', (SELECT jsonb_agg(rolname) FROM pg_roles
               WHERE shobj_description(oid, 'pg_authid') IS DISTINCT FROM {literal(STAND_IN)}),
+    'has_stand_ins', EXISTS (SELECT FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') = {literal(STAND_IN)}),
     'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
 """
@@ -156,6 +160,7 @@ class Databases:
             roles=frozenset(facts["roles"]),
             extensions=frozenset(facts["extensions"] or ()),
             may_create=facts["may_create"],
+            has_stand_ins=facts["has_stand_ins"],
         )
 
     def create(self, name: str, like: DatabaseProperties | None, server: Server) -> None:
@@ -242,34 +247,33 @@ class Databases:
         if not made:
             raise error
 
-    def count_rows(self, database: str, tables: Iterable[str], encoding: str = "") -> dict[str, tuple[int, bool]]:
-        """(rows, whether an extension owns it) of each table alone (ONLY), by its name quoted as pg_dump does.
+    def count(
+        self, database: str, tables: Iterable[str], encoding: str = ""
+    ) -> tuple[dict[str, tuple[int, bool]], int]:
+        """(rows, whether an extension owns it) of each table alone (ONLY) by its name quoted as pg_dump does, and how
+        many large objects there are; all in one session.
 
         `encoding` is the dump's own (SET client_encoding): a name that is no UTF-8 has its bytes escaped, and they
         go to the server as they were.
         """
         wanted = list(tables)
-        counts: dict[str, tuple[int, bool]] = {}
+        lines = ["SET search_path = pg_catalog;", "SET row_security = off;"]
         for start in range(0, len(wanted), COUNT_BATCH):
-            batch = wanted[start : start + COUNT_BATCH]
             selects = [
-                f"SELECT {index}, (SELECT count(*) FROM ONLY {table}), EXISTS (SELECT FROM pg_depend WHERE"
-                f" classid = 'pg_class'::regclass AND deptype = 'e' AND objid = {literal(table)}::regclass)"
-                for index, table in enumerate(batch)
+                f"SELECT {index}, (SELECT count(*) FROM ONLY {wanted[index]}), EXISTS (SELECT FROM pg_depend WHERE"
+                f" classid = 'pg_class'::regclass AND deptype = 'e' AND objid = {literal(wanted[index])}::regclass)"
+                for index in range(start, min(start + COUNT_BATCH, len(wanted)))
             ]
             union = "\nUNION ALL\n".join(selects)
-            answer = self.sql(
-                "SET search_path = pg_catalog;\nSET row_security = off;\n"
-                f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);",
-                database,
-                encoding,
-            )
-            counts |= {batch[index]: (count, of_extension) for index, count, of_extension in json.loads(answer)}
-        return counts
-
-    def count_large_objects(self, database: str) -> int:
-        """How many large objects there are."""
-        return int(self.sql("SELECT count(*) FROM pg_largeobject_metadata;", database))
+            lines.append(f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);")
+        lines.append("SELECT count(*) FROM pg_largeobject_metadata;")
+        *batches, large_objects = self.sql("\n".join(lines), database, encoding).splitlines()
+        counts = {
+            wanted[index]: (count, of_extension)
+            for line in batches
+            for index, count, of_extension in json.loads(line)
+        }
+        return counts, int(large_objects)
 
 
 def free_bytes(runner: Runner, server: Server) -> int | None:

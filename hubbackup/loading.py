@@ -18,7 +18,7 @@ from hubbackup.errors import HubbackupError, NotProvenError, StreamError
 from hubbackup.jobs import Run
 from hubbackup.names import readable
 from hubbackup.postgres import Connection, psql_argv
-from hubbackup.psql_dialect import EDGE_BYTES, Dialect, client_encoding, psql_version
+from hubbackup.psql_dialect import EDGE_BYTES, Dialect, client_encoding
 from hubbackup.runners import Exit, Process, Runner
 from hubbackup.sources import Source
 from hubbackup.statistics import LOAD_SUFFIX
@@ -61,10 +61,9 @@ def proven(run: Run, source: Source) -> Proven:
 
 
 def load(
-    run: Run, runner: Runner, connection: Connection, database: str, source: Source, proof: Proven, server_major: int
+    run: Run, runner: Runner, connection: Connection, database: str, source: Source, proof: Proven, dialect: Dialect
 ) -> None:
     """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError's kinds."""
-    dialect = Dialect(psql=psql_version(runner), server_major=server_major)
     nonce = f"hubbackup-{secrets.token_hex(16)}"
     session = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
     with runner.start(psql_argv(), session.env(database), stdin=True) as process:
@@ -94,7 +93,7 @@ def load(
 def compare(databases: Databases, database: str, proof: Proven) -> None:
     """Raises NotProvenError where `database` does not hold exactly the rows that the dump held."""
     facts = proof.facts
-    counts = databases.count_rows(database, facts.rows, proof.encoding)
+    counts, large_objects = databases.count(database, facts.rows, proof.encoding)
     for table, wanted in facts.rows.items():
         found, of_extension = counts[table]
         # An extension fills its own tables first, the dump adds to them.
@@ -102,7 +101,6 @@ def compare(databases: Databases, database: str, proof: Proven) -> None:
             raise NotProvenError(
                 f"{readable(table, proof.encoding)} has {found} rows after the restore, the dump held {wanted}"
             )
-    large_objects = databases.count_large_objects(database)
     if large_objects != facts.large_objects:
         raise NotProvenError(
             f"there are {large_objects} large objects after the restore, the dump held {facts.large_objects}"

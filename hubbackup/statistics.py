@@ -138,10 +138,9 @@ class Statistics(threading.Thread):
             suffix=LOAD_SUFFIX,
             seen=SEEN,
         )
+        settings = f"SET lock_timeout = '100ms';\nSET {SEEN} = '';"
         try:
-            answer = self._sql(
-                f"SET lock_timeout = '100ms';\nSET {SEEN} = '';\nDO {literal(body)};\nSELECT current_setting('{SEEN}');"
-            )
+            answer = self._sql(f"{settings}\nDO {literal(body)};\nSELECT current_setting('{SEEN}');")
         except HubbackupError:
             self._loaded.wait()
             return []
