@@ -26,6 +26,11 @@ COUNT_BATCH = 200
 PREAMBLE = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n"
 """A role's own settings must not end a count of a large table."""
 
+DURABLE = (
+    "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off';\n"
+)
+"""The commit that follows is on the disk when it returns, and with it all that was committed before, by whomever."""
+
 
 @dataclass(frozen=True)
 class ServerDatabase:
@@ -196,7 +201,8 @@ class Databases:
         The first rename locks the database against new sessions until the transaction ends, and waits up to five
         seconds for those inside to end; a second session ends them meanwhile, since a pool that reconnects at once
         is back before the lock is taken. So there is no moment at which the database is closed and not yet
-        replaced, whatever dies. Returns whether there was a `live` to put aside.
+        replaced, whatever dies; and once it returns, all that was loaded is on the disk (`DURABLE`). Returns whether
+        there was a `live` to put aside.
         """
         oid = self.sql(f"SELECT oid FROM pg_database WHERE datname = {literal(live)};").strip()
         renames = [f"ALTER DATABASE {quoted(new)} RENAME TO {quoted(live)};"]
@@ -204,7 +210,7 @@ class Databases:
             renames.insert(0, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(aside)};")
         sql = (
             f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({literal(live)},"
-            f" {literal(new)}) AND pid <> pg_backend_pid();\nBEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
+            f" {literal(new)}) AND pid <> pg_backend_pid();\n{DURABLE}BEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
         )
         for attempt in range(1, SWAP_ATTEMPTS + 1):
             cancel.check()
