@@ -7,7 +7,6 @@ wholly the old one or wholly the new one. What is loaded is what was proven, and
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from hubbackup.psql_dialect import Dialect, psql_version
 from hubbackup.runners import Runner
 from hubbackup.sources import Source
 from hubbackup.statistics import Statistics
-from hubbackup.stream import TICK_SECONDS, Cancel
+from hubbackup.stream import Cancel
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,10 @@ class RestoreJob:
         request = self.request
         started = time.monotonic()
         with run.stage("find"), self.find_source(run) as source:
-            tools = _Tools(self.open_runner, run.cancel)
             with run.stage("prove"):
                 proof = proven(run, source)
             with run.stage("prepare"):
-                runner, psql = tools.found()
+                runner = self.open_runner(run.cancel)
                 connection = self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
                 server = databases.look()
@@ -80,7 +78,7 @@ class RestoreJob:
                     made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
                 if made_roles:
                     server = databases.look()
-            dialect = Dialect(psql=psql, server_major=server.major)
+            dialect = Dialect(psql=psql_version(runner), server_major=server.major)
             work = _Work(run, runner, connection, databases, server, source, proof, like, dialect)
             fields = self._restore(work)
         fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
@@ -194,35 +192,6 @@ class _Work:
     proof: Proven
     like: DatabaseProperties | None
     dialect: Dialect
-
-
-class _Tools(threading.Thread):
-    """Finds the database's tools while the file is being proven, which uses none of them."""
-
-    def __init__(self, open_runner: Callable[[Cancel], Runner], cancel: Cancel) -> None:
-        super().__init__(name="tools", daemon=True)
-        self._open_runner = open_runner
-        self._cancel = cancel
-        self._found: tuple[Runner, tuple[int, int]] | HubbackupError | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            runner = self._open_runner(self._cancel)
-            self._found = runner, psql_version(runner)
-        except HubbackupError as error:
-            self._found = error
-
-    def found(self) -> tuple[Runner, tuple[int, int]]:
-        """The runner and psql's version. Raises what stood in the way, once somebody asks."""
-        while self.is_alive():
-            self._cancel.check()
-            self.join(TICK_SECONDS)
-        if self._found is None:
-            raise HubbackupError("the database's tools could not be looked for")
-        if isinstance(self._found, HubbackupError):
-            raise self._found
-        return self._found
 
 
 def _tell_of_safety_backup(error: BaseException, target: str, safety: str) -> None:
