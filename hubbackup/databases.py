@@ -26,6 +26,11 @@ COUNT_BATCH = 200
 PREAMBLE = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n"
 """A role's own settings must not end a count of a large table."""
 
+DURABLE = (
+    "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off';\n"
+)
+"""The commit that follows is on the disk when it returns, and with it all that was committed before, by whomever."""
+
 
 @dataclass(frozen=True)
 class ServerDatabase:
@@ -52,6 +57,8 @@ class Server:
     roles: frozenset[str]
     extensions: frozenset[str]
     may_create: bool
+    has_stand_ins: bool = False
+    """Whether a killed restore left roles that stand in."""
 
     def of_kind(self, kind: str) -> list[ServerDatabase]:
         """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
@@ -83,6 +90,8 @@ SELECT jsonb_build_object(
         FROM pg_database d),
     'roles', (SELECT jsonb_agg(rolname) FROM pg_roles
               WHERE shobj_description(oid, 'pg_authid') IS DISTINCT FROM {literal(STAND_IN)}),
+    'has_stand_ins', EXISTS (SELECT FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') = {literal(STAND_IN)}),
     'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
 """
@@ -156,6 +165,7 @@ class Databases:
             roles=frozenset(facts["roles"]),
             extensions=frozenset(facts["extensions"] or ()),
             may_create=facts["may_create"],
+            has_stand_ins=facts["has_stand_ins"],
         )
 
     def create(self, name: str, like: DatabaseProperties | None, server: Server) -> None:
@@ -191,7 +201,8 @@ class Databases:
         The first rename locks the database against new sessions until the transaction ends, and waits up to five
         seconds for those inside to end; a second session ends them meanwhile, since a pool that reconnects at once
         is back before the lock is taken. So there is no moment at which the database is closed and not yet
-        replaced, whatever dies. Returns whether there was a `live` to put aside.
+        replaced, whatever dies; and once it returns, all that was loaded is on the disk (`DURABLE`). Returns whether
+        there was a `live` to put aside.
         """
         oid = self.sql(f"SELECT oid FROM pg_database WHERE datname = {literal(live)};").strip()
         renames = [f"ALTER DATABASE {quoted(new)} RENAME TO {quoted(live)};"]
@@ -199,7 +210,7 @@ class Databases:
             renames.insert(0, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(aside)};")
         sql = (
             f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({literal(live)},"
-            f" {literal(new)}) AND pid <> pg_backend_pid();\nBEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
+            f" {literal(new)}) AND pid <> pg_backend_pid();\n{DURABLE}BEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
         )
         for attempt in range(1, SWAP_ATTEMPTS + 1):
             cancel.check()
@@ -242,34 +253,33 @@ class Databases:
         if not made:
             raise error
 
-    def count_rows(self, database: str, tables: Iterable[str], encoding: str = "") -> dict[str, tuple[int, bool]]:
-        """(rows, whether an extension owns it) of each table alone (ONLY), by its name quoted as pg_dump does.
+    def count(
+        self, database: str, tables: Iterable[str], encoding: str = ""
+    ) -> tuple[dict[str, tuple[int, bool]], int]:
+        """(rows, whether an extension owns it) of each table alone (ONLY) by its name quoted as pg_dump does, and how
+        many large objects there are; all in one session.
 
         `encoding` is the dump's own (SET client_encoding): a name that is no UTF-8 has its bytes escaped, and they
         go to the server as they were.
         """
         wanted = list(tables)
-        counts: dict[str, tuple[int, bool]] = {}
+        lines = ["SET search_path = pg_catalog;", "SET row_security = off;"]
         for start in range(0, len(wanted), COUNT_BATCH):
-            batch = wanted[start : start + COUNT_BATCH]
             selects = [
-                f"SELECT {index}, (SELECT count(*) FROM ONLY {table}), EXISTS (SELECT FROM pg_depend WHERE"
-                f" classid = 'pg_class'::regclass AND deptype = 'e' AND objid = {literal(table)}::regclass)"
-                for index, table in enumerate(batch)
+                f"SELECT {index}, (SELECT count(*) FROM ONLY {wanted[index]}), EXISTS (SELECT FROM pg_depend WHERE"
+                f" classid = 'pg_class'::regclass AND deptype = 'e' AND objid = {literal(wanted[index])}::regclass)"
+                for index in range(start, min(start + COUNT_BATCH, len(wanted)))
             ]
             union = "\nUNION ALL\n".join(selects)
-            answer = self.sql(
-                "SET search_path = pg_catalog;\nSET row_security = off;\n"
-                f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);",
-                database,
-                encoding,
-            )
-            counts |= {batch[index]: (count, of_extension) for index, count, of_extension in json.loads(answer)}
-        return counts
-
-    def count_large_objects(self, database: str) -> int:
-        """How many large objects there are."""
-        return int(self.sql("SELECT count(*) FROM pg_largeobject_metadata;", database))
+            lines.append(f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);")
+        lines.append("SELECT count(*) FROM pg_largeobject_metadata;")
+        *batches, large_objects = self.sql("\n".join(lines), database, encoding).splitlines()
+        counts = {
+            wanted[index]: (count, of_extension)
+            for line in batches
+            for index, count, of_extension in json.loads(line)
+        }
+        return counts, int(large_objects)
 
 
 def free_bytes(runner: Runner, server: Server) -> int | None:

@@ -18,13 +18,17 @@ from hubbackup.errors import HubbackupError, NotProvenError, StreamError
 from hubbackup.jobs import Run
 from hubbackup.names import readable
 from hubbackup.postgres import Connection, psql_argv
-from hubbackup.psql_dialect import EDGE_BYTES, Dialect, client_encoding, psql_version
+from hubbackup.psql_dialect import EDGE_BYTES, Dialect, client_encoding
 from hubbackup.runners import Exit, Process, Runner
 from hubbackup.sources import Source
+from hubbackup.statistics import LOAD_SUFFIX
 from hubbackup.stream import CHUNK_BYTES, Cancel
 from hubbackup.verify import Expected, prove, proven_chunks
 
 ANSWER_BYTES = 64 << 10
+RELAXED = b"SET synchronous_commit = off;\n"
+"""Thousands of small commits need not each wait for the disk: the swap's commit, which comes after them in the same
+log, does (`databases.DURABLE`), and until then nobody knows of the new database."""
 NOTHING_CHANGED = "the live database is as it was; mend what the message names, and try again"
 
 
@@ -60,16 +64,17 @@ def proven(run: Run, source: Source) -> Proven:
 
 
 def load(
-    run: Run, runner: Runner, connection: Connection, database: str, source: Source, proof: Proven, server_major: int
+    run: Run, runner: Runner, connection: Connection, database: str, source: Source, proof: Proven, dialect: Dialect
 ) -> None:
     """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError's kinds."""
-    dialect = Dialect(psql=psql_version(runner), server_major=server_major)
     nonce = f"hubbackup-{secrets.token_hex(16)}"
-    with runner.start(psql_argv(), connection.env(database), stdin=True) as process:
+    session = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
+    with runner.start(psql_argv(), session.env(database), stdin=True) as process:
         answers = _Answers(process)
         answers.start()
         broken: StreamError | None = None
         try:
+            process.write(RELAXED)
             with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
                 chunks = proven_chunks(stream, proof.expected, name=source.name, cancel=run.cancel, progress=progress)
                 for chunk in dialect.adapt(chunks):
@@ -92,7 +97,7 @@ def load(
 def compare(databases: Databases, database: str, proof: Proven) -> None:
     """Raises NotProvenError where `database` does not hold exactly the rows that the dump held."""
     facts = proof.facts
-    counts = databases.count_rows(database, facts.rows, proof.encoding)
+    counts, large_objects = databases.count(database, facts.rows, proof.encoding)
     for table, wanted in facts.rows.items():
         found, of_extension = counts[table]
         # An extension fills its own tables first, the dump adds to them.
@@ -100,7 +105,6 @@ def compare(databases: Databases, database: str, proof: Proven) -> None:
             raise NotProvenError(
                 f"{readable(table, proof.encoding)} has {found} rows after the restore, the dump held {wanted}"
             )
-    large_objects = databases.count_large_objects(database)
     if large_objects != facts.large_objects:
         raise NotProvenError(
             f"there are {large_objects} large objects after the restore, the dump held {facts.large_objects}"

@@ -22,8 +22,10 @@ from hubbackup.loading import Proven, compare, load, proven
 from hubbackup.names import derived_name, derived_time
 from hubbackup.postgres import Connection, DatabaseProperties, describe, properties_from_json
 from hubbackup.preflight import Request, globals_of, preflight
+from hubbackup.psql_dialect import Dialect, psql_version
 from hubbackup.runners import Runner
 from hubbackup.sources import Source
+from hubbackup.statistics import Statistics
 from hubbackup.stream import Cancel
 
 
@@ -76,7 +78,8 @@ class RestoreJob:
                     made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
                 if made_roles:
                     server = databases.look()
-            work = _Work(run, runner, connection, databases, server, source, proof, like)
+            dialect = Dialect(psql=psql_version(runner), server_major=server.major)
+            work = _Work(run, runner, connection, databases, server, source, proof, like, dialect)
             fields = self._restore(work)
         fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
         return Outcome("Restauration terminee", fields)
@@ -91,6 +94,7 @@ class RestoreJob:
         name = work.source.name
         run.log.info("restore.started", message="Restauration demarree", name=name, database=request.target)
         last = Databases(work.runner.detached(), work.connection, request.target)
+        statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
         safety = ""
         dropped = False
         try:
@@ -105,15 +109,18 @@ class RestoreJob:
                     message = f"Base supprimee (--in-place); pour revenir: hubbackup restore {safety}"
                     run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
                     databases.drop(request.target)
+            statistics.start()
             with roles.stand_ins(databases, fresh, missing, last), run.stage("load"):
-                load(run, work.runner, work.connection, fresh, work.source, work.proof, work.server.major)
+                load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
+            statistics.loaded()
             with run.stage("compare"):
                 compare(databases, fresh, work.proof)
             with run.stage("finish"):
-                remarks = self._finish(work, fresh)
+                remarks = self._finish(work, fresh, statistics)
             with run.stage("swap"):
                 put_aside = databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
         except BaseException as error:
+            statistics.abandon()
             with contextlib.suppress(HubbackupError):  # what can't be removed now, the next restore removes
                 last.drop(fresh)
             if dropped:
@@ -132,11 +139,11 @@ class RestoreJob:
             "remarks": remarks,
         }
 
-    def _finish(self, work: _Work, fresh: str) -> list[str]:
+    def _finish(self, work: _Work, fresh: str, statistics: Statistics) -> list[str]:
         """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""
         remarks = []
         try:
-            work.databases.sql("ANALYZE;", fresh)
+            statistics.wait(work.run.cancel)
         except ToolError as error:
             remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
         if work.like is not None:
@@ -168,7 +175,8 @@ class RestoreJob:
             if derived_time(name, self.request.target, "restore"):
                 databases.drop(name)
                 run.log.warning("restore.leftover", message=f"Reste supprime: {name}", database=name)
-        roles.remove_stand_ins(databases)
+        if server.has_stand_ins:
+            roles.remove_stand_ins(databases)
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,7 @@ class _Work:
     source: Source
     proof: Proven
     like: DatabaseProperties | None
+    dialect: Dialect
 
 
 def _tell_of_safety_backup(error: BaseException, target: str, safety: str) -> None:

@@ -16,7 +16,7 @@ from hubbackup.census import Census, DumpFacts
 from hubbackup.codecs import decoder_for
 from hubbackup.errors import NotProvenError
 from hubbackup.report.progress import Progress, silent
-from hubbackup.stream import CHUNK_BYTES, Cancel
+from hubbackup.stream import CHUNK_BYTES, Cancel, read_ahead
 
 REMEDY = "use an older backup, or another copy of this one"
 
@@ -101,8 +101,10 @@ def prove(
     census = Census()
     expected = Expected.of(manifest) if manifest is not None else None
     with open_stream() as stream:
-        for chunk in proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress):
-            census.feed(chunk)
+        decoded = proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress)
+        with read_ahead(decoded) as chunks:
+            for chunk in chunks:
+                census.feed(chunk)
     with _naming(name):
         facts = census.finish()
         if manifest is not None and printable_rows(facts.rows) != manifest.rows:

@@ -81,7 +81,7 @@ LOADING = 'case "$*$PGDATABASE" in *--version*) exec "$real" "$@";; *_restore_*)
 
 def test_a_psql_that_takes_half_for_all(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """psql sees an end inside of COPY, commits, and exits 0: the nonce is not answered, so nothing is swapped."""
-    path = wrapped(tmp_path, server, LOADING + 'head -c 100000 | "$real" "$@"')
+    path = wrapped(tmp_path, server, LOADING + 'head -n 1000 | "$real" "$@"')
     hub.backup()
     with unchanged(hub):
         done = hub("restore", "--latest", "--yes", PATH=path)

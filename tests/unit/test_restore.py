@@ -24,13 +24,12 @@ class Counted:
     large_objects: int = 0
     encodings: list[str] = field(default_factory=list)
 
-    def count_rows(self, database: str, tables: Mapping[str, int], encoding: str = "") -> dict[str, tuple[int, bool]]:
+    def count(
+        self, database: str, tables: Mapping[str, int], encoding: str = ""
+    ) -> tuple[dict[str, tuple[int, bool]], int]:
         self.encodings.append(encoding)
         assert list(tables) == list(self.rows)
-        return self.rows
-
-    def count_large_objects(self, database: str) -> int:
-        return self.large_objects
+        return self.rows, self.large_objects
 
 
 def proof(rows: dict[str, int], encoding: str = "UTF8") -> Proven:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubbackup.errors import StoppedError
-from hubbackup.stream import Cancel, FileSlice, GrowingFile, SourceFailedError
+from hubbackup.stream import Cancel, FileSlice, GrowingFile, SourceFailedError, read_ahead
 
 
 def test_cancel_is_heeded_by_every_wait() -> None:
@@ -154,3 +156,32 @@ def test_a_slice_closes_its_descriptor_once(tmp_path: Path) -> None:
     with path.open("rb") as other:
         part.close()
         assert other.read() == b"x"
+
+
+def test_reading_ahead_changes_nothing() -> None:
+    """The same chunks in the same order, then the end, again and again."""
+    chunks = [bytes([number]) * number for number in range(50)]
+    with read_ahead(iter(chunks)) as ahead:
+        assert list(ahead) == chunks
+        assert list(ahead) == []
+
+
+def test_an_error_comes_in_its_turn() -> None:
+    """After all that was read before it, and as it was raised."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b"one"
+        raise OSError("the disk")
+
+    with read_ahead(chunks()) as ahead:
+        assert next(ahead) == b"one"
+        for _ in range(2):
+            with pytest.raises(OSError, match="the disk"):
+                next(ahead)
+
+
+def test_a_reader_that_leaves_early_leaves_no_thread() -> None:
+    """However much there would be left, and however full the queue is."""
+    with read_ahead(itertools.repeat(b"x")) as ahead:
+        assert next(ahead) == b"x"
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
