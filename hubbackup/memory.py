@@ -1,4 +1,4 @@
-"""glibc's heap, kept small: some 40 MB of a daemon that uploads to S3 were memory it had long freed.
+"""glibc's heap, kept small: some 26 MB of an idle daemon that uploads to S3 were memory it had long freed.
 
 Elsewhere than on glibc (musl, macOS) nothing is done, and nothing is needed.
 """

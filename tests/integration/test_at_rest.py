@@ -17,6 +17,9 @@ from tests.support.program import Program, beside, for_server
 from tests.support.s3 import s3_server
 from tests.support.sample import load_sample
 
+CHECKSUM = 0b100
+"""Of a zstd frame's descriptor, its fifth byte (RFC 8878, 3.1.1.1.1)."""
+
 
 def unpacked(data: bytes) -> bytes:
     """What `zstd -dc` prints."""
@@ -67,6 +70,14 @@ def test_zstd_at_rest_serves_every_command(postgres: EmbeddedPostgres, tmp_path:
                 postgres.psql(f"DROP DATABASE {into}")
         assert program.run("verify", "--all").code == 0
         assert program.run("drill", "--latest").code == 0
+        assert program.run("check").code == 0
+        assert program.run("status", "--json").document["last_good"] == name
+        gzip_twin = name.removesuffix(".zst") + ".gz"
+        assert program.run("pin", gzip_twin).code == 1
+        assert program.run("pin", name).code == 0
+        assert program.run("unpin", gzip_twin).code == 1
+        assert program.run("list", "--json").document[0]["pinned"]
+        assert program.run("unpin", name).code == 0
 
         old = program.redate(name, timedelta(days=30))
         gzip_name = made(program, BACKUP_COMPRESSION="gzip")
@@ -148,6 +159,7 @@ def test_pg_dumps_own_zstd_is_stored(container: str, tmp_path: Path) -> None:
         assert manifest.compression == f"zstd:{level}"
         assert manifest.rows == {"public.t": 80000}
         assert manifest.plain_bytes == len(unpacked(stored))
+        assert not stored[4] & CHECKSUM, "pg_dump's own frames have none, those of hubbackup do"
         sizes[level] = len(stored)
     assert sizes["15"] != sizes["1"]
     assert program.run("verify", "--all").code == 0

@@ -14,9 +14,10 @@ from collections.abc import Callable
 import pytest
 
 from hubbackup.codecs import Compression, decoder_for, encoder_for
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
+from hubbackup.errors import EngineError, HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
 from hubbackup.pipeline import AtRest, Pumped, pump
 from hubbackup.report.progress import silent
+from hubbackup.runners import Process
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.stream import Cancel
 
@@ -45,11 +46,17 @@ class Sink:
 
 
 def run(
-    dump: bytes, sink: Sink, at_rest: AtRest | None = None, *, cancel: Cancel | None = None, exit_code: int = 0
+    dump: bytes,
+    sink: Sink,
+    at_rest: AtRest | None = None,
+    *,
+    cancel: Cancel | None = None,
+    exit_code: int = 0,
+    pause: float = 0,
 ) -> Pumped:
     """Pump what a real process prints."""
     program = (
-        "import os, sys; data = sys.stdin.buffer.read();"
+        f"import os, sys, time; data = sys.stdin.buffer.read(); time.sleep({pause});"
         f"sys.stdout.buffer.write(data); sys.stdout.flush(); sys.stderr.write('last words\\n'); os._exit({exit_code})"
     )
     cancel = cancel or Cancel()
@@ -116,19 +123,45 @@ def test_a_cut_way_is_not_proven(way: Compression, at_rest: AtRest) -> None:
             run(came[:cut], Sink(), at_rest)
 
 
+@pytest.mark.parametrize("pause", [0, 1.5])
 @pytest.mark.parametrize("way", [None, Compression.ZSTD])
-def test_a_rate_limit_holds(way: Compression | None) -> None:
-    """No more of the plain dump is taken per second than was asked for, and the file is whole all the same."""
+def test_a_rate_limit_holds(way: Compression | None, pause: float) -> None:
+    """No more of the plain dump is taken per second than was asked for, also after a time in which nothing came; and
+    the file is whole all the same."""
     rows = secrets.token_bytes(1 << 20).hex().encode() + b"\n"
     dump = HEADER + b"CREATE TABLE public.t (\n    a text\n);\n\nCOPY public.t (a) FROM stdin;\n"
     dump += rows * 8 + b"\\.\n\n" + TRAILER
     sink = Sink()
     clock = time.monotonic()
-    pumped = run(compressed(dump, way), sink, AtRest(bytes_per_second=4 << 20))
-    # What the pipe and the queue hold at the end is read without a limit: the database is free by then.
-    assert time.monotonic() - clock > 1.0
+    pumped = run(compressed(dump, way), sink, AtRest(bytes_per_second=8 << 20), pause=pause)
+    # Of two seconds' worth: what pipe and queue hold when the command ends, 4 MiB, is read without a limit.
+    assert time.monotonic() - clock > pause + 1.4
     assert gzip.decompress(sink.data) == dump
     assert pumped.facts.rows == {"public.t": 8}
+
+
+class Forgetful:
+    """A process whose engine can't tell whether it runs."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.chunks, self.wait = process.chunks, process.wait
+        self.write, self.close_stdin = process.write, process.close_stdin
+
+    def running(self) -> bool:
+        raise EngineError("the Docker engine does not answer")
+
+
+def test_an_engine_that_does_not_answer_does_not_end_a_limited_dump() -> None:
+    """Whether pg_dump still runs is asked only to be kind; the end of the stream and the exit code decide."""
+    runner, sink = DirectRunner(cancel=Cancel()), Sink()
+    with runner.start(["cat"], {}, stdin=True) as process:
+        feeder = threading.Thread(target=lambda: (process.write(DUMP), process.close_stdin()))
+        feeder.start()
+        at_rest = AtRest(bytes_per_second=1_000_000)
+        pump(Forgetful(process), sink, at_rest, cancel=Cancel(), progress=silent)
+        feeder.join()
+    assert gzip.decompress(sink.data) == DUMP
 
 
 def test_a_limit_does_not_hold_up_what_an_ended_command_left() -> None:
