@@ -21,7 +21,8 @@ from bench.servers import BUCKET, USER, Container, S3Server
 
 ROOT = Path(__file__).parents[1]
 STOP_SECONDS = 10
-AS_IN_COMPOSE = ("sh", "-c", 'echo 10 > /proc/self/autogroup; exec "$0" "$@"')
+AUTOGROUP = Path("/proc/self/autogroup")
+AS_IN_COMPOSE = ("sh", "-c", f'echo 10 > {AUTOGROUP}; exec "$0" "$@"')
 """With the CPU weight that docker-compose.backup.yml gives the service: Linux weighs a session at nice 10 as it does
 a container with 110 cpu_shares. Each measured process has a session of its own."""
 ONE_STORE, BOTH_STORES = ["local"], ["local", "s3"]

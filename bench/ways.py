@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.figures import Result
 from bench.measure import BenchError
-from bench.program import Workbench
+from bench.program import AUTOGROUP, Workbench
 
 FLOOR = "floor: `pg_dump > /dev/null` inside the container"
 EXEC = "`docker exec pg_dump`, thrown away on the host"
@@ -70,6 +70,10 @@ def ways(bench: Workbench, database: str, *, with_peers: bool) -> tuple[list[Way
         Way(LOCAL_S3, lambda: bench.backup(database, s3=True)),
     ]
     notes = []
+    if not AUTOGROUP.exists():
+        notes.append(
+            "this kernel groups no sessions: hubbackup had the usual CPU weight, not that of its compose file"
+        )
     if bench.container.pigz:
         found.insert(2, Way(PIGZ, lambda: piped(pigz)))
     else:
