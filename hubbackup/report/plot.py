@@ -106,7 +106,7 @@ def draw(
 
 def decimal_step(largest: float) -> float:
     """A round step of which a few reach `largest`."""
-    if largest <= 0:
+    if largest / MAX_TICKS <= 0:  # nothing, or next to it
         return 1
     power = 10.0 ** math.floor(math.log10(largest / MAX_TICKS))
     return next((factor * power for factor in STEPS_OF_TEN if factor * power * MAX_TICKS >= largest), 10 * power)
