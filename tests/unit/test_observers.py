@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from hubbackup.errors import HubbackupError, LockHeldError
 from hubbackup.jobs import Outcome, Run, guarded
 from hubbackup.report.history import History
 from hubbackup.report.progress import silent
-from hubbackup.report.running import FILE_NAME, AtWork, RunFile, all_alive, read, unlocked_file
+from hubbackup.report.running import FILE_NAME, OLD_SECONDS, AtWork, RunFile, all_alive, read
 from hubbackup.stream import Cancel
 
 
@@ -193,10 +194,13 @@ def test_a_broken_file_is_no_run(tmp_path: Path, text: str) -> None:
 
 
 def test_runs_without_the_lock_are_seen_beside_it(tmp_path: Path) -> None:
-    """A verification shows beside a backup; what a killed one left does not, and the next one removes it."""
-    left = tmp_path / "run-1.json"
-    left.write_text(json.dumps(WHOLE | {"kind": "verify"}))
+    """A verification shows beside a backup; what a killed one left does not, and the next one removes it after a day:
+    a younger one may be that of another container, whose processes can't be seen."""
+    (tmp_path / "run-1.json").write_text(json.dumps(WHOLE | {"kind": "verify"}))
     (tmp_path / "run-2.json").write_text("{")
+    for left in tmp_path.glob("run-*"):
+        os.utime(left, (time.time() - OLD_SECONDS - 60,) * 2)
+    (tmp_path / "run-3.json").write_text(json.dumps(WHOLE | {"kind": "verify"}))
     RunFile(tmp_path / FILE_NAME, "backup", "r1", datetime.now(UTC)).stage("dump")
     assert [run.kind for run in all_alive(tmp_path)] == ["backup"]
     seen: list[str] = []
@@ -208,14 +212,14 @@ def test_runs_without_the_lock_are_seen_beside_it(tmp_path: Path) -> None:
     guarded(
         "verify",
         lock=None,
-        shown_in=unlocked_file(tmp_path),
+        shown_in=tmp_path,
         cancel=Cancel(),
         log=structlog.stdlib.get_logger(),
         history=History(tmp_path / "history.jsonl"),
         body=body,
     )
     assert seen == ["backup", "verify"]
-    assert sorted(path.name for path in tmp_path.glob("run*")) == [FILE_NAME]
+    assert sorted(path.name for path in tmp_path.glob("run*")) == ["run-3.json", FILE_NAME]
     assert all_alive(tmp_path / "absent") == []
 
 
