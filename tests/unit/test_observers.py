@@ -18,6 +18,7 @@ import structlog
 
 from hubbackup.errors import HubbackupError, LockHeldError
 from hubbackup.jobs import Outcome, Run, guarded
+from hubbackup.report.heartbeat import Pinger
 from hubbackup.report.history import History
 from hubbackup.report.progress import silent
 from hubbackup.report.running import FILE_NAME, OLD_SECONDS, AtWork, RunFile, all_alive, read
@@ -229,3 +230,15 @@ def test_a_file_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     run_file = RunFile(tmp_path / "file" / FILE_NAME, "backup", "r1", datetime.now(UTC))
     run_file.stage("dump")
     run_file.remove()
+
+
+def test_what_is_behind_a_proxy_is_not_tried_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where HTTPS_PROXY carries the pings, an address that no direct way leads to is no failure; NO_PROXY counts."""
+    pinger = Pinger("https://127.0.0.1:1/ping", structlog.stdlib.get_logger())
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert pinger.probe() == "Connection refused"
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert pinger.probe() is None
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert pinger.probe() == "Connection refused"
