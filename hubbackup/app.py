@@ -31,7 +31,6 @@ from hubbackup.preflight import Request
 from hubbackup.report.health import health_path
 from hubbackup.report.history import History
 from hubbackup.report.progress import ProgressMaker
-from hubbackup.report.running import unlocked_file
 from hubbackup.restore import Preview, RestoreJob, undo
 from hubbackup.retention import Policy
 from hubbackup.runners import Runner
@@ -387,7 +386,7 @@ class App:
             body=body,
             progress=progress,
             observers=self.telling.observers,
-            shown_in=None if with_lock else unlocked_file(self.state_directory),
+            shown_in=None if with_lock else self.state_directory,
         )
 
     def survey(self) -> Survey:

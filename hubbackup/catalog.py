@@ -244,10 +244,10 @@ class Backup:
 def read_manifest(store: Readable, name: BackupName) -> Manifest:
     """Raises NotFoundError, NotProvenError, StoreError's kinds."""
     with store.open(name.manifest) as stream:
-        return Manifest.from_json(b"".join(_portions(stream)), name=str(name))
+        return Manifest.from_json(b"".join(portions(stream)), name=str(name))
 
 
-def _portions(stream: BinaryIO) -> Iterator[bytes]:
+def portions(stream: BinaryIO) -> Iterator[bytes]:
     """At most MANIFEST_MAX_BYTES. Not by one `read`, which makes room for as much as it may be given."""
     for _ in range(MANIFEST_MAX_BYTES // READ_BYTES):
         if not (data := stream.read(READ_BYTES)):

@@ -22,7 +22,7 @@ import structlog
 from hubbackup.errors import HubbackupError, LockHeldError
 from hubbackup.report.history import History
 from hubbackup.report.progress import ProgressMaker, logged
-from hubbackup.report.running import FILE_NAME, RunFile
+from hubbackup.report.running import FILE_NAME, RunFile, unlocked_file
 from hubbackup.stream import Cancel
 
 EXIT_DEGRADED = 3
@@ -100,13 +100,16 @@ def guarded(
     """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
 
     Without a `lock`, the body is one that changes nothing which another run relies on. How far it has come is
-    written beside the lock, or without one in `shown_in`.
+    written beside the lock, or without one into the directory `shown_in`.
     Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
     """
     started_at = datetime.now(UTC)
     run_id = new_run_id(started_at)
     bound = log.bind(run_id=run_id)
-    run_file = RunFile(lock.with_name(FILE_NAME) if lock is not None else shown_in, kind, run_id, started_at)
+    path = unlocked_file(shown_in, run_id) if shown_in is not None else None
+    if lock is not None:
+        path = lock.with_name(FILE_NAME)
+    run_file = RunFile(path, kind, run_id, started_at)
     shown = run_file.recorded(progress or logged(bound, kind))
     run = Run(kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage)
     clock = time.monotonic()

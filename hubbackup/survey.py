@@ -1,8 +1,8 @@
 """Gather the snapshot: one look at the stores, the manifests and the history of runs.
 
 A store that doesn't answer is a fact of the snapshot, never an error of the survey. The manifests of the newest
-backups are read once and remembered as long as their file stays the same, so that looking every few minutes costs
-S3 one listing; older backups are told by their names.
+backups are read once and what they tell is remembered as long as their file stays the same, so that looking every
+few minutes costs S3 one listing; older backups are told by their names.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
+from pydantic import ValidationError
+
 from hubbackup import package_version
-from hubbackup.catalog import MANIFEST_MAX_BYTES, Backup, BackupName, Mark
+from hubbackup.catalog import Backup, BackupName, Manifest, Mark, portions
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.listing import Listed, load, newest, scan
 from hubbackup.outlook import removals
@@ -34,7 +36,10 @@ from hubbackup.stores.local import LocalStore
 OUTLOOK_RUNS = 30
 """So many coming runs are played through to tell what goes when."""
 REMEMBERED_BYTES = 8 << 20
-"""Of each store's manifests; what is beyond is read anew each time, as for a backlog that the next prune removes."""
+"""Of each store, a kilobyte or so of each manifest; what is beyond is read anew each time, as for a backlog that the
+next prune removes."""
+BROKEN_BYTES = 4 << 10
+"""So much is remembered of a manifest that makes no sense."""
 READ_MANIFESTS = 120
 """Of so many of each database's newest backups."""
 
@@ -138,7 +143,7 @@ class _Found:
 
 @dataclass
 class _View:
-    """A store as it was listed once, with the small files that were read of it before."""
+    """A store as it was listed once, with what its manifests tell, as far as it was remembered."""
 
     store: Store
     memory: dict[Entry, bytes]
@@ -147,7 +152,8 @@ class _View:
 
     def __post_init__(self) -> None:
         self.name = self.store.name
-        self._held_bytes = sum(map(len, self.memory.values()))
+        self._seen: dict[Entry, bytes] = {}
+        self._seen_bytes = 0
         try:
             self.listing = {entry.name: entry for entry in self.store.entries()}
         except StoreError as error:
@@ -158,28 +164,45 @@ class _View:
         return iter(self.listing.values())
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """A small file whole. A store that fails to give it has an `error` from here on."""
+        """A manifest without what no snapshot tells. A store that fails to give it has an `error` from here on."""
         entry = self.listing[name]
-        data = self.memory.get(entry)
+        data = self._seen.get(entry, self.memory.get(entry))
         if data is None:
             try:
                 with self.store.open(name) as stream:
-                    data = stream.read(MANIFEST_MAX_BYTES)
+                    data = _distilled(b"".join(portions(stream)))
             except NotFoundError:
                 raise
             except StoreError as error:
                 self.error = error
                 raise
-            if self._held_bytes + len(data) <= REMEMBERED_BYTES:
-                self._held_bytes += len(data)
-                self.memory[entry] = data
+        if entry not in self._seen and self._seen_bytes + len(data) <= REMEMBERED_BYTES:
+            self._seen_bytes += len(data)
+            self._seen[entry] = data
         return io.BytesIO(data)
 
     def worth_remembering(self) -> dict[Entry, bytes]:
-        """What is still there; all of it where the store failed, since it may answer again."""
-        if self.error:
-            return self.memory
-        return {entry: data for entry, data in self.memory.items() if self.listing.get(entry.name) == entry}
+        """What this look has seen, the newest backups first; where the store failed, what was known before."""
+        return self.memory or self._seen if self.error else self._seen
+
+
+def _distilled(data: bytes) -> bytes:
+    """The manifest with its rows as one sum and without what grows with the database; of a broken one, its beginning.
+
+    A broken one stays broken: its beginning alone must not make sense.
+    """
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError:
+        return data if len(data) <= BROKEN_BYTES else data[:BROKEN_BYTES] + b"\0"
+    lean = {
+        "rows": {"": sum(manifest.rows.values())},
+        "properties": {},
+        "globals_sql": "",
+        "extensions": (),
+        "roles": (),
+    }
+    return manifest.model_copy(update=lean).to_json()
 
 
 def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> BackupFacts:

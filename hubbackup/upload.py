@@ -170,7 +170,10 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, remot
 
 @contextmanager
 def _watched(draft: Draft, progress: Progress) -> Iterator[None]:
-    """While the block sends, `progress` is told how much the store has: also in the middle of a part that hangs."""
+    """While the block sends, `progress` is told what the draft has taken: also in the middle of a part that hangs.
+
+    A small file is held and sent as one request at the commit, so that it counts as taken before it is sent.
+    """
     ended = threading.Event()
 
     def look() -> None:

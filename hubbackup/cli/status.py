@@ -30,7 +30,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
 
     app = make_app()
     at_work = read(app.lock.with_name(FILE_NAME))
-    beside = [run for run in all_alive(app.state_directory) if run != at_work]
+    beside = [run for run in all_alive(app.state_directory) if at_work is None or run.run_id != at_work.run_id]
     now = datetime.now(UTC)
     snapshot = app.survey().take(now)
     healthy, sentence = judge(health_path())

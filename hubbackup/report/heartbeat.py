@@ -47,15 +47,15 @@ class Pinger:
         except queue.Full:
             self._log.warning("heartbeat.dropped", message="HEARTBEAT_URL is too slow: a ping was left out")
 
-    def probe(self) -> str:
-        """Why the switch can't be reached, without its address; empty where it can. Nothing is pinged."""
+    def probe(self) -> str | None:
+        """Why the switch can't be reached, without its address; empty where it can, None behind a proxy, where only
+        a ping tells. Nothing is pinged."""
         from hubbackup.report.sink_probe import probe_url
 
         try:
-            probe_url(urlunsplit(self._url))
+            return "" if probe_url(urlunsplit(self._url)) else None
         except OSError as error:
             return error.strerror or type(error).__name__
-        return ""
 
     def settle(self, seconds: float) -> None:
         """Wait until every ping is out, for so long at most."""

@@ -22,8 +22,10 @@ from hubbackup.sizes import human_bytes
 
 FILE_NAME = "run.json"
 """Of the run that holds the lock."""
-UNLOCKED = "run-{pid}.json"
+UNLOCKED = "run-{run_id}.json"
 """Of a run without the lock, which may go on beside that one."""
+OLD_SECONDS = 24 * 3600
+"""Without a word: a run writes every second or so, and one of another container can't be seen by its process."""
 WRITE_EVERY_SECONDS = 1.0
 
 
@@ -161,19 +163,20 @@ def all_alive(directory: Path) -> list[AtWork]:
     return [found for path in paths if (found := read(path)) is not None and found.alive]
 
 
-def unlocked_file(directory: Path) -> Path:
-    """Where this process tells of a run without the lock. What killed processes left of theirs is removed."""
+def unlocked_file(directory: Path, run_id: str) -> Path:
+    """Where a run without the lock tells how far it has come. What killed ones left is removed after a day."""
     for path in _unlocked(directory):
         found = read(path)
         if found is None or not found.alive:
             with contextlib.suppress(OSError):
-                path.unlink()
-    return directory / UNLOCKED.format(pid=os.getpid())
+                if time.time() - path.stat().st_mtime > OLD_SECONDS:
+                    path.unlink()
+    return directory / UNLOCKED.format(run_id=run_id)
 
 
 def _unlocked(directory: Path) -> list[Path]:
     try:
-        return sorted(directory.glob(UNLOCKED.format(pid="*")))
+        return sorted(directory.glob(UNLOCKED.format(run_id="*")))
     except OSError:
         return []
 

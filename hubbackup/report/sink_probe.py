@@ -1,7 +1,8 @@
 """Whether a sink would take a message, found out without sending one: as far as that can be known.
 
 A mail server is greeted as for a mail, over TLS and with the login; of an HTTP endpoint of one's own, and of the
-dead man's switch, the address is connected to. Whether a service such as Slack knows a token, only a message tells.
+dead man's switch, the address is connected to, unless a proxy (HTTPS_PROXY, HTTP_PROXY) stands before it. Whether a
+service such as Slack knows a token, only a message tells.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 SECONDS = 5.0
 OWN_ENDPOINTS = ("json", "xml", "form")
@@ -26,21 +28,24 @@ def probe(scheme: str, sender: Any) -> bool:
     if getattr(sender, "smtp_host", ""):
         _greet(sender)
     elif scheme.removesuffix("s") in OWN_ENDPOINTS:
-        _connect(sender.host, sender.port or (443 if sender.secure else 80))
+        return _connect("https" if sender.secure else "http", sender.host, sender.port)
     else:
         return False
     return True
 
 
-def probe_url(url: str) -> None:
-    """Connect to the host of an http(s) URL. Raises OSError."""
+def probe_url(url: str) -> bool:
+    """Connect to the host of an http(s) URL: whether that was tried at all. Raises OSError."""
     parts = urlsplit(url)
-    _connect(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    return _connect(parts.scheme, parts.hostname or "", parts.port)
 
 
-def _connect(host: str, port: int) -> None:
-    with socket.create_connection((host, port), timeout=SECONDS):
-        pass
+def _connect(scheme: str, host: str, port: int | None) -> bool:
+    """Not where a message would go through a proxy: that it can't be reached directly says nothing then."""
+    if scheme in getproxies() and not proxy_bypass(host):
+        return False
+    with socket.create_connection((host, port or (443 if scheme == "https" else 80)), timeout=SECONDS):
+        return True
 
 
 def _greet(sender: Any) -> None:

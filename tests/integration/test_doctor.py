@@ -71,14 +71,7 @@ def patient(postgres18: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def with_s3(s3: S3Server, **changes: str) -> dict[str, str]:
-    return {
-        "S3_BACKUP_BUCKET": "hub-backups",
-        "S3_ENDPOINT_URL": s3.endpoint_url,
-        "AWS_ACCESS_KEY_ID": s3.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        **changes,
-    }
+    return s3.settings("hub-backups") | changes
 
 
 def test_a_healthy_service(patient: Patient, s3: S3Server, tmp_path: Path) -> None:

@@ -158,10 +158,7 @@ def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3
         PGHOST=postgres16.host,
         PGPORT=str(postgres16.port),
         BACKUP_DIR=str(tmp_path),
-        S3_BACKUP_BUCKET=bucket,
-        S3_ENDPOINT_URL=s3.endpoint_url,
-        AWS_ACCESS_KEY_ID=s3.access_key_id,
-        AWS_SECRET_ACCESS_KEY=s3.secret_access_key,
+        **s3.settings(bucket),
     )
     name = app.backup().fields["name"]
     assert [app.drill().fields["store"] for _ in range(3)] == ["s3", "local", "s3"]

@@ -82,11 +82,7 @@ def test_a_late_upload_shows_its_progress(
         postgres18,
         database,
         tmp_path,
-        S3_BACKUP_BUCKET=bucket,
-        S3_ENDPOINT_URL=s3.endpoint_url,
-        AWS_ACCESS_KEY_ID=s3.access_key_id,
-        AWS_SECRET_ACCESS_KEY=s3.secret_access_key,
-        AWS_DEFAULT_REGION="us-east-1",
+        **s3.settings(bucket),
     )
     done = program.run("backup", "--json")
     assert done.code == 3, done.err
@@ -117,14 +113,7 @@ def test_a_verification_is_seen_from_a_second_terminal(
     postgres18: EmbeddedPostgres, database: str, s3: S3Server, tmp_path: Path
 ) -> None:
     """It holds no lock, and `status` shows it all the same, in words and as JSON, and no more when it has ended."""
-    settings = {
-        "S3_BACKUP_BUCKET": s3.bucket(),
-        "S3_ENDPOINT_URL": s3.endpoint_url,
-        "AWS_ACCESS_KEY_ID": s3.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    program = for_server(postgres18, database, tmp_path, **settings)
+    program = for_server(postgres18, database, tmp_path, **s3.settings(s3.bucket()))
     name = program.run("backup", "--json").document["name"]
 
     def is_read(seen: Seen) -> bool:

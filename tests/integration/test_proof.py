@@ -53,11 +53,7 @@ def program(postgres18: EmbeddedPostgres, small: str, s3: S3Server, bucket: str,
         postgres18,
         small,
         tmp_path,
-        S3_BACKUP_BUCKET=bucket,
-        S3_ENDPOINT_URL=s3.endpoint_url,
-        AWS_ACCESS_KEY_ID=s3.access_key_id,
-        AWS_SECRET_ACCESS_KEY=s3.secret_access_key,
-        AWS_DEFAULT_REGION="us-east-1",
+        **s3.settings(bucket),
     )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,9 +18,10 @@ import structlog
 
 from hubbackup.errors import HubbackupError, LockHeldError
 from hubbackup.jobs import Outcome, Run, guarded
+from hubbackup.report.heartbeat import Pinger
 from hubbackup.report.history import History
 from hubbackup.report.progress import silent
-from hubbackup.report.running import FILE_NAME, AtWork, RunFile, all_alive, read, unlocked_file
+from hubbackup.report.running import FILE_NAME, OLD_SECONDS, AtWork, RunFile, all_alive, read
 from hubbackup.stream import Cancel
 
 
@@ -193,10 +195,13 @@ def test_a_broken_file_is_no_run(tmp_path: Path, text: str) -> None:
 
 
 def test_runs_without_the_lock_are_seen_beside_it(tmp_path: Path) -> None:
-    """A verification shows beside a backup; what a killed one left does not, and the next one removes it."""
-    left = tmp_path / "run-1.json"
-    left.write_text(json.dumps(WHOLE | {"kind": "verify"}))
+    """A verification shows beside a backup; what a killed one left does not, and the next one removes it after a day:
+    a younger one may be that of another container, whose processes can't be seen."""
+    (tmp_path / "run-1.json").write_text(json.dumps(WHOLE | {"kind": "verify"}))
     (tmp_path / "run-2.json").write_text("{")
+    for left in tmp_path.glob("run-*"):
+        os.utime(left, (time.time() - OLD_SECONDS - 60,) * 2)
+    (tmp_path / "run-3.json").write_text(json.dumps(WHOLE | {"kind": "verify"}))
     RunFile(tmp_path / FILE_NAME, "backup", "r1", datetime.now(UTC)).stage("dump")
     assert [run.kind for run in all_alive(tmp_path)] == ["backup"]
     seen: list[str] = []
@@ -208,14 +213,14 @@ def test_runs_without_the_lock_are_seen_beside_it(tmp_path: Path) -> None:
     guarded(
         "verify",
         lock=None,
-        shown_in=unlocked_file(tmp_path),
+        shown_in=tmp_path,
         cancel=Cancel(),
         log=structlog.stdlib.get_logger(),
         history=History(tmp_path / "history.jsonl"),
         body=body,
     )
     assert seen == ["backup", "verify"]
-    assert sorted(path.name for path in tmp_path.glob("run*")) == [FILE_NAME]
+    assert sorted(path.name for path in tmp_path.glob("run*")) == ["run-3.json", FILE_NAME]
     assert all_alive(tmp_path / "absent") == []
 
 
@@ -225,3 +230,15 @@ def test_a_file_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     run_file = RunFile(tmp_path / "file" / FILE_NAME, "backup", "r1", datetime.now(UTC))
     run_file.stage("dump")
     run_file.remove()
+
+
+def test_what_is_behind_a_proxy_is_not_tried_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where HTTPS_PROXY carries the pings, an address that no direct way leads to is no failure; NO_PROXY counts."""
+    pinger = Pinger("https://127.0.0.1:1/ping", structlog.stdlib.get_logger())
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert pinger.probe() == "Connection refused"
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert pinger.probe() is None
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert pinger.probe() == "Connection refused"

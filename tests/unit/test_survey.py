@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from hubbackup.errors import StoppedError
 from hubbackup.outlook import removals
 from hubbackup.report.board import Board
 from hubbackup.retention import Candidate, Policy
+from hubbackup.survey import REMEMBERED_BYTES
 from tests.support.hub_chantier import CANARY, NOW, STOPPED_CONTAINER, Site, a_month
 
 DAY = timedelta(days=1)
@@ -91,6 +93,32 @@ def test_manifests_are_read_once(site: Site) -> None:
     manifest = name.replace(".sql.gz", ".manifest.json")
     site.s3.files[manifest] = (3, b"{}\n")
     assert not survey.take(NOW).backups[0].good
+
+
+def test_large_manifests_are_read_once_too(site: Site) -> None:
+    """Manifests of 10,000 tables cost S3 one request each, once, and next to no memory after that; so do
+    those that make no sense. Their facts are told whole."""
+    rows = {f"public.a_table_with_quite_a_long_name_{number}": number for number in range(10_000)}
+    names = [site.add_backup(NOW - day * DAY, stores=("s3",), rows=rows, record=False) for day in range(1, 26)]
+    _, large = site.s3.files[names[0].replace(".sql.gz", ".manifest.json")]
+    assert 25 * len(large) > REMEMBERED_BYTES
+    broken = names[-1].replace(".sql.gz", ".manifest.json")
+    site.s3.files[broken] = (len(large) - 2, large[:-2])
+    survey = site.survey()
+    tracemalloc.start()
+    try:
+        first = survey.take(NOW)
+        read = list(site.s3.opened)
+        second = survey.take(NOW)
+        held_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert sorted(read) == sorted(name.replace(".sql.gz", ".manifest.json") for name in names)
+    assert site.s3.opened == read
+    assert first.backups == second.backups
+    assert [backup.rows for backup in second.backups] == [*[sum(rows.values())] * 24, None]
+    assert "is not valid" in second.backups[-1].problem
+    assert held_bytes < 2 << 20
 
 
 def test_unproven_and_suspicious_ones_are_told_apart(site: Site) -> None:
