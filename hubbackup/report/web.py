@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hmac
 import logging
 import threading
@@ -195,7 +196,9 @@ class StatusServer:
     def stop(self) -> None:
         """Answer no more. An answer under way is not waited for."""
         self._server.task_dispatcher.shutdown(timeout=1)
-        self._server.trigger.pull_trigger(self._server.close)  # in the server's own thread, which selects on it
+        # In the server's own thread, which selects on it; where a visitor wakes that first, it has closed already.
+        with contextlib.suppress(OSError):
+            self._server.trigger.pull_trigger(self._server.close)
         self._thread.join(timeout=1)
 
     def __enter__(self) -> StatusServer:
