@@ -100,9 +100,7 @@ def _catch_up(
     local = stores.local[0]
     candidates = []
     lacking = set()
-    for backup in load(
-        here, known_stores, stores.zone
-    ):  # there may be many: of each, only what the plan needs is held
+    for backup in load(here, known_stores, stores.zone):  # there may be many: of each, little is held
         name, good = str(backup.name), backup.good_in(local.name)
         candidates.append(Candidate(name, backup.started_at, good and not backup.suspicious, backup.pinned))
         if good and not backup.good_in(store.name):

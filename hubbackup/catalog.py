@@ -118,8 +118,9 @@ class BackupName:
 
 
 ZSTD_ITSELF = ""
-SUFFIXES = (Compression.GZIP.suffix, ZSTD_ITSELF, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
-"""What follows the stem in the names of a backup's files; nothing in that of a `.sql.zst` itself."""
+"""What follows the stem in the name of a `.sql.zst`: nothing."""
+SUFFIXES = (Compression.GZIP.suffix, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+"""What follows it in the names of all other files of a backup."""
 
 
 def split(text: str) -> tuple[str, str] | None:
@@ -127,7 +128,7 @@ def split(text: str) -> tuple[str, str] | None:
     if text.endswith(Compression.ZSTD.suffix):
         return text, ZSTD_ITSELF
     for suffix in SUFFIXES:
-        if suffix and text.endswith(suffix):
+        if text.endswith(suffix):
             return text.removesuffix(suffix), suffix
     return None
 

@@ -14,7 +14,7 @@ def verify(
     store: Annotated[str, typer.Option(help="local, s3 or all.")] = "all",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> int:
-    """Read backups through and prove them: size, sha256, gzip, the dump's end, the rows of each table."""
+    """Read backups through and prove them: size, sha256, compression, the dump's end, the rows of each table."""
     import sys
 
     from hubbackup.audit import WantedCopies

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hubbackup.codecs import ZstdDecoder
+from tests.support.containers import postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
 from tests.support.program import Program, beside, for_server
@@ -121,24 +120,10 @@ def test_a_damaged_zstd_backup_is_refused(postgres18: EmbeddedPostgres, tmp_path
 @pytest.fixture(scope="module")
 def container(docker_engine: str) -> Iterator[str]:
     """A server whose pg_dump has zstd, with a table of 5 MB, reached by exec alone."""
-    name = f"hub-at-rest-{time.time_ns():x}"
-    run = ["docker", "run", "--detach", "--network=none", f"--name={name}"]
-    account = ["-ePOSTGRES_USER=hub", "-ePOSTGRES_PASSWORD=x", "-ePOSTGRES_DB=hub_chantier"]
-    subprocess.run([*run, *account, "postgres:17"], check=True, capture_output=True)
-    try:
-        ready = ["docker", "exec", name, "pg_isready", "-h127.0.0.1", "-Uhub"]
-        deadline = time.monotonic() + 60
-        while subprocess.run(ready, capture_output=True).returncode != 0:
-            assert time.monotonic() < deadline, "the database container does not come up"
-            time.sleep(0.2)
-        sql = (
-            "CREATE TABLE t AS SELECT i, md5(i::text) || md5((-i)::text) AS noise FROM generate_series(1, 80000) AS i"
-        )
-        command = ["docker", "exec", name, "psql", "-qv", "ON_ERROR_STOP=1", "-Uhub", "hub_chantier", "-c", sql]
-        subprocess.run(command, check=True, capture_output=True)
+    with postgres_container() as name:
+        rows = "SELECT i, md5(i::text) || md5((-i)::text) AS noise FROM generate_series(1, 80000) AS i"
+        psql_in(name, f"CREATE TABLE t AS {rows};")
         yield name
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
 
 
 def containerised(container: str, tmp_path: Path, **settings: str) -> Program:

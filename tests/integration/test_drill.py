@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from hubbackup.jobs import Outcome, Run
 from hubbackup.report import logs
 from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
 from hubbackup.stream import Cancel
+from tests.support.containers import postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.s3 import S3Server, s3_server
 
@@ -176,28 +176,9 @@ def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3
 @pytest.fixture(scope="module")
 def container(docker_engine: str) -> Iterator[str]:
     """A database server in a container, reached by exec alone."""
-    name = f"hub-drill-{time.time_ns():x}"
-    run = ["docker", "run", "--detach", "--network=none", f"--name={name}"]
-    subprocess.run(
-        [*run, "-ePOSTGRES_USER=hub", "-ePOSTGRES_PASSWORD=x", "-ePOSTGRES_DB=hub_chantier", "postgres:17"],
-        check=True,
-        capture_output=True,
-    )
-    try:
-        ready = ["docker", "exec", name, "pg_isready", "-h127.0.0.1", "-Uhub"]
-        deadline = time.monotonic() + 60
-        while subprocess.run(ready, capture_output=True).returncode != 0:
-            assert time.monotonic() < deadline, "the database container does not come up"
-            time.sleep(0.2)
-        psql(name, TABLES)
+    with postgres_container() as name:
+        psql_in(name, TABLES)
         yield name
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
-
-
-def psql(container: str, sql: str) -> str:
-    command = ["docker", "exec", "-i", container, "psql", "-qAtv", "ON_ERROR_STOP=1", "-Uhub", "hub_chantier"]
-    return subprocess.run(command, input=sql, text=True, check=True, capture_output=True).stdout
 
 
 def drill_containers(container: str) -> list[str]:
@@ -218,7 +199,7 @@ def containerised(container: str, directory: Path, **values: str) -> App:
 
 def test_a_throwaway_server_is_made_and_removed(container: str, tmp_path: Path) -> None:
     """The drill's server comes from the database's own image, has the backup's roles first, and is removed."""
-    psql(container, "CREATE ROLE lecture; GRANT SELECT ON utilisateurs TO lecture;")
+    psql_in(container, "CREATE ROLE lecture; GRANT SELECT ON utilisateurs TO lecture;")
     try:
         app = containerised(container, tmp_path)
         app.backup()
@@ -229,7 +210,7 @@ def test_a_throwaway_server_is_made_and_removed(container: str, tmp_path: Path) 
         assert outcome.fields["rows"] == 502
         assert drill_containers(container) == []
     finally:
-        psql(container, "DROP OWNED BY lecture; DROP ROLE lecture;")
+        psql_in(container, "DROP OWNED BY lecture; DROP ROLE lecture;")
 
 
 def test_the_throwaway_server_is_shut_in_and_goes_whatever_happens(container: str, tmp_path: Path) -> None:
@@ -277,7 +258,7 @@ def test_what_a_killed_drill_left_is_removed_at_the_start(container: str, tmp_pa
 
 def test_a_missing_role_fails(container: str, tmp_path: Path) -> None:
     """A backup without its roles would not restore on an empty server: the drill says so, and names the role."""
-    psql(container, "CREATE ROLE comptable; GRANT SELECT ON utilisateurs TO comptable;")
+    psql_in(container, "CREATE ROLE comptable; GRANT SELECT ON utilisateurs TO comptable;")
     try:
         app = containerised(container, tmp_path, BACKUP_GLOBALS="false")
         app.backup()
@@ -285,4 +266,4 @@ def test_a_missing_role_fails(container: str, tmp_path: Path) -> None:
             app.drill()
         assert drill_containers(container) == []
     finally:
-        psql(container, "DROP OWNED BY comptable; DROP ROLE comptable;")
+        psql_in(container, "DROP OWNED BY comptable; DROP ROLE comptable;")
