@@ -191,6 +191,7 @@ class App:
             service=settings.db_service,
             container=settings.db_container,
             idle_seconds=idle_seconds,
+            data_connections=settings.db_data_connection,
         )
 
     def connection(self, run_id: str) -> Connection:

@@ -8,6 +8,7 @@
     ├── RunnerError                the database's tools could not be run to their end
     │   ├── EngineError                the Docker engine: no socket, no permission, no answer
     │   ├── ContainerError             the database's container: not found, not running
+    │   ├── NoDataConnectionError      the bytes have to go through the engine's relay; nothing was started
     │   ├── StreamError                the stream broke off inside a frame, or fell silent
     │   └── ToolError                  pg_dump or psql ended with an error of its own
     ├── StoreError                 a store did not do what it was asked
@@ -74,6 +75,10 @@ class EngineError(RunnerError):
 
 class ContainerError(RunnerError):
     """The database's container does not exist, is ambiguous, or is not running."""
+
+
+class NoDataConnectionError(RunnerError):
+    """The database's container can't connect to this process; nothing was started, and the exec's streams are there."""
 
 
 class StreamError(RunnerError):

@@ -12,7 +12,7 @@ from typing import Literal
 from hubbackup import package_version, postgres
 from hubbackup.catalog import Manifest, printable_rows
 from hubbackup.codecs import Compression
-from hubbackup.errors import HubbackupError, StoreError, ToolError
+from hubbackup.errors import HubbackupError, NoDataConnectionError, StoreError, ToolError
 from hubbackup.jobs import Run
 from hubbackup.names import readable
 from hubbackup.pipeline import AtRest, Pumped, pump
@@ -106,18 +106,24 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
     runner, connection, database = origin.runner, origin.connection, origin.database
     total_bytes = origin.normal.plain_bytes if origin.normal else 0
     at_rest = recipe.at_rest
-    ways = postgres.dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
+    ways = postgres.dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else None)
+    refused = set()
     for way in ways:
-        argv = postgres.dump_argv(way, lock_wait_seconds=recipe.lock_wait_seconds)
+        if way.method in refused:
+            continue
+        argv = postgres.dump_argv(way.compress, lock_wait_seconds=recipe.lock_wait_seconds)
         try:
             with (
-                runner.start(argv, connection.env(database)) as process,
+                runner.start(argv, connection.env(database), bulk=way.bulk) as process,
                 run.progress("dump", total_bytes) as progress,
             ):
                 return pump(process, draft, at_rest, cancel=run.cancel, progress=progress)
+        except NoDataConnectionError as error:
+            run.log.info("dump.relayed", message=f"Sauvegarde par le moteur Docker, plus lente: {error}")
         except ToolError as error:
             untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
             if untouched and postgres.refuses_way(error) and way != ways[-1]:
+                refused.add(way.method)
                 continue
             explained = postgres.explain(error, connection, database)
             raise postgres.explain_lock(explained, runner, connection, database) from error

@@ -108,19 +108,42 @@ WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relkind IN ('r', 'p', '
 """
 
 
-def dump_ways(zstd_level: int = 1) -> list[str]:
-    """What `--compress` is asked for, best first: zstd costs pg_dump the least and saves the exec relay the most; a
-    bare level means gzip to every version; the last is no compression. A pg_dump that can't says so and exits."""
-    return [f"zstd:{zstd_level}", "1", "0"]
+@dataclass(frozen=True)
+class DumpWay:
+    """What `--compress` is asked for, and whether the bytes need a way on which one costs little (`Runner.start`)."""
+
+    compress: str
+    bulk: bool
+
+    @property
+    def method(self) -> str:
+        """What pg_dump must have been built with; digits alone mean gzip to every version."""
+        return self.compress.partition(":")[0]
 
 
-def dump_argv(way: str, *, lock_wait_seconds: float) -> list[str]:
+BUFFERED = "zstd:level=-1000"
+"""zstd that hardly looks for matches: as fast as a copy, and what pg_dump writes comes in pieces of 128 KiB instead
+of 4 KiB. As plain bytes the same dump costs 1.4 times as much, backend and pg_dump included (docs/performance.md)."""
+
+
+def dump_ways(kept_level: int | None) -> list[DumpWay]:
+    """How pg_dump may hand its bytes over, best first; a pg_dump that can't compress like that says so and exits.
+
+    Where the engine relays each byte, zstd costs pg_dump less than it saves there. The last is no compression.
+    `kept_level`: the level of zstd where its bytes are what is to be stored.
+    """
+    buffered = BUFFERED if kept_level is None else f"zstd:{kept_level}"
+    small = f"zstd:{kept_level or 1}"
+    return [DumpWay(buffered, bulk=True), DumpWay(small, bulk=False), DumpWay("1", bulk=False), DumpWay("0", bulk=False)]
+
+
+def dump_argv(compress: str, *, lock_wait_seconds: float) -> list[str]:
     """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting for ever."""
     return [
         "pg_dump",
         "--format=plain",
         "--no-password",
-        f"--compress={way}",
+        f"--compress={compress}",
         f"--lock-wait-timeout={int(lock_wait_seconds * 1000)}",
     ]
 
@@ -268,7 +291,7 @@ MEANINGS = (
         "check that the database is up (docker compose ps), and PGHOST and PGPORT with BACKUP_SOURCE=direct",
     ),
     _meaning(
-        r"executable file not found|no such file or directory: unknown",
+        r"executable file not found|no such file or directory: unknown|exec: \S+: not found",
         "the database's container has no {tool_name}",
         "use an image with PostgreSQL's client tools, or BACKUP_SOURCE=direct",
     ),

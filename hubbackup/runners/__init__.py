@@ -76,12 +76,13 @@ class Runner(Protocol):
         ...
 
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
     ) -> AbstractContextManager[Process]:
         """Start `argv` with `env` added to the environment there; leaving the context ends the connection.
 
         `argv` is visible to others (process lists, Docker events): secrets go into `env` only.
-        Raises RunnerError's kinds.
+        `bulk`: much will pass through stdin, where it is open, or else through stdout, and it must go by a way on
+        which a byte costs little. Raises NoDataConnectionError where there is none, RunnerError's other kinds.
         """
         ...
 

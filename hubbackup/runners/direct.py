@@ -42,8 +42,10 @@ class DirectRunner:
         return DirectRunner(cancel=Cancel(), idle_seconds=CLEAN_UP_SECONDS, path=self._path)
 
     @contextmanager
-    def start(self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False) -> Iterator[DirectProcess]:
-        """Start a local process; leaving the context ends it, by force where it must."""
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
+    ) -> Iterator[DirectProcess]:
+        """Start a local process; leaving the context ends it, by force where it must. Its pipes are fit for `bulk`."""
         program = shutil.which(argv[0], path=self._path)
         if program is None:
             raise RunnerError(

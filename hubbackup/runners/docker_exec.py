@@ -5,31 +5,32 @@ response that is already buffered: frames that arrive together with the headers 
 stream in the middle of a frame ends its iterator as if all were well. The protocol is the engine API's
 "attach" format: https://docs.docker.com/reference/api/engine/ (ContainerAttach, "Stream format"). Each frame
 is one byte of kind (1 stdout, 2 stderr, 3 an error of the engine), three zero bytes, a big-endian length,
-and so many bytes.
+and so many bytes. What is `bulk` takes a `data_connection` instead.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import select
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from hubbackup.errors import ContainerError, EngineError, StreamError
-from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Tail
+from hubbackup.errors import ContainerError, EngineError, NoDataConnectionError, StreamError
+from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Process, Tail
+from hubbackup.runners.data_connection import DataConnection, OutputProcess
 from hubbackup.runners.engine import CALL_SECONDS, Engine
+from hubbackup.runners.receiving import TICK_SECONDS, Receiver
 from hubbackup.stream import CHUNK_BYTES, Cancel
 
-TICK_SECONDS = 0.5
 EXIT_SECONDS = 10.0
 """How long the engine gets to report the exit code after the stream ended."""
-TIMEVAL = struct.Struct("@ll")
 FRAME_HEADER = struct.Struct(">BxxxL")
 STDOUT, STDERR, SYSTEM_ERROR = 1, 2, 3
 MAX_RESPONSE_HEAD_BYTES = 64 << 10
@@ -48,8 +49,9 @@ class DockerExecRunner:
         service: str = "",
         container: str = "",
         idle_seconds: float = 600.0,
+        data_connections: bool = False,
     ) -> None:
-        """Find the container now. Raises ContainerError, EngineError."""
+        """Find the container now. `data_connections`: whether it may connect to us. Raises ContainerError, EngineError."""
         self._engine = engine
         self.cancel = cancel
         self.idle_seconds = idle_seconds
@@ -57,6 +59,7 @@ class DockerExecRunner:
         self.container_id = str(found.id)
         self.container_name = str(found.name)
         self.identity = str(found.attrs.get("Image", ""))
+        self._data_connections = data_connections
 
     def detached(self) -> DockerExecRunner:
         """The same container, for cleaning up after a stop. Raises ContainerError where it is gone."""
@@ -65,8 +68,36 @@ class DockerExecRunner:
         )
 
     @contextmanager
-    def start(self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False) -> Iterator[ExecProcess]:
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
+    ) -> Iterator[Process]:
         """Exec `argv` in the container; leaving the context closes the stream (which does not end the command)."""
+        if not bulk:
+            with self._exec(argv, env, argv[0], self.idle_seconds, stdin=stdin) as process:
+                yield process
+            return
+        if not self._data_connections:
+            raise NoDataConnectionError("DB_DATA_CONNECTION=false")
+        with DataConnection(self._engine.routes_to(self.container_id)) as data, ExitStack() as stack:
+            dial, seen = data.argv(argv, stdin=stdin), {**env, **data.env}
+            # Its stream is silent while all is well, where stdout does not come by it.
+            idle_seconds = self.idle_seconds if stdin else math.inf
+            try:
+                control = stack.enter_context(self._exec(dial, seen, argv[0], idle_seconds))
+            except EngineError as error:  # so do some engines tell that there is no bash
+                raise NoDataConnectionError(str(error)) from error
+            connection = data.accept(control.connection, self.cancel)
+            if stdin:
+                control.stdin = connection
+                yield control
+            else:
+                yield OutputProcess(control, connection, argv[0], self.cancel, self.idle_seconds)
+
+    @contextmanager
+    def _exec(
+        self, argv: Sequence[str], env: Mapping[str, str], tool: str, idle_seconds: float, *, stdin: bool = False
+    ) -> Iterator[ExecProcess]:
+        """Exec `argv`, which is called `tool` where something is wrong with it."""
         import docker.errors
 
         api: Any = self._engine.client.api
@@ -86,8 +117,10 @@ class DockerExecRunner:
         connection = self._engine.connect()
         try:
             rest = _upgrade(connection, f"/v{api.api_version}/exec/{exec_id}/start")
-            yield ExecProcess(self, connection, rest, exec_id, argv[0])
+            yield ExecProcess(self, connection, rest, exec_id, tool, idle_seconds)
         finally:
+            with contextlib.suppress(OSError):  # wakes whoever waits for it
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
     def inspect(self, exec_id: str) -> dict[str, Any]:
@@ -109,19 +142,24 @@ class ExecProcess:
     """A command running in a container. A contract of `hubbackup.runners.Process`."""
 
     def __init__(
-        self, runner: DockerExecRunner, connection: socket.socket, rest: bytes, exec_id: str, tool: str
+        self,
+        runner: DockerExecRunner,
+        connection: socket.socket,
+        rest: bytes,
+        exec_id: str,
+        tool: str,
+        idle_seconds: float,
     ) -> None:
+        self.connection = connection
+        self.stdin = connection
+        """Where stdin is written to: the exec's stream, or a data connection."""
         self._runner = runner
-        self._connection = connection
+        self._receiver = Receiver(connection, tool, runner.cancel, idle_seconds)
         self._rest = rest
         self._exec_id = exec_id
         self._tool = tool
         self._stderr = Tail()
         self._ended = threading.Event()
-        # Each of dockerd's frames would wake this process, thousands a second: a blocking read that waits for a
-        # full buffer, for half a second at most, costs a sixth less processor time here and a third less in dockerd.
-        connection.settimeout(None)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(0, int(TICK_SECONDS * 1e6)))
 
     def chunks(self) -> Iterator[memoryview]:
         """Stdout as it comes, out of one reusable buffer; stderr is kept aside."""
@@ -157,7 +195,7 @@ class ExecProcess:
                 head = buffer[start:end]
                 start, end = 0, len(head)
                 buffer[:end] = head
-                count = self._receive(view[end:])
+                count = self._receiver.into(view[end:])
                 if count == 0:
                     if left_in_frame or end:
                         raise StreamError(f"the stream from {self._tool} was cut in the middle of a frame")
@@ -173,10 +211,10 @@ class ExecProcess:
             self._runner.cancel.check()
             if self._ended.is_set():
                 raise StreamError(f"{self._tool} ended before it read all of its input")
-            if not select.select([], [self._connection], [], TICK_SECONDS)[1]:
+            if not select.select([], [self.stdin], [], TICK_SECONDS)[1]:
                 continue
             try:
-                view = view[self._connection.send(view, socket.MSG_DONTWAIT) :]
+                view = view[self.stdin.send(view, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -185,7 +223,7 @@ class ExecProcess:
     def close_stdin(self) -> None:
         """The command sees the end of its input and can still answer."""
         with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_WR)
+            self.stdin.shutdown(socket.SHUT_WR)
 
     def running(self) -> bool:
         """Asks the engine."""
@@ -205,22 +243,6 @@ class ExecProcess:
                     f" Running is {record.get('Running')}, ExitCode is {code})"
                 )
             self._runner.cancel.wait(0.02)
-
-    def _receive(self, view: memoryview) -> int:
-        """Fill `view` as far as half a second allows; the number of bytes, 0 at the end of the stream."""
-        last_byte_at = time.monotonic()
-        while True:
-            self._runner.cancel.check()
-            try:
-                return self._connection.recv_into(view, 0, socket.MSG_WAITALL)
-            except BlockingIOError:  # half a second without a byte
-                if time.monotonic() - last_byte_at > self._runner.idle_seconds:
-                    raise StreamError(
-                        f"{self._tool} sent no byte for {self._runner.idle_seconds:.0f} s",
-                        remedy="check that the database's container is not paused, and that no lock holds pg_dump up",
-                    ) from None
-            except OSError as error:
-                raise StreamError(f"the stream from {self._tool} was cut: {error.strerror}") from error
 
 
 def _upgrade(connection: socket.socket, path: str) -> bytes:

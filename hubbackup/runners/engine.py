@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hubbackup.errors import ContainerError, EngineError, UsageError
+from hubbackup.runners.data_connection import Route
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -158,6 +159,32 @@ class Engine:
                 remedy="set DB_CONTAINER to the one to back up",
             )
         return candidates[0]
+
+    def routes_to(self, container_id: str) -> list[Route]:
+        """By which addresses that container could reach this process, the likeliest first; often one, or none.
+
+        Those of the networks that we share with it, and its networks' gateways, which are the host's own: whether
+        we are there only binding tells. Raises ContainerError, EngineError.
+        """
+        networks = self._networks_of(container_id)
+        own = self._networks_of(own_container_id())
+        shared = [Route(own[key]["IPAddress"], at["IPAddress"]) for key, at in networks.items() if key in own]
+        gateways = [Route(at["Gateway"], at["IPAddress"]) for at in networks.values()]
+        return [route for route in (*shared, *gateways) if route.own and route.peer]
+
+    def _networks_of(self, container_id: str) -> dict[str, dict[str, Any]]:
+        """The container's end of each of its networks, by the network's id; none for a container that isn't here."""
+        import docker.errors
+
+        if not container_id:
+            return {}
+        client = self.client
+        with self.errors():
+            try:
+                networks = client.containers.get(container_id).attrs["NetworkSettings"]["Networks"]
+            except docker.errors.NotFound:
+                return {}
+        return {str(at["NetworkID"]): at for at in networks.values()}
 
     def _own_project(self) -> str:
         """The compose project that this process runs in; empty outside a compose container."""

@@ -1,0 +1,183 @@
+"""The data connection: the bytes of a dump straight from the database's container, around the engine's relay.
+
+What an exec reads and writes passes through the container's shim and dockerd in small pieces, which costs more
+than pg_dump itself does (docs/performance.md). So, as in FTP's active mode (RFC 959), the other side is told an
+address over the control connection, here the exec, and connects to it: a shell in the container dials a port that
+listens for this one connection, shows a nonce, waits for the go-ahead, and becomes the command. stderr, the exit
+code and whatever flows the other way stay with the exec. Where anything stands in the way (no network in common,
+no bash, a firewall), nothing was started, and the exec's own streams are there.
+
+Both ends are on one machine: two containers of one engine, or a container and its host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import secrets
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hubbackup.errors import HubbackupError, NoDataConnectionError, StreamError
+from hubbackup.runners import Exit, Process
+from hubbackup.runners.receiving import TICK_SECONDS, Receiver
+from hubbackup.stream import CHUNK_BYTES, Cancel
+
+CONNECT_SECONDS = 3.0
+"""A shell is there in a tenth of a second; a firewall that drops packets says nothing at all."""
+NONCE_SECONDS = 1.0
+LAST_BYTES_SECONDS = 5.0
+"""How long the rest of the bytes may take once the command has ended: a container that was killed may take its
+network with it before the end of the stream was sent."""
+LOW_WATER_BYTES = 256 << 10
+GO = b"G"
+# bash's own /dev/tcp: the images of PostgreSQL have bash, and need nothing else in them.
+DIAL = """\
+exec 3<>"/dev/tcp/$HUBBACKUP_DATA_ADDRESS" && printf %s "$HUBBACKUP_DATA_NONCE" >&3 \
+&& read -rN 1 -u 3 && [ "$REPLY" = G ] || exit 97
+unset HUBBACKUP_DATA_ADDRESS HUBBACKUP_DATA_NONCE
+exec "$@" """
+OUTPUT, INPUT = ">&3 3>&-", "<&3 3<&-"
+
+
+@dataclass(frozen=True)
+class Route:
+    """An address of this process that the container should reach, and its own there (both IPv4)."""
+
+    own: str
+    peer: str
+
+
+class DataConnection:
+    """A port that listens for one connection of one command. A context manager; leaving it closes both."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        """Listen at the first route that is an address of ours. Raises NoDataConnectionError."""
+        self._nonce = secrets.token_hex(16)
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._connection: socket.socket | None = None
+        for route in routes:
+            with contextlib.suppress(OSError):
+                self._listener.bind((route.own, 0))
+                self._listener.listen(4)
+                self._route = route
+                return
+        self._listener.close()
+        raise NoDataConnectionError("the database's container and hubbackup have no network in common")
+
+    def __enter__(self) -> DataConnection:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.close()
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # wakes whoever waits for it
+                self._connection.shutdown(socket.SHUT_RDWR)
+            self._connection.close()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the shell needs to know; unset again before it becomes the command."""
+        address, port = self._listener.getsockname()
+        return {"HUBBACKUP_DATA_ADDRESS": f"{address}/{port}", "HUBBACKUP_DATA_NONCE": self._nonce}
+
+    @staticmethod
+    def argv(argv: Sequence[str], *, stdin: bool) -> list[str]:
+        """The shell that becomes `argv`, with its stdin (else its stdout) on the data connection."""
+        return ["bash", "-c", DIAL + (INPUT if stdin else OUTPUT), "bash", *argv]
+
+    def accept(self, control: socket.socket, cancel: Cancel) -> socket.socket:
+        """The connection, with the command started. Raises NoDataConnectionError; then it never will be.
+
+        `control` is the exec's stream: a shell that can connect says nothing on it.
+        """
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            cancel.check()
+            ready = select.select([self._listener, control], [], [], min(left, TICK_SECONDS))[0]
+            if self._listener in ready:
+                connection, (address, *_) = self._listener.accept()
+                if address == self._route.peer and self._shows_the_nonce(connection):
+                    self._connection = connection
+                    with contextlib.suppress(OSError):  # a shell that is gone is told by its exit
+                        connection.sendall(GO)
+                    return connection
+                connection.close()
+            elif ready:
+                raise NoDataConnectionError(f"the database's container can't connect to {self._route.own}")
+        raise NoDataConnectionError(
+            f"no connection from the database's container reached {self._route.own} in {CONNECT_SECONDS:.0f} s"
+        )
+
+    def _shows_the_nonce(self, connection: socket.socket) -> bool:
+        connection.settimeout(NONCE_SECONDS)
+        try:
+            shown = connection.recv(len(self._nonce), socket.MSG_WAITALL)
+        except OSError:
+            return False
+        return hmac.compare_digest(shown, self._nonce.encode())
+
+
+class OutputProcess:
+    """A command whose stdout comes over a data connection. A contract of `hubbackup.runners.Process`."""
+
+    def __init__(
+        self, control: Process, connection: socket.socket, tool: str, cancel: Cancel, idle_seconds: float
+    ) -> None:
+        self._control = control
+        self._tool = tool
+        self._receiver = Receiver(connection, tool, cancel, idle_seconds, low_water_bytes=LOW_WATER_BYTES)
+        self._error: HubbackupError | None = None
+        self._listening = threading.Thread(target=self._listen, name=f"{tool}-stderr", daemon=True)
+        self._listening.start()
+
+    def _listen(self) -> None:
+        """Take what comes over the exec, so that stderr never blocks the command, and notice its end."""
+        try:
+            for _ in self._control.chunks():
+                pass
+        except HubbackupError as error:
+            self._error = error
+        self._receiver.idle_seconds = min(self._receiver.idle_seconds, LAST_BYTES_SECONDS)
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Stdout as it comes, out of one reusable buffer."""
+        view = memoryview(bytearray(CHUNK_BYTES))
+        while count := self._receive(view):
+            yield view[:count]
+
+    def _receive(self, view: memoryview) -> int:
+        if self._error is not None:  # without the exec's stream its end could not be told
+            raise self._error
+        try:
+            return self._receiver.into(view)
+        except StreamError as error:
+            if self._listening.is_alive():
+                raise
+            raise StreamError(f"the data connection from {self._tool} was cut when the command ended") from error
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Its stdin stays with the exec."""
+        self._control.write(data)
+
+    def close_stdin(self) -> None:
+        """So does its end."""
+        self._control.close_stdin()
+
+    def running(self) -> bool:
+        """Asks the engine."""
+        return self._control.running()
+
+    def wait(self) -> Exit:
+        """The exit, once the exec's stream ended too."""
+        self._listening.join(LAST_BYTES_SECONDS)
+        if self._listening.is_alive():
+            raise StreamError(f"{self._tool} closed its output and did not end")
+        if self._error is not None:
+            raise self._error
+        return self._control.wait()
+
