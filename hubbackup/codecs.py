@@ -193,15 +193,19 @@ class GzipEncoder:
 
 
 class ZstdEncoder:
-    """For a pg_dump that has no zstd itself; `level` from 1 (fastest) to 19 (smallest).
+    """`level` from 1 (fastest) to 19 (smallest).
 
     With a checksum, which pg_dump's own zstd lacks: there the manifest's sha256 alone tells a flipped bit.
+    Level 1 looks for matches of 6 bytes, as level 2 does, instead of 7: rows of numbers hold many of them, and
+    no other rows suffer (docs/performance.md).
     """
 
     def __init__(self, level: int = 1) -> None:
         zstd = _zstd()
         parameter = zstd.CompressionParameter
         options = {parameter.compression_level: level, parameter.checksum_flag: 1}
+        if level == 1:
+            options[parameter.min_match] = 6
         self._frame: Any = zstd.ZstdCompressor(options=options)
 
     def encode(self, data: bytes) -> bytes:

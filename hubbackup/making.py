@@ -106,7 +106,7 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
     runner, connection, database = origin.runner, origin.connection, origin.database
     total_bytes = origin.normal.plain_bytes if origin.normal else 0
     at_rest = recipe.at_rest
-    ways = postgres.dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else None)
+    ways = postgres.dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
     refused = set()
     for way in ways:
         if way.method in refused:
@@ -117,7 +117,7 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
                 runner.start(argv, connection.env(database), bulk=way.bulk) as process,
                 run.progress("dump", total_bytes) as progress,
             ):
-                return pump(process, draft, at_rest, cancel=run.cancel, progress=progress)
+                return pump(process, draft, at_rest, keep=way.kept, cancel=run.cancel, progress=progress)
         except NoDataConnectionError as error:
             run.log.info("dump.relayed", message=f"Sauvegarde par le moteur Docker, plus lente: {error}")
         except ToolError as error:

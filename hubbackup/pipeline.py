@@ -56,13 +56,16 @@ class Pumped:
     sha256: str
 
 
-def pump(process: Process, sink: Sink, at_rest: AtRest, *, cancel: Cancel, progress: Progress) -> Pumped:
+def pump(
+    process: Process, sink: Sink, at_rest: AtRest, *, keep: bool = False, cancel: Cancel, progress: Progress
+) -> Pumped:
     """Move the whole dump into `sink` and prove what can be proved on the way.
 
+    `keep`: zstd is stored as it comes, where the file is to be zstd; otherwise it is only for the way.
     Raises ToolError where pg_dump ended with an error, StreamError where its stream broke off, NotProvenError
     where what came is no whole dump, StoreError where `sink` can't take it.
     """
-    writer = _Writer(sink, at_rest)
+    writer = _Writer(sink, at_rest, keep=keep)
     writer.start()
     try:
         batch: list[bytes] = []
@@ -87,12 +90,13 @@ def pump(process: Process, sink: Sink, at_rest: AtRest, *, cancel: Cancel, progr
 class _Writer(threading.Thread):
     """Decoder, census, encoder, sha256 and the file, behind a bounded queue."""
 
-    def __init__(self, sink: Sink, at_rest: AtRest) -> None:
+    def __init__(self, sink: Sink, at_rest: AtRest, *, keep: bool) -> None:
         super().__init__(name="writer", daemon=True)
         limited = at_rest.bytes_per_second > 0
         self.plain_bytes = 0
         self._sink = sink
         self._at_rest = at_rest
+        self._keep = keep
         self._queue: queue.Queue[bytes | None] = queue.Queue(LIMITED_QUEUE_BATCHES if limited else QUEUE_BATCHES)
         self._decoder = SniffingDecoder()
         self._census = Census()
@@ -119,7 +123,7 @@ class _Writer(threading.Thread):
     @property
     def _as_it_comes(self) -> bool:
         """Whether pg_dump's own zstd is what is stored."""
-        return self._decoder.found is self._at_rest.compression is Compression.ZSTD
+        return self._keep and self._decoder.found is self._at_rest.compression is Compression.ZSTD
 
     def _take(self, data: bytes) -> None:
         for plain in self._decoder.pieces(data):

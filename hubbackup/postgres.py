@@ -110,10 +110,15 @@ WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relkind IN ('r', 'p', '
 
 @dataclass(frozen=True)
 class DumpWay:
-    """What `--compress` is asked for, and whether the bytes need a way on which one costs little (`Runner.start`)."""
+    """How pg_dump hands its bytes over.
+
+    `compress` is what `--compress` is asked for. `bulk`: the bytes need a way on which one costs little
+    (`Runner.start`). `kept`: they may be stored as they come, where the backup is to be zstd.
+    """
 
     compress: str
-    bulk: bool
+    bulk: bool = False
+    kept: bool = False
 
     @property
     def method(self) -> str:
@@ -121,20 +126,19 @@ class DumpWay:
         return self.compress.partition(":")[0]
 
 
-BUFFERED = "zstd:level=-1000"
-"""zstd that hardly looks for matches: as fast as a copy, and what pg_dump writes comes in pieces of 128 KiB instead
-of 4 KiB. As plain bytes the same dump costs 1.4 times as much, backend and pg_dump included (docs/performance.md)."""
+def dump_ways(zstd_level: int) -> list[DumpWay]:
+    """The ways that are tried, best first; a pg_dump that can't compress like that says so and exits.
 
-
-def dump_ways(kept_level: int | None) -> list[DumpWay]:
-    """How pg_dump may hand its bytes over, best first; a pg_dump that can't compress like that says so and exits.
-
-    Where the engine relays each byte, zstd costs pg_dump less than it saves there. The last is no compression.
-    `kept_level`: the level of zstd where its bytes are what is to be stored.
+    zstd at level -1000 hardly looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB of what
+    pg_dump otherwise writes by 4 KiB. Where the engine relays every byte, a small dump is the cheaper one: there
+    pg_dump compresses at `zstd_level`. The last is no compression. Measured in docs/performance.md.
     """
-    buffered = BUFFERED if kept_level is None else f"zstd:{kept_level}"
-    small = f"zstd:{kept_level or 1}"
-    return [DumpWay(buffered, bulk=True), DumpWay(small, bulk=False), DumpWay("1", bulk=False), DumpWay("0", bulk=False)]
+    return [
+        DumpWay("zstd:level=-1000", bulk=True),
+        DumpWay(f"zstd:{zstd_level}", kept=True),
+        DumpWay("1"),
+        DumpWay("0"),
+    ]
 
 
 def dump_argv(compress: str, *, lock_wait_seconds: float) -> list[str]:
