@@ -78,7 +78,7 @@ class ContainerError(RunnerError):
 
 
 class NoDataConnectionError(RunnerError):
-    """The database's container can't connect to this process; nothing was started, and the exec's streams are there."""
+    """The database's container can't connect to this process. Nothing was started; the exec's streams remain."""
 
 
 class StreamError(RunnerError):

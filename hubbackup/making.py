@@ -107,11 +107,9 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
     total_bytes = origin.normal.plain_bytes if origin.normal else 0
     at_rest = recipe.at_rest
     ways = postgres.dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
-    refused = set()
-    for way in ways:
-        if way.method in refused:
-            continue
-        argv = postgres.dump_argv(way.compress, lock_wait_seconds=recipe.lock_wait_seconds)
+    while ways:
+        way = ways.pop(0)
+        argv = postgres.dump_argv(way, lock_wait_seconds=recipe.lock_wait_seconds)
         try:
             with (
                 runner.start(argv, connection.env(database), bulk=way.bulk) as process,
@@ -120,10 +118,11 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
                 return pump(process, draft, at_rest, keep=way.kept, cancel=run.cancel, progress=progress)
         except NoDataConnectionError as error:
             run.log.info("dump.relayed", message=f"Sauvegarde par le moteur Docker, plus lente: {error}")
+            ways = [other for other in ways if not other.bulk]
         except ToolError as error:
             untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
-            if untouched and postgres.refuses_way(error) and way != ways[-1]:
-                refused.add(way.method)
+            if untouched and postgres.refuses_way(error) and ways:
+                ways = [other for other in ways if other.method != way.method]
                 continue
             explained = postgres.explain(error, connection, database)
             raise postgres.explain_lock(explained, runner, connection, database) from error

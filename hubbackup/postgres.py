@@ -122,32 +122,35 @@ class DumpWay:
 
     @property
     def method(self) -> str:
-        """What pg_dump must have been built with; digits alone mean gzip to every version."""
+        """What pg_dump must have been built with; digits alone mean gzip to every version, and 0 none."""
         return self.compress.partition(":")[0]
 
 
 def dump_ways(zstd_level: int) -> list[DumpWay]:
     """The ways that are tried, best first; a pg_dump that can't compress like that says so and exits.
 
-    zstd at level -1000 hardly looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB of what
-    pg_dump otherwise writes by 4 KiB. Where the engine relays every byte, a small dump is the cheaper one: there
-    pg_dump compresses at `zstd_level`. The last is no compression. Measured in docs/performance.md.
+    Left to itself pg_dump writes by 4 KiB, and each write costs more than what it carries. zstd at level -1000 hardly
+    looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB. A pg_dump without zstd is mostly
+    one before 16, which heeds the buffer that a `bulk` start gives it. Where the engine relays every byte, a small
+    dump is the cheaper one: there pg_dump compresses, at `zstd_level`. The last works with any pg_dump.
+    Measured in docs/performance.md.
     """
     return [
         DumpWay("zstd:level=-1000", bulk=True),
         DumpWay(f"zstd:{zstd_level}", kept=True),
+        DumpWay("0", bulk=True),
         DumpWay("1"),
         DumpWay("0"),
     ]
 
 
-def dump_argv(compress: str, *, lock_wait_seconds: float) -> list[str]:
+def dump_argv(way: DumpWay, *, lock_wait_seconds: float) -> list[str]:
     """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting for ever."""
     return [
         "pg_dump",
         "--format=plain",
         "--no-password",
-        f"--compress={compress}",
+        f"--compress={way.compress}",
         f"--lock-wait-timeout={int(lock_wait_seconds * 1000)}",
     ]
 
@@ -295,7 +298,7 @@ MEANINGS = (
         "check that the database is up (docker compose ps), and PGHOST and PGPORT with BACKUP_SOURCE=direct",
     ),
     _meaning(
-        r"executable file not found|no such file or directory: unknown|exec: \S+: not found",
+        r"executable file not found|no such file or directory: unknown|exec: \S+: not found|failed to run command",
         "the database's container has no {tool_name}",
         "use an image with PostgreSQL's client tools, or BACKUP_SOURCE=direct",
     ),

@@ -22,6 +22,10 @@ CLEAN_UP_SECONDS = 4.0
 """The idle limit of a detached runner: a container gets ten seconds to stop, and this is a part of it."""
 
 
+BUFFERED = ("stdbuf", "--output=1M")
+"""Before a command: a large buffer for a stdout that it leaves to the C library."""
+
+
 @dataclass(frozen=True)
 class Exit:
     """How a command ended: its exit code, and the last 16 KiB of its stderr, decoded."""
@@ -82,7 +86,8 @@ class Runner(Protocol):
 
         `argv` is visible to others (process lists, Docker events): secrets go into `env` only.
         `bulk`: much will pass through stdin, where it is open, or else through stdout, and it must go by a way on
-        which a byte costs little. Raises NoDataConnectionError where there is none, RunnerError's other kinds.
+        which a byte costs little; such a stdout gets a large buffer, where coreutils' `stdbuf` is there to give it.
+        Raises NoDataConnectionError where there is no such way, RunnerError's other kinds.
         """
         ...
 

@@ -16,6 +16,7 @@ import contextlib
 import hmac
 import secrets
 import select
+import shlex
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, NoDataConnectionError, StreamError
-from hubbackup.runners import Exit, Process
+from hubbackup.runners import BUFFERED, Exit, Process
 from hubbackup.runners.receiving import TICK_SECONDS, Receiver
 from hubbackup.stream import CHUNK_BYTES, Cancel
 
@@ -40,8 +41,11 @@ DIAL = """\
 exec 3<>"/dev/tcp/$HUBBACKUP_DATA_ADDRESS" && printf %s "$HUBBACKUP_DATA_NONCE" >&3 \
 && read -rN 1 -u 3 && [ "$REPLY" = G ] || exit 97
 unset HUBBACKUP_DATA_ADDRESS HUBBACKUP_DATA_NONCE
-exec "$@" """
-OUTPUT, INPUT = ">&3 3>&-", "<&3 3<&-"
+"""
+BECOME_READER = 'exec "$@" <&3 3<&-'
+BECOME_WRITER = f"""\
+command -v {BUFFERED[0]} > /dev/null && set -- {shlex.join(BUFFERED)} "$@"
+exec "$@" >&3 3>&-"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class DataConnection:
     @staticmethod
     def argv(argv: Sequence[str], *, stdin: bool) -> list[str]:
         """The shell that becomes `argv`, with its stdin (else its stdout) on the data connection."""
-        return ["bash", "-c", DIAL + (INPUT if stdin else OUTPUT), "bash", *argv]
+        return ["bash", "-c", DIAL + (BECOME_READER if stdin else BECOME_WRITER), "bash", *argv]
 
     def accept(self, control: socket.socket, cancel: Cancel) -> socket.socket:
         """The connection, with the command started. Raises NoDataConnectionError; then it never will be.

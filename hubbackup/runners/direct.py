@@ -16,7 +16,7 @@ from io import FileIO
 from typing import cast
 
 from hubbackup.errors import RunnerError, StreamError
-from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Tail
+from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit, Tail
 from hubbackup.stream import CHUNK_BYTES, Cancel
 
 TICK_SECONDS = 0.5
@@ -45,19 +45,20 @@ class DirectRunner:
     def start(
         self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
     ) -> Iterator[DirectProcess]:
-        """Start a local process; leaving the context ends it, by force where it must. Its pipes are fit for `bulk`."""
+        """Start a local process; leaving the context ends it, by force where it must. Pipes are fit for `bulk`."""
         program = shutil.which(argv[0], path=self._path)
         if program is None:
             raise RunnerError(
                 f"{argv[0]} is not installed here",
                 remedy="install PostgreSQL's client tools of the server's major version, or use BACKUP_SOURCE=docker",
             )
+        stdbuf = shutil.which(BUFFERED[0], path=self._path) if bulk and not stdin else None
         environment = {**os.environ, **env}
         if self._path is not None:
             environment["PATH"] = self._path
         try:
             popen = subprocess.Popen(
-                [program, *argv[1:]],
+                [*([stdbuf, *BUFFERED[1:]] if stdbuf else []), program, *argv[1:]],
                 env=environment,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -51,7 +51,7 @@ class DockerExecRunner:
         idle_seconds: float = 600.0,
         data_connections: bool = False,
     ) -> None:
-        """Find the container now. `data_connections`: whether it may connect to us. Raises ContainerError, EngineError."""
+        """Find the container now. `data_connections`: it may connect to us. Raises ContainerError, EngineError."""
         self._engine = engine
         self.cancel = cancel
         self.idle_seconds = idle_seconds
