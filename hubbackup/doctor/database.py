@@ -6,9 +6,9 @@ import json
 import re
 
 from hubbackup.databases import Databases
-from hubbackup.doctor import Check, Verdict, fail, ok, warn
+from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
-from hubbackup.errors import ToolError
+from hubbackup.errors import NoDataConnectionError, ToolError
 from hubbackup.names import derived_time
 from hubbackup.postgres import explain, major_of, query
 from hubbackup.runners import run
@@ -68,6 +68,25 @@ def engine(site: Site) -> Verdict:
 def container(site: Site) -> Verdict:
     """The database's container: found, the only one, running."""
     return ok(f"the database's container {getattr(site.runner, 'container_name', '')} is running")
+
+
+def data_connection(site: Site) -> Verdict:
+    """Dumps and restores can go around the engine."""
+    name = getattr(site.runner, "container_name", "")
+    if not site.app.settings.db_data_connection:
+        return skip("DB_DATA_CONNECTION=false: dumps and restores pass through the Docker engine, which is slower")
+    try:
+        with site.runner.start(["true"], {}, bulk=True) as process:
+            for _ in process.chunks():
+                pass
+            process.wait()
+    except NoDataConnectionError as error:
+        return warn(
+            f"dumps and restores pass through the Docker engine, which is slower: {error}",
+            f"give backup-cron a network of {name} (networks: in docker-compose.backup.yml),"
+            " or set DB_DATA_CONNECTION=false",
+        )
+    return ok(f"dumps and restores pass straight between {name} and hubbackup")
 
 
 def tools(site: Site) -> Verdict:
@@ -163,9 +182,13 @@ def leftovers(site: Site) -> Verdict:
 def checks(site: Site) -> list[Check]:
     """With BACKUP_SOURCE=direct there is no engine and no container."""
     docker = site.app.settings.backup_source == "docker"
-    found = [Check("docker", engine), Check("container", container, needs=("docker",))] if docker else []
+    of_docker = [
+        Check("docker", engine),
+        Check("container", container, needs=("docker",)),
+        Check("data connection", data_connection, needs=("container",)),
+    ]
     return [
-        *found,
+        *(of_docker if docker else []),
         Check("tools", tools, needs=("container",)),
         Check("login", login, needs=("tools",)),
         Check("database", database, needs=("login",)),

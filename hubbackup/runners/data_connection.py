@@ -107,6 +107,7 @@ class DataConnection:
                 connection, (address, *_) = self._listener.accept()
                 if address == self._route.peer and self._shows_the_nonce(connection):
                     self._connection = connection
+                    self._listener.close()
                     with contextlib.suppress(OSError):  # a shell that is gone is told by its exit
                         connection.sendall(GO)
                     return connection
@@ -184,4 +185,3 @@ class OutputProcess:
         if self._error is not None:
             raise self._error
         return self._control.wait()
-

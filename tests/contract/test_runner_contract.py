@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,15 @@ import pytest
 from hubbackup.errors import (
     ContainerError,
     EngineError,
+    NoDataConnectionError,
     RunnerError,
     StoppedError,
     StreamError,
     ToolError,
     UsageError,
 )
-from hubbackup.runners import STDERR_TAIL_BYTES, Process, Runner, docker_exec, run
+from hubbackup.runners import STDERR_TAIL_BYTES, Process, Runner, data_connection, docker_exec, run
+from hubbackup.runners.data_connection import Route
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
@@ -46,12 +49,12 @@ def docker(*arguments: str) -> str:
 
 
 @contextlib.contextmanager
-def containers(*options: Sequence[str]) -> Iterator[list[str]]:
+def containers(*options: Sequence[str], network: str = "none") -> Iterator[list[str]]:
     """Running containers of the database's image that do nothing; one for each sequence of options."""
     names = [f"hub-contract-{secrets.token_hex(4)}" for _ in options]
     try:
         for name, extra in zip(names, options, strict=True):
-            docker("run", "-d", "--network", "none", "--name", name, *extra, "--entrypoint", "sleep", IMAGE, "600")
+            docker("run", "-d", "--network", network, "--name", name, *extra, "--entrypoint", "sleep", IMAGE, "600")
         yield names
     finally:
         subprocess.run(["docker", "rm", "-f", "-v", *names], capture_output=True, timeout=60, check=False)
@@ -64,7 +67,33 @@ def container(docker_engine: str) -> Iterator[str]:
         yield name
 
 
-@pytest.fixture(params=["direct", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(scope="module")
+def near(docker_engine: str) -> Iterator[str]:
+    """A container that can connect to this machine."""
+    with containers([], network="bridge") as (name,):
+        yield name
+
+
+class Bulk:
+    """A runner that is asked for a data connection by each command."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.name, self.identity, self.detached = runner.name, runner.identity, runner.detached
+
+    def start(
+        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = True
+    ) -> contextlib.AbstractContextManager[Process]:
+        return self._runner.start(argv, env, stdin=stdin, bulk=True)
+
+
+@pytest.fixture(
+    params=[
+        "direct",
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("docker, by a data connection", marks=pytest.mark.docker),
+    ]
+)
 def make(request: pytest.FixtureRequest) -> MakeRunner:
     """Makes runners of each kind, with whatever cancel event and idle limit."""
 
@@ -73,12 +102,26 @@ def make(request: pytest.FixtureRequest) -> MakeRunner:
 
     if request.param == "direct":
         return make_direct
+    if request.param != "docker":
+        near_by = request.getfixturevalue("near")
+        return lambda cancel=None, idle_seconds=30.0: Bulk(connecting(near_by, cancel, idle_seconds))
     name = request.getfixturevalue("container")
 
     def make_docker(cancel: Cancel | None = None, idle_seconds: float = 30) -> Runner:
         return DockerExecRunner(Engine(), cancel=cancel or Cancel(), container=name, idle_seconds=idle_seconds)
 
     return make_docker
+
+
+def connecting(container: str, cancel: Cancel | None = None, idle_seconds: float = 30, url: str = "") -> Runner:
+    """A runner whose container may connect to us."""
+    return DockerExecRunner(
+        Engine(url),
+        cancel=cancel or Cancel(),
+        container=container,
+        idle_seconds=idle_seconds,
+        data_connections=True,
+    )
 
 
 def sh(script: str, *arguments: str) -> list[str]:
@@ -489,6 +532,152 @@ def test_a_container_that_stops_is_no_success(docker_engine: str) -> None:
                     raise StreamError(f"exit code {end.code}")
         with pytest.raises(ContainerError, match="stopped or was replaced"):
             run(runner, ["true"], {})
+
+
+# -- docker: the data connection
+
+
+def started(runner: Runner, mark: str) -> None:
+    """Start, by a data connection, what leaves a mark in the container."""
+    with runner.start(["touch", f"/tmp/{mark}"], {}, bulk=True) as process:
+        read(process)
+        process.wait()
+
+
+@pytest.mark.docker
+def test_the_bytes_go_around_the_engine(proxy: DockerProxy, near: str) -> None:
+    """Ten megabytes arrive, and the engine's stream carries none of them."""
+    relayed: list[int] = []
+
+    def counting(head: bytes, engine: socket.socket, client: socket.socket) -> None:
+        client.sendall(head)
+        while data := engine.recv(65536):
+            relayed.append(len(data))
+            client.sendall(data)
+
+    proxy.stream = counting
+    try:
+        with connecting(near, url=proxy.url).start(["head", "-c", "10000000", "/dev/zero"], {}, bulk=True) as process:
+            assert read(process) == bytes(10_000_000)
+            assert process.wait().code == 0
+    finally:
+        proxy.stream = None
+    assert sum(relayed) == 0
+
+
+@pytest.mark.docker
+def test_what_is_written_goes_around_it_too(near: str) -> None:
+    """With stdin open it is stdin that takes the data connection; the answer comes by the exec."""
+    script = "readlink /proc/$$/fd/0 /proc/$$/fd/1 | cut -d: -f1; cat | wc -c"
+    with connecting(near).start(sh(script), {}, stdin=True, bulk=True) as process:
+        process.write(bytes(10_000_000))
+        process.close_stdin()
+        assert read(process).split() == [b"socket", b"pipe", b"10000000"]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("obstacle", ["no network", "refused", "silence", "no bash", "forbidden"])
+def test_without_a_data_connection_nothing_is_started(
+    near: str, container: str, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    """Whatever is in the way, the command is not started, and can be, once, by the exec's own streams."""
+    mark = f"mark-{secrets.token_hex(4)}"
+    place, complaint = near, "can't connect"
+    with contextlib.ExitStack() as stack:
+        if obstacle == "no network":
+            place, complaint = container, "no network in common"
+        elif obstacle == "refused":  # the container's own loopback
+            monkeypatch.setattr(Engine, "routes_to", lambda engine, name: [Route("127.0.0.1", "127.0.0.1")])
+        elif obstacle == "silence":
+            complaint = "no connection from the database's container reached"
+            monkeypatch.setattr(data_connection, "CONNECT_SECONDS", 0.5)
+            monkeypatch.setattr(data_connection, "DIAL", "sleep 2; exit 97\n")
+        elif obstacle == "no bash":
+            (place,) = stack.enter_context(containers([], network="bridge"))
+            docker("exec", place, "sh", "-c", "rm -f /bin/bash /usr/bin/bash")
+        runner = connecting(place)
+        if obstacle == "forbidden":
+            runner, complaint = DockerExecRunner(Engine(), cancel=Cancel(), container=place), "DB_DATA_CONNECTION"
+        with pytest.raises(NoDataConnectionError, match=complaint):
+            started(runner, mark)
+        assert run(runner, ["find", "/tmp", "-name", mark], {}) == b""
+        run(runner, ["touch", f"/tmp/{mark}"], {})
+
+
+@pytest.mark.docker
+def test_an_engine_that_refuses_the_exec_is_no_data_connection(proxy: DockerProxy, near: str) -> None:
+    """So do some engines say that there is no bash: the exec's own streams are tried then."""
+    proxy.stream = faults.refuse
+    try:
+        with pytest.raises(NoDataConnectionError, match="cannot start"):
+            started(connecting(near, url=proxy.url), "mark")
+    finally:
+        proxy.stream = None
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("more_bytes", [1, 9])
+def test_a_cut_exec_stream_fails_what_flows_beside_it(proxy: DockerProxy, near: str, more_bytes: int) -> None:
+    """Whether the command ended well could not be told any more: it is a failure, and soon."""
+    proxy.stream = faults.cut_after(1, more_bytes)
+    clock = time.monotonic()
+    try:
+        runner = connecting(near, url=proxy.url)
+        with (
+            runner.start(sh("echo a >&2; sleep 0.1; echo b >&2; timeout 5 yes"), {}, bulk=True) as process,
+            pytest.raises(StreamError, match="cut in the middle of a frame"),
+        ):
+            read(process)
+    finally:
+        proxy.stream = None
+    assert time.monotonic() - clock < 3
+
+
+@pytest.mark.docker
+def test_a_killed_container_is_noticed_behind_full_buffers(docker_engine: str) -> None:
+    """A container takes its network with it: what it had not sent will never come, nor will the end of the stream."""
+    with containers([], network="bridge") as (name,):
+        with connecting(name).start(["timeout", "60", "yes"], {}, bulk=True) as process:
+            chunks = process.chunks()
+            next(chunks)
+            docker("kill", name)
+            clock = time.monotonic()
+            with pytest.raises(StreamError):  # noqa: PT012 - either of them may tell it first
+                for _ in chunks:
+                    pass
+                end = process.wait()
+                if end.code != 0:
+                    raise StreamError(f"exit code {end.code}")
+        assert time.monotonic() - clock < data_connection.LAST_BYTES_SECONDS + 3
+
+
+@pytest.mark.docker
+def test_a_network_that_is_taken_away_ends_at_the_idle_limit(docker_engine: str) -> None:
+    """Nobody tells that the bytes will not come any more: the watchdog does."""
+    with (
+        containers([], network="bridge") as (name,),
+        connecting(name, idle_seconds=1).start(["timeout", "60", "yes"], {}, bulk=True) as process,
+    ):
+        chunks = process.chunks()
+        next(chunks)
+        docker("network", "disconnect", "bridge", name)
+        with pytest.raises(StreamError, match="sent no byte for 1 s"):
+            for _ in chunks:
+                pass
+
+
+@pytest.mark.docker
+def test_the_nonce_is_not_in_dockers_events(near: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who listens to the engine's events could otherwise take the command's place."""
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "f00d" * 8)
+    since = time.time()
+    with connecting(near).start(sh("env; cat /proc/self/cmdline"), {}, bulk=True) as process:
+        seen = read(process).decode()
+        process.wait()
+    shown = docker("events", "--since", f"{since:.3f}", "--until", f"{time.time() + 1:.3f}", "--format", "{{json .}}")
+    assert "HUBBACKUP_DATA_ADDRESS" in shown
+    assert "f00d" not in shown
+    assert "f00d" not in seen
 
 
 # -- docker: finding the container

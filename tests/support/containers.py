@@ -1,4 +1,4 @@
-"""A database server in a container, as the application's own is: reached by exec alone, without a network."""
+"""A database server in a container, as the application's own is: reached by exec, and by nothing else as a rule."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ START_SECONDS = 60
 
 
 @contextmanager
-def postgres_container(image: str = "postgres:17") -> Iterator[str]:
-    """Start it, with an empty database; its name. Removed at the end with its data."""
+def postgres_container(image: str = "postgres:17", network: str = "none") -> Iterator[str]:
+    """Start it, with an empty database; its name. Removed at the end with its data.
+
+    In the `network` named `bridge` it can connect to this machine, and so take the data connection.
+    """
     name = f"hub-test-{time.time_ns():x}"
     account = [f"-ePOSTGRES_USER={USER}", "-ePOSTGRES_PASSWORD=x", f"-ePOSTGRES_DB={DATABASE}"]
-    run = ["docker", "run", "--detach", "--network=none", f"--name={name}", *account, image]
+    run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", *account, image]
     subprocess.run(run, check=True, capture_output=True)
     try:
         ready = ["docker", "exec", name, "pg_isready", "-h127.0.0.1", f"-U{USER}"]

@@ -97,6 +97,8 @@ SAID = [
         " not found in $PATH: unknown",
         "the database's container has no pg_dump",
     ),
+    ("bash: line 5: exec: pg_dump: not found", "the database's container has no pg_dump"),
+    ("stdbuf: failed to run command 'pg_dump': No such file or directory", "the database's container has no pg_dump"),
 ]
 
 

@@ -1,0 +1,175 @@
+"""Dumps and restores that go around the Docker engine, and what becomes of them where that way breaks."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Psql, psql_through
+from tests.support.containers import DATABASE, USER, postgres_container
+from tests.support.fingerprint import diff, fingerprint
+from tests.support.program import Program, finish, in_the_middle
+from tests.support.sample import load_sample
+
+pytestmark = pytest.mark.docker
+MEGABYTES = 4
+MORE_THAN_BUFFERS_MEGABYTES = 60
+"""Linux lets a connection hold up to 4 + 6 MB, some machines 4 + 32."""
+OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%'"
+
+
+def psql_of(container: str) -> Psql:
+    return psql_through("docker", "exec", "--interactive", container, "psql", "--username", USER)
+
+
+@pytest.fixture(scope="module", params=["postgres:17", "postgres:15"])
+def near(request: pytest.FixtureRequest, docker_engine: str) -> Iterator[str]:
+    """A server that can connect to this machine; the older one's pg_dump has no zstd."""
+    with postgres_container(request.param, network="bridge") as name:
+        load_sample(psql_of(name), DATABASE, MEGABYTES)
+        yield name
+
+
+@pytest.fixture(scope="module")
+def near_17(docker_engine: str) -> Iterator[str]:
+    with postgres_container(network="bridge") as name:
+        load_sample(psql_of(name), DATABASE, MEGABYTES)
+        yield name
+
+
+def settings_for(container: str, tmp_path: Path) -> dict[str, str]:
+    backups = tmp_path / "backups"
+    backups.mkdir(exist_ok=True)
+    return {
+        "POSTGRES_DB": DATABASE,
+        "POSTGRES_USER": USER,
+        "POSTGRES_PASSWORD": "canari-7f3a",
+        "DB_CONTAINER": container,
+        "BACKUP_DIR": str(backups),
+        "BACKUP_GLOBALS": "false",
+    }
+
+
+def plain(data: bytes) -> bytes:
+    """The dump without the key that differs each time."""
+    return re.sub(rb"\\(un)?restrict \S+", b"", gzip.decompress(data))
+
+
+def test_either_way_gives_the_same_backup(near: str, tmp_path: Path) -> None:
+    """By the data connection and by the engine: the same bytes, the same count, and the log tells the slower way."""
+    program = Program(tmp_path, settings_for(near, tmp_path))
+    dumps, rows = [], []
+    for way in ("true", "false"):
+        done = program.run("backup", "--json", DB_DATA_CONNECTION=way)
+        assert done.code == 0, done.err
+        assert ("dump.relayed" in [event["event"] for event in done.events]) == (way == "false")
+        assert "canari" not in done.out + done.err
+        dumps.append(plain(program.files()[done.document["name"]]))
+        rows.append(program.manifest(done.document["name"]).rows)
+    assert dumps[0] == dumps[1]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_what_came_by_it_restores_by_it(near: str, tmp_path: Path, compression: str) -> None:
+    """A backup and its restore, both by the data connection, give a database equal to the first."""
+    psql = psql_of(near)
+    program = Program(tmp_path, {**settings_for(near, tmp_path), "BACKUP_COMPRESSION": compression})
+    before = fingerprint(psql, DATABASE)
+    assert program.run("backup").code == 0
+    into = f"again_{compression}"
+    done = program.run("restore", "--latest", "--into", into, "--yes")
+    assert done.code == 0, done.err
+    assert "load.relayed" not in [event["event"] for event in done.events]
+    assert diff(before, fingerprint(psql, into), properties=False) == []
+
+
+def test_a_stop_leaves_nothing(near_17: str, tmp_path: Path) -> None:
+    """SIGTERM in the middle: exit 143, no file, and no pg_dump that goes on in the container."""
+    program = Program(tmp_path, {**settings_for(near_17, tmp_path), "BACKUP_RATE_LIMIT": "1MB"})
+    with in_the_middle(program) as process:
+        process.send_signal(signal.SIGTERM)
+    assert finish(process).code == 143
+    assert program.files() == {}
+    assert psql_of(near_17)(OURS).strip() == "0"
+
+
+def test_a_killed_program_takes_its_dump_along(near_17: str, tmp_path: Path) -> None:
+    """kill -9: pg_dump has nobody to write to and ends, which a dropped exec alone would not make it do."""
+    program = Program(tmp_path, {**settings_for(near_17, tmp_path), "BACKUP_RATE_LIMIT": "1MB"})
+    with in_the_middle(program) as process:
+        process.kill()
+    assert finish(process).code == -signal.SIGKILL
+    assert program.run("backup", BACKUP_RATE_LIMIT="0").code == 0
+    assert [name for name in program.files() if name.endswith(".partial")] == []
+    assert psql_of(near_17)(OURS).strip() == "0"
+
+
+def test_a_container_that_dies_fails_the_run(docker_engine: str, tmp_path: Path) -> None:
+    """docker kill in the middle of the dump: no backup, told within the last bytes' time, and nothing is left."""
+    with postgres_container(network="bridge") as name:
+        load_sample(psql_of(name), DATABASE, MORE_THAN_BUFFERS_MEGABYTES)
+        program = Program(tmp_path, {**settings_for(name, tmp_path), "BACKUP_RATE_LIMIT": "1MB"})
+        with in_the_middle(program, "--json") as process:
+            subprocess.run(["docker", "kill", name], check=True, capture_output=True)
+        done = finish(process)
+    assert done.code == 1, done.err
+    assert done.event("backup.failed")["stage"] == "dump"
+    assert program.files() == {}
+
+
+def test_a_restore_whose_connection_breaks_changes_nothing(near_17: str, tmp_path: Path) -> None:
+    """psql takes a broken connection for the end of its input: it never answers the nonce, so nothing is swapped."""
+    psql = psql_of(near_17)
+    before = fingerprint(psql, DATABASE)
+    program = Program(tmp_path, settings_for(near_17, tmp_path))
+    assert program.run("backup").code == 0
+    done = finish(program.start("restore", "--latest", "--yes", code=BREAKING))
+    assert done.code == 1, done.err
+    assert diff(before, fingerprint(psql, DATABASE)) == []
+    assert psql("SELECT datname FROM pg_database WHERE datname ~ '_(restore|before)_'").strip() == ""
+
+
+BREAKING = """\
+import sys
+from hubbackup.runners import docker_exec
+write, written = docker_exec.ExecProcess.write, [0]
+def breaking(process, data):
+    written[0] += len(data)
+    if written[0] > 2_000_000:  # once
+        written[0] = -10**9
+        process.close_stdin()  # what psql sees of a connection that went away
+        raise docker_exec.StreamError("the data connection is gone")
+    write(process, data)
+docker_exec.ExecProcess.write = breaking
+from hubbackup.__main__ import main
+main()
+"""
+
+
+def doctors_row(program: Program, **more: str) -> dict[str, str]:
+    """What the doctor says of the data connection."""
+    findings = program.run("doctor", "--json", **more).document["findings"]
+    return next(found for found in findings if found["name"] == "data connection")
+
+
+def test_the_doctor_tries_it(near_17: str, tmp_path: Path) -> None:
+    """It says by which way dumps will go."""
+    program = Program(tmp_path, settings_for(near_17, tmp_path))
+    assert doctors_row(program)["status"] == "ok"
+    assert doctors_row(program, DB_DATA_CONNECTION="false")["status"] == "skipped"
+
+
+def test_the_doctor_tells_how_to_get_it(docker_engine: str, tmp_path: Path) -> None:
+    """Without a network in common, backups work all the same: a warning, with what to write into the compose file."""
+    with postgres_container() as name:
+        found = doctors_row(Program(tmp_path, settings_for(name, tmp_path)))
+    assert found["status"] == "warn"
+    assert "no network in common" in found["sentence"]
+    assert "networks:" in found["remedy"]
