@@ -70,6 +70,12 @@ def test_the_guides_command_gives_a_backup(stack: Stack) -> None:
     assert in_s3 == stack.read(name)
 
 
+def test_the_dump_goes_around_the_engine(stack: Stack) -> None:
+    """In compose's own network the database's container connects to hubbackup's, with nothing set or installed."""
+    first_backup(stack)
+    assert stack.logs("dump.relayed") == []
+
+
 def test_the_log_is_json_and_tells_the_run_in_one_line(stack: Stack) -> None:
     """Each line of `docker logs` is JSON with an event; a run closes with name, bytes, seconds and copies."""
     closing = first_backup(stack)
