@@ -10,13 +10,13 @@ from bench.shapes import TIME_SHEETS, TYPICAL
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole bench. Times are seconds since its start; the shapes after the first are smaller, in fewer rounds."""
+    """The whole bench. Times are seconds since its start. Later shapes are smaller, without peers."""
 
     shapes: tuple[str, ...] = (TYPICAL, TIME_SHEETS)
     megabytes: float = 500
     rounds: int = 5
-    other_share: float = 0.5
-    other_rounds: int = 3
+    other_share: float = 0.8
+    other_rounds: int = 5
     repeats: int = 5
     idle_seconds: float = 15
     gigabytes: tuple[float, ...] = (0.1, 1, 10)

@@ -29,6 +29,7 @@ LOCAL_HASH = "hubbackup, BACKUP_VERIFY=hash"
 LOCAL_ZSTD = "hubbackup, BACKUP_COMPRESSION=zstd, BACKUP_VERIFY=hash"
 LOCAL_FULL = "hubbackup, default (BACKUP_VERIFY=full)"
 LOCAL_S3 = "hubbackup, default, local disk and S3 at once"
+LOCAL_RELAYED = "hubbackup, DB_DATA_CONNECTION=false, BACKUP_VERIFY=hash"
 RESTORE_PLAIN = "restore: `gunzip -c | docker exec -i psql`"
 RESTORE = "restore: hubbackup, proof and comparison included"
 RESTORED = "restored"
@@ -68,6 +69,7 @@ def ways(bench: Workbench, database: str, *, with_peers: bool) -> tuple[list[Way
         Way(LOCAL_ZSTD, lambda: bench.backup(database, BACKUP_VERIFY="hash", BACKUP_COMPRESSION="zstd")),
         Way(LOCAL_FULL, lambda: bench.backup(database)),
         Way(LOCAL_S3, lambda: bench.backup(database, s3=True)),
+        Way(LOCAL_RELAYED, lambda: bench.backup(database, BACKUP_VERIFY="hash", DB_DATA_CONNECTION="false")),
     ]
     notes = []
     if not AUTOGROUP.exists():
@@ -161,10 +163,17 @@ class Restores:
         arguments = ("restore", file.name, "--into", RESTORED, "--yes", "--json")
         environment = self._bench.settings(self._database, self._kept)
         done = self._bench.run(*arguments, environment=environment)
-        if json.loads(done.output)["database"] != RESTORED:
+        said = json.loads(done.output)
+        if said["database"] != RESTORED:
             raise BenchError(f"hubbackup said {done.output}")
         self._bench.container.psql(f"DROP DATABASE {RESTORED}")
-        return Result(done.seconds, done.busy_seconds, peak_bytes=done.peak_bytes, cpu_seconds=done.cpu_seconds)
+        return Result(
+            done.seconds,
+            done.busy_seconds,
+            peak_bytes=done.peak_bytes,
+            cpu_seconds=done.cpu_seconds,
+            run_seconds=said["seconds"],
+        )
 
     def _backup(self) -> Path:
         if not next(self._kept.glob("*.sql.gz"), None):

@@ -23,8 +23,9 @@ from hubbackup.runners import Process, tool_error
 from hubbackup.stream import Cancel
 
 BATCH_BYTES = 256 << 10
-"""The reader hands on so much at a time: the queue's cost per item vanishes."""
-QUEUE_BATCHES = 16
+"""The reader hands on so much at a time, or all that one read brought: the queue's cost per item vanishes."""
+QUEUE_BATCHES = 4
+"""Of up to a megabyte each; behind them are the buffers of pipes and sockets. More cost memory and gain nothing."""
 LIMITED_QUEUE_BATCHES = 1
 """With a rate limit, what waits here was taken from the database faster than was asked for."""
 TICK_SECONDS = 0.5
