@@ -31,15 +31,16 @@ from hubbackup.stream import CHUNK_BYTES, Cancel
 CONNECT_SECONDS = 3.0
 """A shell is there in a tenth of a second; a firewall that drops packets says nothing at all."""
 NONCE_SECONDS = 1.0
-LAST_BYTES_SECONDS = 5.0
+LAST_BYTES_SECONDS = 10.0
 """How long the rest of the bytes may take once the command has ended: a container that was killed may take its
 network with it before the end of the stream was sent."""
 LOW_WATER_BYTES = 256 << 10
-GO = b"G"
+"""A reader that wakes for no less takes a tenth less processor time, the sender's included."""
+GO = "G"
 # bash's own /dev/tcp: the images of PostgreSQL have bash, and need nothing else in them.
-DIAL = """\
+DIAL = f"""\
 exec 3<>"/dev/tcp/$HUBBACKUP_DATA_ADDRESS" && printf %s "$HUBBACKUP_DATA_NONCE" >&3 \
-&& read -rN 1 -u 3 && [ "$REPLY" = G ] || exit 97
+&& read -rN 1 -u 3 && [ "$REPLY" = {GO} ] || exit 97
 unset HUBBACKUP_DATA_ADDRESS HUBBACKUP_DATA_NONCE
 """
 BECOME_READER = 'exec "$@" <&3 3<&-'
@@ -109,7 +110,7 @@ class DataConnection:
                     self._connection = connection
                     self._listener.close()
                     with contextlib.suppress(OSError):  # a shell that is gone is told by its exit
-                        connection.sendall(GO)
+                        connection.sendall(GO.encode())
                     return connection
                 connection.close()
             elif ready:

@@ -77,7 +77,7 @@ class DockerExecRunner:
                 yield process
             return
         if not self._data_connections:
-            raise NoDataConnectionError("DB_DATA_CONNECTION=false")
+            raise NoDataConnectionError(f"{self.container_name} may not connect to hubbackup")
         with DataConnection(self._engine.routes_to(self.container_id)) as data, ExitStack() as stack:
             dial, seen = data.argv(argv, stdin=stdin), {**env, **data.env}
             # Its stream is silent while all is well, where stdout does not come by it.
