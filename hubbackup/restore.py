@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -60,12 +59,10 @@ class RestoreJob:
         request = self.request
         started = time.monotonic()
         with run.stage("find"), self.find_source(run) as source:
-            with ThreadPoolExecutor(1, thread_name_prefix="reach") as pool:
-                reached = pool.submit(self._reach, run)  # beside the proof, so that it costs no time
-                with run.stage("prove"):
-                    proof = proven(run, source)
+            with run.stage("prove"):
+                proof = proven(run, source)
             with run.stage("prepare"):
-                runner, psql = reached.result()
+                runner = self.open_runner(run.cancel)
                 connection = self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
                 server = databases.look()
@@ -81,16 +78,11 @@ class RestoreJob:
                     made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
                 if made_roles:
                     server = databases.look()
-            dialect = Dialect(psql=psql, server_major=server.major)
+            dialect = Dialect(psql=psql_version(runner), server_major=server.major)
             work = _Work(run, runner, connection, databases, server, source, proof, like, dialect)
             fields = self._restore(work)
         fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
         return Outcome("Restauration terminee", fields)
-
-    def _reach(self, run: Run) -> tuple[Runner, tuple[int, int]]:
-        """The place that psql runs in, and psql's version there."""
-        runner = self.open_runner(run.cancel)
-        return runner, psql_version(runner)
 
     def _restore(self, work: _Work) -> dict[str, Any]:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
