@@ -231,8 +231,6 @@ class App:
 
     def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome:
         """Take one backup now, under the lock. Raises HubbackupError's kinds."""
-        if self.settings.backup_source == "docker":
-            import docker  # noqa: F401 - at the start, as in the daemon, and not in the time that the run takes
         return self.run("backup", self.backup_job(upload=upload), progress=progress)
 
     def restore(

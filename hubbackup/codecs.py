@@ -196,8 +196,8 @@ class ZstdEncoder:
     """`level` from 1 (fastest) to 19 (smallest).
 
     With a checksum, which pg_dump's own zstd lacks: there the manifest's sha256 alone tells a flipped bit.
-    Level 1 looks for matches of 6 bytes, as level 2 does, instead of 7: rows of numbers hold many of them, and
-    no other rows suffer (docs/performance.md).
+    Level 1 looks for matches of 6 bytes, as level 2 does, instead of 7: rows of numbers become 2 % smaller, text
+    1 % larger (docs/performance.md).
     """
 
     def __init__(self, level: int = 1) -> None:

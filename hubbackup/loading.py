@@ -11,12 +11,10 @@ import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 
 from hubbackup.census import DumpFacts
 from hubbackup.databases import Databases
-from hubbackup.errors import HubbackupError, NoDataConnectionError, NotProvenError, StreamError
+from hubbackup.errors import HubbackupError, NotProvenError, StreamError
 from hubbackup.jobs import Run
 from hubbackup.names import readable
 from hubbackup.postgres import Connection, psql_argv
@@ -71,7 +69,7 @@ def load(
     """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError's kinds."""
     nonce = f"hubbackup-{secrets.token_hex(16)}"
     session = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
-    with _psql(run, runner, session.env(database)) as process:
+    with runner.start(psql_argv(), session.env(database), stdin=True) as process:
         answers = _Answers(process)
         answers.start()
         broken: StreamError | None = None
@@ -94,18 +92,6 @@ def load(
             f"psql ended without an error before it had read all of {source.name}",
             remedy="the live database is as it was; look into the database's log, and try again",
         )
-
-
-@contextmanager
-def _psql(run: Run, runner: Runner, env: Mapping[str, str]) -> Iterator[Process]:
-    """psql that reads from us, by a data connection where there is one."""
-    with ExitStack() as stack:
-        try:
-            process = stack.enter_context(runner.start(psql_argv(), env, stdin=True, bulk=True))
-        except NoDataConnectionError as error:
-            run.log.info("load.relayed", message=f"Chargement par le moteur Docker, plus lent: {error}")
-            process = stack.enter_context(runner.start(psql_argv(), env, stdin=True))
-        yield process
 
 
 def compare(databases: Databases, database: str, proof: Proven) -> None:

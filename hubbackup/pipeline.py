@@ -1,6 +1,6 @@
-"""The way of a backup's bytes: exec stream -> decode -> census -> gzip -> sha256 -> the `.partial` file.
+"""The way of a backup's bytes: a process's stdout -> decode -> census -> gzip -> sha256 -> the `.partial` file.
 
-Two threads with a short queue of compressed bytes between them: the reader takes them off the exec stream, so that
+Two threads with a short queue of bytes between them: the reader takes them off the process's stdout, so that
 pg_dump never waits for our work, and the writer does all the rest on one piece at a time, while it is in the
 processor's cache. Nothing here waits for the network.
 """

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     db_service: str = Field(default="db", description="compose service of the database, in our own project")
     db_container: str = Field(default="", description="name of the database's container, instead of DB_SERVICE")
     db_data_connection: bool = Field(
-        default=True, description="dumps and restores pass over a network that both containers share, if any"
+        default=True, description="dumps come over a network that both containers share, if any"
     )
     docker_host: str = Field(default="unix:///var/run/docker.sock", description="also tcp:// for a socket proxy")
     backup_schedule: str = Field(default="0 3 * * *", description="five-field cron; 0 and 7 are Sunday")

@@ -14,6 +14,7 @@ from hubbackup.postgres import explain, major_of, query
 from hubbackup.runners import run
 
 SHOWN_NAMES = 5
+TRIED_BYTES = 1_000_000
 
 # Members of an extension are not in a dump. `row_security_active` answers for the role that asks. Large objects
 # have no function that would answer before PostgreSQL 18, and pg_read_all_data does not extend to them before 19.
@@ -71,22 +72,27 @@ def container(site: Site) -> Verdict:
 
 
 def data_connection(site: Site) -> Verdict:
-    """Dumps and restores can go around the engine."""
+    """Dumps can go around the engine: a megabyte is tried."""
     name = getattr(site.runner, "container_name", "")
     if not site.app.settings.db_data_connection:
-        return skip("DB_DATA_CONNECTION=false: dumps and restores pass through the Docker engine, which is slower")
+        return skip("DB_DATA_CONNECTION=false: dumps pass through the Docker engine, which is slower")
     try:
-        with site.runner.start(["true"], {}, bulk=True) as process:
-            for _ in process.chunks():
-                pass
-            process.wait()
+        with site.runner.start(["head", "-c", str(TRIED_BYTES), "/dev/zero"], {}, bulk=True) as process:
+            came = sum(len(chunk) for chunk in process.chunks())
+            end = process.wait()
     except NoDataConnectionError as error:
         return warn(
-            f"dumps and restores pass through the Docker engine, which is slower: {error}",
-            f"give backup-cron a network of {name} (networks: in docker-compose.backup.yml),"
-            " or set DB_DATA_CONNECTION=false",
+            f"dumps pass through the Docker engine, which is slower: {error}",
+            f"hubbackup and {name} need a network in common (networks: in docker-compose.backup.yml), and {name}"
+            " needs bash; or set DB_DATA_CONNECTION=false",
         )
-    return ok(f"dumps and restores pass straight between {name} and hubbackup")
+    if end.code != 0 or came != TRIED_BYTES:
+        said = end.stderr.strip()
+        return fail(
+            f"of {TRIED_BYTES:,} bytes {came:,} came straight from {name} (exit code {end.code}) {said}",
+            "set DB_DATA_CONNECTION=false, and dumps pass through the Docker engine",
+        )
+    return ok(f"dumps come straight from {name} to hubbackup")
 
 
 def tools(site: Site) -> Verdict:

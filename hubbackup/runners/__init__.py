@@ -85,9 +85,9 @@ class Runner(Protocol):
         """Start `argv` with `env` added to the environment there; leaving the context ends the connection.
 
         `argv` is visible to others (process lists, Docker events): secrets go into `env` only.
-        `bulk`: much will pass through stdin, where it is open, or else through stdout, and it must go by a way on
-        which a byte costs little; such a stdout gets a large buffer, where coreutils' `stdbuf` is there to give it.
-        Raises NoDataConnectionError where there is no such way, RunnerError's other kinds.
+        `bulk`: much will come out of stdout, and must come by a way on which a byte costs little; it gets a large
+        buffer, where coreutils' `stdbuf` is there to give it. Raises NoDataConnectionError where there is no such
+        way, RunnerError's other kinds.
         """
         ...
 

@@ -1,13 +1,13 @@
 """The data connection: the bytes of a dump straight from the database's container, around the engine's relay.
 
-What an exec reads and writes passes through the container's shim and dockerd in small pieces, which costs more
-than pg_dump itself does (docs/performance.md). So, as in FTP's active mode (RFC 959), the other side is told an
-address over the control connection, here the exec, and connects to it: a shell in the container dials a port that
-listens for this one connection, shows a nonce, waits for the go-ahead, and becomes the command. stderr, the exit
-code and whatever flows the other way stay with the exec. Where anything stands in the way (no network in common,
-no bash, a firewall), nothing was started, and the exec's own streams are there.
+What an exec writes passes through the container's shim and dockerd in small pieces, which costs more than pg_dump
+itself does (docs/performance.md). So, as in FTP's active mode (RFC 959), the other side is told an address over the
+control connection, here the exec, and connects to it: a shell in the container dials a port that listens for this
+one connection, shows a nonce, waits for the answer to it, and becomes the command. stdin, stderr and the exit code
+stay with the exec. Where anything stands in the way (no network in common, no bash, a firewall), nothing was
+started, and the exec's own stream is there.
 
-Both ends are on one machine: two containers of one engine, or a container and its host.
+For output alone: psql that reads from a connection whose other end vanished would wait for ever, with its locks.
 """
 
 from __future__ import annotations
@@ -30,46 +30,45 @@ from hubbackup.stream import CHUNK_BYTES, Cancel
 
 CONNECT_SECONDS = 3.0
 """A shell is there in a tenth of a second; a firewall that drops packets says nothing at all."""
+NONCE_BYTES = 16
 NONCE_SECONDS = 1.0
 LAST_BYTES_SECONDS = 10.0
 """How long the rest of the bytes may take once the command has ended: a container that was killed may take its
 network with it before the end of the stream was sent."""
 LOW_WATER_BYTES = 256 << 10
 """A reader that wakes for no less takes a tenth less processor time, the sender's included."""
-GO = "G"
 # bash's own /dev/tcp: the images of PostgreSQL have bash, and need nothing else in them.
 DIAL = f"""\
 exec 3<>"/dev/tcp/$HUBBACKUP_DATA_ADDRESS" && printf %s "$HUBBACKUP_DATA_NONCE" >&3 \
-&& read -rN 1 -u 3 && [ "$REPLY" = {GO} ] || exit 97
-unset HUBBACKUP_DATA_ADDRESS HUBBACKUP_DATA_NONCE
-"""
-BECOME_READER = 'exec "$@" <&3 3<&-'
-BECOME_WRITER = f"""\
-command -v {BUFFERED[0]} > /dev/null && set -- {shlex.join(BUFFERED)} "$@"
+&& read -rN {2 * NONCE_BYTES} -u 3 && [ "$REPLY" = "$HUBBACKUP_DATA_ANSWER" ] || exit 97
+unset HUBBACKUP_DATA_ADDRESS HUBBACKUP_DATA_NONCE HUBBACKUP_DATA_ANSWER
+{shlex.join(BUFFERED)} true 2> /dev/null && set -- {shlex.join(BUFFERED)} "$@"
 exec "$@" >&3 3>&-"""
 
 
 @dataclass(frozen=True)
-class Route:
-    """An address of this process that the container should reach, and its own there (both IPv4)."""
+class Endpoints:
+    """An address of this process, and that of the container which is to connect to it (both IPv4)."""
 
-    own: str
+    local: str
     peer: str
 
 
 class DataConnection:
     """A port that listens for one connection of one command. A context manager; leaving it closes both."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
-        """Listen at the first route that is an address of ours. Raises NoDataConnectionError."""
-        self._nonce = secrets.token_hex(16)
+    def __init__(self, candidates: Sequence[Endpoints]) -> None:
+        """Listen at the first address that is ours. Raises NoDataConnectionError where none is."""
+        self._nonce, self._answer = secrets.token_hex(NONCE_BYTES), secrets.token_hex(NONCE_BYTES)
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._connection: socket.socket | None = None
-        for route in routes:
+        for endpoints in candidates:
             with contextlib.suppress(OSError):
-                self._listener.bind((route.own, 0))
+                self._listener.bind((endpoints.local, 0))
                 self._listener.listen(4)
-                self._route = route
+                self._endpoints = endpoints
+                self.env = self._env()
+                """What the shell needs to know; unset again before it becomes the command."""
                 return
         self._listener.close()
         raise NoDataConnectionError("the database's container and hubbackup have no network in common")
@@ -84,19 +83,21 @@ class DataConnection:
                 self._connection.shutdown(socket.SHUT_RDWR)
             self._connection.close()
 
-    @property
-    def env(self) -> dict[str, str]:
-        """What the shell needs to know; unset again before it becomes the command."""
+    def _env(self) -> dict[str, str]:
         address, port = self._listener.getsockname()
-        return {"HUBBACKUP_DATA_ADDRESS": f"{address}/{port}", "HUBBACKUP_DATA_NONCE": self._nonce}
+        return {
+            "HUBBACKUP_DATA_ADDRESS": f"{address}/{port}",
+            "HUBBACKUP_DATA_NONCE": self._nonce,
+            "HUBBACKUP_DATA_ANSWER": self._answer,
+        }
 
     @staticmethod
-    def argv(argv: Sequence[str], *, stdin: bool) -> list[str]:
-        """The shell that becomes `argv`, with its stdin (else its stdout) on the data connection."""
-        return ["bash", "-c", DIAL + (BECOME_READER if stdin else BECOME_WRITER), "bash", *argv]
+    def dialling(argv: Sequence[str]) -> list[str]:
+        """The shell that becomes `argv`, with its stdout on the data connection."""
+        return ["bash", "-c", DIAL, "bash", *argv]
 
     def accept(self, control: socket.socket, cancel: Cancel) -> socket.socket:
-        """The connection, with the command started. Raises NoDataConnectionError; then it never will be.
+        """The connection, with the command started. Raises NoDataConnectionError; then it never will be; OSError.
 
         `control` is the exec's stream: a shell that can connect says nothing on it.
         """
@@ -106,23 +107,25 @@ class DataConnection:
             ready = select.select([self._listener, control], [], [], min(left, TICK_SECONDS))[0]
             if self._listener in ready:
                 connection, (address, *_) = self._listener.accept()
-                if address == self._route.peer and self._shows_the_nonce(connection):
+                if address == self._endpoints.peer and self._shows_the_nonce(connection):
                     self._connection = connection
                     self._listener.close()
                     with contextlib.suppress(OSError):  # a shell that is gone is told by its exit
-                        connection.sendall(GO.encode())
+                        connection.sendall(self._answer.encode())
                     return connection
                 connection.close()
             elif ready:
-                raise NoDataConnectionError(f"the database's container can't connect to {self._route.own}")
+                raise NoDataConnectionError(f"the database's container can't connect to {self._endpoints.local}")
         raise NoDataConnectionError(
-            f"no connection from the database's container reached {self._route.own} in {CONNECT_SECONDS:.0f} s"
+            f"no connection from the database's container reached {self._endpoints.local} in {CONNECT_SECONDS:.0f} s"
         )
 
     def _shows_the_nonce(self, connection: socket.socket) -> bool:
         connection.settimeout(NONCE_SECONDS)
+        shown = b""
         try:
-            shown = connection.recv(len(self._nonce), socket.MSG_WAITALL)
+            while len(shown) < len(self._nonce) and (more := connection.recv(len(self._nonce) - len(shown))):
+                shown += more
         except OSError:
             return False
         return hmac.compare_digest(shown, self._nonce.encode())
@@ -146,6 +149,8 @@ class OutputProcess:
         try:
             for _ in self._control.chunks():
                 pass
+            if self._control.running():
+                return
         except HubbackupError as error:
             self._error = error
         self._receiver.idle_seconds = min(self._receiver.idle_seconds, LAST_BYTES_SECONDS)
@@ -162,9 +167,12 @@ class OutputProcess:
         try:
             return self._receiver.into(view)
         except StreamError as error:
-            if self._listening.is_alive():
-                raise
-            raise StreamError(f"the data connection from {self._tool} was cut when the command ended") from error
+            if self._error is not None:
+                raise self._error from None
+            raise StreamError(
+                str(error),
+                remedy=f"{error.remedy}; if only backups by a data connection end so: DB_DATA_CONNECTION=false",
+            ) from error
 
     def write(self, data: bytes | memoryview) -> None:
         """Its stdin stays with the exec."""

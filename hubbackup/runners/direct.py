@@ -52,13 +52,13 @@ class DirectRunner:
                 f"{argv[0]} is not installed here",
                 remedy="install PostgreSQL's client tools of the server's major version, or use BACKUP_SOURCE=docker",
             )
-        stdbuf = shutil.which(BUFFERED[0], path=self._path) if bulk and not stdin else None
+        buffered = self._buffered() if bulk else ()
         environment = {**os.environ, **env}
         if self._path is not None:
             environment["PATH"] = self._path
         try:
             popen = subprocess.Popen(
-                [*([stdbuf, *BUFFERED[1:]] if stdbuf else []), program, *argv[1:]],
+                [*buffered, program, *argv[1:]],
                 env=environment,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -73,6 +73,14 @@ class DirectRunner:
             yield process
         finally:
             process.close()
+
+    def _buffered(self) -> tuple[str, ...]:
+        """What gives a command a large buffer, where it works here."""
+        stdbuf = shutil.which(BUFFERED[0], path=self._path) or shutil.which(BUFFERED[0])
+        if stdbuf is None:
+            return ()
+        words = (stdbuf, *BUFFERED[1:])
+        return words if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0 else ()
 
 
 class DirectProcess:

@@ -72,26 +72,29 @@ class DockerExecRunner:
         self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
     ) -> Iterator[Process]:
         """Exec `argv` in the container; leaving the context closes the stream (which does not end the command)."""
-        if not bulk:
-            with self._exec(argv, env, argv[0], self.idle_seconds, stdin=stdin) as process:
-                yield process
-            return
-        if not self._data_connections:
-            raise NoDataConnectionError(f"{self.container_name} may not connect to hubbackup")
-        with DataConnection(self._engine.routes_to(self.container_id)) as data, ExitStack() as stack:
-            dial, seen = data.argv(argv, stdin=stdin), {**env, **data.env}
-            # Its stream is silent while all is well, where stdout does not come by it.
-            idle_seconds = self.idle_seconds if stdin else math.inf
+        with ExitStack() as stack:
+            if not bulk:
+                yield stack.enter_context(self._exec(argv, env, argv[0], self.idle_seconds, stdin=stdin))
+                return
             try:
-                control = stack.enter_context(self._exec(dial, seen, argv[0], idle_seconds))
-            except EngineError as error:  # so do some engines tell that there is no bash
+                data = stack.enter_context(self._data_connection())
+                # Its own stream is silent while all is well.
+                control = stack.enter_context(
+                    self._exec(data.dialling(argv), {**env, **data.env}, argv[0], math.inf, stdin=stdin)
+                )
+                connection = data.accept(control.connection, self.cancel)
+            except (EngineError, OSError) as error:  # so do some engines tell that there is no bash
                 raise NoDataConnectionError(str(error)) from error
-            connection = data.accept(control.connection, self.cancel)
-            if stdin:
-                control.stdin = connection
-                yield control
-            else:
-                yield OutputProcess(control, connection, argv[0], self.cancel, self.idle_seconds)
+            yield OutputProcess(control, connection, argv[0], self.cancel, self.idle_seconds)
+
+    def _data_connection(self) -> DataConnection:
+        """A port for the container to connect to. Raises NoDataConnectionError, EngineError, OSError."""
+        if not self._data_connections:
+            raise NoDataConnectionError("DB_DATA_CONNECTION=false")
+        if not self._engine.is_local:
+            # A proxy before the engine ends streams that are silent, as the exec's own then is for a whole dump.
+            raise NoDataConnectionError(f"the Docker engine is at {self._engine.host}, not at a unix socket")
+        return DataConnection(self._engine.endpoints_with(self.container_id))
 
     @contextmanager
     def _exec(
@@ -151,8 +154,6 @@ class ExecProcess:
         idle_seconds: float,
     ) -> None:
         self.connection = connection
-        self.stdin = connection
-        """Where stdin is written to: the exec's stream, or a data connection."""
         self._runner = runner
         self._receiver = Receiver(connection, tool, runner.cancel, idle_seconds)
         self._rest = rest
@@ -211,10 +212,10 @@ class ExecProcess:
             self._runner.cancel.check()
             if self._ended.is_set():
                 raise StreamError(f"{self._tool} ended before it read all of its input")
-            if not select.select([], [self.stdin], [], TICK_SECONDS)[1]:
+            if not select.select([], [self.connection], [], TICK_SECONDS)[1]:
                 continue
             try:
-                view = view[self.stdin.send(view, socket.MSG_DONTWAIT) :]
+                view = view[self.connection.send(view, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -223,7 +224,7 @@ class ExecProcess:
     def close_stdin(self) -> None:
         """The command sees the end of its input and can still answer."""
         with contextlib.suppress(OSError):
-            self.stdin.shutdown(socket.SHUT_WR)
+            self.connection.shutdown(socket.SHUT_WR)
 
     def running(self) -> bool:
         """Asks the engine."""

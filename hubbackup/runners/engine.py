@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hubbackup.errors import ContainerError, EngineError, UsageError
-from hubbackup.runners.data_connection import Route
+from hubbackup.runners.data_connection import Endpoints
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -160,17 +160,22 @@ class Engine:
             )
         return candidates[0]
 
-    def routes_to(self, container_id: str) -> list[Route]:
-        """By which addresses that container could reach this process, the likeliest first; often one, or none.
+    @property
+    def is_local(self) -> bool:
+        """Whether it is reached by its own socket, and so runs on this machine."""
+        return urlsplit(self.host).scheme == "unix"
 
-        Those of the networks that we share with it, and its networks' gateways, which are the host's own: whether
-        we are there only binding tells. Raises ContainerError, EngineError.
+    def endpoints_with(self, container_id: str) -> list[Endpoints]:
+        """By which addresses that container could connect to this process, the likeliest first; often one, or none.
+
+        Those in the networks that we share with it, and its networks' gateways, which are the host's own: whether
+        we are there only binding tells. Raises EngineError.
         """
         networks = self._networks_of(container_id)
         own = self._networks_of(own_container_id())
-        shared = [Route(own[key]["IPAddress"], at["IPAddress"]) for key, at in networks.items() if key in own]
-        gateways = [Route(at["Gateway"], at["IPAddress"]) for at in networks.values()]
-        return [route for route in (*shared, *gateways) if route.own and route.peer]
+        shared = [(own[key].get("IPAddress"), at.get("IPAddress")) for key, at in networks.items() if key in own]
+        gateways = [(at.get("Gateway"), at.get("IPAddress")) for at in networks.values()]
+        return [Endpoints(local, peer) for local, peer in (*shared, *gateways) if local and peer]
 
     def _networks_of(self, container_id: str) -> dict[str, dict[str, Any]]:
         """The container's end of each of its networks, by the network's id; none for a container that isn't here."""
@@ -181,10 +186,11 @@ class Engine:
         client = self.client
         with self.errors():
             try:
-                networks = client.containers.get(container_id).attrs["NetworkSettings"]["Networks"]
+                attributes = client.containers.get(container_id).attrs
             except docker.errors.NotFound:
                 return {}
-        return {str(at["NetworkID"]): at for at in networks.values()}
+        networks = (attributes.get("NetworkSettings") or {}).get("Networks") or {}
+        return {str(at.get("NetworkID")): at for at in networks.values()}
 
     def _own_project(self) -> str:
         """The compose project that this process runs in; empty outside a compose container."""

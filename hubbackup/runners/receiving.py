@@ -47,4 +47,6 @@ class Receiver:
                         remedy="check that the database's container is not paused, and that no lock holds pg_dump up",
                     ) from None
             except OSError as error:
-                raise StreamError(f"the stream from {self._tool} was cut: {error.strerror}") from error
+                raise StreamError(
+                    f"the stream from {self._tool} was cut: {error.strerror}", remedy="look into the engine's log"
+                ) from error

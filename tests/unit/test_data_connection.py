@@ -12,10 +12,10 @@ import pytest
 
 from hubbackup.errors import NoDataConnectionError, StoppedError
 from hubbackup.runners import data_connection
-from hubbackup.runners.data_connection import DataConnection, Route
+from hubbackup.runners.data_connection import DataConnection, Endpoints
 from hubbackup.stream import Cancel
 
-HERE = Route("127.0.0.1", "127.0.0.1")
+HERE = Endpoints("127.0.0.1", "127.0.0.1")
 
 
 @pytest.fixture
@@ -38,15 +38,21 @@ def nonce_of(data: DataConnection) -> bytes:
     return data.env["HUBBACKUP_DATA_NONCE"].encode()
 
 
-def test_whoever_shows_the_nonce_gets_the_go_ahead(control: tuple[socket.socket, socket.socket]) -> None:
-    """The command starts once both sides know each other, and never before."""
-    with DataConnection([HERE]) as data, dial(data, nonce_of(data)) as shell:
+def is_answered(data: DataConnection, shell: socket.socket) -> bool:
+    """Whether the shell was told what makes it become the command."""
+    return shell.recv(32) == data.env["HUBBACKUP_DATA_ANSWER"].encode()
+
+
+def test_whoever_shows_the_nonce_is_answered(control: tuple[socket.socket, socket.socket]) -> None:
+    """The command starts once both sides know each other, and never before; the nonce may come in pieces."""
+    with DataConnection([HERE]) as data, dial(data, nonce_of(data)[:9]) as shell:
+        threading.Timer(0.2, shell.sendall, [nonce_of(data)[9:]]).start()
         shell.setblocking(False)
         with pytest.raises(BlockingIOError):
             shell.recv(1)
-        connection = data.accept(control[0], Cancel())
         shell.setblocking(True)
-        assert shell.recv(1) == b"G"
+        connection = data.accept(control[0], Cancel())
+        assert is_answered(data, shell)
         connection.sendall(b"x")
         assert shell.recv(1) == b"x"
 
@@ -63,7 +69,7 @@ def test_a_stranger_gets_nothing_and_keeps_nobody_away(
         dial(data, nonce_of(data)) as shell,
     ):
         data.accept(control[0], Cancel())
-        assert shell.recv(1) == b"G"
+        assert is_answered(data, shell)
         with contextlib.suppress(ConnectionResetError):
             assert stranger.recv(1) == b""
 
@@ -76,7 +82,7 @@ def test_another_address_gets_nothing_with_the_nonce(control: tuple[socket.socke
         dial(data, nonce_of(data)) as shell,
     ):
         data.accept(control[0], Cancel())
-        assert shell.recv(1) == b"G"
+        assert is_answered(data, shell)
         with contextlib.suppress(ConnectionResetError):
             assert neighbour.recv(1) == b""
 
@@ -117,15 +123,15 @@ def test_a_stop_ends_the_waiting(control: tuple[socket.socket, socket.socket]) -
 
 def test_the_first_address_that_is_ours_is_taken() -> None:
     """A network's gateway is ours on the host and not in a container: binding tells. 192.0.2.0/24 is nobody's."""
-    with DataConnection([Route("192.0.2.1", "192.0.2.2"), HERE]) as data:
+    with DataConnection([Endpoints("192.0.2.1", "192.0.2.2"), HERE]) as data:
         assert data.env["HUBBACKUP_DATA_ADDRESS"].startswith("127.0.0.1/")
 
 
-@pytest.mark.parametrize("routes", [[], [Route("192.0.2.1", "192.0.2.2")]])
-def test_without_an_address_in_common_there_is_none(routes: list[Route]) -> None:
+@pytest.mark.parametrize("candidates", [[], [Endpoints("192.0.2.1", "192.0.2.2")]])
+def test_without_an_address_in_common_there_is_none(candidates: list[Endpoints]) -> None:
     """No shared network, or one that we are not in: told before anything is asked of the container."""
     with pytest.raises(NoDataConnectionError, match="no network in common"):
-        DataConnection(routes)
+        DataConnection(candidates)
 
 
 def test_the_port_is_closed_once_the_shell_came(control: tuple[socket.socket, socket.socket]) -> None:
@@ -141,5 +147,7 @@ def test_the_port_is_closed_once_the_shell_came(control: tuple[socket.socket, so
 def test_the_nonce_is_in_the_environment_alone() -> None:
     """argv is published in Docker's events."""
     with DataConnection([HERE]) as data:
-        assert nonce_of(data).decode() not in " ".join(data.argv(["pg_dump"], stdin=False))
-        assert len(nonce_of(data)) == 32
+        argv = " ".join(data.dialling(["pg_dump"]))
+        secret = {data.env[name] for name in ("HUBBACKUP_DATA_NONCE", "HUBBACKUP_DATA_ANSWER")}
+        assert [len(word) for word in secret] == [32, 32]
+        assert not any(word in argv for word in secret)
