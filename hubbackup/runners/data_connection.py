@@ -28,8 +28,8 @@ from hubbackup.runners import BUFFERED, Exit, Process
 from hubbackup.runners.receiving import TICK_SECONDS, Receiver
 from hubbackup.stream import CHUNK_BYTES, Cancel
 
-CONNECT_SECONDS = 3.0
-"""A shell is there in a tenth of a second; a firewall that drops packets says nothing at all."""
+CONNECT_SECONDS = 5.0
+"""A shell is there in a tenth of a second, on a busy machine in one; a firewall may say nothing at all."""
 NONCE_BYTES = 16
 NONCE_SECONDS = 1.0
 LAST_BYTES_SECONDS = 10.0
