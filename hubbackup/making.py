@@ -12,6 +12,7 @@ from typing import Literal
 from hubbackup import package_version, postgres
 from hubbackup.catalog import Manifest, printable_rows
 from hubbackup.codecs import Compression
+from hubbackup.dump_ways import dump_argv, dump_ways, refuses_way
 from hubbackup.errors import HubbackupError, NoDataConnectionError, StoreError, ToolError
 from hubbackup.jobs import Run
 from hubbackup.names import readable
@@ -106,10 +107,10 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
     runner, connection, database = origin.runner, origin.connection, origin.database
     total_bytes = origin.normal.plain_bytes if origin.normal else 0
     at_rest = recipe.at_rest
-    ways = postgres.dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
+    ways = dump_ways(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
     while ways:
         way = ways.pop(0)
-        argv = postgres.dump_argv(way, lock_wait_seconds=recipe.lock_wait_seconds)
+        argv = dump_argv(way, lock_wait_seconds=recipe.lock_wait_seconds)
         try:
             with (
                 runner.start(argv, connection.env(database), bulk=way.bulk) as process,
@@ -121,7 +122,7 @@ def _dump(run: Run, origin: Origin, recipe: Recipe, draft: LocalDraft) -> Pumped
             ways = [other for other in ways if not other.bulk]
         except ToolError as error:
             untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
-            if untouched and postgres.refuses_way(error) and ways:
+            if untouched and refuses_way(error) and ways:
                 ways = [other for other in ways if other.method != way.method]
                 continue
             explained = postgres.explain(error, connection, database)

@@ -108,53 +108,6 @@ WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relkind IN ('r', 'p', '
 """
 
 
-@dataclass(frozen=True)
-class DumpWay:
-    """How pg_dump hands its bytes over.
-
-    `compress` is what `--compress` is asked for. `bulk`: the bytes need a way on which one costs little
-    (`Runner.start`). `kept`: they may be stored as they come, where the backup is to be zstd.
-    """
-
-    compress: str
-    bulk: bool = False
-    kept: bool = False
-
-    @property
-    def method(self) -> str:
-        """What pg_dump must have been built with; digits alone mean gzip to every version, and 0 none."""
-        return self.compress.partition(":")[0]
-
-
-def dump_ways(zstd_level: int) -> list[DumpWay]:
-    """The ways that are tried, best first; a pg_dump that can't compress like that says so and exits.
-
-    Left to itself pg_dump writes by 4 KiB, and each write costs more than what it carries. zstd at level -1000 hardly
-    looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB. A pg_dump without zstd is mostly
-    one before 16, which heeds the buffer that a `bulk` start gives it. Where the engine relays every byte, a small
-    dump is the cheaper one: there pg_dump compresses, at `zstd_level`. The last works with any pg_dump.
-    Measured in docs/performance.md.
-    """
-    return [
-        DumpWay("zstd:level=-1000", bulk=True),
-        DumpWay(f"zstd:{zstd_level}", kept=True),
-        DumpWay("0", bulk=True),
-        DumpWay("1"),
-        DumpWay("0"),
-    ]
-
-
-def dump_argv(way: DumpWay, *, lock_wait_seconds: float) -> list[str]:
-    """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting for ever."""
-    return [
-        "pg_dump",
-        "--format=plain",
-        "--no-password",
-        f"--compress={way.compress}",
-        f"--lock-wait-timeout={int(lock_wait_seconds * 1000)}",
-    ]
-
-
 def psql_argv() -> list[str]:
     """psql reading SQL from stdin, printing bare values, ending at the first error with another code than 0."""
     return ["psql", "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
@@ -164,11 +117,6 @@ def globals_argv(*, passwords: bool) -> list[str]:
     """pg_dumpall for what belongs to the server and not to a database: roles, memberships, tablespaces."""
     argv = ["pg_dumpall", "--globals-only", "--no-password"]
     return argv if passwords else [*argv, "--no-role-passwords"]
-
-
-def refuses_way(error: ToolError) -> bool:
-    """Whether pg_dump only said that it can't compress like that, before it did anything."""
-    return "compress" in error.stderr.lower() and "query" not in error.stderr
 
 
 def query(runner: Runner, connection: Connection, database: str, sql: str) -> str:

@@ -76,7 +76,7 @@ class DirectRunner:
 
     def _buffered(self) -> tuple[str, ...]:
         """What gives a command a large buffer, where it works here."""
-        stdbuf = shutil.which(BUFFERED[0], path=self._path) or shutil.which(BUFFERED[0])
+        stdbuf = shutil.which(BUFFERED[0])
         if stdbuf is None:
             return ()
         words = (stdbuf, *BUFFERED[1:])

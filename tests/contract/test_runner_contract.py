@@ -133,6 +133,14 @@ def read(process: Process) -> bytes:
     return b"".join(bytes(chunk) for chunk in process.chunks())
 
 
+def assert_fails(process: Process, chunks: Iterator[memoryview]) -> None:
+    """The stream breaks off, or the exit code tells it: either may come first."""
+    with contextlib.suppress(StreamError):
+        for _ in chunks:
+            pass
+        assert process.wait().code != 0
+
+
 # -- every runner
 
 
@@ -361,6 +369,51 @@ def test_two_commands_run_side_by_side(make: MakeRunner) -> None:
         assert one.wait().code == two.wait().code == 0
 
 
+# -- what is bulky
+
+SAYS_ITS_BUFFER = sh('printf %s "$_STDBUF_O"')
+
+
+def bulk(runner: Runner, argv: Sequence[str]) -> bytes:
+    with runner.start(argv, {}, bulk=True) as process:
+        said = read(process)
+        assert process.wait().code == 0
+    return said
+
+
+def test_a_bulky_local_output_gets_a_large_buffer() -> None:
+    """A pg_dump that writes by 4 KiB by itself is given a megabyte, and any other command is left as it is."""
+    runner = DirectRunner(cancel=Cancel())
+    assert bulk(runner, SAYS_ITS_BUFFER) == b"1048576"
+    assert run(runner, SAYS_ITS_BUFFER, {}) == b""
+
+
+@pytest.mark.parametrize("stdbuf", ["", "exit 125"])
+def test_a_stdbuf_that_does_not_work_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stdbuf: str
+) -> None:
+    """None, or a broken one: the command runs all the same."""
+    for tool in ("bash", "true"):
+        (tmp_path / tool).symlink_to(f"/bin/{tool}")
+    if stdbuf:
+        (tmp_path / "stdbuf").write_text(f"#!/bin/sh\n{stdbuf}\n")
+        (tmp_path / "stdbuf").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bulk(DirectRunner(cancel=Cancel()), SAYS_ITS_BUFFER) == b""
+
+
+@pytest.mark.docker
+def test_a_bulky_output_of_a_container_gets_one_too(near: str) -> None:
+    """The same by a data connection; where stdbuf is broken the command runs without."""
+    runner = connecting(near)
+    assert bulk(runner, SAYS_ITS_BUFFER) == b"1048576"
+    docker("exec", near, "sh", "-c", "mv /usr/bin/stdbuf /usr/bin/stdbuf.away; ln -s /bin/false /usr/bin/stdbuf")
+    try:
+        assert bulk(runner, SAYS_ITS_BUFFER) == b""
+    finally:
+        docker("exec", near, "mv", "/usr/bin/stdbuf.away", "/usr/bin/stdbuf")
+
+
 # -- direct
 
 
@@ -525,12 +578,7 @@ def test_a_container_that_stops_is_no_success(docker_engine: str) -> None:
             chunks = process.chunks()
             assert bytes(next(chunks)) == b"first\n"
             docker("kill", name)
-            with pytest.raises(StreamError):  # noqa: PT012 - either of them may tell it first
-                for _ in chunks:
-                    pass
-                end = process.wait()
-                if end.code != 0:
-                    raise StreamError(f"exit code {end.code}")
+            assert_fails(process, chunks)
         with pytest.raises(ContainerError, match="stopped or was replaced"):
             run(runner, ["true"], {})
 
@@ -660,12 +708,7 @@ def test_a_killed_container_is_noticed_behind_full_buffers(docker_engine: str) -
             next(chunks)
             docker("kill", name)
             clock = time.monotonic()
-            with pytest.raises(StreamError):  # noqa: PT012 - either of them may tell it first
-                for _ in chunks:
-                    pass
-                end = process.wait()
-                if end.code != 0:
-                    raise StreamError(f"exit code {end.code}")
+            assert_fails(process, chunks)
         assert time.monotonic() - clock < data_connection.LAST_BYTES_SECONDS + 3
 
 

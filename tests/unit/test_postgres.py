@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hubbackup import postgres
+from hubbackup.dump_ways import DumpWay, dump_argv, dump_ways, refuses_way
 from hubbackup.errors import NotProvenError, ToolError
-from hubbackup.postgres import Connection, DumpWay, check_versions, dump_argv, explain, major_of, refuses_way
+from hubbackup.postgres import Connection, check_versions, explain, major_of
 
 CONNECTION = Connection("hub", "canari-7f3a", "db.example", 5433, "require", "20260208T030000-1a2b3c")
 
@@ -26,7 +26,7 @@ def test_the_connection_is_libpqs_environment() -> None:
     assert "canari-7f3a" not in repr(CONNECTION)
 
 
-@pytest.mark.parametrize("way", postgres.dump_ways(zstd_level=3))
+@pytest.mark.parametrize("way", dump_ways(zstd_level=3))
 def test_the_command_line_has_nothing_to_hide(way: DumpWay) -> None:
     """No database, user or password in argv; never asking for a password, never waiting for ever."""
     argv = dump_argv(way, lock_wait_seconds=1.5)
@@ -41,7 +41,7 @@ def test_the_command_line_has_nothing_to_hide(way: DumpWay) -> None:
 
 def test_a_way_of_dumping_is_there_for_every_pg_dump() -> None:
     """Without a data connection, zstd or zlib: the last way asks for nothing, and no way comes twice."""
-    ways = postgres.dump_ways(zstd_level=3)
+    ways = dump_ways(zstd_level=3)
     assert ways[-1] == DumpWay("0")
     assert len(set(ways)) == len(ways)
     assert [way.compress for way in ways if way.kept] == ["zstd:3"]

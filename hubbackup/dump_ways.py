@@ -1,0 +1,59 @@
+"""How pg_dump may hand its bytes over: what it compresses them with, and by which way they come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hubbackup.errors import ToolError
+
+
+@dataclass(frozen=True)
+class DumpWay:
+    """How pg_dump hands its bytes over.
+
+    `compress` is what `--compress` is asked for. `bulk`: the bytes need a way on which one costs little
+    (`Runner.start`). `kept`: they may be stored as they come, where the backup is to be zstd.
+    """
+
+    compress: str
+    bulk: bool = False
+    kept: bool = False
+
+    @property
+    def method(self) -> str:
+        """What pg_dump must have been built with; digits alone mean gzip to every version, and 0 none."""
+        return self.compress.partition(":")[0]
+
+
+def dump_ways(zstd_level: int) -> list[DumpWay]:
+    """The ways that are tried, best first; a pg_dump that can't compress like that says so and exits.
+
+    Left to itself pg_dump writes by 4 KiB, and each write costs more than what it carries. zstd at level -1000 hardly
+    looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB. A pg_dump without zstd is mostly
+    one before 16, which heeds the buffer that a `bulk` start gives it. Where the engine relays every byte, a small
+    dump is the cheaper one: there pg_dump compresses, at `zstd_level`. The last works with any pg_dump.
+    Measured in docs/performance.md.
+    """
+    return [
+        DumpWay("zstd:level=-1000", bulk=True),
+        DumpWay(f"zstd:{zstd_level}", kept=True),
+        DumpWay("0", bulk=True),
+        DumpWay("1"),
+        DumpWay("0"),
+    ]
+
+
+def dump_argv(way: DumpWay, *, lock_wait_seconds: float) -> list[str]:
+    """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting for ever."""
+    return [
+        "pg_dump",
+        "--format=plain",
+        "--no-password",
+        f"--compress={way.compress}",
+        f"--lock-wait-timeout={int(lock_wait_seconds * 1000)}",
+    ]
+
+
+def refuses_way(error: ToolError) -> bool:
+    """Whether pg_dump only said that it can't compress like that, before it did anything."""
+    return "compress" in error.stderr.lower() and "query" not in error.stderr
