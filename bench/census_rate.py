@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from hubbackup.census import Census
-from hubbackup.pipeline import BATCH_BYTES
+from hubbackup.backup.pipeline import BATCH_BYTES
+from hubbackup.postgres.census import Census
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line; `health` takes a short way, since HEALTHCHECK calls it every minute."""
     if sys.argv[1:] == ["health"]:
-        from hubbackup.report.health import health_path, judge
+        from hubbackup.health import health_path, judge
 
         healthy, sentence = judge(health_path())
         print(sentence)

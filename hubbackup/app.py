@@ -15,33 +15,33 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from hubbackup.audit import VerifyJob, WantedCopies, due_copies
-from hubbackup.backup import BackupJob
-from hubbackup.catalog import BackupName, Mark
-from hubbackup.codecs import Compression
-from hubbackup.databases import Databases, ServerDatabase
-from hubbackup.drill import DrillJob, Place
+from hubbackup.backup.dump import Recipe
+from hubbackup.backup.job import BackupJob
+from hubbackup.backup.pipeline import AtRest
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.marks import MarkJob
+from hubbackup.config.settings import LoadedSettings, Settings
 from hubbackup.errors import SettingsError, UsageError
-from hubbackup.jobs import Outcome, Run, guarded, locked
-from hubbackup.making import Recipe
-from hubbackup.marks import MarkJob
-from hubbackup.pipeline import AtRest
-from hubbackup.postgres import Connection, query
-from hubbackup.preflight import Request
-from hubbackup.report.health import health_path
-from hubbackup.report.history import History
-from hubbackup.report.progress import ProgressMaker
-from hubbackup.restore import Preview, RestoreJob, undo
-from hubbackup.retention import Policy
+from hubbackup.health import health_path
+from hubbackup.jobs.history import History
+from hubbackup.jobs.progress import ProgressMaker
+from hubbackup.jobs.run import Outcome, Run, guarded, locked
+from hubbackup.notify.notifier import Telling
+from hubbackup.postgres.client import Connection, query
+from hubbackup.postgres.databases import Databases, ServerDatabase
+from hubbackup.restore.drill import DrillJob, Place
+from hubbackup.restore.job import Preview, RestoreJob, undo
+from hubbackup.restore.preflight import Request
+from hubbackup.restore.source import Wanted, find, find_in
+from hubbackup.retention.policy import Policy
 from hubbackup.runners import Runner
 from hubbackup.runners.engine import Engine
-from hubbackup.settings import LoadedSettings, Settings
-from hubbackup.sources import Wanted, find, find_in
+from hubbackup.status.collect import Scope, Survey
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
-from hubbackup.stream import Cancel
-from hubbackup.survey import Scope, Survey
-from hubbackup.telling import Telling
+from hubbackup.streams.codecs import Compression
+from hubbackup.streams.growing_file import Cancel
+from hubbackup.verify.job import VerifyJob, WantedCopies, due_copies
 
 if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store

@@ -24,12 +24,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from hubbackup.catalog import BackupName, Manifest
-from hubbackup.census import Census
+from hubbackup.catalog.backup import BackupName, Manifest
 from hubbackup.errors import HubbackupError, NotProvenError
-from hubbackup.sizes import human_bytes
-from hubbackup.stream import Cancel
-from hubbackup.verify import Expected, read_through
+from hubbackup.postgres.census import Census
+from hubbackup.streams.growing_file import Cancel
+from hubbackup.units import human_bytes
+from hubbackup.verify.reader import Expected, read_through
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
 from tests.support.s3 import S3Server, s3_server

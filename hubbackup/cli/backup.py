@@ -19,7 +19,7 @@ def backup(
 
     from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import SettingsError
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
 
     app = make_app()
     if upload_s3 and not app.remotes:

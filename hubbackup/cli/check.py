@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hubbackup.check import Answer
+    from hubbackup.status.nagios import Answer
 
 
 def check(
@@ -17,8 +17,8 @@ def check(
     ] = "",
 ) -> int:
     """Tell in one line, as Nagios reads it, whether the backups are well: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
-    from hubbackup.check import UNKNOWN, Answer
     from hubbackup.errors import HubbackupError
+    from hubbackup.status.nagios import UNKNOWN, Answer
 
     try:
         answer = _ask(max_age)
@@ -31,9 +31,9 @@ def check(
 def _ask(max_age: str) -> Answer:
     from datetime import UTC, datetime
 
-    from hubbackup.check import StoreView, assess, parse_age
     from hubbackup.cli.common import make_app
-    from hubbackup.silence import judge_at
+    from hubbackup.daemon.watchdog import judge_at
+    from hubbackup.status.nagios import StoreView, assess, parse_age
 
     limit = parse_age(max_age) if max_age else None
     app = make_app()

@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hubbackup.report.words import human_age as human_age
+from hubbackup.units import human_age as human_age
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from hubbackup.app import App
-    from hubbackup.report.progress import ProgressMaker
+    from hubbackup.jobs.progress import ProgressMaker
 
 PAGE_ROWS = 1000
 """So many rows of a long table are held at a time."""
@@ -28,10 +28,11 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
 
     Raises SettingsError.
     """
-    from hubbackup import memory, settings
     from hubbackup.app import App
-    from hubbackup.report import logs
-    from hubbackup.stream import Cancel
+    from hubbackup.config import settings
+    from hubbackup.logs import setup as logs
+    from hubbackup.streams import malloc as memory
+    from hubbackup.streams.growing_file import Cancel
 
     memory.one_heap()
     loaded = settings.load()
@@ -58,7 +59,7 @@ def terminal_progress() -> ProgressMaker | None:
     """Bars where somebody looks; else None, and the log tells the progress."""
     if not sys.stderr.isatty():
         return None
-    from hubbackup.report.progress import bar
+    from hubbackup.jobs.progress import bar
 
     return bar
 

@@ -11,8 +11,8 @@ def config(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     """Show every effective setting and where it came from; secrets stay hidden."""
     import sys
 
-    from hubbackup import settings
     from hubbackup.cli.common import print_json, print_table
+    from hubbackup.config import settings
 
     loaded = settings.load()
     for warning in loaded.warnings:

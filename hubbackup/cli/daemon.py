@@ -8,7 +8,7 @@ def daemon() -> int:
     import sys
 
     from hubbackup.cli.common import make_app
-    from hubbackup.daemon import Daemon
+    from hubbackup.daemon.scheduler import Daemon
 
     app = make_app(log_stream=sys.stdout)
     return Daemon(app).run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def health() -> int:
     """Tell whether the daemon is alive and scheduling, for HEALTHCHECK: exit code 0 or 1."""
-    from hubbackup.report.health import health_path, judge
+    from hubbackup.health import health_path, judge
 
     healthy, sentence = judge(health_path())
     print(sentence)

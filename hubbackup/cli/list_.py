@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hubbackup.app import App
-    from hubbackup.catalog import Backup
-    from hubbackup.listing import Listed
+    from hubbackup.catalog.backup import Backup
+    from hubbackup.catalog.listing import Listed
 
 SHOWN = 100
 
@@ -29,8 +29,8 @@ def list_(
     import sys
     from datetime import UTC, datetime
 
+    from hubbackup.catalog.listing import load, newest, oldest_first, scan
     from hubbackup.cli.common import make_app, print_json_items
-    from hubbackup.listing import load, newest, oldest_first, scan
 
     app = make_app()
     stores = app.stores(store)
@@ -55,7 +55,7 @@ class _Facts:
     """What is told of a backup; the histories are read once."""
 
     def __init__(self, app: App) -> None:
-        from hubbackup.audit import last_proven
+        from hubbackup.verify.job import last_proven
 
         self._proven_at = last_proven(app.verifications)
         self._drills: dict[str, dict[str, Any]] = {
@@ -95,7 +95,7 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     from datetime import UTC, datetime
 
     from hubbackup.cli.common import human_age, print_columns
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
 
     now = datetime.now(UTC)
 

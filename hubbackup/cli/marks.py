@@ -28,7 +28,7 @@ def accept(name: Name, json: Json = False) -> int:
 def _mark(name: str, mark: str, *, on: bool, kind: str, json: bool) -> int:
     import sys
 
-    from hubbackup.catalog import Mark
+    from hubbackup.catalog.backup import Mark
     from hubbackup.cli.common import make_app, print_json
 
     outcome = make_app().mark(name, Mark(mark), on=on, kind=kind)

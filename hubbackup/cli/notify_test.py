@@ -13,10 +13,10 @@ def notify_test(
     """Send a test message to each sink of NOTIFICATION_URLS and tell what it said: exit code 0 or 1."""
     from datetime import UTC, datetime
 
-    from hubbackup.alerts import compose_test
     from hubbackup.cli.common import make_app, print_json
     from hubbackup.errors import SettingsError
-    from hubbackup.report.notify import DAEMON_SECONDS
+    from hubbackup.notify.alerts import compose_test
+    from hubbackup.notify.sinks import DAEMON_SECONDS
 
     telling = make_app().telling
     if not telling.sinks.labels:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from hubbackup.prune import StorePlan
+    from hubbackup.retention.prune import StorePlan
 
 
 def prune(
@@ -21,11 +21,11 @@ def prune(
     import itertools
     from datetime import UTC, datetime
 
+    from hubbackup.catalog.listing import load, scan
     from hubbackup.cli.common import human_age, make_app, print_columns, print_json_with_items
     from hubbackup.errors import HubbackupError
-    from hubbackup.jobs import Outcome, Run
-    from hubbackup.listing import load, scan
-    from hubbackup.prune import apply_plans, make_plans
+    from hubbackup.jobs.run import Outcome, Run
+    from hubbackup.retention.prune import apply_plans, make_plans
 
     app = make_app()
     now = datetime.now(UTC).astimezone(app.zone)

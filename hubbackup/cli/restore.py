@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from hubbackup.restore import Preview
-    from hubbackup.stream import Cancel
+    from hubbackup.restore.job import Preview
+    from hubbackup.streams.growing_file import Cancel
 
 
 def restore(
@@ -50,9 +50,9 @@ def restore(
 
     from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import UsageError
-    from hubbackup.names import check_target
-    from hubbackup.preflight import Request
-    from hubbackup.sources import Wanted
+    from hubbackup.postgres.identifiers import check_target
+    from hubbackup.restore.preflight import Request
+    from hubbackup.restore.source import Wanted
 
     if sum(map(bool, (file, latest, from_s3, undo))) != 1:
         raise UsageError("restore needs one of FILE, --latest, --from-s3 NAME or --undo", remedy="hubbackup list")
@@ -97,7 +97,7 @@ NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
 
 def _tell_restored(facts: dict[str, Any], *, replaced: bool) -> None:
     """What was restored, and what to do now."""
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
 
     proof = "" if facts["proven"] else " It had no manifest: only the file itself could be proven."
     print(
@@ -118,7 +118,7 @@ def _tell_restored(facts: dict[str, Any], *, replaced: bool) -> None:
 
 
 def _tell_undone(facts: dict[str, Any]) -> None:
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
 
     kept = f"; what was live is kept as {facts['kept_as']} ({human_bytes(facts['kept_bytes'])})"
     print(f"{facts['database']} is again what was kept as {facts['restored']}{kept if facts['kept_as'] else ''}.")
@@ -131,7 +131,7 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> Non
     from datetime import UTC, datetime
 
     from hubbackup.cli.common import human_age
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
 
     source, request = preview.source, preview.request
     age = (

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-    from hubbackup.report.running import AtWork
-    from hubbackup.report.snapshot import Snapshot
-    from hubbackup.report.verdict import Verdict
+    from hubbackup.jobs.current import AtWork
+    from hubbackup.status.snapshot import Snapshot
+    from hubbackup.status.verdict import Verdict
 
 
 def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False) -> int:
@@ -23,10 +23,10 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
 
     from hubbackup.cli.common import make_app, print_json
     from hubbackup.errors import HubbackupError
-    from hubbackup.names import derived_kind
-    from hubbackup.report.health import health_path, judge
-    from hubbackup.report.running import FILE_NAME, all_alive, read
-    from hubbackup.report.verdict import judge as judge_snapshot
+    from hubbackup.health import health_path, judge
+    from hubbackup.jobs.current import FILE_NAME, all_alive, read
+    from hubbackup.postgres.identifiers import derived_kind
+    from hubbackup.status.verdict import judge as judge_snapshot
 
     app = make_app()
     at_work = read(app.lock.with_name(FILE_NAME))
@@ -59,7 +59,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
 
 def _print_kept(kept: list[dict[str, Any]] | None, problem: str) -> None:
     """The databases that restores put aside or left, with what they hold of the disk."""
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
 
     for aside in kept or ():
         what = "replaced by a restore" if aside["kind"] == "before" else "half-filled, the next restore removes it"
@@ -109,7 +109,7 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
 
 def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, runs: Sequence[AtWork]) -> None:
     from hubbackup.cli.common import human_age
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
 
     zone = snapshot.schedule.zone
     print(f"{verdict.headline} {verdict.summary}")

@@ -17,10 +17,10 @@ def verify(
     """Read backups through and prove them: size, sha256, compression, the dump's end, the rows of each table."""
     import sys
 
-    from hubbackup.audit import WantedCopies
     from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import HubbackupError, StoppedError, UsageError
-    from hubbackup.sizes import human_bytes
+    from hubbackup.units import human_bytes
+    from hubbackup.verify.job import WantedCopies
 
     if bool(name) + latest + everything > 1:
         raise UsageError("verify takes one of NAME, --latest and --all")

@@ -6,10 +6,10 @@ import re
 import secrets
 from datetime import timedelta
 
+from hubbackup.catalog.listing import scan
 from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, NotFoundError, StoreError
-from hubbackup.listing import scan
 
 PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
 PROBE_AGE = timedelta(hours=1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 
-from hubbackup.databases import Databases
 from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import NoDataConnectionError, ToolError
-from hubbackup.names import derived_time
-from hubbackup.postgres import explain, major_of, query
+from hubbackup.postgres.client import explain, major_of, query
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.identifiers import derived_time
 from hubbackup.runners import run
 
 SHOWN_NAMES = 5

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
-from hubbackup.report.health import health_path, judge
+from hubbackup.health import health_path, judge
 
 
 def settings(site: Site) -> Verdict:

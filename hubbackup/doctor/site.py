@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hubbackup.app import App
-from hubbackup.catalog import Backup
-from hubbackup.jobs import new_run_id
-from hubbackup.listing import list_backups
-from hubbackup.postgres import Connection, DatabaseProperties, describe
-from hubbackup.report.running import FILE_NAME, AtWork, read
+from hubbackup.catalog.backup import Backup
+from hubbackup.catalog.listing import list_backups
+from hubbackup.jobs.current import FILE_NAME, AtWork, read
+from hubbackup.jobs.run import new_run_id
+from hubbackup.postgres.client import Connection, DatabaseProperties, describe
 from hubbackup.runners import Runner
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from hubbackup.errors import ContainerError, EngineError, HubbackupError, Runner
 from hubbackup.runners import run
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import Engine
-from hubbackup.stream import Cancel
+from hubbackup.streams.growing_file import Cancel
 
-LABEL = "org.hubbackup.drill-of"
+LABEL = "org.hubbackup.restore.drill-of"
 READY_SECONDS = 180.0
 MEMORY_BYTES = 1 << 30
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from hubbackup.errors import StoreError, UsageError
-from hubbackup.stream import CHUNK_BYTES, GrowingFile
+from hubbackup.streams.growing_file import CHUNK_BYTES, GrowingFile
 
 PARTIAL_SUFFIX = ".partial"
 MAX_NAME_BYTES = 255 - len(PARTIAL_SUFFIX)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreDeniedError, StoreError, StoreFullError
 from hubbackup.stores import PARTIAL_SUFFIX, Entry, check_name, follow_by_writing, is_flat_name
-from hubbackup.stream import CHUNK_BYTES, GrowingFile
+from hubbackup.streams.growing_file import CHUNK_BYTES, GrowingFile
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, follow_by_writing
-from hubbackup.stream import GrowingFile
+from hubbackup.streams.growing_file import GrowingFile
 
 
 class MemoryStore:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from hubbackup.errors import ExistsError, NotFoundError, StoreError
 from hubbackup.stores import Entry, follow_by_writing
 from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, Patience, S3Calls, error_code
-from hubbackup.stream import CHUNK_BYTES, FileSlice, GrowingFile
+from hubbackup.streams.growing_file import CHUNK_BYTES, FileSlice, GrowingFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

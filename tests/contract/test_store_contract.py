@@ -18,7 +18,7 @@ from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
 from hubbackup.stores import MAX_NAME_BYTES, Store, is_flat_name
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.stream import GrowingFile, SourceFailedError
+from hubbackup.streams.growing_file import GrowingFile, SourceFailedError
 from tests.support.s3 import S3Server, s3_server
 
 STORES = ["local", "local without hard links", "memory", "s3"]

@@ -229,7 +229,7 @@ def test_a_drill_restores_into_a_throwaway_server(quiet: Stack) -> None:
     assert (outcome["name"], outcome["store"], outcome["place"]) == (name, "s3", "a throwaway server")
     assert outcome["rows"] == sum(quiet.manifest(name)["rows"].values()) > 10_000
     assert outcome["rto_seconds"] > 0
-    left = quiet.run("docker", "ps", "-aq", f"--filter=label=org.hubbackup.drill-of={quiet.db}").stdout
+    left = quiet.run("docker", "ps", "-aq", f"--filter=label=org.hubbackup.restore.drill-of={quiet.db}").stdout
     assert left == ""
 
 

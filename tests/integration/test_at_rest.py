@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.codecs import ZstdDecoder
+from hubbackup.streams.codecs import ZstdDecoder
 from tests.support.containers import postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint

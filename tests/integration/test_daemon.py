@@ -23,7 +23,7 @@ from tests.support.program import Program, beside, for_server, locked_table, wai
 EVERY_SECOND = """\
 import sys
 from datetime import timedelta
-from hubbackup.schedule import Schedule
+from hubbackup.config.schedule import Schedule
 Schedule.next_after = lambda self, moment: moment.replace(microsecond=0) + timedelta(seconds=1)
 sys.argv[0] = "hubbackup"
 from hubbackup.__main__ import main

@@ -16,12 +16,12 @@ import pytest
 
 from hubbackup.app import App
 from hubbackup.cli import run as run_cli
+from hubbackup.config.settings import load
 from hubbackup.doctor import Check, Finding, all_checks, bucket, examine, fail, ok, service, storage
 from hubbackup.doctor.site import Site
 from hubbackup.errors import StoppedError
-from hubbackup.report.logs import get_logger
-from hubbackup.settings import load
-from hubbackup.stream import Cancel
+from hubbackup.logs.setup import get_logger
+from hubbackup.streams.growing_file import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.s3 import S3Server, s3_server
 from tests.support.sinks import ADDRESSES, http_sink, mail_sink, self_signed

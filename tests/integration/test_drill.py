@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from hubbackup import settings
 from hubbackup.app import App
+from hubbackup.config import settings
 from hubbackup.errors import HubbackupError, NotProvenError
-from hubbackup.jobs import Outcome, Run
-from hubbackup.report import logs
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.logs import setup as logs
 from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
-from hubbackup.stream import Cancel
+from hubbackup.streams.growing_file import Cancel
 from tests.support.containers import postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.s3 import S3Server, s3_server

@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from hubbackup.env_file import read_env_file
+from hubbackup.config.env_file import read_env_file
 
 FILE = r"""
 # a comment

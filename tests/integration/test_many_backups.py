@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.catalog import BackupName
+from hubbackup.catalog.backup import BackupName
 from hubbackup.stores.local import LocalStore
 from tests.support.backups import manifest_of, put_backup
 from tests.support.program import Program, finish

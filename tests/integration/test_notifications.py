@@ -12,14 +12,14 @@ import pytest
 import structlog
 
 from hubbackup.app import App
+from hubbackup.config.settings import load
 from hubbackup.errors import HubbackupError, SettingsError, ToolError
-from hubbackup.jobs import Outcome, Run
-from hubbackup.report import notify
-from hubbackup.report.heartbeat import Pinger
-from hubbackup.report.notify import Post, Sinks
-from hubbackup.report.spool import Message, Spool
-from hubbackup.settings import load
-from hubbackup.stream import Cancel
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.notify import sinks as notify
+from hubbackup.notify.heartbeat import Pinger
+from hubbackup.notify.sinks import Post, Sinks
+from hubbackup.notify.spool import Message, Spool
+from hubbackup.streams.growing_file import Cancel
 from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
 
 CANARY = "canary-Mot2Passe"
@@ -241,7 +241,7 @@ def test_the_heartbeat(place: Place, heart: HttpSink) -> None:
 
 def test_a_dead_heartbeat_is_silent(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is logged without its address, after a few attempts, and the run knows nothing of it."""
-    monkeypatch.setattr("hubbackup.report.heartbeat.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("hubbackup.notify.heartbeat.PAUSE_SECONDS", 0.01)
     app = place.app(HEARTBEAT_URL=f"http://127.0.0.1:9/{CANARY}")
     assert succeed(app).exit_code == 0
     (start, end) = place.events("heartbeat.failed")
@@ -251,7 +251,7 @@ def test_a_dead_heartbeat_is_silent(place: Place, monkeypatch: pytest.MonkeyPatc
 
 def test_a_hanging_heartbeat_delays_no_run(place: Place, heart: HttpSink, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line waits for it briefly, once, at its end."""
-    monkeypatch.setattr("hubbackup.alerts.HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr("hubbackup.notify.alerts.HEARTBEAT_SECONDS", 0.3)
     heart.status = 0
     began_at = time.monotonic()
     assert succeed(place.app(HEARTBEAT_URL=heart.url)).exit_code == 0

@@ -21,10 +21,10 @@ import pytest
 import structlog
 
 from hubbackup.app import App
-from hubbackup.report.verdict import HEADLINES, Level
-from hubbackup.settings import load
-from hubbackup.silence import watch
-from hubbackup.stream import Cancel
+from hubbackup.config.settings import load
+from hubbackup.daemon.watchdog import watch
+from hubbackup.status.verdict import HEADLINES, Level
+from hubbackup.streams.growing_file import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
 

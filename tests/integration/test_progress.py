@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hubbackup.report.running import FILE_NAME, AtWork, all_alive
+from hubbackup.jobs.current import FILE_NAME, AtWork, all_alive
 from tests.support import proxy as faults
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Program, finish, for_server, wait_until
@@ -20,7 +20,7 @@ from tests.support.proxy import Exchange, Fault, FaultProxy, Seen
 from tests.support.s3 import S3Server, s3_server
 
 EVERY_HALF_SECOND = """
-from hubbackup.report.progress import LogProgress
+from hubbackup.jobs.progress import LogProgress
 LogProgress.__init__.__kwdefaults__["every_seconds"] = 0.5
 from hubbackup.__main__ import main
 main()

@@ -17,7 +17,7 @@ from tests.support.s3 import S3Server, s3_server
 # The daemon with its own jobs, each due once and now.
 DUE_AT_ONCE = """
 from hubbackup.__main__ import main
-from hubbackup.daemon import ScheduleTrigger
+from hubbackup.daemon.scheduler import ScheduleTrigger
 ScheduleTrigger.get_next_fire_time = lambda self, previous, now: now if previous is None else None
 main()
 """

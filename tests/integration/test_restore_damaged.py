@@ -21,16 +21,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hubbackup.errors import HubbackupError, NotProvenError
-from hubbackup.jobs import Run
-from hubbackup.loading import Proven, proven
-from hubbackup.preflight import Request
-from hubbackup.report import logs
-from hubbackup.report.progress import logged
-from hubbackup.restore import RestoreJob
+from hubbackup.jobs.progress import logged
+from hubbackup.jobs.run import Run
+from hubbackup.logs import setup as logs
+from hubbackup.restore.job import RestoreJob
+from hubbackup.restore.load import Proven, proven
+from hubbackup.restore.preflight import Request
+from hubbackup.restore.source import Wanted, find
 from hubbackup.runners import Runner
-from hubbackup.sources import Wanted, find
 from hubbackup.stores.local import LocalStore
-from hubbackup.stream import Cancel
+from hubbackup.streams.growing_file import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
 from tests.support.restoring import DATABASE, Hub, embedded_hub, plain_of
@@ -232,10 +232,10 @@ def test_a_file_that_changes_between_proof_and_load_is_not_swapped_in(scene: Sce
     file = scene.hub.directory / scene.put(scene.data, manifest=False)
     other = gzip.compress(scene.plain.replace(b"\tLyon\t", b"\tNice\t"), 1)
     hub = Hub(scene.hub.psql, scene.hub.directory, scene.hub.settings)
-    changing = "import sys\nfrom hubbackup import cli, restore\nload = restore.load\n"
+    changing = "import sys\nfrom hubbackup import cli\nfrom hubbackup.restore import job\nload = job.load\n"
     changing += "def changed(*arguments):\n    open(sys.argv[1], 'wb').write(open(sys.argv[2], 'rb').read())\n"
     changing += (
-        "    return load(*arguments)\nrestore.load = changed\nsys.exit(cli.run(['restore', sys.argv[1], '--yes']))"
+        "    return load(*arguments)\njob.load = changed\nsys.exit(cli.run(['restore', sys.argv[1], '--yes']))"
     )
     replacement = scene.hub.directory / "replacement"
     replacement.write_bytes(other)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.databases import Databases
-from hubbackup.postgres import Connection
+from hubbackup.postgres.client import Connection
+from hubbackup.postgres.databases import Databases
+from hubbackup.restore.analyze import LOAD_SUFFIX, Statistics
 from hubbackup.runners.direct import DirectRunner
-from hubbackup.statistics import LOAD_SUFFIX, Statistics
-from hubbackup.stream import Cancel
+from hubbackup.streams.growing_file import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres, installed_versions
 from tests.support.fingerprint import diff, fingerprint
 from tests.support.restoring import DATABASE, SMALL, embedded_hub

@@ -12,7 +12,7 @@ from botocore.parsers import ResponseParserError, create_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.listing import newest, scan
+from hubbackup.catalog.listing import newest, scan
 from hubbackup.stores.s3_pages import take_objects
 from tests.support.prepared_bucket import PAGE_KEYS, name_of, prepared_bucket
 

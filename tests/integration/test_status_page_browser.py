@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hubbackup.report.snapshot import Snapshot
+from hubbackup.status.snapshot import Snapshot
 from tests.support.hub_chantier import NOW, S3_TIMEOUT, Site, a_month
 from tests.support.screenshots import DOCS, Served, a_run, an_outage, chromium, served
 

@@ -7,7 +7,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from hubbackup.catalog import BackupName, Manifest, write_manifest
+from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.stores import Store
 
 DUMP = b"""--

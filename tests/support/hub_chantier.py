@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog import BackupName, Manifest
+from hubbackup.catalog.backup import BackupName, Manifest
+from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreDeniedError
-from hubbackup.report.history import History
-from hubbackup.report.snapshot import Snapshot
-from hubbackup.retention import Policy
-from hubbackup.schedule import Schedule
+from hubbackup.jobs.history import History
+from hubbackup.retention.policy import Policy
+from hubbackup.status.collect import Scope, Survey
+from hubbackup.status.snapshot import Snapshot
 from hubbackup.stores import Draft, Entry
 from hubbackup.stores.local import LocalStore
-from hubbackup.survey import Scope, Survey
 
 PARIS = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 2, 8, 9, 4, tzinfo=PARIS).astimezone(UTC)

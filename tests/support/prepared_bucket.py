@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
-from hubbackup.catalog import BackupName
+from hubbackup.catalog.backup import BackupName
 from hubbackup.stores.s3 import S3Store
 
 PAGE_KEYS = 1000

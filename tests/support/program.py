@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from hubbackup.catalog import BackupName, Manifest
+from hubbackup.catalog.backup import BackupName, Manifest
 from tests.support.embedded_postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[2]

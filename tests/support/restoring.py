@@ -98,7 +98,7 @@ class Hub:
     def start(self, *arguments: str, output: Path) -> BaseProcess:
         """The same in the background, forked from a process that has the program loaded: for killing."""
         context = get_context("forkserver")
-        context.set_forkserver_preload(["tests.support.restoring", "hubbackup.app", "hubbackup.restore"])
+        context.set_forkserver_preload(["tests.support.restoring", "hubbackup.app", "hubbackup.restore.job"])
         process = context.Process(target=_run_in_fork, args=(list(arguments), self.env(), str(output)))
         process.start()
         return process

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from hubbackup.report.running import AtWork
-from hubbackup.report.snapshot import Snapshot
-from hubbackup.report.web import Login, StatusApp, StatusServer
+from hubbackup.jobs.current import AtWork
+from hubbackup.status.snapshot import Snapshot
+from hubbackup.web.server import Login, StatusApp, StatusServer
 from tests.support.hub_chantier import NOW, PARIS, Site, a_month
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import structlog
 
-from hubbackup.alerts import Alerts, LastGood, Place, news_of, trouble_before
 from hubbackup.errors import HubbackupError, SettingsError, StoppedError, ToolError, UsageError
-from hubbackup.jobs import Outcome, guarded
-from hubbackup.report.history import History
-from hubbackup.report.spool import Message
-from hubbackup.stream import Cancel
+from hubbackup.jobs.history import History
+from hubbackup.jobs.run import Outcome, guarded
+from hubbackup.notify.alerts import Alerts, LastGood, Place, news_of, trouble_before
+from hubbackup.notify.spool import Message
+from hubbackup.streams.growing_file import Cancel
 
 GOOD = Outcome("Backup termine", {"name": "x.sql.gz", "copies": ["local"], "stored_bytes": 5, "rows": 3})
 DEGRADED = Outcome("Backup termine", problems=("no copy in s3: 503",))

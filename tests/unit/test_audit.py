@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.audit import Copy, VerifyJob, WantedCopies, copies_of, due, due_copies, last_proven
-from hubbackup.catalog import BackupName, Mark
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.listing import scan
 from hubbackup.errors import NotFoundError, NotProvenError, StoreError, UsageError
-from hubbackup.jobs import Outcome, Run
-from hubbackup.listing import scan
-from hubbackup.report.history import History
-from hubbackup.report.logs import get_logger
-from hubbackup.report.progress import silent
+from hubbackup.jobs.history import History
+from hubbackup.jobs.progress import silent
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.logs.setup import get_logger
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.stream import Cancel
+from hubbackup.streams.growing_file import Cancel
+from hubbackup.verify.job import Copy, VerifyJob, WantedCopies, copies_of, due, due_copies, last_proven
 from tests.support.backups import put_backup
 
 ZONE = ZoneInfo("UTC")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.catalog import (
+from hubbackup.catalog.backup import (
     Backup,
     BackupName,
     Manifest,
@@ -21,11 +21,11 @@ from hubbackup.catalog import (
     read_manifest,
     write_manifest,
 )
-from hubbackup.codecs import Compression
+from hubbackup.catalog.listing import list_backups
 from hubbackup.errors import ExistsError, NotFoundError, NotProvenError
-from hubbackup.listing import list_backups
 from hubbackup.stores import is_flat_name
 from hubbackup.stores.memory import MemoryStore
+from hubbackup.streams.codecs import Compression
 
 TIME = datetime(2026, 2, 8, 3, 0, 0)
 NAME = BackupName("hub_chantier", TIME)

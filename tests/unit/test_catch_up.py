@@ -9,16 +9,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hubbackup import upload
-from hubbackup.catalog import BackupName
-from hubbackup.jobs import Run
-from hubbackup.listing import list_backups
-from hubbackup.report.logs import get_logger
-from hubbackup.report.progress import silent
+from hubbackup.backup import upload
+from hubbackup.backup.upload import CaughtUp, catch_up
+from hubbackup.catalog.backup import BackupName
+from hubbackup.catalog.listing import list_backups
+from hubbackup.jobs.progress import silent
+from hubbackup.jobs.run import Run
+from hubbackup.logs.setup import get_logger
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.stream import Cancel
-from hubbackup.upload import CaughtUp, catch_up
+from hubbackup.streams.growing_file import Cancel
 from tests.support.backups import put_backup
 
 ZONE = ZoneInfo("UTC")

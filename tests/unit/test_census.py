@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbackup.census import Census, DumpFacts
 from hubbackup.errors import NotProvenError
+from hubbackup.postgres.census import Census, DumpFacts
 
 KEY = "d36UNlnvcBPCiwpu0eaqnHvUZ56hBj7VQN3489DgDbcoQmLQhie7NbH6Ak78hax"
 TRAILER = "--\n-- PostgreSQL database dump complete\n--\n\n"

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hubbackup.catalog import Backup, BackupName, Manifest, Mark
-from hubbackup.check import StoreView, assess, parse_age
+from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
 from hubbackup.errors import StoreError, UsageError
+from hubbackup.status.nagios import StoreView, assess, parse_age
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
 from tests.support.backups import put_backup

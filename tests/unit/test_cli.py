@@ -17,8 +17,8 @@ import structlog
 
 from hubbackup import cli, errors
 from hubbackup.cli.common import human_age
-from hubbackup.report.health import PATH_VARIABLE, write_beat
-from hubbackup.sizes import human_bytes
+from hubbackup.health import PATH_VARIABLE, write_beat
+from hubbackup.units import human_bytes
 
 HEAVY = {"boto3", "botocore", "docker", "pydantic", "apscheduler", "requests", "isal"}
 COMMANDS = ("daemon", "backup", "list", "prune", "status", "health", "config")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hubbackup.cli import run
-from hubbackup.report.health import PATH_VARIABLE, write_beat
+from hubbackup.health import PATH_VARIABLE, write_beat
 from tests.support.hub_chantier import CANARY, Site
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbackup.codecs import PIECE_BYTES, Compression, GzipDecoder, SniffingDecoder, ZstdDecoder, encoder_for
 from hubbackup.errors import NotProvenError
+from hubbackup.streams.codecs import PIECE_BYTES, Compression, GzipDecoder, SniffingDecoder, ZstdDecoder, encoder_for
 
 HEAD = b"--\n-- PostgreSQL database dump\n"
 blobs = st.binary(max_size=4000)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup import likeness
 from hubbackup.errors import UsageError
-from hubbackup.names import (
+from hubbackup.postgres import ddl as likeness
+from hubbackup.postgres.client import DatabaseProperties, properties_from_json
+from hubbackup.postgres.identifiers import (
     NAME_BYTES,
     check_target,
     derived_kind,
@@ -22,7 +23,6 @@ from hubbackup.names import (
     quoted,
     readable,
 )
-from hubbackup.postgres import DatabaseProperties, properties_from_json
 
 NOW = datetime(2026, 2, 8, 3, 0, 0, tzinfo=UTC)
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).filter(

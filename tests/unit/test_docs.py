@@ -10,9 +10,9 @@ import pytest
 import typer.main
 
 from hubbackup import errors
-from hubbackup.catalog import Manifest
+from hubbackup.catalog.backup import Manifest
 from hubbackup.cli import EXIT_CODES, cli
-from hubbackup.settings import RESERVED, Settings, is_secret
+from hubbackup.config.settings import RESERVED, Settings, is_secret
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

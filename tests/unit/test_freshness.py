@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.freshness import Watch, judge, should_tell
-from hubbackup.schedule import Schedule
+from hubbackup.config.schedule import Schedule
+from hubbackup.status.overdue import Watch, judge, should_tell
 
 NIGHTLY = Schedule.parse("0 3 * * *", "UTC")
 WEEKDAYS = Schedule.parse("0 3 * * 1-5", "UTC")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.report.health import MAX_AGE_SECONDS, PATH_VARIABLE, health_path, judge, write_beat
+from hubbackup.health import MAX_AGE_SECONDS, PATH_VARIABLE, health_path, judge, write_beat
 
 NOW = 1_770_000_000.0
 

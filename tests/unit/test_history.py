@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.report.history import KEEP_LINES, History
+from hubbackup.jobs.history import KEEP_LINES, History
 
 START = datetime(2026, 2, 8, 3, tzinfo=UTC)
 

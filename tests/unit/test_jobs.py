@@ -17,9 +17,9 @@ import pytest
 import structlog
 
 from hubbackup.errors import HubbackupError, LockHeldError, NotProvenError, StoppedError
-from hubbackup.jobs import Outcome, Run, guarded, locked, new_run_id
-from hubbackup.report.history import History
-from hubbackup.stream import Cancel
+from hubbackup.jobs.history import History
+from hubbackup.jobs.run import Outcome, Run, guarded, locked, new_run_id
+from hubbackup.streams.growing_file import Cancel
 
 
 class Fixture:
@@ -106,7 +106,7 @@ def test_a_second_run_leaves_nothing(place: Fixture) -> None:
 def test_the_lock_ends_with_its_process(place: Fixture) -> None:
     """A process that was killed leaves no stale lock: the file stays, and means nothing."""
     script = (
-        "import sys, time; from pathlib import Path; from hubbackup.jobs import locked\n"
+        "import sys, time; from pathlib import Path; from hubbackup.jobs.run import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, place.lock], stdout=subprocess.PIPE)

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.catalog import BackupName, Mark
-from hubbackup.codecs import Compression
-from hubbackup.listing import Listed, list_backups, load, newest, newest_first, oldest_first, scan
-from hubbackup.prune import make_plans
-from hubbackup.retention import Policy
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.listing import Listed, list_backups, load, newest, newest_first, oldest_first, scan
+from hubbackup.retention.policy import Policy
+from hubbackup.retention.prune import make_plans
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
+from hubbackup.streams.codecs import Compression
 from tests.support.backups import manifest_of, put_backup
 
 UTC_ZONE = ZoneInfo("UTC")

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import structlog
 
-from hubbackup.report import logs
-from hubbackup.report.log_stream import FILE_BACKUPS, PipeHandler, file_handler
+from hubbackup.logs import setup as logs
+from hubbackup.logs.handlers import FILE_BACKUPS, PipeHandler, file_handler
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_log_file_that_cannot_be_written_is_told(root: logging.Logger, tmp_pat
 
 def test_only_the_daemon_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps five older files; a command line follows to the new one, and no line is lost."""
-    monkeypatch.setattr("hubbackup.report.log_stream.FILE_BYTES", 1000)
+    monkeypatch.setattr("hubbackup.logs.handlers.FILE_BYTES", 1000)
     path = tmp_path / "x.log"
     daemon, command = file_handler(path, rotate=True), file_handler(path, rotate=False)
     for number in range(100):

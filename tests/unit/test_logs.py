@@ -14,8 +14,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.report import logs
-from hubbackup.report.logs import MASK, Redactor
+from hubbackup.logs import setup as logs
+from hubbackup.logs.setup import MASK, Redactor
 
 CANARY = 'can"ari\\7f\n$3a'
 

@@ -14,9 +14,9 @@ import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from hubbackup.report import metrics
-from hubbackup.report.snapshot import Snapshot
-from hubbackup.report.verdict import judge
+from hubbackup.status import metrics
+from hubbackup.status.snapshot import Snapshot
+from hubbackup.status.verdict import judge
 from tests.support.hub_chantier import NOW, Site, a_month
 
 ROOT = Path(__file__).parents[2]

@@ -17,12 +17,12 @@ import pytest
 import structlog
 
 from hubbackup.errors import HubbackupError, LockHeldError
-from hubbackup.jobs import Outcome, Run, guarded
-from hubbackup.report.heartbeat import Pinger
-from hubbackup.report.history import History
-from hubbackup.report.progress import silent
-from hubbackup.report.running import FILE_NAME, OLD_SECONDS, AtWork, RunFile, all_alive, read
-from hubbackup.stream import Cancel
+from hubbackup.jobs.current import FILE_NAME, OLD_SECONDS, AtWork, RunFile, all_alive, read
+from hubbackup.jobs.history import History
+from hubbackup.jobs.progress import silent
+from hubbackup.jobs.run import Outcome, Run, guarded
+from hubbackup.notify.heartbeat import Pinger
+from hubbackup.streams.growing_file import Cancel
 
 
 class Observer:
@@ -146,7 +146,7 @@ def test_a_killed_run_is_told_apart(tmp_path: Path) -> None:
     """Its file stays; its process is gone, or its number belongs to another one by now."""
     script = (
         "import sys; from datetime import datetime, UTC; from pathlib import Path\n"
-        "from hubbackup.report.running import RunFile\n"
+        "from hubbackup.jobs.current import RunFile\n"
         "RunFile(Path(sys.argv[1]), 'backup', 'r1', datetime.now(UTC)).stage('dump')"
     )
     path = tmp_path / FILE_NAME

@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import pytest
 
-from hubbackup.codecs import Compression, decoder_for, encoder_for
+from hubbackup.backup.pipeline import AtRest, Pumped, pump
 from hubbackup.errors import EngineError, HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
-from hubbackup.pipeline import AtRest, Pumped, pump
-from hubbackup.report.progress import silent
+from hubbackup.jobs.progress import silent
 from hubbackup.runners import Process
 from hubbackup.runners.direct import DirectRunner
-from hubbackup.stream import Cancel
+from hubbackup.streams.codecs import Compression, decoder_for, encoder_for
+from hubbackup.streams.growing_file import Cancel
 
 HEADER = (
     b"--\n-- PostgreSQL database dump\n--\n\n"

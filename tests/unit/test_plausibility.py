@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.catalog import Backup, BackupName, Mark
-from hubbackup.plausibility import FEWEST_ROWS, NAMED, Figures, last_normal, suspicions
+from hubbackup.backup.anomalies import FEWEST_ROWS, NAMED, Figures, last_normal, suspicions
+from hubbackup.catalog.backup import Backup, BackupName, Mark
 from tests.support.backups import manifest_of
 
 NORMAL = Figures(10_000_000, 40, {"public.users": 5000, "public.small": 900}, "7400000000000000000")

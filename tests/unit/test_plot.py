@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.report.plot import Plot, Point, decimal_step, draw, time_step
+from hubbackup.web.plot import Plot, Point, decimal_step, draw, time_step
 
 START = datetime(2026, 1, 9, 2, tzinfo=UTC)
 PARIS = ZoneInfo("Europe/Paris")

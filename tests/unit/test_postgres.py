@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hubbackup.dump_ways import DumpWay, dump_argv, dump_ways, refuses_way
+from hubbackup.backup.dump_methods import DumpWay, dump_argv, dump_ways, refuses_way
 from hubbackup.errors import NotProvenError, ToolError
-from hubbackup.postgres import Connection, check_versions, explain, major_of
+from hubbackup.postgres.client import Connection, check_versions, explain, major_of
 
 CONNECTION = Connection("hub", "canari-7f3a", "db.example", 5433, "require", "20260208T030000-1a2b3c")
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from hubbackup.census import DumpFacts
-from hubbackup.databases import Server, ServerDatabase
 from hubbackup.errors import HubbackupError, RunnerError, UsageError
-from hubbackup.postgres import Connection, DatabaseProperties
-from hubbackup.preflight import Request, preflight
+from hubbackup.postgres.census import DumpFacts
+from hubbackup.postgres.client import Connection, DatabaseProperties
+from hubbackup.postgres.databases import Server, ServerDatabase
+from hubbackup.restore.preflight import Request, preflight
+from hubbackup.restore.source import Source
 from hubbackup.runners import Exit
-from hubbackup.sources import Source
 
 SOURCE = Source("a.sql.gz", "here", 1, None, None, lambda: io.BytesIO())
 FACTS = DumpFacts(1_000_000, {}, "17.6", "17.6", ("vector",), 0, 1, (), ("api", "chef"))

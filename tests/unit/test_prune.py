@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbackup.catalog import Backup, BackupName, Mark
-from hubbackup.codecs import Compression
+from hubbackup.catalog.backup import Backup, BackupName, Mark
+from hubbackup.catalog.listing import Listed, list_backups, load, scan
 from hubbackup.errors import StoreError
-from hubbackup.listing import Listed, list_backups, load, scan
-from hubbackup.prune import apply_plans, make_plans
-from hubbackup.retention import Candidate, Policy, plan
+from hubbackup.retention.policy import Candidate, Policy, plan
+from hubbackup.retention.prune import apply_plans, make_plans
 from hubbackup.stores import Store
 from hubbackup.stores.memory import MemoryStore
+from hubbackup.streams.codecs import Compression
 from tests.support.backups import put_backup
 
 ZONE = ZoneInfo("Europe/Paris")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbackup.psql_dialect import EDGE_BYTES, Dialect, client_encoding, parse_version
+from hubbackup.restore.psql_compat import EDGE_BYTES, Dialect, client_encoding, parse_version
 
 HEAD = b"--\n-- PostgreSQL database dump\n--\n\n"
 RESTRICT = b"\\restrict aZ09\n\n"

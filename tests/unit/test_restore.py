@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from hubbackup.census import DumpFacts
-from hubbackup.databases import Databases, Server, ServerDatabase
 from hubbackup.errors import NotProvenError
-from hubbackup.loading import Proven, compare
-from hubbackup.restore import kept_aside
-from hubbackup.verify import Expected
+from hubbackup.postgres.census import DumpFacts
+from hubbackup.postgres.databases import Databases, Server, ServerDatabase
+from hubbackup.restore.job import kept_aside
+from hubbackup.restore.load import Proven, compare
+from hubbackup.verify.reader import Expected
 
 
 @dataclass

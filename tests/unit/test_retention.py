@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hubbackup.retention import Candidate, Decision, Policy, plan, wanted
+from hubbackup.retention.policy import Candidate, Decision, Policy, plan, wanted
 
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
 

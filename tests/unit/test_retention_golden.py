@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hubbackup.retention import Candidate, Policy, plan
+from hubbackup.retention.policy import Candidate, Policy, plan
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*.txt"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hubbackup.errors import NotProvenError
-from hubbackup.roles import for_missing_roles, statements
+from hubbackup.restore.roles import for_missing_roles, statements
 
 GLOBALS = """\
 --

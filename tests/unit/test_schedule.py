@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubbackup.config.schedule import Schedule, ScheduleError
 from hubbackup.errors import SettingsError
-from hubbackup.schedule import Schedule, ScheduleError
 
 PARIS = ZoneInfo("Europe/Paris")
 ZONES = ("UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Sao_Paulo")

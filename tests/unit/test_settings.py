@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hubbackup.config.settings import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, Settings, is_secret, load
 from hubbackup.errors import SettingsError
-from hubbackup.settings import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, Settings, is_secret, load
 
 CANARY = "canari-7f3a9b1c"
 

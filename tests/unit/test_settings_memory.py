@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hubbackup.report.settings_memory import Change, remember
-from hubbackup.settings import load
-from hubbackup.sink_urls import secret_parts, split_urls
+from hubbackup.config.changes import Change, remember
+from hubbackup.config.settings import load
+from hubbackup.config.urls import secret_parts, split_urls
 
 
 def test_changes_are_told_once(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, StoreError, StoreFullError, UsageError
-from hubbackup.jobs import Run
-from hubbackup.report import logs
-from hubbackup.report.progress import logged
-from hubbackup.sources import SCRATCH_PREFIX, Source, Wanted, find
+from hubbackup.jobs.progress import logged
+from hubbackup.jobs.run import Run
+from hubbackup.logs import setup as logs
+from hubbackup.restore.source import SCRATCH_PREFIX, Source, Wanted, find
 from hubbackup.stores import Entry
 from hubbackup.stores.local import LocalStore
-from hubbackup.stream import Cancel
+from hubbackup.streams.growing_file import Cancel
 
 UTC_ZONE = ZoneInfo("UTC")
 NAME = "hub_backup_20260208_030000.sql.gz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from hubbackup.report.spool import LONGEST_RETRY, MAX_AGE, MAX_MESSAGES, Message, Spool
+from hubbackup.notify.spool import LONGEST_RETRY, MAX_AGE, MAX_MESSAGES, Message, Spool
 
 NOW = datetime(2026, 2, 9, 3, 0, tzinfo=UTC)
 

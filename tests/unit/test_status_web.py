@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hubbackup import settings
 from hubbackup.app import App
+from hubbackup.config import settings
+from hubbackup.daemon.status_server import serve_status
 from hubbackup.errors import SettingsError
-from hubbackup.report.page import style_hash
-from hubbackup.report.running import FILE_NAME, RunFile
-from hubbackup.report.web import HEADERS, Login, StatusApp, StatusServer
-from hubbackup.status import serve_status
-from hubbackup.stream import Cancel
+from hubbackup.jobs.current import FILE_NAME, RunFile
+from hubbackup.streams.growing_file import Cancel
+from hubbackup.web.page import style_hash
+from hubbackup.web.server import HEADERS, Login, StatusApp, StatusServer
 from tests.support.hub_chantier import CANARY, NOW, Site, a_month
 from tests.support.screenshots import Served, a_run, served
 

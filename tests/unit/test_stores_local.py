@@ -17,7 +17,7 @@ import pytest
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreDeniedError, StoreError
 from hubbackup.stores.local import LocalStore
-from hubbackup.stream import SourceFailedError
+from hubbackup.streams.growing_file import SourceFailedError
 
 REPOSITORY = Path(__file__).parents[2]
 

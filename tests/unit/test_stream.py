@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubbackup.errors import StoppedError
-from hubbackup.stream import Cancel, FileSlice, GrowingFile, SourceFailedError, read_ahead
+from hubbackup.streams.growing_file import Cancel, FileSlice, GrowingFile, SourceFailedError, read_ahead
 
 
 def test_cancel_is_heeded_by_every_wait() -> None:

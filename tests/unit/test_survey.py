@@ -11,10 +11,10 @@ import pytest
 import structlog
 
 from hubbackup.errors import StoppedError
-from hubbackup.outlook import removals
-from hubbackup.report.board import Board
-from hubbackup.retention import Candidate, Policy
-from hubbackup.survey import REMEMBERED_BYTES
+from hubbackup.retention.forecast import removals
+from hubbackup.retention.policy import Candidate, Policy
+from hubbackup.status.collect import REMEMBERED_BYTES
+from hubbackup.web.cache import Board
 from tests.support.hub_chantier import CANARY, NOW, STOPPED_CONTAINER, Site, a_month
 
 DAY = timedelta(days=1)
@@ -191,7 +191,7 @@ def test_the_outlook_of_a_month(tmp_path: Path) -> None:
 
 def test_the_board_refreshes_when_a_run_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of any process shows within a glance, and a survey that crashes leaves the snapshot before it."""
-    monkeypatch.setattr("hubbackup.report.board.GLANCE_SECONDS", 0.01)
+    monkeypatch.setattr("hubbackup.web.cache.GLANCE_SECONDS", 0.01)
     survey, failing = site.survey(), []
 
     def take(now: datetime) -> object:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.report.verdict import Level, Verdict, judge
-from hubbackup.report.words import human_age, human_number, human_seconds, listed
-from hubbackup.sizes import human_bytes
+from hubbackup.status.verdict import Level, Verdict, judge
+from hubbackup.units import human_age, human_bytes, human_number, human_seconds, listed
 from tests.support.hub_chantier import NOW, S3_TIMEOUT, Site
 
 HOUR = timedelta(hours=1)

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from hubbackup.errors import NotProvenError, StoppedError
-from hubbackup.stream import CHUNK_BYTES, Cancel
-from hubbackup.verify import Expected, read_through
+from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel
+from hubbackup.verify.reader import Expected, read_through
 
 PLAIN = bytes(range(256)) * 20
 STORED = gzip.compress(PLAIN)

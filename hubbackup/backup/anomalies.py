@@ -1,0 +1,56 @@
+"""Whether a dump that passed every hard check looks like the last good one, or like a database half lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hubbackup.catalog.backup import Backup, Manifest
+
+FEWEST_ROWS = 1000
+"""Smaller tables come and go."""
+NAMED = 5
+"""So many tables are named; of the others the number is told."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is compared: the plain dump's size, its tables, the rows of each, and the server it came from."""
+
+    plain_bytes: int
+    table_count: int
+    rows: Mapping[str, int]
+    system_identifier: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Figures:
+        """Those that a manifest tells."""
+        return cls(manifest.plain_bytes, manifest.table_count, manifest.rows, manifest.system_identifier)
+
+
+def suspicions(found: Figures, normal: Figures, name: str) -> list[str]:
+    """Why `found` is suspicious beside `normal`, the figures of the backup `name`: a sentence each, or none."""
+    sentences = []
+    if found.plain_bytes * 2 < normal.plain_bytes:
+        sentences.append(f"the dump has {found.plain_bytes} bytes, {name} had {normal.plain_bytes}")
+    if found.table_count * 2 < normal.table_count:
+        sentences.append(f"the dump has {found.table_count} tables, {name} had {normal.table_count}")
+    fallen = [
+        (table, before, found.rows.get(table, 0))
+        for table, before in sorted(normal.rows.items())
+        if before > FEWEST_ROWS and found.rows.get(table, 0) * 2 < before
+    ]
+    sentences += [f"{table} has {after} rows, {name} had {before}" for table, before, after in fallen[:NAMED]]
+    if len(fallen) > NAMED:
+        sentences.append(f"{len(fallen) - NAMED} more tables have lost more than half of their rows")
+    if found.system_identifier != normal.system_identifier:
+        sentences.append(f"the server is not the one of {name}: its system identifier is another")
+    return sentences
+
+
+def last_normal(newest_first: Iterable[Backup]) -> Manifest | None:
+    """The newest manifest that is not suspicious, or was accepted: what the next backup is measured by."""
+    for backup in newest_first:
+        if backup.manifest is not None and not backup.suspicious:
+            return backup.manifest
+    return None

@@ -1,0 +1,201 @@
+"""One backup: dump -> file -> stores, behind the publish gate (docs/how-it-works.md, "When a backup is good").
+
+The order is the promise: nothing has a final name before every check passed, the manifest comes last, older
+backups go only after a new good one is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from hubbackup.backup.anomalies import last_normal
+from hubbackup.backup.catch_up import aftercare
+from hubbackup.backup.dump import Origin, Recipe, make
+from hubbackup.backup.upload import Upload, remove_leftovers
+from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
+from hubbackup.catalog.listing import newest_first
+from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.postgres import client as postgres
+from hubbackup.postgres.client import Connection
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.identifiers import expired_names
+from hubbackup.retention.policy import Policy
+from hubbackup.runners import Runner
+from hubbackup.stores import Store
+from hubbackup.stores.local import LocalDraft, LocalStore
+from hubbackup.streams.growing_file import Cancel
+
+
+@dataclass(frozen=True)
+class BackupJob:
+    """All that a backup needs, put together by `app`. `remotes` pairs a store with its policy."""
+
+    database: str
+    open_runner: Callable[[Cancel], Runner]
+    connection: Callable[[str], Connection]
+    local: tuple[LocalStore, Policy]
+    remotes: Sequence[tuple[Store, Policy]]
+    zone: ZoneInfo
+    recipe: Recipe
+    keep_before_days: int = 7
+    upload_seconds: float = 1800.0
+    catch_up_seconds: float = 1800.0
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Take the backup, upload it, prune. Raises HubbackupError's kinds where there is no good backup."""
+        problems: list[str] = []
+        started_at = self.now()
+        with run.stage("prepare"):
+            origin = self._begin(run, started_at)
+        with self._draft(started_at, problems) as (working, draft):
+            uploads = [Upload(run, store, draft.name, draft.growing) for store, _ in self.remotes]
+            try:
+                for upload in uploads:
+                    upload.start()
+                manifest, remarks = make(run, origin, self.recipe, draft)
+                problems += remarks
+                with run.stage("publish"):
+                    draft.commit()
+                    _publish(working, manifest)
+                    for upload in uploads:
+                        upload.publish(manifest)
+                with run.stage("upload"):
+                    problems += self._finish_uploads(run, uploads, manifest.stored_bytes)
+            finally:
+                for upload in uploads:
+                    upload.discard()
+                for upload in uploads:
+                    upload.join(timeout=5)
+        copies = [] if working is not self.local[0] else [working.name]
+        copies += [upload.store.name for upload in uploads if upload.published]
+        if not copies:
+            raise StoreError(f"{manifest.name} is in no store: {'; '.join(problems)}")
+        lacking = [upload.store.name for upload in uploads if not upload.published]
+        done = aftercare(run, self, lacking)
+        problems += done.problems
+        with run.stage("clean up"):
+            dropped = self._drop_replaced(run, origin, problems)
+        fields = {
+            "database": self.database,
+            "name": manifest.name,
+            "plain_bytes": manifest.plain_bytes,
+            "stored_bytes": manifest.stored_bytes,
+            "dump_seconds": manifest.dump_seconds,
+            "verify_seconds": manifest.verify_seconds,
+            "plain_bytes_per_second": round(manifest.plain_bytes / max(manifest.dump_seconds, 0.001)),
+            "copies": copies,
+            "rows": sum(manifest.rows.values()),
+            "tables": manifest.table_count,
+            "uploaded_late": done.uploaded,
+            "pruned": done.pruned,
+            "dropped": dropped,
+            "warnings": list(manifest.warnings),
+        }
+        return Outcome("Backup termine", fields, tuple(problems))
+
+    def _last_normal(self, run: Run) -> Manifest | None:
+        """What the backup is measured by; a local store that can't be read is no reason not to back up to S3."""
+        try:
+            return last_normal(newest_first([self.local[0]], self.zone, self.database))
+        except StoreError as error:
+            run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
+            if not self.remotes:
+                raise
+            return None
+
+    def _begin(self, run: Run, started_at: datetime) -> Origin:
+        """Find the database, end what a killed run left there and on disk, and look at what is to be dumped."""
+        normal = self._last_normal(run)
+        runner = self.open_runner(run.cancel)
+        connection = self.connection(run.run_id)
+        ended, properties = postgres.take_over(runner, connection, self.database)
+        if ended:
+            run.log.warning("orphans.ended", message=f"{ended} orphaned database connections ended", count=ended)
+        remove_leftovers(run, self.local[0])
+        return Origin(self.database, runner, connection, properties, normal, started_at)
+
+    @contextmanager
+    def _draft(self, started_at: datetime, problems: list[str]) -> Iterator[tuple[LocalStore, LocalDraft]]:
+        """A draft under the name of this moment, and the store it is in.
+
+        Where the local store can't be written and S3 can, a temporary directory takes its place.
+        """
+        with contextlib.ExitStack() as stack:
+            working = self.local[0]
+            try:
+                draft = self._create(working, started_at)
+            except StoreError as error:
+                if not self.remotes:
+                    raise
+                problems.append(f"no copy in {working.name}: {error}")
+                directory = Path(tempfile.mkdtemp(prefix="hubbackup-"))
+                stack.callback(shutil.rmtree, directory, ignore_errors=True)
+                working = LocalStore(directory)
+                draft = self._create(working, started_at)
+            yield working, stack.enter_context(draft)
+
+    def _create(self, store: LocalStore, started_at: datetime) -> LocalDraft:
+        """A draft under the name of `started_at`, or of the next free second."""
+        local_time = started_at.astimezone(self.zone).replace(tzinfo=None, microsecond=0)
+        while True:
+            name = BackupName(self.database, local_time, self.recipe.at_rest.compression)
+            try:
+                return store.create(str(name))
+            except ExistsError:
+                local_time += timedelta(seconds=1)
+
+    def _drop_replaced(self, run: Run, origin: Origin, problems: list[str]) -> list[str]:
+        """Drop the databases that restores put aside longer ago than the operator wants them kept.
+
+        One that can't be dropped (it has a subscription, or an active replication slot) is a problem to be told:
+        it fills the disk, but the backup is good.
+        """
+        dropped = []
+        databases = Databases(origin.runner, origin.connection, self.database)
+        for name in expired_names(origin.properties.siblings, self.database, self.keep_before_days, self.now()):
+            try:
+                databases.drop(name)
+            except RunnerError as error:
+                run.log.warning("replaced.stays", message=str(error), database=name, remedy=error.remedy)
+                problems.append(f"the old database {name} can't be dropped: {error}")
+                continue
+            dropped.append(name)
+            run.log.info("replaced.dropped", message=f"Ancienne base supprimee: {name}", database=name)
+        return dropped
+
+    def _finish_uploads(self, run: Run, uploads: Sequence[Upload], stored_bytes: int) -> list[str]:
+        """Wait for every upload; returns a sentence for each that failed, and logs it."""
+        problems = []
+        for upload in uploads:
+            with run.progress("upload", stored_bytes) as progress:
+                error = upload.wait(run.cancel, self.upload_seconds, progress)
+            if error is not None:
+                run.log.warning(
+                    "upload.failed",
+                    message=f"AVERTISSEMENT: Echec upload S3: {error}",
+                    store=upload.store.name,
+                    cause=str(error),
+                    remedy=error.remedy,
+                )
+                problems.append(f"no copy in {upload.store.name}: {error}")
+        return problems
+
+
+def _publish(store: LocalStore, manifest: Manifest) -> None:
+    """Write the manifest; where that fails (a full disk), take back the file, which has its final name already."""
+    try:
+        write_manifest(store, manifest)
+    except HubbackupError:
+        with contextlib.suppress(HubbackupError):
+            store.delete(manifest.name)
+        raise

@@ -1,0 +1,274 @@
+"""What a backup is: its name, its manifest, its marks, and the copies that the stores hold.
+
+A backup is a file whose name is exactly ours, and the manifest beside it, written last; without the manifest
+the file is *unproven*. Order and age come from the manifest's time, and from the name where there is none;
+never from mtime, which a copy changes. `listing` finds what there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import MAXYEAR, UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, BinaryIO, Literal
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from hubbackup.errors import NotProvenError, UsageError
+from hubbackup.stores import Entry, Readable, Store
+from hubbackup.streams.codecs import Compression
+
+MANIFEST_SUFFIX = ".manifest.json"
+BACKUP_SUFFIXES = {compression.suffix: compression for compression in Compression}
+MANIFEST_MAX_BYTES = 64 << 20
+READ_BYTES = 64 << 10
+NAME = re.compile(
+    r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})(?P<suffix>\.sql\.(?:gz|zst))", re.ASCII
+)
+SHA256 = "sha256"
+"""S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
+YEARS = range(1000, MAXYEAR)
+"""Four digits, and time left for the way to UTC."""
+
+
+class Mark(StrEnum):
+    """What is known of a backup beyond its manifest, as a small file beside it: that it is there says it.
+
+    A file each, since a store never overwrites: made and removed whole, in each store for itself.
+    """
+
+    PINNED = "pinned"
+    """The operator's: never pruned, in no store, whichever store tells of it."""
+    ACCEPTED = "accepted"
+    """The operator's: suspicious, and yet the normal that the next backups are measured by."""
+    BAD = "bad"
+    """The verification's: the copy in this store failed it. Says nothing of another store's."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupName:
+    """A backup's file name, in its parts: `hub_chantier_backup_20260208_030000.sql.gz`."""
+
+    database: str
+    local_time: datetime
+    """As the name has it: no zone, whole seconds."""
+    compression: Compression = Compression.GZIP
+
+    def __str__(self) -> str:
+        return f"{self._base}{self.compression.suffix}"
+
+    @property
+    def stem(self) -> str:
+        """What the names of manifest and marks begin with: its own name, of gzip without `.sql.gz`.
+
+        So a `.sql.zst` and a `.sql.gz` of one second, as somebody makes them who packs a backup anew, share nothing.
+        """
+        return self._base if self.compression is Compression.GZIP else str(self)
+
+    @property
+    def _base(self) -> str:
+        """Characters outside `A-Za-z0-9_.-` are percent-encoded, a leading dot too."""
+        time = self.local_time  # not by strftime: a listing renders a hundred thousand names
+        clock = f"{time.hour:02}{time.minute:02}{time.second:02}"
+        return f"{_encoded(self.database)}_backup_{time.year:04}{time.month:02}{time.day:02}_{clock}"
+
+    @property
+    def manifest(self) -> str:
+        """The name of the manifest beside it."""
+        return f"{self.stem}{MANIFEST_SUFFIX}"
+
+    def mark(self, mark: Mark) -> str:
+        """The name of a mark's file beside it."""
+        return f"{self.stem}.{mark}"
+
+    def started_at(self, zone: ZoneInfo) -> datetime:
+        """The name's time in UTC, read in `zone`; the manifest knows better, where there is one."""
+        return self.local_time.replace(tzinfo=zone).astimezone(UTC)
+
+    @classmethod
+    def parse(cls, text: str) -> BackupName | None:
+        """The parts of a name that is exactly ours, else None: what it gives back must render to `text` again."""
+        found = NAME.fullmatch(text)
+        if found is None:
+            return None
+        time = found["time"]
+        year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
+        try:
+            local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
+            name = cls(_decoded(found["database"]), local_time, BACKUP_SUFFIXES[found["suffix"]])
+        except ValueError:
+            return None
+        return name if str(name) == text and name.local_time.year in YEARS else None
+
+    @classmethod
+    def owner_of(cls, text: str) -> BackupName | None:
+        """The backup that a file belongs to as file, manifest or mark; None where it is not exactly ours."""
+        found = split(text)
+        return cls.of_stem(found[0]) if found is not None else None
+
+    @classmethod
+    def of_stem(cls, stem: str) -> BackupName | None:
+        """The backup whose manifest and marks begin so; None where it is not exactly ours."""
+        return cls.parse(stem if stem.endswith(Compression.ZSTD.suffix) else stem + Compression.GZIP.suffix)
+
+
+ZSTD_ITSELF = ""
+"""What follows the stem in the name of a `.sql.zst`: nothing."""
+SUFFIXES = (Compression.GZIP.suffix, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+"""What follows it in the names of all other files of a backup."""
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """Stem and suffix of a name that looks like one of ours, else None."""
+    if text.endswith(Compression.ZSTD.suffix):
+        return text, ZSTD_ITSELF
+    for suffix in SUFFIXES:
+        if text.endswith(suffix):
+            return text.removesuffix(suffix), suffix
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _encoded(database: str) -> str:
+    encoded = quote(database, safe="").replace("~", "%7E")
+    return f"%2E{encoded[1:]}" if encoded.startswith(".") else encoded
+
+
+@lru_cache(maxsize=1024)
+def _decoded(encoded: str) -> str:
+    """Cached so that a long listing holds a database's name once. Raises ValueError."""
+    return unquote(encoded, errors="strict")
+
+
+class Manifest(BaseModel):
+    """The JSON beside a backup: schema `hubbackup.manifest/1`, see docs/manifest.md. Times are UTC."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    manifest_schema: Literal["hubbackup.manifest/1"] = "hubbackup.manifest/1"
+    name: str
+    database: str
+    run_id: str
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    dump_seconds: float
+    verify_seconds: float
+    plain_bytes: int
+    stored_bytes: int
+    sha256: str
+    compression: str
+    verified: Literal["full", "hash"]
+    server_version: str
+    pg_dump_version: str
+    system_identifier: str
+    rows: dict[str, int]
+    table_count: int
+    large_objects: int
+    extensions: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+    properties: dict[str, Any]
+    globals_sql: str = ""
+    """What `pg_dumpall --globals-only` wrote: roles and memberships, passwords only where they were asked for."""
+    hubbackup_version: str
+    warnings: tuple[str, ...] = ()
+    """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""
+
+    def to_json(self) -> bytes:
+        """UTF-8, indented, for people too."""
+        return self.model_dump_json(indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, *, name: str) -> Manifest:
+        """Raises NotProvenError where `data` is no manifest of the backup `name`."""
+        try:
+            manifest = cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise NotProvenError(f"the manifest of {name} is not valid: {where} {first['msg']}") from error
+        parsed = BackupName.parse(name)
+        if manifest.name != name or (parsed is not None and parsed.database != manifest.database):
+            raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name} of {manifest.database}")
+        return manifest
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup as the stores hold it. `copies` maps a store's name to the file there."""
+
+    name: BackupName
+    started_at: datetime
+    manifest: Manifest | None
+    copies: Mapping[str, Entry] = field(default_factory=dict)
+    manifests_in: frozenset[str] = frozenset()
+    problem: str = ""
+    """Why there is no manifest to trust: missing, or what is wrong with it."""
+    marks: Mapping[Mark, frozenset[str]] = field(default_factory=dict)
+    """The stores that hold each mark; a mark that none has is not there."""
+
+    @property
+    def proven(self) -> bool:
+        """It has a manifest that is valid and its own."""
+        return self.manifest is not None
+
+    @property
+    def pinned(self) -> bool:
+        """The operator keeps it for ever."""
+        return Mark.PINNED in self.marks
+
+    @property
+    def suspicious(self) -> bool:
+        """It was found implausible when it was made, and the operator has not accepted it."""
+        return self.manifest is not None and bool(self.manifest.warnings) and Mark.ACCEPTED not in self.marks
+
+    def bad_in(self, store: str) -> bool:
+        """The last verification of the copy in `store` found it damaged."""
+        return store in self.marks.get(Mark.BAD, ())
+
+    def good_in(self, store: str) -> bool:
+        """A proven backup whose file and manifest are both in `store`, with the manifest's size, not marked bad."""
+        copy = self.copies.get(store)
+        return (
+            self.manifest is not None
+            and copy is not None
+            and store in self.manifests_in
+            and copy.size_bytes == self.manifest.stored_bytes
+            and not self.bad_in(store)
+        )
+
+
+def read_manifest(store: Readable, name: BackupName) -> Manifest:
+    """Raises NotFoundError, NotProvenError, StoreError's kinds."""
+    with store.open(name.manifest) as stream:
+        return Manifest.from_json(b"".join(portions(stream)), name=str(name))
+
+
+def portions(stream: BinaryIO) -> Iterator[bytes]:
+    """At most MANIFEST_MAX_BYTES. Not by one `read`, which makes room for as much as it may be given."""
+    for _ in range(MANIFEST_MAX_BYTES // READ_BYTES):
+        if not (data := stream.read(READ_BYTES)):
+            return
+        yield data
+
+
+def write_manifest(store: Store, manifest: Manifest) -> None:
+    """Publish the manifest beside its backup, which makes the backup exist in `store`."""
+    name = BackupName.parse(manifest.name)
+    if name is None:
+        raise UsageError(f"{manifest.name} is no name of a backup")
+    with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
+        draft.write(manifest.to_json())
+        draft.commit()
+
+
+def printable_rows(rows: Mapping[str, int]) -> dict[str, int]:
+    """A census's rows as a manifest holds them: a table's name that is no UTF-8 has its bytes escaped."""
+    return {
+        name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"): count
+        for name, count in rows.items()
+    }

@@ -1,0 +1,215 @@
+"""What the stores hold, merged by name: first the names alone, then the manifests of those that matter.
+
+A listing of names costs one request for a thousand objects; a manifest costs one each. So a listing streams, holds
+one backup at a time, and reads no manifest; whoever needs one loads it, for as few backups as will do.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from itertools import islice
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+from hubbackup.catalog.backup import (
+    MANIFEST_SUFFIX,
+    ZSTD_ITSELF,
+    Backup,
+    BackupName,
+    Manifest,
+    Mark,
+    read_manifest,
+    split,
+)
+from hubbackup.errors import NotFoundError, NotProvenError
+from hubbackup.stores import Entry, Readable
+from hubbackup.streams.codecs import Compression
+
+READERS = 8
+"""Manifests that are only in S3 are fetched by so many threads."""
+BATCH = 64
+"""So many manifests at most are in memory at a time, of however many backups."""
+NAME_DOUBT = timedelta(hours=27)
+"""Names of two time zones, from UTC-12 to UTC+14, order two moments wrongly when they are less apart than this."""
+
+NO_MARKS: Mapping[Mark, frozenset[str]] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Listed:
+    """A backup as a listing shows it, before its manifest is read. `copies` maps a store's name to the file there."""
+
+    name: BackupName
+    copies: dict[str, Entry] = field(default_factory=dict)
+    manifests_in: frozenset[str] = frozenset()
+    marks: Mapping[Mark, frozenset[str]] = field(default_factory=lambda: NO_MARKS)
+
+    def published_in(self, store: str) -> bool:
+        """File and manifest are both in `store`, and no verification found the file damaged."""
+        return store in self.copies and store in self.manifests_in and store not in self.marks.get(Mark.BAD, ())
+
+
+def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
+    """Every backup (of one database) in `stores`, merged by name, in byte order of names. No manifest is read.
+
+    Names that are not exactly ours are passed over, and what belongs to no file. Raises StoreError's kinds.
+    """
+    # All that belongs to one backup begins with its stem, so its names stand together in byte order, but for a
+    # backup whose stem begins so (another database's, or the `.sql.zst` beside a `.sql.gz`): that one's names stand
+    # between them. Hence a stack, and not `groupby`.
+    open_: list[tuple[str, Listed | None]] = []
+    for text, stem, suffix, store, entry in heapq.merge(
+        *(_ours(store) for store in stores), key=lambda item: item[0]
+    ):
+        while open_ and not text.startswith(f"{open_[-1][0]}.") and text != open_[-1][0]:
+            yield from _wanted(open_.pop()[1], database)
+        if not open_ or open_[-1][0] != stem:
+            name = BackupName.of_stem(stem)
+            open_.append((stem, Listed(name) if name is not None else None))
+        listed = open_[-1][1]
+        if listed is None:
+            continue
+        if suffix in (Compression.GZIP.suffix, ZSTD_ITSELF):
+            listed.copies[store] = entry
+        elif suffix == MANIFEST_SUFFIX:
+            listed.manifests_in = _joined(listed.manifests_in, store)
+        else:
+            mark = Mark(suffix[1:])
+            listed.marks = {**listed.marks, mark: _joined(listed.marks.get(mark, frozenset()), store)}
+    while open_:
+        yield from _wanted(open_.pop()[1], database)
+
+
+def newest(listed: Iterable[Listed], count: int) -> tuple[list[Listed], int]:
+    """The newest `count` by their names, oldest first, and how many were left out."""
+    total = 0
+
+    def counted() -> Iterator[Listed]:
+        nonlocal total
+        for one in listed:
+            total += 1
+            yield one
+
+    found = heapq.nlargest(count, counted(), key=_by_name)[::-1]
+    return found, total - len(found)
+
+
+def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
+    """All that `scan` gives, by the names' times. Of one database as a stream; all of several are held and sorted."""
+    found = scan(stores, database)
+    if database is not None:  # the time is the last part of a name and of one width, so bytes order like times
+        yield from found
+        return
+    waiting = sorted(found, key=_by_name, reverse=True)
+    while waiting:
+        yield waiting.pop()
+
+
+def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
+    """Read the manifests, in the order given: the local one, or another store's where that is missing or broken.
+
+    A name's time is read in `zone` where no manifest tells better. Raises StoreError's kinds.
+    """
+    here: list[Readable] = []
+    elsewhere: list[Readable] = []
+    for store in stores:
+        (here if store.name == "local" else elsewhere).append(store)
+    iterator = iter(listed)
+    with ThreadPoolExecutor(READERS) as pool:
+        while batch := list(islice(iterator, BATCH)):
+            # A disk answers at once: threads would take turns at it, and four times as long.
+            found = [_read(one, "it has no manifest", here) for one in batch]
+            missing = [number for number, (manifest, _) in enumerate(found) if manifest is None]
+            problems = [found[number][1] for number in missing]
+            asked = pool.map(partial(_read, stores=elsewhere), [batch[number] for number in missing], problems)
+            for number, answer in zip(missing, asked, strict=True):
+                found[number] = answer
+            for one, (manifest, problem) in zip(batch, found, strict=True):
+                yield _backup(one, manifest, problem, zone)
+
+
+def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
+    """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError's kinds.
+
+    Caller's duty: want them all. It reads every manifest; `newest_first` reads as few as it can.
+    """
+    return sorted(load(scan(stores, database), stores, zone), key=_by_time)
+
+
+def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> Iterator[Backup]:
+    """The backups of one database, newest first by their manifests' times; few more are read than are looked at.
+
+    Raises StoreError's kinds.
+    """
+    return newest_first_of(scan(stores, database), stores, zone)
+
+
+def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: ZoneInfo) -> Iterator[Backup]:
+    """As `newest_first`, of what was listed already. Raises StoreError's kinds."""
+    waiting = sorted(listed, key=_by_name)
+    ready: list[Backup] = []
+    while waiting or ready:
+        if not waiting or (ready and ready[-1].started_at > waiting[-1].name.started_at(zone) + NAME_DOUBT):
+            yield ready.pop()
+            continue
+        batch = waiting[-READERS:]
+        del waiting[-READERS:]
+        ready = sorted([*ready, *load(batch, stores, zone)], key=_by_time)
+
+
+def _ours(store: Readable) -> Iterator[tuple[str, str, str, str, Entry]]:
+    """What may be ours by its suffix: name, stem, suffix, the store's name."""
+    for entry in store.entries():
+        parts = split(entry.name)
+        if parts is not None:
+            yield entry.name, *parts, store.name, entry
+
+
+def _wanted(listed: Listed | None, database: str | None) -> Iterator[Listed]:
+    if listed is not None and listed.copies and database in (None, listed.name.database):
+        yield listed
+
+
+@lru_cache(maxsize=1024)
+def _joined(stores: frozenset[str], store: str) -> frozenset[str]:
+    """Cached so that a long listing holds each set of stores once."""
+    return stores | {store}
+
+
+def _read(listed: Listed, problem: str, stores: Sequence[Readable]) -> tuple[Manifest | None, str]:
+    """The manifest of the first of `stores` that has a valid one, else None and what is wrong (else `problem`)."""
+    for store in stores:
+        if store.name not in listed.manifests_in:
+            continue
+        try:
+            return read_manifest(store, listed.name), ""
+        except NotFoundError:
+            continue
+        except NotProvenError as error:
+            problem = str(error)
+    return None, problem
+
+
+def _backup(listed: Listed, manifest: Manifest | None, problem: str, zone: ZoneInfo) -> Backup:
+    return Backup(
+        listed.name,
+        manifest.started_at if manifest is not None else listed.name.started_at(zone),
+        manifest,
+        listed.copies,
+        listed.manifests_in,
+        problem,
+        listed.marks,
+    )
+
+
+def _by_name(listed: Listed) -> tuple[datetime, str]:
+    return listed.name.local_time, listed.name.database
+
+
+def _by_time(backup: Backup) -> tuple[datetime, str]:
+    return backup.started_at, str(backup.name)

@@ -1,0 +1,94 @@
+"""Making and removing the marks beside a backup: the operator's pin and acceptance, the verification's finding.
+
+A mark is a file of its own, so it outlives the container, is seen by whoever lists the store, and is there or not.
+What stands in it is for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hubbackup.catalog.backup import BackupName, Mark, read_manifest
+from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.stores import Store
+
+REMEDY = "hubbackup list prints the names there are"
+
+
+def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datetime) -> None:
+    """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError's kinds."""
+    note = {"mark": mark, "backup": str(name), "at": now.astimezone(UTC).isoformat(), "why": why}
+    try:
+        with store.create(name.mark(mark)) as draft:
+            draft.write(json.dumps(note, ensure_ascii=False).encode(errors="replace") + b"\n")
+            draft.commit()
+    except ExistsError:
+        return
+
+
+def drop_mark(store: Store, name: BackupName, mark: Mark) -> None:
+    """Remove the mark from one store; where there is none, nothing is done. Raises StoreError's kinds."""
+    store.delete(name.mark(mark))
+
+
+def parse_name(typed: str) -> BackupName:
+    """Raises UsageError where it is not exactly a backup's name."""
+    name = BackupName.parse(typed)
+    if name is None:
+        raise UsageError(f"{typed!a:.120} is no name of a backup", remedy=REMEDY)
+    return name
+
+
+@dataclass(frozen=True)
+class MarkJob:
+    """Mark the backup `typed` in every store that holds it, or (`on` False) remove the mark from every store.
+
+    The run holds the lock, so that no prune is between its plan and its removals. A store that can't be reached
+    makes the run degraded: the mark counts by being in any store, and the command can be given again.
+    """
+
+    typed: str
+    mark: Mark
+    on: bool
+    stores: Sequence[Store]
+    message: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Raises UsageError, NotFoundError where no store has the backup, StoreError where none could be marked."""
+        name = parse_name(self.typed)
+        done: list[str] = []
+        failures: list[StoreError] = []
+        with run.stage("mark"):
+            for store in self.stores:
+                try:
+                    if self._apply(store, name):
+                        done.append(store.name)
+                except StoreError as error:
+                    failures.append(error)
+        if not done and failures:
+            raise failures[0]
+        if not done:
+            where = ", ".join(store.describe() for store in self.stores)
+            raise NotFoundError(f"there is no {name} in {where}", remedy=REMEDY)
+        return Outcome(
+            f"{self.message}: {name}", {"name": str(name), "stores": done}, tuple(str(error) for error in failures)
+        )
+
+    def _apply(self, store: Store, name: BackupName) -> bool:
+        """Whether the store holds the backup, which then is marked, or isn't any more. Raises StoreError's kinds."""
+        if not self.on:
+            drop_mark(store, name, self.mark)
+        try:
+            store.stat(str(name))
+            if self.mark is Mark.ACCEPTED and not read_manifest(store, name).warnings:
+                raise UsageError(f"{name} is not suspicious: there is nothing to accept")
+        except NotFoundError:
+            return False
+        if self.on:
+            put_mark(store, name, self.mark, why=f"hubbackup {self.message}", now=self.now())
+        return True

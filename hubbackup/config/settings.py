@@ -1,0 +1,375 @@
+"""Settings: read once from the environment and the settings file, validated, with their origin and without secrets.
+
+Three sources, the later wins: the default, the process's environment, the file that BACKUP_ENV_FILE names
+(`.env.production`, mounted by docker-compose.backup.yml: so `docker compose restart` applies an edit, which
+compose itself does not do). Each secret can also come from a file, `NAME_FILE`, as Docker secrets do.
+An empty value counts as not set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hubbackup.config.env_file import for_libraries, read_env_file
+from hubbackup.config.schedule import Schedule
+from hubbackup.config.urls import secret_parts
+from hubbackup.errors import SettingsError
+from hubbackup.streams.codecs import Compression
+from hubbackup.units import parse_bytes
+
+ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
+OFF = "off"
+OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
+
+RESERVED = frozenset({
+    "BACKUP_DATABASES", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
+    "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS",
+})  # fmt: skip
+"""Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
+a silent failure."""
+
+
+def _bytes_of(value: object) -> object:
+    return parse_bytes(value) if isinstance(value, str) else value
+
+
+ByteCount = Annotated[int, Field(ge=0), BeforeValidator(_bytes_of)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the contract, by the name of its variable in lower case. Immutable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    postgres_db: str = Field(default="", description="the database to back up")
+    postgres_user: str = Field(default="postgres", description="the role that connects")
+    postgres_password: SecretStr = Field(default=SecretStr(""), description="that role's password")
+    backup_source: Literal["docker", "direct"] = Field(
+        default="docker", description="docker: exec in the database's container; direct: over libpq (PGHOST, …)"
+    )
+    pghost: str = Field(default="", description="direct: host, as libpq has it")
+    pgport: int = Field(default=5432, ge=1, le=65535, description="direct: port")
+    pgsslmode: str = Field(default="", description="direct: as libpq has it")
+    db_service: str = Field(default="db", description="compose service of the database, in our own project")
+    db_container: str = Field(default="", description="name of the database's container, instead of DB_SERVICE")
+    db_data_connection: bool = Field(
+        default=True, description="dumps come over a network that both containers share, if any"
+    )
+    docker_host: str = Field(default="unix:///var/run/docker.sock", description="also tcp:// for a socket proxy")
+    backup_schedule: str = Field(default="0 3 * * *", description="five-field cron; 0 and 7 are Sunday")
+    tz: str = Field(default="UTC", description="time zone of the schedule and of file names")
+    backup_on_start: bool = Field(default=False, description="run when the daemon starts")
+    backup_catch_up: bool = Field(default=True, description="run at start if the last scheduled run was missed")
+    backup_dir: Path = Field(default=Path("/var/backups/hub-chantier"), description="local store")
+    backup_retention_days: int = Field(default=7, ge=0, description="days to keep, both stores; 0 = never prune")
+    s3_retention_days: int | None = Field(default=None, ge=0, description="days to keep in S3, where it differs")
+    backup_globals: Literal["true", "false", "with-passwords"] = Field(
+        default="true", description="also roles and memberships; their passwords only with with-passwords"
+    )
+    backup_keep_before_days: int = Field(
+        default=7, ge=0, description="days that the database which a restore replaced is kept; 0 = for ever"
+    )
+    backup_keep_min: int = Field(default=1, ge=1, description="never keep fewer good backups than this")
+    backup_keep_weeks: int = Field(default=0, ge=0, description="weeks whose newest good backup is kept, too")
+    backup_keep_months: int = Field(default=0, ge=0, description="months whose newest good backup is kept, too")
+    backup_keep_years: int = Field(default=0, ge=0, description="years whose newest good backup is kept, too")
+    s3_keep_min: int | None = Field(default=None, ge=1, description="BACKUP_KEEP_MIN for S3, where it differs")
+    s3_keep_weeks: int | None = Field(default=None, ge=0, description="weeks kept in S3, where it differs")
+    s3_keep_months: int | None = Field(default=None, ge=0, description="months kept in S3, where it differs")
+    s3_keep_years: int | None = Field(default=None, ge=0, description="years kept in S3, where it differs")
+    backup_compression: Literal["gzip", "zstd"] = Field(
+        default="gzip", description="at rest: gzip for the guide's gunzip, or zstd (.sql.zst), faster and smaller"
+    )
+    backup_compression_level: int = Field(
+        default=1, description="gzip: 0 fastest to 3 smallest, as isal has it; zstd: 1 to 19"
+    )
+    backup_rate_limit: ByteCount = Field(
+        default=0,
+        description="plain dump taken each second at most, such as 20MB, to spare the server; 0 = no limit",
+    )
+    backup_verify: Literal["full", "hash"] = Field(
+        default="full", description="read-back before publishing: decoded whole, or only hashed"
+    )
+    verify_schedule: str = Field(default="30 4 * * *", description="when old copies are read again; off: never")
+    verify_daily_bytes: ByteCount = Field(
+        default=10 * 10**9, description="how much of them is read each time, such as 500MB or 2GB; 0 = none"
+    )
+    verify_store: Literal["local", "s3", "all"] = Field(
+        default="local", description="which copies; S3's are downloaded for it, which the vendor may bill"
+    )
+    drill_schedule: str = Field(default="0 5 1 * *", description="when a backup is restored for real; off: never")
+    drill_target: Literal["", "container", "database"] = Field(
+        default="",
+        description="container: a throwaway server; database: a scratch database. Default: as BACKUP_SOURCE allows",
+    )
+    drill_sql: str = Field(default="", description="checks on the restored database, separated by semicolons")
+    s3_backup_bucket: str = Field(default="", description="S3 is off without it")
+    s3_prefix: str = Field(default="backups/", description="before each object's name")
+    s3_endpoint_url: str = Field(default="", description="empty is AWS")
+    s3_storage_class: str = Field(default="", description="as the S3 vendor has it")
+    aws_access_key_id: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
+    aws_secret_access_key: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
+    aws_default_region: str = Field(default="", description="the bucket's region")
+    notification_urls: SecretStr = Field(
+        default=SecretStr(""), description="apprise URLs, separated by commas or spaces; who is told"
+    )
+    notification_level: Literal["problems", "all"] = Field(
+        default="problems", description="problems and their end, or each success too"
+    )
+    notification_host: str = Field(default="", description="this host's name in messages, instead of Docker's")
+    heartbeat_url: SecretStr = Field(
+        default=SecretStr(""), description="dead man's switch: URL/start, URL, URL/fail are pinged"
+    )
+    status_port: int | None = Field(
+        default=None, ge=1, le=65535, description="status page, /metrics and /healthz; off without it"
+    )
+    status_user: str = Field(default="", description="who may see page and metrics; everybody where unset")
+    status_password: SecretStr = Field(default=SecretStr(""), description="STATUS_USER's password")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_format: Literal["json", "console"] = Field(default="json", description="console is for people")
+    log_file: str = Field(default="", description="also log to this file, as JSON, rotated at 10 MB")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """`load` is the one reader of the environment: it knows the file, the secrets' files and the origins."""
+        return (init_settings,)
+
+    @field_validator("backup_schedule", "drill_schedule", "verify_schedule", "tz")
+    @classmethod
+    def _zone_exists(cls, value: str, info: Any) -> str:
+        if info.field_name == "tz":
+            try:
+                ZoneInfo(value)
+            except (KeyError, ValueError, OSError) as error:
+                raise ValueError("is no time zone, such as Europe/Paris") from error
+        elif value != OFF or info.field_name == "backup_schedule":
+            Schedule.parse(value, "UTC")
+        return value
+
+    @field_validator("s3_prefix")
+    @classmethod
+    def _prefix_is_a_folder(cls, value: str) -> str:
+        stripped = value.strip("/")
+        if any(part in ("", ".", "..") for part in stripped.split("/")) and stripped:
+            raise ValueError("has an empty, '.' or '..' part")
+        return f"{stripped}/" if stripped else ""
+
+    @field_validator("s3_endpoint_url")
+    @classmethod
+    def _endpoint_is_a_url(cls, value: str) -> str:
+        if value and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("is no URL such as https://s3.fr-par.scw.cloud")
+        return value
+
+    @field_validator("log_file")
+    @classmethod
+    def _log_file_is_absolute(cls, value: str) -> str:
+        if value and not Path(value).is_absolute():
+            raise ValueError("is no absolute path")
+        return value
+
+    @field_validator("backup_dir")
+    @classmethod
+    def _directory_is_absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            raise ValueError("is no absolute path")
+        return value
+
+    @field_validator("backup_compression_level")
+    @classmethod
+    def _level_exists(cls, value: int, info: Any) -> int:
+        compression = Compression(info.data.get("backup_compression", Compression.GZIP))
+        levels = compression.levels
+        if value not in levels:
+            raise ValueError(f"{compression} has the levels {levels[0]} to {levels[-1]}")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_come_in_pairs(self) -> Settings:
+        if bool(self.aws_access_key_id.get_secret_value()) != bool(self.aws_secret_access_key.get_secret_value()):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one is set without the other")
+        if bool(self.status_user) != bool(self.status_password.get_secret_value()):
+            raise ValueError("STATUS_USER and STATUS_PASSWORD: one is set without the other")
+        if ":" in self.status_user:
+            raise ValueError("STATUS_USER has a colon, which basic authentication can't carry")
+        return self
+
+    @property
+    def schedule(self) -> Schedule:
+        """BACKUP_SCHEDULE in TZ."""
+        return Schedule.parse(self.backup_schedule, self.tz)
+
+    @property
+    def verifications(self) -> Schedule | None:
+        """VERIFY_SCHEDULE in TZ; None where no old copy is to be read."""
+        off = self.verify_schedule == OFF or self.verify_daily_bytes == 0
+        return None if off else Schedule.parse(self.verify_schedule, self.tz)
+
+    @property
+    def drills(self) -> Schedule | None:
+        """DRILL_SCHEDULE in TZ; None where drills are off."""
+        return None if self.drill_schedule == OFF else Schedule.parse(self.drill_schedule, self.tz)
+
+    @property
+    def drills_in_database(self) -> bool:
+        """Whether drills use a scratch database of the server itself."""
+        return self.drill_target == "database" or (not self.drill_target and self.backup_source == "direct")
+
+    @property
+    def drill_checks(self) -> tuple[str, ...]:
+        """DRILL_SQL's queries."""
+        return tuple(check.strip() for check in self.drill_sql.split(";") if check.strip())
+
+    @property
+    def s3_days(self) -> int:
+        """How many days S3 keeps a backup."""
+        return self.backup_retention_days if self.s3_retention_days is None else self.s3_retention_days
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """The settings, where each came from, and what is to be said about them.
+
+    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences;
+    `library_variables` are what the file has for libraries that read the process's environment.
+    """
+
+    settings: Settings
+    origins: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    library_variables: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def secrets(self) -> list[str]:
+        """Every secret's value, for masking; of a URL also the parts that are secret by themselves."""
+        values = (getattr(self.settings, name) for name in Settings.model_fields)
+        texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return [*texts, *(part for text in texts if "://" in text for part in secret_parts(text))]
+
+    def values(self) -> list[tuple[str, str, bool]]:
+        """(variable, value as text, whether it is secret) of every setting; only for comparing, never for showing."""
+        found = []
+        for name in Settings.model_fields:
+            value = getattr(self.settings, name)
+            secret = isinstance(value, SecretStr)
+            found.append((name.upper(), value.get_secret_value() if secret else _shown(value), secret))
+        return found
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(variable, value, origin) of every setting, secrets as `********`."""
+        rows = []
+        for name in Settings.model_fields:
+            value = getattr(self.settings, name)
+            if isinstance(value, SecretStr):
+                shown = "********" if value.get_secret_value() else ""
+            else:
+                shown = _shown(value)
+            rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
+        return rows
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_secret(name: str) -> bool:
+    """Whether the variable `name` holds a secret."""
+    found = Settings.model_fields.get(name.lower())
+    return found is not None and found.annotation is SecretStr
+
+
+def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
+    """Read, merge and validate. Raises SettingsError naming the variable, never a secret's value."""
+    environment = dict(os.environ if environ is None else environ)
+    raw = {name: value for name, value in environment.items() if value}
+    origins = dict.fromkeys(raw, "environment")
+    warnings: list[str] = []
+    file_name = environment.get(ENV_FILE_VARIABLE, "")
+    from_file: dict[str, str] = {}
+    if file_name:
+        try:
+            from_file, warnings = read_env_file(Path(file_name), raw)
+        except FileNotFoundError:
+            warnings.append(f"{ENV_FILE_VARIABLE}: {file_name} does not exist; only the environment counts")
+    raw |= from_file
+    origins |= dict.fromkeys(from_file, file_name)
+    _read_secret_files(raw, origins)
+    warnings += _unknown_names(raw, origins)
+    values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
+    try:
+        settings = Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
+    return LoadedSettings(settings, origins, tuple(warnings), for_libraries(from_file))
+
+
+def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
+    """`NAME_FILE` stands for NAME, for every secret. Raises SettingsError."""
+    for field_name in Settings.model_fields:
+        name = field_name.upper()
+        path = raw.get(f"{name}_FILE", "")
+        if not is_secret(name) or not path:
+            continue
+        if raw.get(name):
+            raise SettingsError(f"{name} and {name}_FILE are both set", remedy="remove one of them")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
+                remedy=f"mount the file for the user that hubbackup runs as, or set {name} itself",
+            ) from error
+        raw[name] = text.rstrip("\r\n")
+        origins[name] = path
+
+
+def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
+    """A sentence for each name that looks like ours and isn't. Raises SettingsError for a reserved one."""
+    known = {name.upper() for name in Settings.model_fields} | {ENV_FILE_VARIABLE}
+    known |= {f"{name}_FILE" for name in known if is_secret(name)}
+    sentences = []
+    for name in sorted(raw):
+        if name in RESERVED and raw[name]:
+            raise SettingsError(
+                f"{name} ({origins[name]}) is not supported by this version of hubbackup",
+                remedy="remove it, or install a version that has it",
+            )
+        if name in known or not name.startswith(OWN_PREFIXES):
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        sentences.append(f"{name} ({origins[name]}) is no setting of hubbackup{hint}")
+    return sentences
+
+
+def _as_settings_error(
+    error: ValidationError, values: Mapping[str, str], origins: Mapping[str, str]
+) -> SettingsError:
+    """The first complaint of pydantic as one sentence that names the variable."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    text = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return SettingsError(text, remedy="set both, or neither for boto3's own chain (profile, role)")
+    field_name = str(first["loc"][0])
+    name = field_name.upper()
+    shown = "" if is_secret(name) else f"={values.get(field_name, '')}"
+    annotation = Settings.model_fields[field_name].annotation
+    choices = get_args(annotation) if first["type"] == "literal_error" else ()
+    if choices:
+        text = "must be " + " or ".join(str(choice) for choice in choices)
+    origin = origins.get(name, "default")
+    return SettingsError(
+        f"{name}{shown} ({origin}): {text[0].lower()}{text[1:]}",
+        remedy="see `hubbackup config` for every setting, and docs/settings.md for its meaning",
+    )

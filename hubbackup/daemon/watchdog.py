@@ -1,0 +1,76 @@
+"""Silence is an alarm: whoever hears nothing of a backup must not take it for a good sign.
+
+A run that fails tells so itself. This is for what no run tells: a schedule that never comes, a service that hangs,
+backups that were removed by someone else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+
+from hubbackup.app import App
+from hubbackup.catalog.backup import Backup
+from hubbackup.catalog.listing import newest_first
+from hubbackup.errors import StoreError
+from hubbackup.jobs.current import FILE_NAME, read
+from hubbackup.notify.alerts import LastGood, compose_silence
+from hubbackup.status.overdue import Verdict, judge, should_tell
+
+
+def look(app: App, now: datetime) -> tuple[Verdict, Backup | None]:
+    """Whether a backup is overdue, and the last good one. S3 is asked only where the disk has none young enough."""
+    last_good = _newest_good(app, with_remotes=False)
+    verdict = judge_at(app, last_good, now)
+    if verdict.overdue and app.remotes:
+        last_good = _newest_good(app, with_remotes=True)
+        verdict = judge_at(app, last_good, now)
+    return verdict, last_good
+
+
+def judge_at(app: App, last_good: Backup | None, now: datetime) -> Verdict:
+    """The verdict on `last_good`; where there never was one, the watch's own beginning counts."""
+    took = timedelta(0)
+    if last_good is not None and last_good.manifest is not None:
+        took = max(took, last_good.manifest.finished_at - last_good.manifest.started_at)
+    at_work = read(app.lock.with_name(FILE_NAME))
+    busy = at_work is not None and at_work.alive and at_work.kind == "backup"
+    return judge(
+        app.settings.schedule,
+        since=last_good.started_at if last_good is not None else app.telling.watch.since(now),
+        took=took,
+        now=now,
+        busy_since=datetime.fromisoformat(at_work.started_at) if busy and at_work is not None else None,
+    )
+
+
+def watch(app: App, now: datetime) -> None:
+    """One look of the daemon: tell once a day while a backup is overdue. Raises HubbackupError's kinds."""
+    verdict, last_good = look(app, now)
+    memory = app.telling.watch
+    if not verdict.overdue:
+        memory.quiet()
+        return
+    if not should_tell(memory.told_at(), now):
+        return
+    memory.tell(now)
+    told = LastGood(str(last_good.name), last_good.started_at) if last_good is not None else None
+    app.log.error(
+        "backup.overdue",
+        message="Aucun backup recent",
+        due=verdict.due,
+        last_good=told.name if told else None,
+        last_good_at=told.started_at if told else None,
+    )
+    app.telling.send(compose_silence(verdict, app.telling.place(), told, now))
+
+
+def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:
+    found: list[Backup] = []
+    for store in (app.local, *(app.remotes if with_remotes else ())):
+        try:
+            mine = newest_first([store], app.zone, app.database)
+            found += itertools.islice((backup for backup in mine if backup.good_in(store.name)), 1)
+        except StoreError as error:  # what can't be seen is no proof of a backup
+            app.log.debug("watch.unreadable", message=str(error), store=store.name)
+    return max(found, key=lambda backup: backup.started_at, default=None)

@@ -1,0 +1,134 @@
+"""Logs: one JSON object a line, or coloured text for people; no line without an event id, no secret in any."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from hubbackup.logs.handlers import PipeHandler, file_handler
+
+MASK = "********"
+CLEAR_LINE = "\r\x1b[2K"
+"""A progress bar may stand where a line is about to be written; it is drawn again after it."""
+SHORTEST_SECRET = 4
+"""A shorter secret would mask ordinary words; it is kept out of messages by construction alone."""
+
+
+def configure(
+    *,
+    level: str,
+    log_format: str,
+    stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
+    log_file: str = "",
+    rotate: bool = False,
+) -> None:
+    """Send structlog's and every library's log through one pipeline to `stream` (default: stdout).
+
+    To `log_file` too, where one is named: always as JSON, rotated here only with `rotate` (the daemon).
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        Redactor(secrets),
+    ]
+    as_json = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    out = stream or sys.stdout
+    handlers: list[logging.Handler] = [PipeHandler(out)]
+    handlers[0].setFormatter(_formatter(_for_people(out) if log_format == "console" else as_json, shared))
+    file_problem = ""
+    if log_file:
+        try:
+            handlers.append(file_handler(Path(log_file), rotate=rotate))
+            handlers[1].setFormatter(_formatter(as_json, shared))
+        except OSError as error:
+            file_problem = f"LOG_FILE={log_file} can't be written: {error.strerror}"
+    root = logging.getLogger()
+    root.handlers[:] = handlers
+    root.setLevel(level.upper())
+    for noisy in ("apscheduler", "botocore", "boto3", "urllib3", "docker", "s3transfer", "apprise"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a closed log pipe must never fail a backup
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    if file_problem:
+        get_logger().warning("log_file.unwritable", message=file_problem, remedy="see docs/logs.md, LOG_FILE")
+
+
+def _for_people(stream: TextIO) -> Processor:
+    """Time, level, the message, and after it the fields, the event's id among them; coloured on a terminal."""
+    on_terminal = stream.isatty()
+    render = structlog.dev.ConsoleRenderer(colors=on_terminal, event_key="message", pad_event_to=40)
+    if not on_terminal:
+        return render
+    return lambda logger, name, event: CLEAR_LINE + render(logger, name, event)
+
+
+def _formatter(renderer: Processor, shared: list[Processor]) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_foreign_event, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+
+
+def get_logger() -> structlog.stdlib.BoundLogger:
+    """The program's logger; bind context to it rather than making another."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger("hubbackup")
+    return logger
+
+
+def _foreign_event(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """A library's line has text where ours has an event id: give it both."""
+    record = event.get("_record")
+    event["message"] = event.get("event", "")
+    event["event"] = f"library.{record.name.split('.')[0]}" if record is not None else "library"
+    return event
+
+
+class Redactor:
+    """Masks the values of secrets wherever they turn up: the last line of defence, not the first."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({s for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True)
+
+    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
+        if self._secrets:
+            for key, value in event.items():
+                if key != "_record":
+                    event[key] = self._clean(value)
+        return event
+
+    def text(self, text: str) -> str:
+        """`text` without a secret, for what goes out by another way than the log."""
+        cleaned: str = self._clean(text)
+        return cleaned
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, MASK)
+            return value
+        if isinstance(value, dict):
+            return {self._clean(key): self._clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(item) for item in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self._clean(str(value))  # as the renderer would, an exception for one

@@ -1,0 +1,294 @@
+"""What people are told of a run: whether it is news, and the one message that says it.
+
+News is a failure, a degraded or suspicious backup, and once the recovery from it; with NOTIFICATION_LEVEL=all each
+success too. What was typed wrong, or stopped by Ctrl-C, is told to whoever typed it and to nobody else.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from hubbackup.errors import StoppedError, UsageError
+from hubbackup.jobs.history import History
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.notify.heartbeat import Pinger
+from hubbackup.notify.spool import Kind, Message
+from hubbackup.status.overdue import Verdict
+
+News = Literal["failed", "degraded", "suspicious", "recovered", "success"]
+SCHEDULED_KINDS = {"backup", "drill"}
+"""Nobody typed what is wrong with these, so wrong usage is news too."""
+MARKING_KINDS = {"pin", "unpin", "accept"}
+"""Somebody types these, and sees at once what became of them."""
+HEARTBEAT_SECONDS = 5.0
+MESSAGE_KINDS: dict[News, Kind] = {
+    "failed": "failure",
+    "degraded": "warning",
+    "suspicious": "warning",
+    "recovered": "success",
+    "success": "success",
+}
+VERBS: dict[News, str] = {
+    "failed": "failed",
+    "degraded": "is degraded",
+    "suspicious": "looks suspicious",
+    "recovered": "works again",
+    "success": "succeeded",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a message comes from, and how it writes times."""
+
+    host: str
+    database: str
+    zone: ZoneInfo
+
+
+@dataclass(frozen=True)
+class LastGood:
+    """The newest good backup there is."""
+
+    name: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The runs in a row that ended badly, up to now."""
+
+    count: int
+    since: datetime
+    cause: str
+
+
+def news_of(kind: str, result: Outcome | Exception, trouble: Trouble | None, level: str) -> News | None:
+    """What a run's end is to people, or None where they need not hear of it. `level` as NOTIFICATION_LEVEL has it."""
+    if isinstance(result, Exception):
+        return None if is_private(kind, getattr(result, "exit_code", 1), isinstance(result, UsageError)) else "failed"
+    if result.problems:
+        return "degraded"
+    if result.fields.get("warnings"):
+        return "suspicious"
+    if trouble is not None:
+        return "recovered"
+    return "success" if level == "all" and kind not in MARKING_KINDS else None
+
+
+def is_private(kind: str, exit_code: int, usage: bool) -> bool:
+    """Whether a failure concerns only whoever sits at the terminal."""
+    if kind in MARKING_KINDS:
+        return True
+    return exit_code == StoppedError(signal.SIGINT).exit_code or (usage and kind not in SCHEDULED_KINDS)
+
+
+def trouble_before(records: Iterable[dict[str, Any]], kind: str, run_id: str) -> Trouble | None:
+    """The bad runs of `kind` since the last good one and before `run_id`; None where the last was good."""
+    trouble: Trouble | None = None
+    for record in records:
+        if record["kind"] != kind or record["run_id"] == run_id:
+            continue
+        code = record["exit_code"]
+        if is_private(kind, code, usage=code == UsageError.exit_code):
+            continue
+        causes = record.get("cause") or "; ".join([*record.get("problems", []), *record.get("warnings", [])])
+        if code == 0 and not record.get("warnings"):
+            trouble = None
+        elif trouble is None:
+            trouble = Trouble(1, datetime.fromisoformat(record["started_at"]), causes)
+        else:
+            trouble = Trouble(trouble.count + 1, trouble.since, causes)
+    return trouble
+
+
+def compose(
+    news: News,
+    run: Run,
+    result: Outcome | Exception,
+    place: Place,
+    *,
+    last_good: LastGood | None,
+    trouble: Trouble | None,
+    next_run: datetime | None,
+    now: datetime,
+) -> Message:
+    """The one message of a run."""
+    subject = f"{run.kind} of {place.database} on {place.host}"
+    word = "ALERTE" if MESSAGE_KINDS[news] != "success" else "OK"
+    rows: list[tuple[str, str]] = []
+    if isinstance(result, Exception):
+        cause = str(result) if hasattr(result, "remedy") else f"internal error: {type(result).__name__}: {result}"
+        rows += [
+            ("What failed", f"{run.kind}, at the stage {run.stage_name}"),
+            ("Cause", cause),
+            ("What to do", getattr(result, "remedy", "") or "hubbackup doctor tells what is wrong and what to do"),
+        ]
+    else:
+        rows += _rows_of(result)
+    if trouble is not None:
+        runs = "one run" if trouble.count == 1 else f"{trouble.count} runs"
+        rows.append(("Before", f"{runs} ended badly since {_time(trouble.since, place)}: {trouble.cause}"))
+    if news not in ("recovered", "success"):
+        rows.append(("Last good", _last_good(last_good, place, now)))
+    if next_run is not None:
+        rows.append(("Next backup", _time(next_run, place)))
+    seconds = (now - run.started_at).total_seconds()
+    rows.append(("Host", place.host))
+    rows.append(("Run", f"{run.run_id}, {seconds:.0f} s"))
+    sentence = f"The {subject} {VERBS[news]}."
+    title = _one_line(f"{word}: {subject} {VERBS[news]}")
+    return Message(MESSAGE_KINDS[news], title, f"{sentence}\n\n{_layout(rows)}\n")
+
+
+def compose_silence(verdict: Verdict, place: Place, last_good: LastGood | None, now: datetime) -> Message:
+    """The message of an alarm for silence: no run failed, and yet there is no young backup."""
+    title = _one_line(f"ALERTE: no good backup of {place.database} on {place.host} in time")
+    due = _time(verdict.due, place) if verdict.due is not None else "never, by BACKUP_SCHEDULE"
+    rows = [
+        ("What failed", f"the backup that was due {due} is not there"),
+        ("What to do", "hubbackup status, hubbackup doctor, and the log of the service"),
+        ("Last good", _last_good(last_good, place, now)),
+        ("Host", place.host),
+    ]
+    lead = f"There is no good backup of {place.database} as young as the schedule promises."
+    return Message("failure", title, f"{lead}\n\n{_layout(rows)}\n\nThis is told once a day while it lasts.\n")
+
+
+def compose_test(place: Place, now: datetime) -> Message:
+    """The message of `hubbackup notify-test`."""
+    rows = [("Host", place.host), ("Database", place.database), ("Time", _time(now, place))]
+    lead = "This is a test of hubbackup's notifications: what fails will be told here."
+    return Message("info", _one_line(f"hubbackup on {place.host}: test"), f"{lead}\n\n{_layout(rows)}\n")
+
+
+class Alerts:
+    """A RunObserver that turns ends of runs into messages."""
+
+    def __init__(
+        self,
+        *,
+        send: Callable[[Message], None],
+        level: str,
+        history: History,
+        place: Callable[[], Place],
+        last_good: Callable[[], LastGood | None],
+        next_run: Callable[[], datetime | None],
+        redact: Callable[[str], str],
+        on_good: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`on_good` is told of each clean backup, and says whether an alarm for silence had been given."""
+        self._send = send
+        self._level = level
+        self._history = history
+        self._place = place
+        self._last_good = last_good
+        self._next_run = next_run
+        self._redact = redact
+        self._on_good = on_good
+        self._trouble: dict[str, Trouble] = {}
+        """By kind, for where the history can't be written."""
+
+    def started(self, run: Run) -> None:
+        """Nobody needs to hear of that."""
+
+    def ended(self, run: Run, result: Outcome | Exception) -> None:
+        """Tell people, where it is news."""
+        remembered = self._trouble.pop(run.kind, None)
+        trouble = trouble_before(self._history.runs(), run.kind, run.run_id) or remembered
+        was_silent = run.kind == "backup" and isinstance(result, Outcome) and self._on_good()
+        if was_silent and trouble is None:
+            trouble = Trouble(1, run.started_at, "there was no backup in time")
+        news = news_of(run.kind, result, trouble, self._level)
+        if MESSAGE_KINDS.get(news or "success") != "success":
+            self._trouble[run.kind] = Trouble(1, run.started_at, str(result) if isinstance(result, Exception) else "")
+        if news is None:
+            if isinstance(result, Exception) and remembered is not None:
+                self._trouble[run.kind] = remembered  # a Ctrl-C has mended nothing
+            return
+        message = compose(
+            news,
+            run,
+            result,
+            self._place(),
+            last_good=self._last_good(),
+            trouble=trouble,
+            next_run=self._next_run(),
+            now=datetime.now(UTC),
+        )
+        self._send(Message(message.kind, self._redact(message.title), self._redact(message.body)))
+
+
+class Heartbeats:
+    """A RunObserver that pings the dead man's switch of the backups. Degraded counts as failed."""
+
+    def __init__(self, pinger: Pinger, *, wait: Callable[[], bool]) -> None:
+        """`wait` says whether this process ends with the run, so that the last ping needs a moment."""
+        self._pinger = pinger
+        self._wait = wait
+
+    def started(self, run: Run) -> None:
+        """`URL/start`."""
+        if run.kind == "backup":
+            self._pinger.ping("start")
+
+    def ended(self, run: Run, result: Outcome | Exception) -> None:
+        """`URL`, or `URL/fail`."""
+        if run.kind != "backup":
+            return
+        good = isinstance(result, Outcome) and result.exit_code == 0
+        self._pinger.ping("" if good else "fail")
+        if self._wait():
+            self._pinger.settle(HEARTBEAT_SECONDS)
+
+
+def _rows_of(outcome: Outcome) -> list[tuple[str, str]]:
+    facts = outcome.fields
+    rows = [("What is wrong", problem) for problem in outcome.problems]
+    rows += [("Suspicious", warning) for warning in facts.get("warnings", [])]
+    if facts.get("warnings"):
+        advice = "compare it with the database; if it is right: hubbackup accept NAME. Until then nothing is pruned"
+        rows.append(("What to do", advice))
+    elif outcome.problems:
+        rows.append(("What to do", "hubbackup doctor checks each store; the next run uploads what is missing"))
+    if "name" in facts:
+        details = [f"{facts[key]:,} {word}" for key, word in COUNTS if isinstance(facts.get(key), int)]
+        rows.append(("Backup", ", ".join([str(facts["name"]), *details])))
+    if facts.get("copies"):
+        rows.append(("Copies", ", ".join(facts["copies"])))
+    return rows
+
+
+COUNTS = (("stored_bytes", "bytes"), ("tables", "tables"), ("rows", "rows"))
+
+
+def _last_good(last_good: LastGood | None, place: Place, now: datetime) -> str:
+    if last_good is None:
+        return "there is none"
+    age = now - last_good.started_at
+    return f"{last_good.name}, {_age(age)} old ({_time(last_good.started_at, place)})"
+
+
+def _age(age: timedelta) -> str:
+    hours = age.total_seconds() / 3600
+    if hours < 1:
+        return f"{max(0, age.total_seconds() / 60):.0f} min"
+    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _time(moment: datetime, place: Place) -> str:
+    return moment.astimezone(place.zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _one_line(title: str) -> str:
+    """A title is a mail's subject: whatever a database is called, no second header begins in it."""
+    return " ".join(title.split())
+
+
+def _layout(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"{label + ':':<15}{value}" for label, value in rows)

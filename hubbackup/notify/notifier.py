@@ -1,0 +1,119 @@
+"""Who is told how runs end: the post, the alerts and the dead man's switch, made from the settings once."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from hubbackup.catalog.listing import newest_first
+from hubbackup.config.settings import LoadedSettings
+from hubbackup.config.urls import split_urls
+from hubbackup.errors import StoreError
+from hubbackup.jobs.history import History
+from hubbackup.jobs.run import RunObserver
+from hubbackup.logs.setup import Redactor
+from hubbackup.notify.alerts import Alerts, Heartbeats, LastGood, Place
+from hubbackup.notify.heartbeat import Pinger
+from hubbackup.notify.sinks import Post, Sinks
+from hubbackup.notify.spool import Message, Spool
+from hubbackup.status.overdue import Watch
+from hubbackup.stores.local import LocalStore
+
+SPOOL_DIRECTORY = "spool"
+HOST_FILE = "host"
+
+
+class Telling:
+    """Made at the first run of a process, so that a bad URL stops it before anything was done."""
+
+    def __init__(
+        self,
+        loaded: LoadedSettings,
+        *,
+        log: structlog.stdlib.BoundLogger,
+        database: str,
+        history: History,
+        state_directory: Callable[[], Path],
+        local: LocalStore,
+    ) -> None:
+        """Raises SettingsError where NOTIFICATION_URLS or HEARTBEAT_URL has something that is no URL of a sink."""
+        settings = loaded.settings
+        self._settings = settings
+        self._database = database
+        self._history = history
+        self._state_directory = state_directory
+        self._local = local
+        self._zone = ZoneInfo(settings.tz)
+        self.redact = Redactor(loaded.secrets()).text
+        self.sinks = Sinks(split_urls(settings.notification_urls.get_secret_value()), self.redact)
+        self.spool = Spool(state_directory() / SPOOL_DIRECTORY)
+        self.post = Post(self.spool, self.sinks, log)
+        heartbeat_url = settings.heartbeat_url.get_secret_value()
+        self.pinger = Pinger(heartbeat_url, log) if heartbeat_url else None
+        self.watch = Watch(lambda: state_directory() / "watch.json")
+
+    @cached_property
+    def observers(self) -> tuple[RunObserver, ...]:
+        """Told of each run."""
+        alerts = Alerts(
+            send=self.post.send,
+            level=self._settings.notification_level,
+            history=self._history,
+            place=self.place,
+            last_good=self.last_good,
+            next_run=lambda: self._settings.schedule.next_after(datetime.now(UTC)),
+            redact=self.redact,
+            on_good=self.watch.quiet,
+        )
+        if self.pinger is None:
+            return (alerts,)
+        # The dead man's switch first: it returns at once, and an alert of a command line may take its ten seconds.
+        return (Heartbeats(self.pinger, wait=lambda: not self.post.in_background), alerts)
+
+    def send(self, message: Message) -> None:
+        """Give a message to the post, without secrets."""
+        self.post.send(Message(message.kind, self.redact(message.title), self.redact(message.body)))
+
+    def place(self) -> Place:
+        """Which host and database a message is about."""
+        return Place(self._settings.notification_host or self._learned_host(), self._database, self._zone)
+
+    def learn_host(self, name: str) -> None:
+        """Keep what the Docker engine calls its host: in a container, the host name is only the container's id."""
+        directory = self._state_directory()
+        with contextlib.suppress(OSError):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            (directory / HOST_FILE).write_text(name, encoding="utf-8")
+
+    def last_good(self) -> LastGood | None:
+        """The newest good backup that can be seen without asking the network: on disk, or in the history."""
+        found: list[LastGood] = []
+        with contextlib.suppress(StoreError):
+            on_disk = newest_first([self._local], self._zone, self._database)
+            good = (backup for backup in on_disk if backup.good_in(self._local.name))
+            found += [LastGood(str(backup.name), backup.started_at) for backup in itertools.islice(good, 1)]
+        found += [
+            LastGood(str(record["name"]), datetime.fromisoformat(record["started_at"]))
+            for record in self._history.runs()
+            if record["kind"] == "backup"
+            and record["exit_code"] in (0, 3)
+            and "name" in record
+            # Of what was on disk the directory itself is the better witness.
+            and self._local.name not in record.get("copies", [])
+        ]
+        return max(found, key=lambda good: good.started_at, default=None)
+
+    def _learned_host(self) -> str:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            name = (self._state_directory() / HOST_FILE).read_text(encoding="utf-8").strip()
+            if name:
+                return name
+        return socket.gethostname()

@@ -1,0 +1,197 @@
+"""The census: exact rows per table, read from a plain dump as it streams by, and proof that it is whole.
+
+A dump says of itself that it is complete, in a comment on its last lines. That proves something only where
+psql would read it as a comment: a row, a string or a function's body may hold the same text. So the bytes are
+read as psql reads them, and the words count only between statements.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hubbackup.errors import NotProvenError
+from hubbackup.postgres.dump_lexer import WORD, Lexer
+
+_EDGE_BYTES = 4096  # of the dump's start and end, kept to look for header and trailer
+_META_COMMANDS = 100
+_UNPAIRED = r"its \restrict and \unrestrict lines do not pair up"
+_REMEDY = "do not rely on this dump: take a new one, and keep the older backups until it is proven"
+
+_HEADER = re.compile(
+    rb"--\n-- PostgreSQL database dump\n--\n\n"
+    rb"(?:\\restrict (?P<key>[0-9A-Za-z]+)\n\n)?"
+    rb"-- Dumped from database version (?P<server>[^\s]+).*\n"
+    rb"-- Dumped by pg_dump version (?P<pg_dump>[^\s]+).*\n"
+)
+# Nothing in here can end a string, a quoted name, a comment in /* */ or a COPY block: a lexer that is between
+# statements after these bytes was so before them. pg_dump ends with a blank line, so no cut goes unseen.
+_TRAILER = re.compile(
+    rb"\n--\n-- PostgreSQL database dump complete\n--\n\n(?:\\unrestrict (?P<key>[0-9A-Za-z]+)\n\n)?\s*\Z"
+)
+
+_NAME = rb'(?:"(?:[^"]|"")*+"|' + WORD + rb")"
+_COPY = re.compile(rb"COPY\s+(" + _NAME + rb"(?:\." + _NAME + rb")?)\s*(?:\(|FROM\s)", re.IGNORECASE)
+_FROM_STDIN = re.compile(rb"[\s)]FROM\s+stdin\s*\Z", re.IGNORECASE)
+_TABLE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?TABLE ")
+_EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _NAME + rb")")
+_ROLES = (
+    re.compile(rb"\sOWNER TO (" + _NAME + rb")\s*\Z"),
+    re.compile(rb"\A(?:GRANT|REVOKE)\s.*\s(?:TO|FROM) (" + _NAME + rb")(?: WITH GRANT OPTION)?\s*\Z", re.DOTALL),
+    re.compile(rb"\AALTER DEFAULT PRIVILEGES FOR ROLE (" + _NAME + rb")\s"),
+    re.compile(rb"\ASET SESSION AUTHORIZATION (" + _NAME + rb")\s*\Z"),
+)
+_POLICY_ROLES = re.compile(rb"\ACREATE POLICY .*\sTO (" + _NAME + rb"(?:, " + _NAME + rb")*)\s", re.DOTALL)
+_NO_ROLES = frozenset({"public", "PUBLIC", "current_user", "session_user", "CURRENT_USER", "SESSION_USER", "DEFAULT"})
+_LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lo_create\(")
+
+
+@dataclass(frozen=True)
+class DumpFacts:
+    r"""What a whole dump holds.
+
+    `rows` has every table with a COPY block, an empty one with 0, each with its own rows only (`ONLY` in SQL)
+    and under its name as pg_dump quotes it. Partitioned parents and foreign tables have no block. A name that
+    is not UTF-8 keeps its bytes as surrogate escapes.
+    `table_count` counts CREATE TABLE statements: plain and unlogged tables, partitioned parents and
+    partitions, foreign tables; no views of either kind.
+    `extensions` are plain names, without quotes. Versions are the number alone (`17.6`, `18beta1`).
+    `roles` are those that own something, get or give a privilege, or stand in a policy: plain names, sorted.
+    `meta_commands` are psql's backslash commands but `\restrict` and `\unrestrict`. An honest dump has none;
+    with `pg_dump --create` a `\connect`, and before it an `\encoding SQL_ASCII` where the database's name is
+    an odd one. The first 100 are kept, each cut to 4096 bytes.
+    """
+
+    plain_bytes: int
+    rows: dict[str, int]
+    server_version: str
+    pg_dump_version: str
+    extensions: tuple[str, ...]
+    large_objects: int
+    table_count: int
+    meta_commands: tuple[str, ...]
+    roles: tuple[str, ...] = ()
+
+
+class Census:
+    """Counts a plain pg_dump as it streams by, in memory that grows with its tables and not with its rows.
+
+    Feed every byte in order, in chunks of any size (64 KiB and more are fast, and `bytes` spare the copy that
+    a memoryview costs), then ask for `finish`.
+    """
+
+    def __init__(self) -> None:
+        self._plain_bytes = 0
+        self._first = b""
+        self._last = b""
+        self._counter = _Counter()
+        self._lexer = Lexer(self._counter)
+
+    def feed(self, data: memoryview | bytes) -> None:
+        """Take the next bytes of the dump. What they hold never raises: that is for `finish` to judge."""
+        chunk = bytes(data)
+        self._plain_bytes += len(chunk)
+        if len(self._first) < _EDGE_BYTES:
+            self._first += chunk[: _EDGE_BYTES - len(self._first)]
+        self._last = (self._last + chunk[-_EDGE_BYTES:])[-_EDGE_BYTES:]
+        self._lexer.feed(chunk)
+
+    def finish(self) -> DumpFacts:
+        """The facts of a dump that is proven whole; of any other NotProvenError, naming what is missing."""
+        header = _HEADER.match(self._first)
+        trailer = _TRAILER.search(self._last)
+        counter, lexer = self._counter, self._lexer
+        if header is None:
+            raise _not_proven("it does not start with pg_dump's header" if self._plain_bytes else "it is empty")
+        if fault := lexer.fault or counter.fault:
+            raise _not_proven(fault)
+        if lexer.inside:
+            raise _not_proven(f"it ends inside {lexer.inside}, after {self._plain_bytes} bytes")
+        if trailer is None:
+            raise _not_proven(f"it ends before pg_dump's last words, after {self._plain_bytes} bytes")
+        if header["key"] != trailer["key"] or counter.restrict_key:
+            raise _not_proven(_UNPAIRED)
+        return DumpFacts(
+            plain_bytes=self._plain_bytes,
+            rows=dict(counter.rows),
+            server_version=_text(header["server"]),
+            pg_dump_version=_text(header["pg_dump"]),
+            extensions=tuple(counter.extensions),
+            large_objects=counter.large_objects,
+            table_count=counter.table_count,
+            meta_commands=tuple(counter.meta_commands),
+            roles=tuple(sorted(counter.roles)),
+        )
+
+
+class _Counter:
+    """Listens to the lexer: recognizes pg_dump's statements and adds up."""
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.rows: dict[str, int] = {}
+        self.extensions: list[str] = []
+        self.large_objects = 0
+        self.table_count = 0
+        self.meta_commands: list[str] = []
+        self.roles: set[str] = set()
+        self.restrict_key = b""
+        self._table = ""
+
+    def on_statement(self, start: bytes, end: bytes) -> str:
+        """Count it; the table's name where rows follow, else nothing."""
+        if start[:4].upper() == b"COPY":
+            return self._on_copy(start, end)
+        if _TABLE.match(start):
+            self.table_count += 1
+        elif _LARGE_OBJECT.match(start):
+            self.large_objects += 1
+        elif extension := _EXTENSION.match(start):
+            self.extensions.append(_unquoted(_text(extension[1])))
+        else:
+            self._note_roles(start, end)
+        return ""
+
+    def _note_roles(self, start: bytes, end: bytes) -> None:
+        text = start if start.endswith(end) else start + end
+        found = [match[1] for pattern in _ROLES if (match := pattern.search(text))]
+        if policy := _POLICY_ROLES.search(start):
+            found += re.findall(_NAME, policy[1])
+        self.roles |= {_unquoted(_text(name)) for name in found if _text(name) not in _NO_ROLES}
+
+    def _on_copy(self, start: bytes, end: bytes) -> str:
+        copy = _COPY.match(start)
+        if copy is None or not _FROM_STDIN.search(end):
+            self.fault = self.fault or "it has a COPY statement that is not of pg_dump's making"
+            return ""
+        self._table = _text(copy[1])
+        self.rows.setdefault(self._table, 0)
+        return self._table
+
+    def on_rows(self, rows: int) -> None:
+        """Add to the table whose COPY statement came last."""
+        self.rows[self._table] += rows
+
+    def on_meta_command(self, command: bytes) -> None:
+        """Pair up `restrict` and `unrestrict`, as psql does, and list all others."""
+        name, _, key = command.partition(b" ")
+        if name == b"restrict" and key and not self.restrict_key:
+            self.restrict_key = key
+        elif name == b"unrestrict" and key and key == self.restrict_key:
+            self.restrict_key = b""
+        elif name in (b"restrict", b"unrestrict"):
+            self.fault = self.fault or _UNPAIRED
+        elif len(self.meta_commands) < _META_COMMANDS:
+            self.meta_commands.append("\\" + _text(command))
+
+
+def _not_proven(why: str) -> NotProvenError:
+    return NotProvenError(f"the dump is not proven whole: {why}", remedy=_REMEDY)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

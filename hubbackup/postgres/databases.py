@@ -1,0 +1,293 @@
+"""Databases as wholes: what is on a server, making one like another, and the swap that a restore ends with.
+
+Each change that can leave users without their database is one transaction. The SQL goes to psql over stdin: no name
+is ever part of an argv.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
+from hubbackup.postgres import ddl as likeness
+from hubbackup.postgres.client import Connection, DatabaseProperties, explain, psql_argv
+from hubbackup.postgres.identifiers import derived_kind, literal, quoted
+from hubbackup.runners import Runner, run
+from hubbackup.streams.growing_file import Cancel
+
+SWAP_ATTEMPTS = 4
+DOORMAN_SECONDS = 10
+COUNT_BATCH = 200
+PREAMBLE = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n"
+"""A role's own settings must not end a count of a large table."""
+
+DURABLE = (
+    "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off';\n"
+)
+"""The commit that follows is on the disk when it returns, and with it all that was committed before, by whomever."""
+
+
+@dataclass(frozen=True)
+class ServerDatabase:
+    """One database of the server: its size on disk, how many client sessions it has, what a rename stumbles over."""
+
+    name: str
+    size_bytes: int
+    sessions: int
+    is_template: bool = False
+    prepared: tuple[str, ...] = ()
+    """Prepared transactions: no session, and yet they hold the database."""
+    slots: tuple[str, ...] = ()
+    """Logical replication slots: they stay with the database that is put aside."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a restore must know of the server before it touches anything."""
+
+    version: str
+    version_num: int
+    data_directory: str
+    databases: dict[str, ServerDatabase]
+    roles: frozenset[str]
+    extensions: frozenset[str]
+    may_create: bool
+    has_stand_ins: bool = False
+    """Whether a killed restore left roles that stand in."""
+
+    def of_kind(self, kind: str) -> list[ServerDatabase]:
+        """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
+        return [self.databases[name] for name in sorted(self.databases) if derived_kind(name) == kind]
+
+    @property
+    def major(self) -> int:
+        """17 for 17.6."""
+        return self.version_num // 10000
+
+
+STAND_IN = "hubbackup: stands in for a missing role during a restore"
+"""The comment on a role that exists for the time of one restore; it counts as missing."""
+
+SERVER_SQL = f"""\
+SELECT jsonb_build_object(
+    'version', current_setting('server_version'),
+    'version_num', current_setting('server_version_num')::int,
+    'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'),
+    'databases', (SELECT jsonb_object_agg(datname, jsonb_build_object(
+            'size_bytes', CASE WHEN has_database_privilege(oid, 'CONNECT')
+                                 OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_database_size(oid) ELSE 0 END,
+            'sessions', (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid
+                         AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()),
+            'is_template', datistemplate,
+            'prepared', (SELECT coalesce(jsonb_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = d.datname),
+            'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
+                      WHERE database = d.datname AND NOT temporary)))
+        FROM pg_database d),
+    'roles', (SELECT jsonb_agg(rolname) FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') IS DISTINCT FROM {literal(STAND_IN)}),
+    'has_stand_ins', EXISTS (SELECT FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') = {literal(STAND_IN)}),
+    'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
+    'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
+"""
+
+
+EMPTY_BODY = """
+DECLARE
+    held boolean := false;
+    was_held boolean := false;
+BEGIN
+    FOR i IN 1..120 LOOP
+        SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass
+                       AND objid = {oid} AND mode = 'AccessExclusiveLock' AND granted) INTO held;
+        EXIT WHEN NOT held AND (was_held OR i > 40);
+        EXIT WHEN NOT EXISTS (SELECT FROM pg_database WHERE oid = {oid} AND datname = {live});
+        IF held THEN
+            was_held := true;
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = {oid} AND pid <> pg_backend_pid();
+        END IF;
+        PERFORM pg_sleep(0.05);
+        PERFORM pg_stat_clear_snapshot();
+    END LOOP;
+END
+"""
+"""ALTER DATABASE RENAME waits five seconds for the sessions inside, and holds its lock meanwhile."""
+
+_LOST = re.compile(r"server closed the connection|connection to server was lost|terminating connection due to")
+
+
+class Databases:
+    """The server's databases, seen from a database that no restore touches."""
+
+    def __init__(self, runner: Runner, connection: Connection, target: str) -> None:
+        """`target` is the database to be restored: orders go out from another one."""
+        self._runner = runner
+        self._connection = connection
+        self._home = "template1" if target == "postgres" else "postgres"
+
+    def sql(self, text: str, database: str = "", encoding: str = "") -> str:
+        """What psql prints. The text is UTF-8, or the bytes of `encoding` as surrogate escapes.
+
+        Raises HubbackupError's kinds.
+        """
+        where = database or self._home
+        env = {**self._connection.env(where), "PGCLIENTENCODING": encoding or "UTF8"}
+        script = (PREAMBLE + text).encode("utf-8", "surrogateescape")
+        try:
+            return run(self._runner, psql_argv(), env, input_bytes=script).decode("utf-8", "replace")
+        except ToolError as error:
+            raise explain(error, self._connection, where) from error
+
+    def look(self) -> Server:
+        """Ask the server what is there."""
+        facts = json.loads(self.sql(SERVER_SQL))
+        databases = {
+            name: ServerDatabase(
+                name,
+                found["size_bytes"],
+                found["sessions"],
+                found["is_template"],
+                tuple(found["prepared"]),
+                tuple(found["slots"]),
+            )
+            for name, found in facts["databases"].items()
+        }
+        return Server(
+            version=facts["version"],
+            version_num=facts["version_num"],
+            data_directory=facts["data_directory"] or "",
+            databases=databases,
+            roles=frozenset(facts["roles"]),
+            extensions=frozenset(facts["extensions"] or ()),
+            may_create=facts["may_create"],
+            has_stand_ins=facts["has_stand_ins"],
+        )
+
+    def create(self, name: str, like: DatabaseProperties | None, server: Server) -> None:
+        """A new, empty database with the owner, encoding and locale of `like`."""
+        try:
+            self.sql(likeness.create_statement(name, like, server.roles, server.major))
+        except ToolError as error:
+            raise HubbackupError(
+                f"no database like the backup's own can be made on this server: {error}",
+                remedy="use an image with the backup's encoding and locale; the server's words name what it lacks",
+            ) from error
+
+    def dress(self, name: str, like: DatabaseProperties, server: Server) -> list[str]:
+        """Give `name` what a plain dump lacks: settings, grants, connection limit and comment of `like`.
+
+        Returns a sentence for each one that the server refuses.
+        """
+        lines = [likeness.tried(sql, what) for what, sql in likeness.statements(name, like, server.roles)]
+        if not lines:
+            return []
+        answer = self.sql(
+            "\n".join(["BEGIN;", *lines, "COMMIT;", f"SELECT current_setting('{likeness.REFUSED}', true);"])
+        )
+        return [line for line in answer.splitlines() if line]
+
+    def drop(self, name: str) -> None:
+        """Remove a database and end the sessions in it; one that is gone already is no error."""
+        self.sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE);")
+
+    def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> bool:
+        """`live` becomes `aside` and `new` becomes `live`, in one transaction; without a `live`, only the last.
+
+        The first rename locks the database against new sessions until the transaction ends, and waits up to five
+        seconds for those inside to end; a second session ends them meanwhile, since a pool that reconnects at once
+        is back before the lock is taken. So there is no moment at which the database is closed and not yet
+        replaced, whatever dies; and once it returns, all that was loaded is on the disk (`DURABLE`). Returns whether
+        there was a `live` to put aside.
+        """
+        oid = self.sql(f"SELECT oid FROM pg_database WHERE datname = {literal(live)};").strip()
+        renames = [f"ALTER DATABASE {quoted(new)} RENAME TO {quoted(live)};"]
+        if oid:
+            renames.insert(0, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(aside)};")
+        sql = (
+            f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({literal(live)},"
+            f" {literal(new)}) AND pid <> pg_backend_pid();\n{DURABLE}BEGIN;\n{chr(10).join(renames)}\nCOMMIT;\n"
+        )
+        for attempt in range(1, SWAP_ATTEMPTS + 1):
+            cancel.check()
+            doorman = threading.Thread(target=self._empty, args=(live, oid), name="doorman", daemon=True)
+            if oid:
+                doorman.start()
+            try:
+                self.sql(sql)
+                break
+            except (RunnerError, StoppedError) as error:
+                if not isinstance(error, ToolError) or _LOST.search(error.stderr) or not error.stderr:
+                    self._settle(error, live=live, new=new)
+                    break
+                if "is being accessed by other users" not in error.stderr or attempt == SWAP_ATTEMPTS:
+                    raise
+            finally:
+                if oid:
+                    doorman.join(DOORMAN_SECONDS)
+        return bool(oid)
+
+    def _empty(self, live: str, oid: str) -> None:
+        """End every session in `live` for as long as a rename holds its lock, so that none can come in again.
+
+        Bound to the lock, and to the oid: should the swap die, nobody is ended any more; and under the name there
+        will be another database any moment.
+        """
+        with contextlib.suppress(HubbackupError):  # the swap itself tells what goes wrong
+            self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live), oid=int(oid)))};")
+
+    def _settle(self, error: HubbackupError, *, live: str, new: str) -> None:
+        """The answer to a swap was lost: the server knows whether it was made. Raises `error` where it was not."""
+        last = Databases(self._runner.detached(), self._connection, live)
+        try:
+            made = last.sql(f"SELECT count(*) FROM pg_database WHERE datname = {literal(new)};").strip() == "0"
+        except HubbackupError:
+            raise HubbackupError(
+                f"the connection was lost in the middle of the swap, and the server does not answer: {error}",
+                remedy=f"while there is a database {new}, {live} is as it was; else it is the restored one",
+            ) from error
+        if not made:
+            raise error
+
+    def count(
+        self, database: str, tables: Iterable[str], encoding: str = ""
+    ) -> tuple[dict[str, tuple[int, bool]], int]:
+        """(rows, whether an extension owns it) of each table alone (ONLY) by its name quoted as pg_dump does, and how
+        many large objects there are; all in one session.
+
+        `encoding` is the dump's own (SET client_encoding): a name that is no UTF-8 has its bytes escaped, and they
+        go to the server as they were.
+        """
+        wanted = list(tables)
+        lines = ["SET search_path = pg_catalog;", "SET row_security = off;"]
+        for start in range(0, len(wanted), COUNT_BATCH):
+            selects = [
+                f"SELECT {index}, (SELECT count(*) FROM ONLY {wanted[index]}), EXISTS (SELECT FROM pg_depend WHERE"
+                f" classid = 'pg_class'::regclass AND deptype = 'e' AND objid = {literal(wanted[index])}::regclass)"
+                for index in range(start, min(start + COUNT_BATCH, len(wanted)))
+            ]
+            union = "\nUNION ALL\n".join(selects)
+            lines.append(f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);")
+        lines.append("SELECT count(*) FROM pg_largeobject_metadata;")
+        *batches, large_objects = self.sql("\n".join(lines), database, encoding).splitlines()
+        counts = {
+            wanted[index]: (count, of_extension)
+            for line in batches
+            for index, count, of_extension in json.loads(line)
+        }
+        return counts, int(large_objects)
+
+
+def free_bytes(runner: Runner, server: Server) -> int | None:
+    """What is free on the server's data directory; None where it can't be read (a remote server, no `df`)."""
+    if not server.data_directory:
+        return None
+    try:
+        answer = run(runner, ["df", "-Pk", server.data_directory], {"LC_ALL": "C"}).decode()
+        return int(answer.splitlines()[1].split()[3]) * 1024
+    except (HubbackupError, IndexError, ValueError):
+        return None

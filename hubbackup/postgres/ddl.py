@@ -1,0 +1,105 @@
+"""The SQL that makes a new database like another: what a plain dump lacks and the manifest records.
+
+Pure text; `databases` sends it. A property that this server can't have (a locale's name in `lc_messages`, a
+setting that a later major dropped) must not make a whole restore fail at its end: such statements are tried one by
+one, and the server's refusals come back as sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+
+from hubbackup.postgres.client import DatabaseProperties
+from hubbackup.postgres.identifiers import literal, quoted
+
+LIST_SETTINGS = frozenset({"search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"})
+"""Settings that are lists of names, as pg_dump's variable_is_guc_list_quote has them."""
+ELEMENT = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^\s,"]+)')
+REFUSED = "hubbackup.refused"
+PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
+
+
+def create_statement(name: str, like: DatabaseProperties | None, roles: Collection[str], server_major: int) -> str:
+    """CREATE DATABASE with the owner, encoding and locale of `like`; an owner that is missing falls to us."""
+    words = [f"CREATE DATABASE {quoted(name)} TEMPLATE template0"]
+    if like is not None:
+        row = like.catalog_row
+        words.append(f"ENCODING {literal(like.encoding)}")
+        if like.owner in roles:
+            words.append(f"OWNER {quoted(like.owner)}")
+        for column, word in (("datcollate", "LC_COLLATE"), ("datctype", "LC_CTYPE")):
+            if row.get(column):
+                words.append(f"{word} {literal(str(row[column]))}")
+        if server_major >= 15:
+            words += _provider_options(like)
+    return " ".join(words) + ";"
+
+
+def _provider_options(like: DatabaseProperties) -> list[str]:
+    """Said even where it is libc: the new server's template may have another one."""
+    row = like.catalog_row
+    locale = row.get("datlocale") or row.get("daticulocale")  # renamed in 17
+    provider, word = PROVIDERS.get(str(row.get("datlocprovider", "c")), ("libc", ""))
+    options = [f"LOCALE_PROVIDER {provider}"]
+    if word and locale:
+        options.append(f"{word} {literal(str(locale))}")
+    if row.get("daticurules"):
+        options.append(f"ICU_RULES {literal(str(row['daticurules']))}")
+    return options
+
+
+def statements(name: str, like: DatabaseProperties, roles: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(what it is, SQL) for the settings, grants, connection limit and comment of `like`.
+
+    Those of a role that does not exist are passed over: `needed_roles` has told of it.
+    """
+    database = quoted(name)
+    for role, entry in like.settings:
+        parameter, _, value = entry.partition("=")
+        subject = f"ALTER ROLE {quoted(role)} IN DATABASE {database}" if role else f"ALTER DATABASE {database}"
+        if not role or role in roles:
+            yield f"the setting {parameter}", f"{subject} SET {_setting(parameter, value)};"
+    if like.grants is not None:
+        yield "the revoked rights of PUBLIC", f"REVOKE ALL ON DATABASE {database} FROM PUBLIC;"
+        for role, privilege, with_grant in like.grants:
+            grantee = quoted(role) if role else "PUBLIC"
+            option = " WITH GRANT OPTION" if with_grant and role else ""
+            if not role or role in roles:
+                yield (
+                    f"{privilege} for {role or 'PUBLIC'}",
+                    f"GRANT {privilege} ON DATABASE {database} TO {grantee}{option};",
+                )
+    limit = like.catalog_row.get("datconnlimit", -1)
+    if isinstance(limit, int) and limit >= 0:
+        yield "the connection limit", f"ALTER DATABASE {database} CONNECTION LIMIT {limit};"
+    if like.comment:
+        yield "the comment", f"COMMENT ON DATABASE {database} IS {literal(like.comment)};"
+
+
+def tried(statement: str, what: str) -> str:
+    """The statement in a block that notes a refusal in the session's `hubbackup.refused`, and goes on."""
+    body = (
+        f"BEGIN EXECUTE {literal(statement)}; EXCEPTION WHEN OTHERS THEN PERFORM set_config('{REFUSED}',"
+        f" coalesce(current_setting('{REFUSED}', true), '') || {literal(what)} || ': '"
+        " || replace(SQLERRM, chr(10), ' ') || chr(10), false); END"
+    )
+    return f"DO {literal(body)};"
+
+
+def needed_roles(like: DatabaseProperties | None) -> set[str]:
+    """The roles that stand in the properties: the owner, who has grants, who has settings of their own."""
+    if like is None:
+        return set()
+    names = {like.owner, *(role for role, _ in like.settings), *(role for role, _, _ in like.grants or ())}
+    return names - {""}
+
+
+def _setting(parameter: str, value: str) -> str:
+    """`name TO value`; of settings that are lists, each element by itself, as pg_dump does."""
+    name = ".".join(quoted(part) for part in parameter.split("."))
+    if parameter.lower() not in LIST_SETTINGS:
+        return f"{name} TO {literal(value)}"
+    found = (match.groupdict() for match in ELEMENT.finditer(value))
+    elements = [part["plain"] or (part["quoted"] or "").replace('""', '"') for part in found]
+    return f"{name} TO {', '.join(literal(element) for element in elements) or literal('')}"

@@ -1,0 +1,106 @@
+"""The drill: a real restore by the real code, into a server that is thrown away, compared and timed.
+
+A backup is proven by reading it; that it *restores* is proven only by restoring it. What a drill finds is what a
+restore on the worst day would have found: a missing role, an extension that the image lacks, a wrong count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hubbackup.errors import HubbackupError, NotProvenError, UsageError
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.postgres.client import Connection
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.identifiers import derived_name
+from hubbackup.restore.job import RestoreJob
+from hubbackup.restore.preflight import Request, globals_of
+from hubbackup.restore.source import Source
+from hubbackup.runners import Runner
+
+NOTHING = ("", "0", "f", "false")
+"""Answers of the operator's own checks that mean: this is not what the database should hold."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a drill restores to. `keeps_roles`: the roles of the backup's server exist there already."""
+
+    runner: Runner
+    connection: Connection
+    description: str
+    keeps_roles: bool
+
+
+@dataclass(frozen=True)
+class DrillJob:
+    """All that a drill needs, put together by `app`."""
+
+    database: str
+    find_source: Callable[[Run], AbstractContextManager[Source]]
+    store: str
+    open_place: Callable[[Run], AbstractContextManager[Place]]
+    checks: tuple[str, ...] = ()
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Restore, compare, check, time, remove. Raises HubbackupError's kinds for what does not restore."""
+        with run.stage("find"):
+            found_at = time.monotonic()
+            with self.find_source(run) as source:
+                fetch_seconds = time.monotonic() - found_at
+                with run.stage("server"), self.open_place(run) as place:
+                    return self._drill(run, source, place, fetch_seconds)
+
+    def _drill(self, run: Run, source: Source, place: Place, fetch_seconds: float) -> Outcome:
+        target = derived_name(self.database, "drill", self.now())
+        restore = RestoreJob(
+            request=Request(target, replace=False, with_globals=bool(globals_of(source)) and not place.keeps_roles),
+            find_source=lambda run: nullcontext(source),
+            open_runner=lambda cancel: place.runner,
+            connection=lambda run_id: place.connection,
+            confirm=lambda preview: None,
+            safety_backup=_never,
+        )
+        started_at = time.monotonic()
+        databases = Databases(place.runner, place.connection, target)
+        try:
+            restored = restore(run)
+            rto_seconds = fetch_seconds + time.monotonic() - started_at
+            with run.stage("checks"):
+                answers = {check: self._check(databases, target, check) for check in self.checks}
+        except UsageError as error:
+            # What an operator could decide otherwise in a restore is a failure of a drill: nobody is there at 3 a.m.
+            raise HubbackupError(str(error), remedy=error.remedy) from error
+        finally:
+            if place.keeps_roles:
+                Databases(place.runner.detached(), place.connection, target).drop(target)
+        fields = {
+            "name": source.name,
+            "store": self.store,
+            "database": self.database,
+            "place": place.description,
+            "rto_seconds": round(rto_seconds, 1),
+            "rows": restored.fields["rows"],
+            "tables": restored.fields["tables"],
+            "checks": answers,
+        }
+        return Outcome("Exercice de restauration reussi", fields)
+
+    def _check(self, databases: Databases, target: str, check: str) -> str:
+        """The answer of one of the operator's own queries. Raises NotProvenError where it is nothing."""
+        answer = databases.sql(check.rstrip().rstrip(";") + ";", target).strip()
+        if answer.lower() in NOTHING:
+            raise NotProvenError(
+                f"the check {check!r} answers {answer or 'nothing'!r} on the restored database",
+                remedy="look into the backup (hubbackup restore NAME --into a_new_database), or mend DRILL_SQL",
+            )
+        return answer
+
+
+def _never(run: Run) -> str:
+    raise UsageError("a drill replaces nothing")

@@ -1,0 +1,233 @@
+"""Restore: prove the file, fill a new database beside the live one, compare it with the census, swap.
+
+The live database is untouched until the swap, which is one transaction: whatever dies at whatever moment, it is
+wholly the old one or wholly the new one. What is loaded is what was proven, and it is counted again (`loading`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError, UsageError
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.postgres.census import DumpFacts
+from hubbackup.postgres.client import Connection, DatabaseProperties, describe, properties_from_json
+from hubbackup.postgres.databases import Databases, Server
+from hubbackup.postgres.identifiers import derived_name, derived_time
+from hubbackup.restore import roles
+from hubbackup.restore.analyze import Statistics
+from hubbackup.restore.load import Proven, compare, load, proven
+from hubbackup.restore.preflight import Request, globals_of, preflight
+from hubbackup.restore.psql_compat import Dialect, psql_version
+from hubbackup.restore.source import Source
+from hubbackup.runners import Runner
+from hubbackup.streams.growing_file import Cancel
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the operator is shown before anything is done."""
+
+    source: Source
+    facts: DumpFacts
+    request: Request
+    server: Server
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RestoreJob:
+    """All that a restore needs, put together by `app`."""
+
+    request: Request
+    find_source: Callable[[Run], contextlib.AbstractContextManager[Source]]
+    open_runner: Callable[[Cancel], Runner]
+    connection: Callable[[str], Connection]
+    confirm: Callable[[Preview], None]
+    """Raises UsageError where the operator does not agree."""
+    safety_backup: Callable[[Run], str]
+    """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Restore. Raises HubbackupError's kinds; then the live database is as it was (see `Request.in_place`)."""
+        request = self.request
+        started = time.monotonic()
+        with run.stage("find"), self.find_source(run) as source:
+            with run.stage("prove"):
+                proof = proven(run, source)
+            with run.stage("prepare"):
+                runner = self.open_runner(run.cancel)
+                connection = self.connection(run.run_id)
+                databases = Databases(runner, connection, request.target)
+                server = databases.look()
+                like = self._properties(runner, connection, server, source)
+                notes = preflight(runner, connection, server, request, source, proof.facts, like)
+                asked = time.monotonic()
+                self.confirm(Preview(source, proof.facts, request, server, tuple(notes)))
+                started += time.monotonic() - asked
+                # Nothing is changed above this line.
+                self._remove_leftovers(run, databases, server)
+                made_roles = []
+                if request.with_globals:
+                    made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
+                if made_roles:
+                    server = databases.look()
+            dialect = Dialect(psql=psql_version(runner), server_major=server.major)
+            work = _Work(run, runner, connection, databases, server, source, proof, like, dialect)
+            fields = self._restore(work)
+        fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
+        return Outcome("Restauration terminee", fields)
+
+    def _restore(self, work: _Work) -> dict[str, Any]:
+        request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
+        started_at = self.now()
+        live = work.server.databases.get(request.target)
+        fresh = derived_name(request.target, "restore", started_at, work.server.databases)
+        aside = derived_name(request.target, "before", started_at, work.server.databases)
+        missing = set(facts.roles) - work.server.roles if request.no_owner else set()
+        name = work.source.name
+        run.log.info("restore.started", message="Restauration demarree", name=name, database=request.target)
+        last = Databases(work.runner.detached(), work.connection, request.target)
+        statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
+        safety = ""
+        dropped = False
+        try:
+            with run.stage("create"):
+                databases.create(fresh, work.like, work.server)
+            if request.in_place and live is not None:
+                # The safety backup comes as late as can be: after all that can be found out beforehand.
+                with run.stage("safety backup"):
+                    safety = self.safety_backup(run)
+                with run.stage("drop"):
+                    dropped = True
+                    message = f"Base supprimee (--in-place); pour revenir: hubbackup restore {safety}"
+                    run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
+                    databases.drop(request.target)
+            statistics.start()
+            with roles.stand_ins(databases, fresh, missing, last), run.stage("load"):
+                load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
+            statistics.loaded()
+            with run.stage("compare"):
+                compare(databases, fresh, work.proof)
+            with run.stage("finish"):
+                remarks = self._finish(work, fresh, statistics)
+            with run.stage("swap"):
+                put_aside = databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
+        except BaseException as error:
+            statistics.abandon()
+            with contextlib.suppress(HubbackupError):  # what can't be removed now, the next restore removes
+                last.drop(fresh)
+            if dropped:
+                _tell_of_safety_backup(error, request.target, safety)
+            raise
+        return {
+            "name": name,
+            "proven": work.source.manifest is not None,
+            "database": request.target,
+            "rows": sum(facts.rows.values()),
+            "tables": facts.table_count,
+            "plain_bytes": facts.plain_bytes,
+            "kept_as": aside if put_aside else "",
+            "kept_bytes": live.size_bytes if put_aside and live else 0,
+            "safety_backup": safety,
+            "remarks": remarks,
+        }
+
+    def _finish(self, work: _Work, fresh: str, statistics: Statistics) -> list[str]:
+        """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""
+        remarks = []
+        try:
+            statistics.wait(work.run.cancel)
+        except ToolError as error:
+            remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
+        if work.like is not None:
+            refused = work.databases.dress(fresh, work.like, work.server)
+            remarks += [f"the server refused what the backup's database had, {sentence}" for sentence in refused]
+        for remark in remarks:
+            work.run.log.warning("restore.remark", message=remark)
+        return remarks
+
+    def _properties(
+        self, runner: Runner, connection: Connection, server: Server, source: Source
+    ) -> DatabaseProperties | None:
+        """What the new database is to be like: as the manifest says, else as the live one is."""
+        if source.manifest is not None:
+            try:
+                return properties_from_json(source.manifest.properties)
+            except (KeyError, TypeError, ValueError) as error:
+                raise NotProvenError(
+                    f"the manifest of {source.name} does not tell what its database was like: {error!r}",
+                    remedy="use another backup; or move the manifest away, and the file is restored as unproven",
+                ) from error
+        if self.request.replace and self.request.target in server.databases:
+            return describe(runner, connection, self.request.target)
+        return None
+
+    def _remove_leftovers(self, run: Run, databases: Databases, server: Server) -> None:
+        """Databases that an earlier, killed restore of this target left half-filled."""
+        for name in server.databases:
+            if derived_time(name, self.request.target, "restore"):
+                databases.drop(name)
+                run.log.warning("restore.leftover", message=f"Reste supprime: {name}", database=name)
+        if server.has_stand_ins:
+            roles.remove_stand_ins(databases)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one restore works with, once everything was found and proven."""
+
+    run: Run
+    runner: Runner
+    connection: Connection
+    databases: Databases
+    server: Server
+    source: Source
+    proof: Proven
+    like: DatabaseProperties | None
+    dialect: Dialect
+
+
+def _tell_of_safety_backup(error: BaseException, target: str, safety: str) -> None:
+    """Raises the error that says how to go back, in the place of one of ours."""
+    if isinstance(error, HubbackupError) and not isinstance(error, StoppedError):
+        raise HubbackupError(
+            f"{error}; the database {target} had been dropped (--in-place)",
+            remedy=f"its last state is in a safety backup: hubbackup restore {safety} --yes",
+        ) from error
+
+
+def undo(run: Run, databases: Databases, target: str, now: datetime) -> Outcome:
+    """Swap back what the last restore put aside; what is live now is put aside in its turn.
+
+    Raises UsageError where nothing was put aside.
+    """
+    with run.stage("find"):
+        server = databases.look()
+        kept = list(kept_aside(server, target))
+        if not kept:
+            raise UsageError(f"no restore of {target} can be undone: no database {target}_before_… is there")
+        newest = kept[-1]
+    aside = derived_name(target, "before", now, server.databases)
+    with run.stage("swap"):
+        put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
+    live = server.databases.get(target)
+    fields = {
+        "database": target,
+        "restored": newest,
+        "kept_as": aside if put_aside else "",
+        "kept_bytes": live.size_bytes if put_aside and live else 0,
+    }
+    return Outcome("Restauration annulee", fields)
+
+
+def kept_aside(server: Server, target: str) -> Iterator[str]:
+    """The databases that restores of `target` put aside, oldest first."""
+    times = {name: derived_time(name, target, "before") for name in server.databases}
+    yield from sorted((name for name, time in times.items() if time), key=lambda name: times[name])

@@ -1,0 +1,168 @@
+"""Load a proven dump into an empty database, and demand that every row of it arrived.
+
+psql by itself takes the end of its input inside COPY for the end of the rows, commits, and exits 0. Therefore it
+must answer a nonce that is sent after the last verified byte, and the rows are counted again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import secrets
+import threading
+
+from hubbackup.errors import HubbackupError, NotProvenError, StreamError
+from hubbackup.jobs.run import Run
+from hubbackup.postgres.census import DumpFacts
+from hubbackup.postgres.client import Connection, psql_argv
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.identifiers import readable
+from hubbackup.restore.analyze import LOAD_SUFFIX
+from hubbackup.restore.psql_compat import EDGE_BYTES, Dialect, client_encoding
+from hubbackup.restore.source import Source
+from hubbackup.runners import Exit, Process, Runner
+from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel
+from hubbackup.verify.reader import Expected, prove, proven_chunks
+
+ANSWER_BYTES = 64 << 10
+RELAXED = b"SET synchronous_commit = off;\n"
+"""Thousands of small commits need not each wait for the disk: the swap's commit, which comes after them in the same
+log, does (`databases.DURABLE`), and until then nobody knows of the new database."""
+NOTHING_CHANGED = "the live database is as it was; mend what the message names, and try again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Proven:
+    """A backup that was read through: what it holds, and what its file is, so that no other is loaded later."""
+
+    facts: DumpFacts
+    expected: Expected
+    encoding: str
+    """The dump's own, by PostgreSQL's name: names in `facts` that are no UTF-8 are bytes of it."""
+
+
+def proven(run: Run, source: Source) -> Proven:
+    """Read the whole backup. Raises NotProvenError for one that is not whole, or that pg_dump did not write."""
+    expected = Expected.of(source.manifest) if source.manifest is not None else _content(run, source)
+    with run.progress("prove", source.stored_bytes) as progress:
+        facts = prove(source.open, source.manifest, name=source.name, cancel=run.cancel, progress=progress)
+    if facts.meta_commands:
+        command = facts.meta_commands[0]
+        if command.startswith("\\connect"):
+            raise NotProvenError(
+                f"{source.name} would connect elsewhere ({command}): pg_dump --create or pg_dumpall made it",
+                remedy="restore it by hand on a server of its own; hubbackup restores dumps of one database",
+            )
+        raise NotProvenError(
+            f"{source.name} holds a command for psql itself ({command}): no pg_dump wrote it",
+            remedy="do not restore it; find out who made this file",
+        )
+    encoding = client_encoding(_head(run, source, expected))
+    decoded = dataclasses.replace(facts, roles=tuple(readable(role, encoding) for role in facts.roles))
+    return Proven(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding)
+
+
+def load(
+    run: Run, runner: Runner, connection: Connection, database: str, source: Source, proof: Proven, dialect: Dialect
+) -> None:
+    """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError's kinds."""
+    nonce = f"hubbackup-{secrets.token_hex(16)}"
+    session = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
+    with runner.start(psql_argv(), session.env(database), stdin=True) as process:
+        answers = _Answers(process)
+        answers.start()
+        broken: StreamError | None = None
+        try:
+            process.write(RELAXED)
+            with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
+                chunks = proven_chunks(stream, proof.expected, name=source.name, cancel=run.cancel, progress=progress)
+                for chunk in dialect.adapt(chunks):
+                    process.write(chunk)
+            process.write(f"\nSELECT '{nonce}';\n".encode())
+            process.close_stdin()
+        except StreamError as error:
+            broken = error  # psql ended early: what it said of the reason is better than this
+        text = answers.text(run.cancel)
+        end = process.wait()
+    if end.code != 0:
+        raise HubbackupError(f"{source.name} could not be loaded: {_reason(end)}", remedy=NOTHING_CHANGED)
+    if broken is not None or nonce not in text.splitlines():
+        raise NotProvenError(
+            f"psql ended without an error before it had read all of {source.name}",
+            remedy="the live database is as it was; look into the database's log, and try again",
+        )
+
+
+def compare(databases: Databases, database: str, proof: Proven) -> None:
+    """Raises NotProvenError where `database` does not hold exactly the rows that the dump held."""
+    facts = proof.facts
+    counts, large_objects = databases.count(database, facts.rows, proof.encoding)
+    for table, wanted in facts.rows.items():
+        found, of_extension = counts[table]
+        # An extension fills its own tables first, the dump adds to them.
+        if found != wanted and not (of_extension and found >= wanted):
+            raise NotProvenError(
+                f"{readable(table, proof.encoding)} has {found} rows after the restore, the dump held {wanted}"
+            )
+    if large_objects != facts.large_objects:
+        raise NotProvenError(
+            f"there are {large_objects} large objects after the restore, the dump held {facts.large_objects}"
+        )
+
+
+def _content(run: Run, source: Source) -> Expected:
+    """What an unproven file is now: should it change before it is loaded, it is refused then."""
+    digest = hashlib.sha256()
+    stored_bytes = 0
+    with source.open() as stream:
+        while data := stream.read(CHUNK_BYTES):
+            run.cancel.check()
+            digest.update(data)
+            stored_bytes += len(data)
+    return Expected(stored_bytes, digest.hexdigest(), None)
+
+
+def _head(run: Run, source: Source, expected: Expected) -> bytes:
+    head = b""
+    with source.open() as stream:
+        for chunk in proven_chunks(stream, expected, name=source.name, cancel=run.cancel):
+            head += chunk
+            if len(head) >= EDGE_BYTES:
+                break
+    return head[:EDGE_BYTES]
+
+
+class _Answers(threading.Thread):
+    """Reads psql's stdout while the dump is being written: neither side may block the other."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(name="psql-answers", daemon=True)
+        self._process = process
+        self._tail = bytearray()
+        self._error: HubbackupError | None = None
+
+    def run(self) -> None:
+        try:
+            for chunk in self._process.chunks():
+                self._tail += chunk
+                del self._tail[:-ANSWER_BYTES]
+        except HubbackupError as error:
+            self._error = error
+
+    def text(self, cancel: Cancel) -> str:
+        """The last 64 KiB, once stdout ended. Raises what broke the stream."""
+        while self.is_alive():
+            self.join(0.2)
+            cancel.check()
+        if self._error is not None:
+            raise self._error
+        return self._tail.decode("utf-8", "replace")
+
+
+def _reason(end: Exit) -> str:
+    """psql's first complaint: the later ones are its consequences."""
+    lines = [line.strip() for line in end.stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r"ERROR:|FATAL:|PANIC:|error:|server closed", line)]
+    said = (telling or lines or ["it said nothing"])[0]
+    return f"psql ended with exit code {end.code}: {said}"

@@ -1,0 +1,229 @@
+"""Where a backup is read from: the newest one, a file as typed, or an object that is downloaded first."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+from hubbackup.catalog.backup import Backup, BackupName, Manifest, read_manifest
+from hubbackup.catalog.listing import newest_first
+from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
+from hubbackup.jobs.run import Run
+from hubbackup.stores import Store
+from hubbackup.stores.local import LocalStore
+from hubbackup.streams.growing_file import CHUNK_BYTES
+
+ROOM_LEFT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A backup that can be opened, and read twice. `manifest` None: unproven."""
+
+    name: str
+    where: str
+    stored_bytes: int
+    started_at: datetime | None
+    manifest: Manifest | None
+    open: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the operator asks for: the newest good one of `database`, a `file`, or an object's name in S3.
+
+    A backup of another database than `database` is refused, unless `any_database`.
+    """
+
+    database: str
+    file: str = ""
+    from_s3: str = ""
+    any_database: bool = False
+
+
+@contextmanager
+def find(run: Run, wanted: Wanted, stores: Sequence[Store], zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+    """The backup that is wanted, at hand to be read. Raises UsageError, NotFoundError, StoreError's kinds."""
+    local = next(store for store in stores if isinstance(store, LocalStore))
+    clean_scratch(scratch)
+    with ExitStack() as stack:
+        if wanted.file:
+            source = of_file(local, wanted.file, zone)
+        elif wanted.from_s3:
+            remote = next((store for store in stores if store is not local), None)
+            if remote is None:
+                raise UsageError("--from-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
+            source = stack.enter_context(downloaded(run, remote, wanted.from_s3, scratch=scratch))
+        else:
+            source = stack.enter_context(latest(run, list(stores), wanted.database, zone=zone, scratch=scratch))
+        _check_database(source, wanted)
+        yield source
+
+
+@contextmanager
+def find_in(run: Run, store: Store, name: str, database: str, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+    """The backup `name` of one store, or without a name its newest good one of `database`."""
+    if not name:
+        with latest(run, [store], database, zone=zone, scratch=scratch) as source:
+            yield source
+    elif isinstance(store, LocalStore):
+        yield of_file(store, name, zone)
+    else:
+        with downloaded(run, store, name, scratch=scratch) as source:
+            yield source
+
+
+def _check_database(source: Source, wanted: Wanted) -> None:
+    """Raises UsageError where the backup is of another database than the one it would replace."""
+    name = BackupName.parse(source.name)
+    of = source.manifest.database if source.manifest is not None else name.database if name is not None else ""
+    if of and of != wanted.database and not wanted.any_database:
+        raise UsageError(
+            f"{source.name} is a backup of the database {of}, not of {wanted.database}",
+            remedy=f"restore it beside the others with --into NEW, or over its own with --database {of}",
+        )
+
+
+@contextmanager
+def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+    """The newest good backup of `database` in any of `stores`, the local copy first. Raises NotFoundError."""
+    stores = _readable(run, stores, zone, database)
+    newest = newest_first(stores, zone, database)
+    good = next(((backup, store) for backup in newest for store in stores if backup.good_in(store.name)), None)
+    if good is None:
+        raise NotFoundError(
+            f"there is no good backup of {database} in {', '.join(store.describe() for store in stores)}",
+            remedy="hubbackup list shows what is there, and why it is not good",
+        )
+    backup, store = good
+    run.log.info("source.chosen", message=f"Backup choisi: {backup.name}", name=str(backup.name), store=store.name)
+    if isinstance(store, LocalStore):
+        yield _of_store(store, backup)
+        return
+    with downloaded(run, store, str(backup.name), scratch=scratch) as source:
+        yield source
+
+
+def _readable(run: Run, stores: list[Store], zone: ZoneInfo, database: str) -> list[Store]:
+    """The stores that can be listed: on the worst day S3 may be down, and the local copy is enough.
+
+    Raises StoreError's kinds where none can.
+    """
+    readable = []
+    problem: StoreError | None = None
+    for store in stores:
+        try:
+            next(newest_first([store], zone, database), None)
+            readable.append(store)
+        except StoreError as error:
+            run.log.warning("source.unreadable", message=f"Stockage ignore: {error}", store=store.name)
+            problem = error
+    if problem is not None and not readable:
+        raise problem
+    return readable
+
+
+def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
+    """A file of the local store, by its name or path, or any other file that can be read here.
+
+    Raises NotFoundError, NotProvenError where its manifest is not its own, StoreError's kinds.
+    """
+    path = Path(typed)
+    store = local
+    if path.parent not in (Path(), local.directory):
+        store = LocalStore(path.absolute().parent)
+    entry = store.stat(path.name)
+    name = BackupName.parse(path.name)
+    manifest = _manifest_if_any(store, name) if name is not None else None
+    started_at = name.local_time.replace(tzinfo=zone) if name is not None else None
+    return Source(
+        path.name,
+        store.describe(),
+        entry.size_bytes,
+        manifest.started_at if manifest is not None else started_at,
+        manifest,
+        lambda: _open(store, path.name),
+    )
+
+
+@contextmanager
+def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator[Source]:
+    """An object, downloaded whole to a directory of its own, which is removed afterwards.
+
+    Raises UsageError for a name that is not exactly one of ours, NotFoundError, StoreError's kinds.
+    """
+    name = BackupName.parse(typed)
+    if name is None:
+        raise UsageError(
+            f"{typed!r} is no name of a backup", remedy="hubbackup list --store s3 prints the names there are"
+        )
+    entry = store.stat(str(name))
+    manifest = _manifest_if_any(store, name)
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=scratch))
+    try:
+        local = LocalStore(directory)
+        free = local.free_bytes()
+        if free < entry.size_bytes + ROOM_LEFT_BYTES:
+            raise StoreFullError(
+                f"{name} has {entry.size_bytes:,} bytes, {scratch} has {free:,} free",
+                remedy="make room there; the backup is downloaded whole and proven before it is used",
+            )
+        with (
+            run.stage("download"),
+            store.open(str(name)) as stream,
+            local.create(str(name)) as draft,
+            run.progress("download", entry.size_bytes) as progress,
+        ):
+            done_bytes = 0
+            while data := stream.read(CHUNK_BYTES):
+                run.cancel.check()
+                draft.write(data)
+                done_bytes += len(data)
+                progress(done_bytes)
+            draft.commit()
+        started_at = manifest.started_at if manifest else None
+        yield Source(
+            str(name), store.describe(), entry.size_bytes, started_at, manifest, lambda: _open(local, str(name))
+        )
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+SCRATCH_PREFIX = "download-"
+
+
+def clean_scratch(scratch: Path) -> None:
+    """Remove what a killed restore had downloaded. Caller's duty: hold the run lock."""
+    for leftover in scratch.glob(f"{SCRATCH_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _of_store(local: LocalStore, backup: Backup) -> Source:
+    name = str(backup.name)
+    return Source(
+        name,
+        local.describe(),
+        backup.copies[local.name].size_bytes,
+        backup.started_at,
+        backup.manifest,
+        lambda: _open(local, name),
+    )
+
+
+def _open(store: LocalStore, name: str) -> BinaryIO:
+    return store.open(name).__enter__()
+
+
+def _manifest_if_any(store: Store, name: BackupName) -> Manifest | None:
+    try:
+        return read_manifest(store, name)
+    except NotFoundError:
+        return None

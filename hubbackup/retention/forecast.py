@@ -1,0 +1,39 @@
+"""What the retention will remove, and when: the real plan, asked for each run to come.
+
+Pure, and valid for any policy: each coming run is taken to give a good backup, and the first run whose plan no
+longer keeps a backup is the one that removes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hubbackup.retention.policy import Candidate, Policy, plan
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The run at `at` will remove the backup `name`, for `reason`."""
+
+    name: str
+    at: datetime
+    reason: str
+
+
+def removals(candidates: Sequence[Candidate], policy: Policy, runs: Sequence[datetime]) -> list[Removal]:
+    """What goes with which of `runs` (ascending, in the operator's time zone), oldest backup first.
+
+    `candidates` are one database's in one store, as they are now.
+    """
+    left = list(candidates)
+    mine = {candidate.name for candidate in candidates}
+    found = []
+    for at in runs:
+        left.append(Candidate(f"the backup of {at.isoformat()}", at, good=True))
+        decisions = plan(left, policy, at)
+        gone = [decision for decision in reversed(decisions) if not decision.keep]
+        found += [Removal(one.candidate.name, at, one.reason) for one in gone if one.candidate.name in mine]
+        left = [decision.candidate for decision in decisions if decision.keep]
+    return found

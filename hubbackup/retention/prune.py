@@ -1,0 +1,149 @@
+"""Apply the retention plan to a store: manifest first, the file last, so that a half-removed backup is no backup.
+
+A plan reads few manifests: a published file counts as good until its manifest is read, and those are read that the
+plan rests on, or removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hubbackup.catalog.backup import Backup, BackupName, Mark
+from hubbackup.catalog.listing import Listed
+from hubbackup.errors import StoreError
+from hubbackup.retention.policy import Candidate, Decision, Policy, plan
+from hubbackup.stores import Store
+
+Load = Callable[[Iterable[Listed]], Iterable[Backup]]
+"""Reads the manifests of what is listed."""
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """The decisions for one database's backups in one store, newest first.
+
+    `frozen_by` names a suspicious backup, `marks` the files of the marks that the store holds.
+    """
+
+    store: Store
+    database: str
+    decisions: tuple[Decision, ...]
+    frozen_by: str = ""
+    marks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed, as (store's name, file name), and a sentence for each removal that failed."""
+
+    removed: tuple[tuple[str, str], ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def make_plans(
+    listed: Iterable[Listed], stores: Sequence[tuple[Store, Policy]], now: datetime, load: Load
+) -> list[StorePlan]:
+    """Plan each store and each database by itself. Nothing is done. `now` is in the operator's time zone.
+
+    `listed` comes from all the stores at once: a pin or a suspicion in one of them counts in each.
+    """
+    databases: dict[str, list[Listed]] = {}
+    for one in listed:
+        databases.setdefault(one.name.database, []).append(one)
+    return [
+        made for database in sorted(databases) for made in _plan(database, databases[database], stores, now, load)
+    ]
+
+
+def _plan(
+    database: str, listed: Sequence[Listed], stores: Sequence[tuple[Store, Policy]], now: datetime, load: Load
+) -> list[StorePlan]:
+    """Plan by what is known, read what that plan rests on, and plan again, until it rests on what was read."""
+    known = {one.name: _Known(one, now) for one in listed}
+    plans: list[StorePlan] = []
+    while True:
+        published = [one for one in known.values() if one.published]
+        newest = max(published, key=lambda one: (one.started_at, str(one.listed.name)), default=None)
+        frozen_by = str(newest.listed.name) if newest is not None and newest.suspicious else ""
+        unread = {newest.listed.name} if newest is not None else set()
+        for store, policy in stores:
+            here = [one for one in known.values() if store.name in one.listed.copies]
+            decisions = plan([one.candidate(store.name) for one in here], policy, now, frozen_by=frozen_by)
+            marks = frozenset(
+                one.listed.name.mark(mark)
+                for one in here
+                for mark, held_in in one.listed.marks.items()
+                if store.name in held_in
+            )
+            plans.append(StorePlan(store, database, tuple(decisions), frozen_by, marks))
+            resting_on = {one.candidate.name for one in decisions if not one.settled}
+            unread |= {one.listed.name for one in here if one.listed.copies[store.name].name in resting_on}
+        asked = [one.listed for one in known.values() if one.listed.name in unread and not one.read]
+        if not asked:
+            return plans
+        plans.clear()  # of a long backlog there is room for one plan
+        for backup in load(asked):
+            known[backup.name].learn(backup)
+
+
+class _Known:
+    """What is known of a backup: what the listing shows, and what its manifest says once that was read.
+
+    Not the manifest itself, which may be long, and there may be very many.
+    """
+
+    __slots__ = ("good_in", "listed", "published", "read", "started_at", "suspicious")
+
+    def __init__(self, listed: Listed, now: datetime) -> None:
+        self.listed = listed
+        self.read = False
+        self.started_at = listed.name.local_time.replace(tzinfo=now.tzinfo)
+        self.published = bool(listed.manifests_in)
+        self.suspicious = False
+        self.good_in = tuple(store for store in listed.copies if listed.published_in(store))
+
+    def learn(self, backup: Backup) -> None:
+        """The manifest was read."""
+        self.read = True
+        self.started_at = backup.started_at
+        self.published = backup.proven
+        self.suspicious = backup.suspicious
+        self.good_in = tuple(store for store in backup.copies if backup.good_in(store))
+
+    def candidate(self, store: str) -> Candidate:
+        """A suspicious one does not count as good: not for the minimum, not for a week, a month or a year."""
+        pinned = Mark.PINNED in self.listed.marks
+        good = store in self.good_in and not self.suspicious
+        return Candidate(self.listed.copies[store].name, self.started_at, good, pinned)
+
+
+def apply_plans(plans: Sequence[StorePlan]) -> Pruned:
+    """Remove what the plans say, oldest first. One failed removal does not hinder the others."""
+    removed: list[tuple[str, str]] = []
+    problems: list[str] = []
+    for store_plan in plans:
+        for decision in reversed(store_plan.decisions):
+            name = BackupName.parse(decision.candidate.name)
+            if decision.keep or name is None:
+                continue
+            try:
+                remove(store_plan.store, name, store_plan.marks)
+            except StoreError as error:
+                problems.append(f"{name} stays in {store_plan.store.describe()}: {error}")
+                continue
+            removed.append((store_plan.store.name, str(name)))
+    return Pruned(tuple(removed), tuple(problems))
+
+
+def remove(store: Store, name: BackupName, marks: Container[str]) -> None:
+    """Remove a backup from one store, with those of its marks that are among the files `marks`.
+
+    Raises StoreError's kinds; then its file is still listed, for the next try.
+    """
+    store.delete(name.manifest)
+    for mark in Mark:
+        if name.mark(mark) in marks:
+            store.delete(name.mark(mark))
+    store.delete(str(name))

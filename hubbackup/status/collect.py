@@ -1,0 +1,303 @@
+"""Gather the snapshot: one look at the stores, the manifests and the history of runs.
+
+A store that doesn't answer is a fact of the snapshot, never an error of the survey. The manifests of the newest
+backups are read once and what they tell is remembered as long as their file stays the same, so that looking every
+few minutes costs S3 one listing; older backups are told by their names.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from hubbackup import package_version
+from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, portions
+from hubbackup.catalog.listing import Listed, load, newest, scan
+from hubbackup.config.schedule import Schedule
+from hubbackup.errors import NotFoundError, StoreError
+from hubbackup.jobs.history import History
+from hubbackup.retention.forecast import removals
+from hubbackup.retention.policy import Policy
+from hubbackup.retention.prune import make_plans
+from hubbackup.status.snapshot import BackupFacts, Leaving, RunFacts, Snapshot, StoreFacts
+from hubbackup.stores import Entry, Store
+from hubbackup.stores.local import LocalStore
+from hubbackup.units import printable
+
+OUTLOOK_RUNS = 30
+"""So many coming runs are played through to tell what goes when."""
+REMEMBERED_BYTES = 8 << 20
+"""Of each store, a kilobyte or so of each manifest; what is beyond is read anew each time, as for a backlog that the
+next prune removes."""
+BROKEN_BYTES = 4 << 10
+"""So much is remembered of a manifest that makes no sense."""
+READ_MANIFESTS = 120
+"""Of so many of each database's newest backups."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What to look at, put together by `app`."""
+
+    databases: tuple[str, ...]
+    stores: Sequence[tuple[Store, Policy]]
+    history: History
+    schedule: Schedule
+    zone: ZoneInfo
+    drill_schedule: Schedule | None = None
+
+
+class Survey:
+    """Takes snapshots of one Scope. Not for several threads at once: it remembers what it has read and counted."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._memories: dict[str, dict[Entry, bytes]] = {store.name: {} for store, _ in scope.stores}
+        self._counted = {str(record["run_id"]) for record in scope.history.runs()}
+        self._tally: Counter[tuple[str, str]] = Counter()
+
+    def take(self, now: datetime) -> Snapshot:
+        """Look at everything now (aware). Raises StoppedError where the process is asked to stop."""
+        scope = self._scope
+        views = [_View(store, self._memories[store.name]) for store, _ in scope.stores]
+        found = _Found()
+        while any(view.error is None for view in views):
+            answering = [
+                (view, policy) for view, (_, policy) in zip(views, scope.stores, strict=True) if not view.error
+            ]
+            try:
+                found = self._look(answering, now)
+                break
+            except StoreError:  # a view that failed meanwhile is left out, and the others are asked again
+                if all(view.error is None for view, _ in answering):
+                    raise
+        for view in views:
+            self._memories[view.name] = view.worth_remembering()
+        return Snapshot(
+            taken_at=now,
+            version=package_version(),
+            schedule=scope.schedule,
+            drill_schedule=scope.drill_schedule,
+            databases=tuple(printable(name) for name in scope.databases),
+            stores=tuple(
+                _store_facts(store, policy, view.error)
+                for (store, policy), view in zip(scope.stores, views, strict=True)
+            ),
+            backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),
+            runs=tuple(sorted(self._runs(), key=lambda run: run.started_at, reverse=True)),
+            leaving=tuple(sorted(found.leaving, key=lambda one: (one.at, one.name, one.store))),
+            tally=dict(self._tally),
+        )
+
+    def _look(self, views: Sequence[tuple[_View, Policy]], now: datetime) -> _Found:
+        """The backups of the views that answer, and what the coming runs will remove. Raises StoreError's kinds."""
+        zone = self._scope.zone
+        readable = [view for view, _ in views]
+        policies = {view.name: policy for view, policy in views}
+        runs = [due.astimezone(zone) for due in itertools.islice(_due_times(self._scope.schedule, now), OUTLOOK_RUNS)]
+        found = _Found()
+        for database in self._scope.databases:
+            listed = list(scan(readable, database))
+            told, _ = newest(listed, READ_MANIFESTS)
+            read = {backup.name: backup for backup in load(told, readable, zone)}
+            found.backups += [_backup_facts(one, read.get(one.name), zone) for one in listed]
+            stores = [(view.store, policy) for view, policy in views]
+            for plan in make_plans(listed, stores, now.astimezone(zone), lambda some: load(some, readable, zone)):
+                candidates = [decision.candidate for decision in plan.decisions]
+                found.leaving += [
+                    Leaving(one.at.astimezone(UTC), plan.store.name, printable(database), one.name, one.reason)
+                    for one in removals(candidates, policies[plan.store.name], runs)
+                ]
+        return found
+
+    def _runs(self) -> Iterator[RunFacts]:
+        """The recorded runs. A new one is counted here, since the record is trimmed and a counter must not fall."""
+        present = set()
+        for record in self._scope.history.runs():
+            run = _run_facts(record)
+            if run is None:
+                continue
+            present.add(run.run_id)
+            if run.run_id not in self._counted:
+                self._tally[run.kind, run.result] += 1
+            yield run
+        self._counted = present
+
+
+@dataclass
+class _Found:
+    """What one look brought."""
+
+    backups: list[BackupFacts] = field(default_factory=list)
+    leaving: list[Leaving] = field(default_factory=list)
+
+
+@dataclass
+class _View:
+    """A store as it was listed once, with what its manifests tell, as far as it was remembered."""
+
+    store: Store
+    memory: dict[Entry, bytes]
+    error: StoreError | None = None
+    listing: dict[str, Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.name = self.store.name
+        self._seen: dict[Entry, bytes] = {}
+        self._seen_bytes = 0
+        try:
+            self.listing = {entry.name: entry for entry in self.store.entries()}
+        except StoreError as error:
+            self.error = error
+
+    def entries(self) -> Iterator[Entry]:
+        """What there was."""
+        return iter(self.listing.values())
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """A manifest without what no snapshot tells. A store that fails to give it has an `error` from here on."""
+        entry = self.listing[name]
+        data = self._seen.get(entry, self.memory.get(entry))
+        if data is None:
+            try:
+                with self.store.open(name) as stream:
+                    data = _distilled(b"".join(portions(stream)))
+            except NotFoundError:
+                raise
+            except StoreError as error:
+                self.error = error
+                raise
+        if entry not in self._seen and self._seen_bytes + len(data) <= REMEMBERED_BYTES:
+            self._seen_bytes += len(data)
+            self._seen[entry] = data
+        return io.BytesIO(data)
+
+    def worth_remembering(self) -> dict[Entry, bytes]:
+        """What this look has seen, the newest backups first; where the store failed, what was known before."""
+        return self.memory or self._seen if self.error else self._seen
+
+
+def _distilled(data: bytes) -> bytes:
+    """The manifest with its rows as one sum and without what grows with the database; of a broken one, its beginning.
+
+    A broken one stays broken: its beginning alone must not make sense.
+    """
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError:
+        return data if len(data) <= BROKEN_BYTES else data[:BROKEN_BYTES] + b"\0"
+    lean = {
+        "rows": {"": sum(manifest.rows.values())},
+        "properties": {},
+        "globals_sql": "",
+        "extensions": (),
+        "roles": (),
+    }
+    return manifest.model_copy(update=lean).to_json()
+
+
+def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> BackupFacts:
+    """What is known of a backup: by its name alone where its manifest was not read."""
+    good = backup.good_in if backup is not None else listed.published_in
+    good_in = tuple(name for name in listed.copies if good(name))
+    facts = BackupFacts(
+        name=str(listed.name),
+        database=printable(listed.name.database),
+        started_at=listed.name.started_at(zone),
+        stored_bytes=max(copy.size_bytes for copy in listed.copies.values()),
+        good_in=good_in,
+        not_good_in=tuple(name for name in listed.copies if name not in good_in),
+        damaged_in=tuple(name for name in listed.copies if name in listed.marks.get(Mark.BAD, ())),
+        pinned=Mark.PINNED in listed.marks,
+        problem="" if listed.manifests_in else "it has no manifest",
+    )
+    if backup is None:
+        return facts
+    facts = replace(facts, started_at=backup.started_at, problem=backup.problem)
+    manifest = backup.manifest
+    if manifest is None:
+        return facts
+    return replace(
+        facts,
+        plain_bytes=manifest.plain_bytes,
+        dump_seconds=manifest.dump_seconds,
+        verify_seconds=manifest.verify_seconds,
+        rows=sum(manifest.rows.values()),
+        tables=manifest.table_count,
+        verified=manifest.verified,
+        warnings=manifest.warnings if backup.suspicious else (),
+    )
+
+
+def _run_facts(record: Mapping[str, Any]) -> RunFacts | None:
+    """A line of the history, its types checked: the file is on the operators' disk. None where they are wrong."""
+    try:
+        started_at = datetime.fromisoformat(str(record["started_at"]))
+        exit_code, seconds = int(record["exit_code"]), float(record["seconds"])
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if started_at.tzinfo is None:
+        return None
+    rto_seconds = record.get("rto_seconds")
+    name = _text(record, "name")
+    parsed = BackupName.parse(name)
+    return RunFacts(
+        kind=_text(record, "kind"),
+        run_id=_text(record, "run_id"),
+        started_at=started_at.astimezone(UTC),
+        seconds=seconds,
+        exit_code=exit_code,
+        stage=_text(record, "stage"),
+        cause=_text(record, "cause"),
+        problems=_texts(record, "problems"),
+        database=_text(record, "database") or (printable(parsed.database) if parsed else ""),
+        name=name,
+        store=_text(record, "store"),
+        copies=_texts(record, "copies"),
+        plain_bytes=_whole(record, "plain_bytes"),
+        stored_bytes=_whole(record, "stored_bytes"),
+        rto_seconds=float(rto_seconds) if isinstance(rto_seconds, int | float) else None,
+        ok=record.get("ok") is not False,
+    )
+
+
+def _text(record: Mapping[str, Any], key: str) -> str:
+    value = record.get(key)
+    return printable(value) if isinstance(value, str) else ""
+
+
+def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = record.get(key)
+    return tuple(printable(str(one)) for one in value) if isinstance(value, list) else ()
+
+
+def _whole(record: Mapping[str, Any], key: str) -> int | None:
+    value = record.get(key)
+    return value if isinstance(value, int) else None
+
+
+def _store_facts(store: Store, policy: Policy, error: StoreError | None) -> StoreFacts:
+    good = f" good one{'s' * (policy.keep_min > 1)}" if policy.days else ""
+    facts = StoreFacts(store.name, store.describe(), f"keeps {policy}{good}")
+    if isinstance(store, LocalStore) and error is None:
+        try:
+            facts = replace(facts, free_bytes=store.free_bytes(), size_bytes=store.disk_bytes())
+        except StoreError as unknown:
+            error = unknown
+    return replace(facts, problem=str(error), remedy=error.remedy) if error else facts
+
+
+def _due_times(schedule: Schedule, now: datetime) -> Iterator[datetime]:
+    due = schedule.next_after(now)
+    while due is not None:
+        yield due
+        due = schedule.next_after(due)

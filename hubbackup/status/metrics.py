@@ -1,0 +1,240 @@
+"""The snapshot as Prometheus reads it. Every name, label and help text is in docs/metrics.md, held by a test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hubbackup.status.snapshot import RESULTS, Snapshot
+from hubbackup.status.verdict import Verdict
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+KINDS = ("backup", "drill", "prune", "restore")
+"""Counted from zero, so that the first failure of a kind is seen as an increase."""
+Sample = tuple[tuple[str, ...], float]
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One gauge of the exposition: how it is called, and how its samples come out of a snapshot."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    samples: Callable[[Snapshot, datetime], Iterator[Sample]]
+
+
+def _per_copy(
+    value: Callable[[Snapshot, str, str], float | None],
+) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
+    """A gauge's samples for each database in each store; None leaves one out."""
+
+    def samples(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
+        for database, store in itertools.product(snapshot.databases, snapshot.stores):
+            found = None if store.problem else value(snapshot, database, store.name)
+            if found is not None:
+                yield (database, store.name), found
+
+    return samples
+
+
+def _of_last_good(attribute: str) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
+    def value(snapshot: Snapshot, database: str, store: str) -> float | None:
+        newest = snapshot.last_good(database, store)
+        found = getattr(newest, attribute) if newest else None
+        return found.timestamp() if isinstance(found, datetime) else found
+
+    return _per_copy(value)
+
+
+def _next_runs(snapshot: Snapshot, now: datetime) -> Iterator[Sample]:
+    for kind, schedule in (("backup", snapshot.schedule), ("drill", snapshot.drill_schedule)):
+        due = schedule.next_after(now) if schedule else None
+        if due:
+            yield (kind,), due.timestamp()
+
+
+def _last_runs(attribute: str) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
+    def samples(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
+        for kind in KINDS:
+            run = snapshot.last_run(kind)
+            if run:
+                found = getattr(run, attribute)
+                yield (kind,), found.timestamp() if isinstance(found, datetime) else found
+
+    return samples
+
+
+def _last_drill_success(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
+    drill = snapshot.last_run("drill")
+    if drill:
+        yield (), drill.result in ("success", "degraded")
+
+
+def _last_drill_rto(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
+    for drill in snapshot.runs_of("drill"):
+        if drill.rto_seconds is not None and drill.result != "failed":
+            yield (), drill.rto_seconds
+            return
+
+
+COPY = ("database", "store")
+GAUGES = (
+    Gauge(
+        "hubbackup_last_success_timestamp_seconds",
+        "Start of the newest good backup of a database in a store.",
+        COPY,
+        _of_last_good("started_at"),
+    ),
+    Gauge(
+        "hubbackup_last_success_duration_seconds",
+        "How long pg_dump took for the newest good backup.",
+        COPY,
+        _of_last_good("dump_seconds"),
+    ),
+    Gauge(
+        "hubbackup_last_success_verify_seconds",
+        "How long reading the newest good backup back took, before it was published.",
+        COPY,
+        _of_last_good("verify_seconds"),
+    ),
+    Gauge(
+        "hubbackup_last_success_plain_bytes",
+        "Size of the newest good backup as plain SQL.",
+        COPY,
+        _of_last_good("plain_bytes"),
+    ),
+    Gauge(
+        "hubbackup_last_success_stored_bytes",
+        "Size of the newest good backup as it is stored, compressed.",
+        COPY,
+        _of_last_good("stored_bytes"),
+    ),
+    Gauge(
+        "hubbackup_backups",
+        "Good backups of a database in a store.",
+        COPY,
+        _per_copy(lambda snapshot, database, store: len(snapshot.in_store(store, database))),
+    ),
+    Gauge(
+        "hubbackup_backups_stored_bytes",
+        "Size of all good backups of a database in a store.",
+        COPY,
+        _per_copy(lambda snapshot, database, store: sum(b.stored_bytes for b in snapshot.in_store(store, database))),
+    ),
+    Gauge(
+        "hubbackup_oldest_backup_timestamp_seconds",
+        "Start of the oldest good backup of a database in a store.",
+        COPY,
+        _per_copy(
+            lambda snapshot, database, store: min(
+                (backup.started_at.timestamp() for backup in snapshot.in_store(store, database)), default=None
+            )
+        ),
+    ),
+    Gauge(
+        "hubbackup_last_run_timestamp_seconds",
+        "Start of the last run of a kind, however it ended.",
+        ("kind",),
+        _last_runs("started_at"),
+    ),
+    Gauge(
+        "hubbackup_last_run_duration_seconds",
+        "How long the last run of a kind took, all its stages.",
+        ("kind",),
+        _last_runs("seconds"),
+    ),
+    Gauge(
+        "hubbackup_last_run_exit_code",
+        "Exit code of the last run of a kind: 0 success, 1 failed, 3 degraded, 143 stopped.",
+        ("kind",),
+        _last_runs("exit_code"),
+    ),
+    Gauge("hubbackup_next_run_timestamp_seconds", "When the next run of a kind is due.", ("kind",), _next_runs),
+    Gauge(
+        "hubbackup_last_drill_success",
+        "Whether the last restore drill brought back what was backed up (1) or not (0).",
+        (),
+        _last_drill_success,
+    ),
+    Gauge(
+        "hubbackup_last_drill_rto_seconds",
+        "Time to a usable database, as the last successful drill measured it.",
+        (),
+        _last_drill_rto,
+    ),
+    Gauge(
+        "hubbackup_store_up",
+        "Whether a store answered when it was last looked at.",
+        ("store",),
+        lambda snapshot, _: (((store.name,), not store.problem) for store in snapshot.stores),
+    ),
+    Gauge(
+        "hubbackup_store_free_bytes",
+        "Free disk space of a store that has a disk.",
+        ("store",),
+        lambda snapshot, _: (((s.name,), s.free_bytes) for s in snapshot.stores if s.free_bytes is not None),
+    ),
+    Gauge(
+        "hubbackup_store_size_bytes",
+        "Size of the disk of a store that has one.",
+        ("store",),
+        lambda snapshot, _: (((s.name,), s.size_bytes) for s in snapshot.stores if s.size_bytes is not None),
+    ),
+    Gauge(
+        "hubbackup_snapshot_timestamp_seconds",
+        "When the facts of this page were gathered.",
+        (),
+        lambda snapshot, _: iter([((), snapshot.taken_at.timestamp())]),
+    ),
+    Gauge(
+        "hubbackup_build_info",
+        "Always 1, with the version of hubbackup as a label.",
+        ("version",),
+        lambda snapshot, _: iter([((snapshot.version,), 1)]),
+    ),
+)
+HEALTHY = ("hubbackup_healthy", "Whether the daemon is alive and scheduling (1) or not (0), as /healthz says.")
+VERDICT = ("hubbackup_verdict", "The status page's verdict: 0 all right, 1 needs attention, 2 action needed.")
+RUNS = ("hubbackup_runs", "Runs that ended since the daemon started, by kind and result.")
+
+
+@dataclass(frozen=True, eq=False)
+class SnapshotCollector(Collector):
+    """One exposition. Without a snapshot, which is the first seconds of a daemon, only the health is known."""
+
+    snapshot: Snapshot | None
+    verdict: Verdict | None
+    healthy: bool
+    now: datetime
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric family, in a fixed order."""
+        yield GaugeMetricFamily(*HEALTHY, value=self.healthy)
+        if self.snapshot is None:
+            return
+        if self.verdict is not None:
+            yield GaugeMetricFamily(*VERDICT, value=int(self.verdict.level))
+        for gauge in GAUGES:
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, value in gauge.samples(self.snapshot, self.now):
+                family.add_metric(labels, value)
+            yield family
+        runs = CounterMetricFamily(*RUNS, labels=("kind", "result"))
+        kinds = dict.fromkeys((*KINDS, *(kind for kind, _ in self.snapshot.tally)))
+        for kind, result in itertools.product(kinds, RESULTS):
+            runs.add_metric((kind, result), self.snapshot.tally.get((kind, result), 0))
+        yield runs
+
+
+def exposition(snapshot: Snapshot | None, verdict: Verdict | None, *, healthy: bool, now: datetime) -> bytes:
+    """The text that Prometheus scrapes."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SnapshotCollector(snapshot, verdict, healthy, now))
+    return generate_latest(registry)

@@ -1,0 +1,127 @@
+"""`hubbackup check`: one line and an exit code as Nagios and its like read them, decided purely from facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hubbackup.catalog.backup import Backup
+from hubbackup.catalog.listing import newest_first_of, scan
+from hubbackup.errors import StoreError, UsageError
+from hubbackup.stores import Readable
+
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class StoreView:
+    """What one configured store shows of the database: its newest good backup, and how many look good by the listing.
+
+    `problem`: why it can't be read.
+    """
+
+    name: str
+    newest: Backup | None = None
+    good: int = 0
+    problem: str = ""
+
+    @classmethod
+    def of(cls, store: Readable, database: str, zone: ZoneInfo) -> StoreView:
+        """One listing and a few manifests: it is asked every few minutes, of however many backups."""
+        try:
+            listed = list(scan([store], database))
+            newest = next((b for b in newest_first_of(listed, [store], zone) if b.good_in(store.name)), None)
+        except StoreError as error:
+            return cls(store.name, problem=str(error))
+        return cls(store.name, newest, sum(one.published_in(store.name) for one in listed) if newest else 0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The exit code, the sentence, and the performance data."""
+
+    code: int
+    text: str
+    performance: str = ""
+
+    def __str__(self) -> str:
+        # One line, whatever a cause holds; a bar would begin the performance data.
+        text = " ".join(self.text.replace("|", "/").split())
+        return f"BACKUP {WORDS[self.code]} - {text}" + (f" | {self.performance}" if self.performance else "")
+
+
+def parse_age(text: str) -> timedelta:
+    """`26h`, `90m`, `2d`, `3600` (seconds). Raises UsageError."""
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip().lower(), re.ASCII)
+    if found is None or int(found[1]) == 0:
+        raise UsageError(f"{text!r} is no age", remedy="write it as 26h, 90m, 2d or 93600s")
+    return timedelta(seconds=int(found[1]) * UNITS[found[2] or "s"])
+
+
+def assess(
+    database: str,
+    stores: Sequence[StoreView],
+    last_run: dict[str, Any] | None,
+    *,
+    deadline: datetime | None,
+    max_age: timedelta | None,
+    now: datetime,
+) -> Answer:
+    """The state of the backups of `database`. `last_run` is the last backup run of the history.
+
+    `max_age` is how old the last good backup may be; where it is None, `deadline` is when the next one is missed.
+    """
+    unreadable = [store for store in stores if store.problem]
+    found = [store.newest for store in stores if store.newest is not None]
+    newest = max(found, key=lambda backup: backup.started_at, default=None)
+    counts = [f"'good_{store.name}'={store.good};;;0" for store in stores if not store.problem]
+    if newest is None:
+        if unreadable:
+            return Answer(UNKNOWN, "; ".join(f"{store.name}: {store.problem}" for store in unreadable))
+        return Answer(CRITICAL, f"there is no good backup of {database}", " ".join(counts))
+    age = now - newest.started_at
+    limit = max_age if max_age is not None else (deadline - newest.started_at if deadline is not None else None)
+    size_bytes = newest.manifest.stored_bytes if newest.manifest is not None else 0
+    threshold = f";;{limit.total_seconds():.0f}" if limit is not None else ";;"
+    performance = [f"'age'={max(0.0, age.total_seconds()):.0f}s{threshold};0", f"'size'={size_bytes}B;;;0", *counts]
+    shown = f"{newest.name} is {_hours(age)} old"
+    if limit is not None and age > limit:
+        cause = f"; the last run failed: {last_run['cause']}" if last_run and last_run.get("cause") else ""
+        return Answer(CRITICAL, f"{shown}, more than {_hours(limit)}{cause}", " ".join(performance))
+    doubts = _doubts(newest, stores, last_run)
+    code = WARNING if doubts else OK
+    copies = ", ".join(
+        store.name for store in stores if store.newest is not None and store.newest.name == newest.name
+    )
+    return Answer(code, "; ".join([f"{shown} (in {copies})", *doubts]), " ".join(performance))
+
+
+def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: dict[str, Any] | None) -> list[str]:
+    """What is not as it should be, though a good backup is young enough."""
+    doubts = []
+    for store in stores:
+        if store.problem:
+            doubts.append(f"{store.name} can't be read: {store.problem}")
+        elif store.newest is None or store.newest.name != newest.name:
+            doubts.append(f"{store.name} lacks it")
+    if newest.manifest is not None and newest.suspicious:
+        doubts += [f"suspicious: {warning}" for warning in newest.manifest.warnings]
+    code = last_run.get("exit_code") if last_run else 0
+    if last_run and code not in (0, 3):
+        doubts.append(f"the last run failed: {last_run.get('cause', f'exit code {code}')}")
+    elif last_run and last_run.get("problems"):
+        doubts.append(f"the last run is degraded: {'; '.join(map(str, last_run['problems']))}")
+    return doubts
+
+
+def _hours(span: timedelta) -> str:
+    seconds = max(0.0, span.total_seconds())
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,105 @@
+"""Whether the last good backup is as young as the schedule promises: decided here, purely.
+
+The next backup is due at the schedule's next time after the last good one began. It gets two hours, and as long
+again as the last one took; after that, silence is an alarm.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hubbackup.config.schedule import Schedule
+
+GRACE = timedelta(hours=2)
+TELL_EVERY = timedelta(days=1)
+LONGEST_RUN = timedelta(days=1)
+"""A run at work holds back the alarm for so long at most."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`due`: when the next backup should begin; `deadline`: when its absence is an alarm (None: never)."""
+
+    due: datetime | None
+    deadline: datetime | None
+    overdue: bool
+
+
+def judge(
+    schedule: Schedule,
+    *,
+    since: datetime,
+    took: timedelta = timedelta(0),
+    now: datetime,
+    busy_since: datetime | None = None,
+) -> Verdict:
+    """`since`: when the last good backup began, or where there is none, since when there should be one.
+
+    A run at work since `busy_since` is waited for.
+    """
+    due = schedule.next_after(since)
+    if due is None:
+        return Verdict(None, None, False)
+    deadline = due + GRACE + took
+    busy = busy_since is not None and now - busy_since < LONGEST_RUN
+    return Verdict(due, deadline, now > deadline and not busy)
+
+
+def should_tell(told_at: datetime | None, now: datetime) -> bool:
+    """Once a day; a time in the future is a clock that was set back, and counts for nothing."""
+    return told_at is None or now - told_at >= TELL_EVERY or told_at > now
+
+
+class Watch:
+    """What the watch remembers over restarts: since when it watches, and when it told its last alarm."""
+
+    def __init__(self, path: Callable[[], Path]) -> None:
+        """`path` is asked anew each time: the state directory may move."""
+        self._path = path
+        self._unwritten: dict[str, datetime | None] = {}
+
+    def since(self, now: datetime) -> datetime:
+        """When the watch began; now, where this is the first time."""
+        found = self._read().get("since")
+        if found is None:
+            self._write(since=now)
+        return found or now
+
+    def told_at(self) -> datetime | None:
+        """When the alarm that is still on was last told."""
+        return self._read().get("told_at")
+
+    def tell(self, now: datetime) -> None:
+        """The alarm was told."""
+        self._write(told_at=now)
+
+    def quiet(self) -> bool:
+        """There is a good backup again. Returns whether an alarm was on."""
+        was_on = self.told_at() is not None
+        if was_on:
+            self._write(told_at=None)
+        return was_on
+
+    def _read(self) -> dict[str, datetime]:
+        try:
+            texts = json.loads(self._path().read_text(encoding="utf-8"))
+            facts = {name: datetime.fromisoformat(text).astimezone(UTC) for name, text in texts.items() if text}
+        except (OSError, ValueError, TypeError, AttributeError):
+            facts = {}
+        return {name: moment for name, moment in {**facts, **self._unwritten}.items() if moment is not None}
+
+    def _write(self, **changes: datetime | None) -> None:
+        path = self._path()
+        facts = {name: moment.isoformat() if moment else None for name, moment in {**self._read(), **changes}.items()}
+        fresh = path.with_suffix(".new")
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            fresh.write_text(json.dumps(facts), encoding="utf-8")
+            fresh.replace(path)
+            self._unwritten = {}
+        except OSError:  # remembered here at least, so that the alarm is not told at each look
+            self._unwritten |= changes

@@ -1,0 +1,144 @@
+"""What is known of the backups at one moment: plain immutable facts, from which page, metrics and status are made.
+
+Nothing here holds a secret, and nothing refers to a store or a file that is still to be read: whoever has a
+snapshot can tell it without asking anybody. Times are aware UTC, names are printable text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hubbackup.config.schedule import Schedule
+
+RESULTS = ("success", "degraded", "failed", "stopped")
+STOPPED_EXIT_CODES = (130, 143)
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFacts:
+    """One backup, and where it is. What only a manifest tells is None or empty where there is none to trust."""
+
+    name: str
+    database: str
+    started_at: datetime
+    stored_bytes: int
+    good_in: tuple[str, ...]
+    """The stores that hold it whole, with its manifest."""
+    not_good_in: tuple[str, ...] = ()
+    """The stores that hold a file of its name that can't be trusted."""
+    damaged_in: tuple[str, ...] = ()
+    """Those of them whose copy the last verification found damaged."""
+    pinned: bool = False
+    plain_bytes: int | None = None
+    dump_seconds: float | None = None
+    verify_seconds: float | None = None
+    rows: int | None = None
+    tables: int | None = None
+    verified: str = ""
+    """How it was read back before it was published: `full` or `hash`."""
+    problem: str = ""
+    """Why there is no manifest to trust."""
+    warnings: tuple[str, ...] = ()
+    """Why it is suspicious, as long as nobody has accepted it."""
+
+    @property
+    def good(self) -> bool:
+        """It is proven and whole in at least one store."""
+        return bool(self.good_in)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One recorded run, of any kind. `name` is the backup that it made or used, where it told."""
+
+    kind: str
+    run_id: str
+    started_at: datetime
+    seconds: float
+    exit_code: int
+    stage: str = ""
+    cause: str = ""
+    problems: tuple[str, ...] = ()
+    database: str = ""
+    name: str = ""
+    store: str = ""
+    copies: tuple[str, ...] = ()
+    """The stores that the run left a good copy in."""
+    plain_bytes: int | None = None
+    stored_bytes: int | None = None
+    rto_seconds: float | None = None
+    ok: bool = True
+    """False where a drill came to its end and found a difference."""
+
+    @property
+    def result(self) -> str:
+        """One of RESULTS."""
+        if self.exit_code in STOPPED_EXIT_CODES:
+            return "stopped"
+        if self.exit_code not in (0, 3) or not self.ok:
+            return "failed"
+        return "degraded" if self.exit_code == 3 else "success"
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """One store: whether it answered, and what it holds. `problem` is empty where all is well."""
+
+    name: str
+    where: str
+    keeps: str
+    """Its retention policy, in words."""
+    problem: str = ""
+    remedy: str = ""
+    free_bytes: int | None = None
+    size_bytes: int | None = None
+    """Of the disk; like `free_bytes` None where the store has no such limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A copy that the retention will remove at `at`, should every run until then be good."""
+
+    at: datetime
+    store: str
+    database: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All of it. Sequences are newest first, but for `leaving`, which is in the order of what comes."""
+
+    taken_at: datetime
+    version: str
+    schedule: Schedule
+    databases: tuple[str, ...]
+    stores: tuple[StoreFacts, ...]
+    backups: tuple[BackupFacts, ...] = ()
+    runs: tuple[RunFacts, ...] = ()
+    leaving: tuple[Leaving, ...] = ()
+    drill_schedule: Schedule | None = None
+    tally: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many runs of a kind came to a result since the daemon started."""
+
+    def last_good(self, database: str, store: str = "") -> BackupFacts | None:
+        """The newest good backup of `database`, in `store` where one is named."""
+        for backup in self.backups:
+            if backup.database == database and backup.good and (not store or store in backup.good_in):
+                return backup
+        return None
+
+    def in_store(self, store: str, database: str = "") -> list[BackupFacts]:
+        """The backups that are good in `store`, newest first."""
+        return [b for b in self.backups if store in b.good_in and database in ("", b.database)]
+
+    def runs_of(self, kind: str) -> list[RunFacts]:
+        """The runs of one kind, newest first."""
+        return [run for run in self.runs if run.kind == kind]
+
+    def last_run(self, kind: str) -> RunFacts | None:
+        """The newest run of one kind."""
+        return next((run for run in self.runs if run.kind == kind), None)

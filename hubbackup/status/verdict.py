@@ -1,0 +1,213 @@
+"""Is everything all right? One judgement in words, from a snapshot, for page, metrics and command line alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+
+from hubbackup.status import overdue as freshness
+from hubbackup.status.snapshot import BackupFacts, Snapshot
+from hubbackup.units import human_age, human_bytes, listed
+
+STALE_AFTER = timedelta(minutes=20)
+"""Facts this old are told with their age: the survey hangs, and what they say may have changed."""
+ROOM_FOR_BACKUPS = 3
+"""Free space for fewer backups than this is worth a word; for less than one it is an alarm."""
+
+
+class Level(IntEnum):
+    """How bad, in ascending order. The numbers are those of the metric `hubbackup_verdict`."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be: a sentence, and what to do about it."""
+
+    level: Level
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The level of the worst finding, one headline, and every finding, the worst first."""
+
+    level: Level
+    headline: str
+    summary: str
+    findings: tuple[Finding, ...]
+
+
+HEADLINES = {Level.OK: "All right.", Level.WARNING: "Needs attention.", Level.CRITICAL: "Action needed."}
+
+
+def judge(snapshot: Snapshot, now: datetime, *, healthy: bool = True, health_sentence: str = "") -> Verdict:
+    """The verdict at `now` (aware), which may be later than the snapshot. `healthy`: the daemon is scheduling."""
+    found = [
+        *_of_the_daemon(snapshot, now, healthy, health_sentence),
+        *(finding for database in snapshot.databases for finding in _of_the_newest(snapshot, database, now)),
+        *_of_the_last_run(snapshot, now),
+        *_of_the_last_drill(snapshot, now),
+        *_of_the_stores(snapshot),
+        *_of_damaged_copies(snapshot),
+    ]
+    level = max((finding.level for finding in found), default=Level.OK)
+    findings = tuple(sorted(found, key=lambda finding: -finding.level))
+    return Verdict(level, HEADLINES[level], _summary(snapshot, now), findings)
+
+
+def _summary(snapshot: Snapshot, now: datetime) -> str:
+    """How old the last good backup is, and where it rests: true whatever else is wrong."""
+    newest = [backup for database in snapshot.databases if (backup := snapshot.last_good(database))]
+    if not newest:
+        return "There is no good backup."
+    age = human_age(max((now - backup.started_at).total_seconds() for backup in newest))
+    where = _where(snapshot, newest)
+    if len(snapshot.databases) == 1:
+        return f"The last good backup is {age} old and {where}."
+    if len(newest) < len(snapshot.databases):
+        return f"{len(newest)} of {len(snapshot.databases)} databases have a good backup, at most {age} old."
+    return f"The last good backups of all {len(newest)} databases are at most {age} old and {where}."
+
+
+def _where(snapshot: Snapshot, newest: list[BackupFacts]) -> str:
+    names = [store.name for store in snapshot.stores]
+    everywhere = [name for name in names if all(name in backup.good_in for backup in newest)]
+    if len(names) == 1:
+        return "on this server only" if names == ["local"] else f"in {names[0]} only"
+    if len(everywhere) == len(names):
+        return "in both places" if len(names) == 2 else f"in all {len(names)} places"
+    if not everywhere:
+        return "not everywhere it should be"
+    where = listed([place(name) for name in everywhere])
+    silent = [place(store.name) for store in snapshot.stores if store.problem]
+    if silent:
+        return f"in {where}; whether it is in {listed(silent)} too is not known now"
+    return f"in {where} only"
+
+
+def place(store: str) -> str:
+    """A store's name in a sentence."""
+    return {"local": "the local store", "s3": "S3"}.get(store, store)
+
+
+def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: str) -> Iterator[Finding]:
+    if not healthy:
+        yield Finding(
+            Level.CRITICAL,
+            f"No backup will start by itself: {sentence}.",
+            "docker compose -f docker-compose.prod.yml --profile backup up -d backup-cron;"
+            " where it is up and hangs: … restart backup-cron",
+        )
+    age = now - snapshot.taken_at
+    if age > STALE_AFTER:
+        yield Finding(
+            Level.WARNING,
+            f"The facts below are {human_age(age.total_seconds())} old: the last look at the stores did not end.",
+            "docker logs hub-chantier-backup; then hubbackup status",
+        )
+
+
+def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator[Finding]:
+    newest = snapshot.last_good(database)
+    if newest is None:
+        # A store that can't be asked may hold one.
+        unknown = any(store.problem for store in snapshot.stores)
+        where = "in any store that answers" if unknown else "in any store"
+        yield Finding(
+            Level.CRITICAL,
+            f"There is no good backup of {database} {where}.",
+            "make one now: hubbackup backup",
+        )
+        return
+    took = timedelta(seconds=(newest.dump_seconds or 0) + (newest.verify_seconds or 0))
+    fresh = freshness.judge(snapshot.schedule, since=newest.started_at, took=took, now=now)
+    if fresh.due is not None and fresh.overdue:
+        late = human_age((now - fresh.due).total_seconds())
+        yield Finding(
+            Level.CRITICAL,
+            f"A backup of {database} was due {late} ago, and there is none.",
+            "see the failed runs below; then make one now: hubbackup backup",
+        )
+    answering = [store.name for store in snapshot.stores if not store.problem]
+    lacking = [name for name in answering if name not in newest.good_in]
+    if lacking:
+        run = next((run for run in snapshot.runs_of("backup") if run.name == newest.name), None)
+        detail = f" ({'; '.join(run.problems)})" if run and run.problems else ""
+        where = listed([place(name) for name in lacking])
+        yield Finding(
+            Level.WARNING,
+            f"The last good backup of {database} is not in {where}{detail}.",
+            "the next run uploads what is missing; to do it now: hubbackup backup",
+        )
+    for warning in newest.warnings:
+        yield Finding(
+            Level.WARNING,
+            f"The last backup of {database} looks unlike the ones before: {warning}.",
+            f"nothing is pruned until you have looked; if it is right: hubbackup accept {newest.name}",
+        )
+
+
+def _of_damaged_copies(snapshot: Snapshot) -> Iterator[Finding]:
+    for backup in snapshot.backups:
+        for store in backup.damaged_in:
+            yield Finding(
+                Level.WARNING,
+                f"A verification found the copy of {backup.name} in {place(store)} damaged.",
+                f"look again: hubbackup verify {backup.name}",
+            )
+
+
+def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Finding]:
+    last = snapshot.last_run("backup")
+    if last is None:
+        return
+    ago = human_age((now - last.started_at).total_seconds())
+    if last.result == "failed":
+        stage = f" at the stage {last.stage}" if last.stage else ""
+        yield Finding(
+            Level.CRITICAL,
+            f"The last run, {ago} ago, failed{stage}: {last.cause or 'no cause was recorded'}.",
+            "hubbackup doctor",
+        )
+    elif last.result == "stopped":
+        yield Finding(Level.WARNING, f"The last run, {ago} ago, was stopped before its end.", "hubbackup backup")
+    elif last.result == "degraded":
+        newest = [snapshot.last_good(database) for database in snapshot.databases]
+        made = next((backup for backup in newest if backup and backup.name == last.name), None)
+        if made is None or len(made.good_in) == len(snapshot.stores):  # else the missing copy is told already
+            yield Finding(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(last.problems)}.")
+
+
+def _of_the_last_drill(snapshot: Snapshot, now: datetime) -> Iterator[Finding]:
+    last = snapshot.last_run("drill")
+    if last is not None and last.result == "failed":
+        ago = human_age((now - last.started_at).total_seconds())
+        cause = f": {last.cause}" if last.cause else ""
+        yield Finding(
+            Level.CRITICAL, f"The last restore drill, {ago} ago, failed{cause}.", "hubbackup drill --latest"
+        )
+
+
+def _of_the_stores(snapshot: Snapshot) -> Iterator[Finding]:
+    none_answers = all(store.problem for store in snapshot.stores)
+    for store in snapshot.stores:
+        if store.problem:
+            level = Level.CRITICAL if none_answers else Level.WARNING
+            yield Finding(level, f"{place(store.name).capitalize()} can't be read: {store.problem}.", store.remedy)
+    needed = sum(b.stored_bytes for database in snapshot.databases if (b := snapshot.last_good(database)))
+    for store in snapshot.stores:
+        if store.free_bytes is None or not needed or store.free_bytes >= ROOM_FOR_BACKUPS * needed:
+            continue
+        level = Level.CRITICAL if store.free_bytes < needed else Level.WARNING
+        yield Finding(
+            level,
+            f"Only {human_bytes(store.free_bytes)} are free in {store.where}; a backup takes {human_bytes(needed)}.",
+            "free some space, or lower BACKUP_RETENTION_DAYS",
+        )

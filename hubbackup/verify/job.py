@@ -1,0 +1,245 @@
+"""Reading copies again: `hubbackup verify`, and each day the copies that were read longest ago (docs/verify.md).
+
+It holds no lock: it only reads, and hours of reading must not cost the night's backup. A copy that is pruned
+meanwhile is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from hubbackup.catalog.backup import BackupName, Manifest, Mark, read_manifest
+from hubbackup.catalog.listing import Listed, newest_first, scan
+from hubbackup.catalog.marks import REMEDY, drop_mark, parse_name, put_mark
+from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, StoreError
+from hubbackup.jobs.history import History
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.stores import Store
+from hubbackup.verify.reader import Expected, prove, read_through
+
+KIND = "verify.copy"
+"""Of the records in the history of copies: one for each copy that was read."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One backup in one store. `proven_at`: when it was last found whole, at the latest when it was made."""
+
+    name: BackupName
+    store: Store
+    size_bytes: int
+    published: bool
+    """A manifest is beside it: without one there is nothing to compare it with."""
+    marked_bad: bool
+    proven_at: datetime
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What reading a copy showed: it is as it was written, damaged, without a manifest, or could not be read."""
+
+    copy: Copy
+    verdict: Literal["ok", "bad", "unproven", "unread", "gone"]
+    problem: str = ""
+
+
+def copies_of(
+    listed: Iterable[Listed], stores: Sequence[Store], zone: ZoneInfo, proven_at: Mapping[tuple[str, str], datetime]
+) -> list[Copy]:
+    """Every copy in `stores`; `proven_at` tells by store and file name when one was last found whole."""
+    found = []
+    for one in listed:
+        for store in stores:
+            entry = one.copies.get(store.name)
+            if entry is None:
+                continue
+            made_at = one.name.started_at(zone)
+            found.append(
+                Copy(
+                    one.name,
+                    store,
+                    entry.size_bytes,
+                    store.name in one.manifests_in,
+                    store.name in one.marks.get(Mark.BAD, ()),
+                    max(made_at, proven_at.get((store.name, str(one.name)), made_at)),
+                )
+            )
+    return found
+
+
+def last_proven(history: History) -> dict[tuple[str, str], datetime]:
+    """When each copy, by store and file name, was last found whole."""
+    found = {}
+    for record in history.runs():
+        if record["kind"] == KIND and record["exit_code"] == 0:
+            at = datetime.fromisoformat(record["started_at"])
+            found[str(record.get("store")), str(record.get("name"))] = at
+    return found
+
+
+def due(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: datetime | None) -> list[Copy]:
+    """The copies to read today: those proven longest ago, as many as fit into the budget.
+
+    A copy larger than a day's budget is read once it is the oldest, alone, when the days without any reading have
+    saved up its size. So over time the budget holds, and no copy is too large to be read.
+    """
+    left = budget_bytes
+    chosen: list[Copy] = []
+    for copy in sorted(copies, key=lambda copy: (copy.proven_at, str(copy.name), copy.store.name)):
+        if not copy.published or copy.marked_bad or now - copy.proven_at < timedelta(hours=12):
+            continue
+        if copy.size_bytes <= left:
+            chosen.append(copy)
+            left -= copy.size_bytes
+        elif not chosen and budget_bytes:
+            saved_up = last_read_at is None or now - last_read_at >= timedelta(days=copy.size_bytes / budget_bytes)
+            return [copy] if saved_up else []
+        else:
+            break
+    return chosen
+
+
+def due_copies(
+    stores: Sequence[Store], zone: ZoneInfo, history: History, budget_bytes: int, now: datetime
+) -> list[Copy]:
+    """Those of `stores` that are due. Raises StoreError's kinds."""
+    proven_at = last_proven(history)
+    copies = copies_of(scan(stores), stores, zone, proven_at)
+    return due(copies, budget_bytes, now, max(proven_at.values(), default=None))
+
+
+@dataclass(frozen=True)
+class WantedCopies:
+    """What the operator asks to be read: the copies of `name`, of `everything`, or else of the newest backup."""
+
+    name: str = ""
+    everything: bool = False
+
+    def copies(self, stores: Sequence[Store], zone: ZoneInfo, database: str) -> list[Copy]:
+        """Raises UsageError, NotFoundError where there is no such backup, StoreError's kinds."""
+        where = ", ".join(store.describe() for store in stores)
+        if self.everything:
+            return copies_of(scan(stores), stores, zone, {})
+        if self.name:
+            wanted: BackupName | None = parse_name(self.name)
+        else:
+            newest = newest_first(stores, zone, database)
+            wanted = next((backup.name for backup in newest if backup.proven), None)
+        if wanted is None:
+            raise NotFoundError(f"there is no backup of {database} in {where}")
+        found = [one for one in scan(stores, wanted.database) if one.name == wanted]
+        if not found:
+            raise NotFoundError(f"there is no {wanted} in {where}", remedy=REMEDY)
+        return copies_of(found, stores, zone, {})
+
+
+@dataclass
+class VerifyJob:
+    """Reads the copies that `choose` gives, marks the damaged ones, and fails where there is one.
+
+    `decode`: also decode each and count its rows again; else its bytes are hashed, which finds all that changed
+    since it was decoded. `findings` fills while it works, for the caller to show.
+    """
+
+    choose: Callable[[Run], Sequence[Copy]]
+    history: History
+    decode: bool
+    read_unproven: bool = False
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    findings: list[Finding] = field(default_factory=list)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Raises NotProvenError naming every damaged copy, StoreError where none is but some could not be read."""
+        with run.stage("choose"):
+            copies = self.choose(run)
+        given_up: set[str] = set()
+        with run.stage("read"):
+            for copy in copies:
+                if copy.store.name in given_up:
+                    finding = Finding(copy, "unread", "its store could not be read a moment ago")
+                else:
+                    finding = self._look(run, copy)
+                if finding.verdict == "unread":
+                    given_up.add(copy.store.name)
+                self._record(run, finding)
+        return self._close(run)
+
+    def _look(self, run: Run, copy: Copy) -> Finding:
+        name = str(copy.name)
+        try:
+            if not copy.published:
+                if self.read_unproven:
+                    self._read(run, copy, None)
+                return Finding(copy, "unproven", "it has no manifest to compare it with")
+            manifest = read_manifest(copy.store, copy.name)
+            self._read(run, copy, manifest)
+        except NotFoundError:
+            return Finding(copy, "gone", "it was removed meanwhile")
+        except NotProvenError as error:
+            return Finding(copy, "bad", str(error))
+        except StoreError as error:
+            run.cancel.check()
+            return Finding(copy, "unread", f"{name} could not be read: {error}")
+        return Finding(copy, "ok")
+
+    def _read(self, run: Run, copy: Copy, manifest: Manifest | None) -> None:
+        name = str(copy.name)
+        with run.progress(f"verify {copy.store.name}", copy.size_bytes) as progress:
+            # What was only hashed when it was made has never been decoded by us.
+            if self.decode or manifest is None or manifest.verified == "hash":
+                prove(lambda: copy.store.open(name), manifest, name=name, cancel=run.cancel, progress=progress)
+                return
+            expected = Expected(manifest.stored_bytes, manifest.sha256, None)
+            with copy.store.open(name) as stream:
+                read_through(stream, expected, name=name, cancel=run.cancel, progress=progress)
+
+    def _record(self, run: Run, finding: Finding) -> None:
+        """Keep what was found: in the history, as a mark in the store, and a damaged one in the log at once."""
+        copy, now = finding.copy, self.now()
+        self.findings.append(finding)
+        if finding.verdict in ("ok", "bad"):
+            facts = {"store": copy.store.name, "name": str(copy.name), "problem": finding.problem}
+            self.history.add(KIND, run.run_id, now, 0.0, 0 if finding.verdict == "ok" else 1, facts)
+        try:
+            if finding.verdict == "bad":
+                run.log.error(
+                    "verify.bad",
+                    message=f"Backup endommage: {finding.problem}",
+                    name=str(copy.name),
+                    store=copy.store.name,
+                )
+                put_mark(copy.store, copy.name, Mark.BAD, why=finding.problem, now=now)
+            elif finding.verdict == "ok" and copy.marked_bad:
+                drop_mark(copy.store, copy.name, Mark.BAD)
+        except HubbackupError as error:  # a dying disk is read-only: the finding stands without its mark
+            run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.store.name)
+
+    def _close(self, run: Run) -> Outcome:
+        by_verdict: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            by_verdict.setdefault(finding.verdict, []).append(finding)
+        bad, unread = by_verdict.get("bad", []), by_verdict.get("unread", [])
+        if bad:
+            raise NotProvenError(
+                "; ".join(f"{finding.problem} (in {finding.copy.store.describe()})" for finding in bad),
+                remedy="they no longer count as backups; hubbackup list shows where there is another copy",
+            )
+        gone = by_verdict.get("gone", [])
+        if len(gone) == len(self.findings) > 0:
+            raise NotFoundError("; ".join(f"{one.copy.name}: {one.problem}" for one in gone))
+        if unread:
+            raise StoreError(f"{len(unread)} copies could not be read: {unread[0].problem}")
+        unproven = by_verdict.get("unproven", [])
+        if unproven and self.read_unproven:
+            raise NotProvenError("; ".join(f"{one.copy.name} is unproven: {one.problem}" for one in unproven))
+        ok = by_verdict.get("ok", [])
+        fields = {
+            "verified": len(ok),
+            "bytes": sum(finding.copy.size_bytes for finding in ok),
+            "unproven": [str(finding.copy.name) for finding in unproven],
+        }
+        return Outcome(f"Verification terminee: {len(ok)} copies intactes", fields)

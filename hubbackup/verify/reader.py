@@ -1,0 +1,133 @@
+"""Read a stored file through and prove it: one reading path for the publish gate, verify, restore and drill.
+
+What was proved when the backup was made is what each later reader demands again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from hubbackup.catalog.backup import Manifest, printable_rows
+from hubbackup.errors import NotProvenError
+from hubbackup.jobs.progress import Progress, silent
+from hubbackup.postgres.census import Census, DumpFacts
+from hubbackup.streams.codecs import decoder_for
+from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel, read_ahead
+
+REMEDY = "use an older backup, or another copy of this one"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the file must be: sizes in bytes, sha256 in hex of the stored file. `plain_bytes` None: don't decode."""
+
+    stored_bytes: int
+    sha256: str
+    plain_bytes: int | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Expected:
+        """What the manifest says of its file."""
+        return cls(manifest.stored_bytes, manifest.sha256, manifest.plain_bytes)
+
+
+def read_through(
+    stream: BinaryIO, expected: Expected, *, name: str, cancel: Cancel, progress: Progress = silent
+) -> None:
+    """Raises NotProvenError naming `name` and the first thing that is not as expected."""
+    if expected.plain_bytes is not None:
+        for _ in proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress):
+            pass
+        return
+    digest = hashlib.sha256()
+    stored_bytes = 0
+    while data := stream.read(CHUNK_BYTES):
+        cancel.check()
+        digest.update(data)
+        stored_bytes += len(data)
+        progress(stored_bytes)
+    _compare(name, expected, stored_bytes, digest.hexdigest())
+
+
+def proven_chunks(
+    stream: BinaryIO, expected: Expected | None, *, name: str, cancel: Cancel, progress: Progress = silent
+) -> Iterator[bytes]:
+    """The plain dump, chunk by chunk; after the last one, and before the end, the whole is compared.
+
+    Caller's duty: do nothing final with the chunks before the iteration ended without an error. Where nothing
+    is `expected` (an unproven file), its compression itself is all that is checked. `name` says which that is.
+    Raises NotProvenError naming `name`.
+    """
+    digest = hashlib.sha256()
+    decoder = decoder_for(name)
+    stored_bytes = plain_bytes = 0
+    limit = expected.plain_bytes if expected is not None else None
+    with _naming(name):
+        while data := stream.read(CHUNK_BYTES):
+            cancel.check()
+            digest.update(data)
+            stored_bytes += len(data)
+            for plain in decoder.pieces(data):
+                plain_bytes += len(plain)
+                if limit is not None and plain_bytes > limit:
+                    raise NotProvenError(f"it decodes to more than the {limit} bytes expected")
+                yield plain
+            progress(stored_bytes)
+        if expected is not None and stored_bytes != expected.stored_bytes:
+            raise NotProvenError(f"it has {stored_bytes} bytes, {expected.stored_bytes} were expected")
+        decoder.finish()
+        if limit is not None and plain_bytes != limit:
+            raise NotProvenError(f"it decodes to {plain_bytes} bytes, {limit} were expected")
+    if expected is not None:
+        _compare(name, expected, stored_bytes, digest.hexdigest())
+
+
+def prove(
+    open_stream: Callable[[], AbstractContextManager[BinaryIO]],
+    manifest: Manifest | None,
+    *,
+    name: str,
+    cancel: Cancel,
+    progress: Progress = silent,
+) -> DumpFacts:
+    """Read a whole backup: bytes, compression, header, trailer, and the rows that the manifest counted.
+
+    Raises NotProvenError naming `name` and what is wrong.
+    """
+    census = Census()
+    expected = Expected.of(manifest) if manifest is not None else None
+    with open_stream() as stream:
+        decoded = proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress)
+        with read_ahead(decoded) as chunks:
+            for chunk in chunks:
+                census.feed(chunk)
+    with _naming(name):
+        facts = census.finish()
+        if manifest is not None and printable_rows(facts.rows) != manifest.rows:
+            raise NotProvenError("its rows are not those that its manifest counted")
+    return facts
+
+
+def _compare(name: str, expected: Expected, stored_bytes: int, sha256: str) -> None:
+    with _naming(name):
+        if stored_bytes != expected.stored_bytes:
+            raise NotProvenError(f"it has {stored_bytes} bytes, {expected.stored_bytes} were expected")
+        if sha256 != expected.sha256:
+            raise NotProvenError("its sha256 is not the one it was written with")
+
+
+class _naming:
+    """Put the file's name in front of what is wrong with it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, NotProvenError):
+            raise NotProvenError(f"{self._name} is damaged: {error}", remedy=REMEDY) from error

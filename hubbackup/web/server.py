@@ -1,0 +1,210 @@
+"""The status page, /metrics and /healthz over HTTP: read-only, in threads of their own, few and bounded.
+
+Whatever goes wrong here is logged and answered with an error page; nothing of it reaches the runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hmac
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+
+from hubbackup.jobs.current import AtWork
+from hubbackup.status import metrics
+from hubbackup.status.snapshot import Snapshot
+from hubbackup.status.verdict import Verdict, judge
+from hubbackup.web import page
+
+THREADS = 2
+CONNECTIONS = 50
+IDLE_SECONDS = 20
+LARGEST_HEADER_BYTES = 16 << 10
+TEXT = "text/plain; charset=utf-8"
+HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+Environ = dict[str, Any]
+
+
+class StartResponse(Protocol):
+    """WSGI's callable for status and headers."""
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who may see the page, by HTTP's basic authentication."""
+
+    user: str
+    password: str
+
+    def admits(self, header: str) -> bool:
+        """Whether an Authorization header is theirs. Takes as long for a near miss as for any other."""
+        scheme, _, encoded = header.partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            given = base64.b64decode(encoded.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        return hmac.compare_digest(given, f"{self.user}:{self.password}".encode())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back: status line, content type, body, further headers."""
+
+    status: str
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class StatusApp:
+    """The WSGI application. `current` gives the newest snapshot at once, `health` if the daemon is scheduling,
+    `at_work` the runs that are going on."""
+
+    def __init__(
+        self,
+        current: Callable[[], Snapshot | None],
+        health: Callable[[], tuple[bool, str]],
+        log: structlog.stdlib.BoundLogger,
+        login: Login | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        at_work: Callable[[], Sequence[AtWork]] = tuple,
+    ) -> None:
+        self._current = current
+        self._health = health
+        self._log = log
+        self._login = login
+        self._now = now
+        self._at_work = at_work
+        self._pages = {"/": self._page, "/metrics": self._metrics, "/icon.svg": self._icon}
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request; an answer to HEAD has the headers only."""
+        try:
+            answer = self._answer(environ)
+        except Exception:  # noqa: BLE001 - a broken page is told in the log, and is no more than that
+            self._log.exception("status.broken", message="the status page could not be made")
+            answer = _plain("500 Internal Server Error", "This page could not be made; the log says why.")
+        headers = [*HEADERS, *answer.headers, ("Content-Type", answer.content_type)]
+        headers += [("Content-Length", str(len(answer.body))), ("Content-Security-Policy", _policy())]
+        start_response(answer.status, headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+
+    def _answer(self, environ: Environ) -> Answer:
+        path = environ.get("PATH_INFO", "")
+        make = self._healthz if path == "/healthz" else self._pages.get(path)
+        if make != self._healthz and self._login and not self._login.admits(environ.get("HTTP_AUTHORIZATION", "")):
+            challenge = ("WWW-Authenticate", 'Basic realm="hubbackup", charset="UTF-8"')
+            return _plain("401 Unauthorized", "Name and password, please.", challenge)
+        if make is None:
+            return _plain("404 Not Found", "There are only /, /metrics and /healthz here.")
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _plain("405 Method Not Allowed", "This only shows; it changes nothing.", ("Allow", "GET, HEAD"))
+        return make(self._now())
+
+    def _judged(self, now: datetime) -> tuple[Snapshot, Verdict] | None:
+        snapshot = self._current()
+        if snapshot is None:
+            return None
+        healthy, sentence = self._health()
+        return snapshot, judge(snapshot, now, healthy=healthy, health_sentence=sentence)
+
+    def _page(self, now: datetime) -> Answer:
+        judged = self._judged(now)
+        if judged is None:
+            text = "The stores are being looked at for the first time. Come back in a moment."
+            return _plain("503 Service Unavailable", text, ("Retry-After", "5"), ("Refresh", "5"))
+        document = page.render(*judged, now, self._at_work())
+        return Answer("200 OK", "text/html; charset=utf-8", document.encode("utf-8", "replace"))
+
+    def _icon(self, now: datetime) -> Answer:
+        judged = self._judged(now)
+        if judged is None:
+            return _plain("503 Service Unavailable", "Not yet.")
+        return Answer("200 OK", "image/svg+xml", page.icon(judged[1].level).encode())
+
+    def _metrics(self, now: datetime) -> Answer:
+        snapshot, verdict = self._judged(now) or (None, None)
+        healthy, _ = self._health()
+        return Answer("200 OK", metrics.CONTENT_TYPE, metrics.exposition(snapshot, verdict, healthy=healthy, now=now))
+
+    def _healthz(self, _: datetime) -> Answer:
+        healthy, sentence = self._health()
+        return _plain("200 OK" if healthy else "503 Service Unavailable", f"{sentence}.")
+
+
+def _plain(status: str, text: str, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, TEXT, f"{text}\n".encode(), headers)
+
+
+def _policy() -> str:
+    """Nothing may be loaded or run but the page's one style and its icon."""
+    return (
+        f"default-src 'none'; style-src '{page.style_hash()}'; img-src 'self'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    )
+
+
+class StatusServer:
+    """Serves an application on `port` (0: any free one) until it is stopped. A context manager.
+
+    Raises OSError where the port can't be had.
+    """
+
+    def __init__(self, app: StatusApp, port: int, host: str = "0.0.0.0") -> None:  # noqa: S104 - see docs/status-page.md
+        from waitress.server import create_server
+
+        logging.getLogger("waitress").setLevel(logging.ERROR)  # else a crowd of visitors fills the log
+        self._server = create_server(
+            app,
+            host=host,
+            port=port,
+            threads=THREADS,
+            connection_limit=CONNECTIONS,
+            channel_timeout=IDLE_SECONDS,
+            max_request_header_size=LARGEST_HEADER_BYTES,
+            max_request_body_size=1,
+            ident=None,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="status", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.effective_port)
+
+    def start(self) -> None:
+        """Begin to answer; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more. An answer under way is not waited for."""
+        self._server.task_dispatcher.shutdown(timeout=1)
+        # In the server's own thread, which selects on it; where a visitor wakes that first, it has closed already.
+        with contextlib.suppress(OSError):
+            self._server.trigger.pull_trigger(self._server.close)
+        self._thread.join(timeout=1)
+
+    def __enter__(self) -> StatusServer:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()

@@ -1,0 +1,277 @@
+"""The snapshot's facts in the words of the status page: what a time, a size, a copy looks like is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hubbackup.jobs.current import AtWork
+from hubbackup.status.snapshot import BackupFacts, RunFacts, Snapshot
+from hubbackup.status.verdict import place
+from hubbackup.units import human_age, human_bytes, human_number, human_seconds
+from hubbackup.web.plot import Plot, Point, decimal_step, draw, time_step
+
+SHOWN_REMOVALS = 6
+KINDS = {
+    "backup": "A backup",
+    "restore": "A restore",
+    "drill": "A restore drill",
+    "verify": "A verification",
+    "prune": "A removal of old backups",
+}
+SHOWN_DRILLS = 12
+PLOT_DAYS = 90
+
+
+@dataclass(frozen=True)
+class Time:
+    """A moment as people read it, and as machines do."""
+
+    text: str
+    iso: str
+    away: str
+    """`6 h ago`, `in 18 h`."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a backup, or a run that gave none."""
+
+    time: Time
+    state: str
+    database: str
+    name: str
+    stored: str = ""
+    plain: str = ""
+    rows: str = ""
+    took: str = ""
+    copies: tuple[tuple[str, str], ...] = ()
+    """(store, `good`, `late`, `missing`, `bad` or, where the store does not answer, `unknown`)."""
+    proof: str = ""
+    note: str = ""
+
+
+class View:
+    """The snapshot's facts in the words of the page."""
+
+    def __init__(self, snapshot: Snapshot, now: datetime) -> None:
+        self._snapshot = snapshot
+        self._now = now
+        self._zone = snapshot.schedule.zone
+
+    def time(self, moment: datetime) -> Time:
+        """In the schedule's time zone; the year only where it isn't this one's."""
+        local = moment.astimezone(self._zone)
+        year = "" if local.year == self._now.astimezone(self._zone).year else f" {local.year}"
+        away = (moment - self._now).total_seconds()
+        words = f"in {human_age(away)}" if away > 0 else f"{human_age(-away)} ago"
+        return Time(
+            f"{local:%a} {local.day} {local:%b}{year}, {local:%H:%M}", moment.astimezone(UTC).isoformat(), words
+        )
+
+    def work(self, runs: Sequence[AtWork]) -> list[dict[str, Any]]:
+        """The runs at work, each in a line."""
+        return [
+            {
+                "what": KINDS.get(run.kind, f"A run ({run.kind})"),
+                "since": self.time(run.since),
+                "how_far": run.how_far,
+                "percent": min(99, 100 * run.done_bytes // run.total_bytes) if run.total_bytes > 0 else None,
+            }
+            for run in runs
+        ]
+
+    def facts(self) -> list[tuple[str, str, str]]:
+        """The four figures that are asked for most: (what, value, detail)."""
+        snapshot = self._snapshot
+        good = [b for database in snapshot.databases if (b := snapshot.last_good(database))]
+        newest = min(good, key=lambda backup: backup.started_at, default=None)
+        found = [self._fact("Last good backup", newest.started_at if newest else None, "none yet")]
+        found.append(self._fact("Next run", snapshot.schedule.next_after(self._now), "the schedule is never due"))
+        drills = [run for run in snapshot.runs_of("drill") if run.result != "failed"]
+        found.append(self._fact("Last successful drill", drills[0].started_at if drills else None, "none yet"))
+        for store in snapshot.stores:
+            if store.free_bytes is not None and store.size_bytes:
+                share = f"{100 * store.free_bytes // store.size_bytes} % of {human_bytes(store.size_bytes)}"
+                found.append(("Free disk", human_bytes(store.free_bytes), share))
+        return found
+
+    def _fact(self, what: str, moment: datetime | None, without: str) -> tuple[str, str, str]:
+        if moment is None:
+            return what, "\N{EN DASH}", without
+        time = self.time(moment)
+        return what, time.away, time.text
+
+    def rows(self) -> Iterator[Row]:
+        """Backups, and runs that gave none, the newest first."""
+        made = {run.name: run for run in self._snapshot.runs_of("backup") if run.name}
+        drilled = {run.name for run in self._snapshot.runs_of("drill") if run.result in ("success", "degraded")}
+        entries: list[tuple[datetime, Row]] = [
+            (backup.started_at, self._backup_row(backup, made.get(backup.name), backup.name in drilled))
+            for backup in self._snapshot.backups
+        ]
+        entries += [
+            (run.started_at, self._run_row(run))
+            for run in self._snapshot.runs_of("backup")
+            if run.result in ("failed", "stopped")
+        ]
+        return (row for _, row in sorted(entries, key=lambda entry: entry[0], reverse=True))
+
+    def _backup_row(self, backup: BackupFacts, run: RunFacts | None, drilled: bool) -> Row:
+        copies = self._copies(backup, run)
+        damaged = [f"the copy in {place(store)} is damaged" for store in backup.damaged_in]
+        problem = backup.problem or ("its file is not what its manifest says" if not backup.good else "")
+        if problem:
+            state, proof = "unproven", "Unproven"
+        else:
+            whole = all(mark in ("good", "late", "unknown") for _, mark in copies)
+            state = "good" if whole and not backup.warnings else "degraded"
+            read_back = {"full": "Read back whole", "hash": "Hash compared"}.get(backup.verified, "Has a manifest")
+            proof = "Restored in a drill" if drilled else read_back
+        seconds = run.seconds if run else backup.dump_seconds
+        notes = [*(["pinned: never pruned"] if backup.pinned else []), *(run.problems if run else ())]
+        return Row(
+            time=self.time(backup.started_at),
+            state=state,
+            database=backup.database,
+            name=backup.name,
+            stored=human_bytes(backup.stored_bytes),
+            plain=human_bytes(backup.plain_bytes) if backup.plain_bytes is not None else "",
+            rows=human_number(backup.rows) if backup.rows is not None else "",
+            took=human_seconds(seconds) if seconds is not None else "",
+            copies=tuple((_short(name), mark) for name, mark in copies),
+            proof=proof,
+            note="; ".join(filter(None, (*notes, problem, *damaged, *backup.warnings))),
+        )
+
+    def _copies(self, backup: BackupFacts, run: RunFacts | None) -> list[tuple[str, str]]:
+        """Where it is; and where its own run could not leave it, unless it came there later."""
+        failed = run.result == "degraded" if run else False
+        marks = dict.fromkeys(backup.not_good_in, "bad") | dict.fromkeys(backup.good_in, "good")
+        for store in self._snapshot.stores:
+            if store.problem:
+                marks[store.name] = "unknown"
+            elif failed and run and store.name not in run.copies:
+                marks[store.name] = "late" if store.name in backup.good_in else "missing"
+        return [(store.name, marks[store.name]) for store in self._snapshot.stores if store.name in marks]
+
+    def _run_row(self, run: RunFacts) -> Row:
+        stage = f" at the stage {run.stage}" if run.stage else ""
+        word = "Stopped" if run.result == "stopped" else "Failed"
+        note = f"{word}{stage}: {run.cause or 'no cause was recorded'}"
+        return Row(
+            self.time(run.started_at), run.result, run.database, "", took=human_seconds(run.seconds), note=note
+        )
+
+    def plots(self) -> list[Plot]:
+        """Sizes and durations of the last months, from the record of runs, which outlives the backups."""
+        since = self._now - timedelta(days=PLOT_DAYS)
+        runs = [run for run in reversed(self._snapshot.runs_of("backup")) if run.started_at > since]
+        drawn: list[Plot | None] = []
+        for number, database in enumerate(self._snapshot.databases):
+            mine = [run for run in runs if run.database in ("", database)]
+            done = [run for run in mine if run.result in ("success", "degraded")]
+            lost = [
+                (run.started_at, f"{self.time(run.started_at).text}: failed")
+                for run in mine
+                if run.result == "failed"
+            ]
+            of = f" of {database}" if len(self._snapshot.databases) > 1 else ""
+            for key, title, attribute, words, axis, steps in (
+                ("stored", "Size as stored", "stored_bytes", _bytes, _axis_bytes, decimal_step),
+                ("plain", "Size as SQL", "plain_bytes", _bytes, _axis_bytes, decimal_step),
+                ("time", "Duration of a run", "seconds", human_seconds, _axis_seconds, time_step),
+            ):
+                points = self._points(done, attribute, words)
+                drawn.append(draw(f"{key}{number}", f"{title}{of}", points, lost, axis, steps, self._zone))
+        return [plot for plot in drawn if plot is not None]
+
+    def _points(self, runs: Sequence[RunFacts], attribute: str, label: Callable[[float], str]) -> tuple[Point, ...]:
+        return tuple(
+            Point(run.started_at, value, f"{self.time(run.started_at).text}: {label(value)}")
+            for run in runs
+            if (value := getattr(run, attribute)) is not None
+        )
+
+    def drills(self) -> list[dict[str, Any]]:
+        """The last drills."""
+        return [
+            {
+                "time": self.time(run.started_at),
+                "good": run.result in ("success", "degraded"),
+                "word": {"success": "Passed", "degraded": "Passed", "stopped": "Stopped"}.get(run.result, "Failed"),
+                "name": run.name,
+                "store": _short(run.store) if run.store else "",
+                "rto": human_seconds(run.rto_seconds) if run.rto_seconds is not None else "\N{EN DASH}",
+                "note": "; ".join(filter(None, (run.cause, *run.problems))),
+            }
+            for run in self._snapshot.runs_of("drill")[:SHOWN_DRILLS]
+        ]
+
+    def next_drill(self) -> Time | None:
+        """When the next one is due, where they are scheduled."""
+        schedule = self._snapshot.drill_schedule
+        due = schedule.next_after(self._now) if schedule else None
+        return self.time(due) if due else None
+
+    def stores(self) -> list[dict[str, Any]]:
+        """Each store's health and holdings."""
+        found = []
+        for store in self._snapshot.stores:
+            held = self._snapshot.in_store(store.name)
+            unproven = sum(1 for backup in self._snapshot.backups if store.name in backup.not_good_in)
+            disk = None
+            if store.free_bytes is not None and store.size_bytes:
+                used = max(0, store.size_bytes - store.free_bytes)
+                disk = {
+                    "used_percent": round(100 * used / store.size_bytes),
+                    "text": f"{human_bytes(store.free_bytes)} of {human_bytes(store.size_bytes)} free",
+                }
+            found.append(
+                {
+                    "name": place(store.name).removeprefix("the ").capitalize()
+                    if store.name == "local"
+                    else place(store.name),
+                    "where": store.where,
+                    "problem": store.problem,
+                    "remedy": store.remedy,
+                    "keeps": store.keeps,
+                    "count": len(held),
+                    "unproven": unproven,
+                    "bytes": human_bytes(sum(backup.stored_bytes for backup in held)),
+                    "newest": self.time(held[0].started_at) if held else None,
+                    "oldest": self.time(held[-1].started_at) if held else None,
+                    "disk": disk,
+                }
+            )
+        return found
+
+    def removals(self) -> list[dict[str, Any]]:
+        """What goes next."""
+        return [
+            {"time": self.time(one.at), "name": one.name, "store": _short(one.store), "reason": one.reason}
+            for one in self._snapshot.leaving[:SHOWN_REMOVALS]
+        ]
+
+
+def _short(store: str) -> str:
+    return {"s3": "S3"}.get(store, store)
+
+
+def _bytes(value: float) -> str:
+    return human_bytes(round(value))
+
+
+def _axis_bytes(value: float) -> str:
+    """Round on an axis: `0`, `250 MB`."""
+    return "0" if value == 0 else _bytes(value).replace(".0 ", " ")
+
+
+def _axis_seconds(value: float) -> str:
+    if value == 0:
+        return "0"
+    if value < 60:
+        return f"{value:.0f} s"
+    return f"{value / 60:.4g} min" if value < 3600 else f"{value / 3600:.4g} h"
