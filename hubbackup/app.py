@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from hubbackup.backup.dump import Recipe
+from hubbackup.backup.dump import DumpOptions
 from hubbackup.backup.job import BackupJob
 from hubbackup.backup.pipeline import AtRest
 from hubbackup.catalog.backup import BackupName, Mark
@@ -24,24 +24,25 @@ from hubbackup.config.settings import LoadedSettings, Settings
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.health import health_path
 from hubbackup.jobs.history import History
+from hubbackup.jobs.lock import locked
 from hubbackup.jobs.progress import ProgressMaker
-from hubbackup.jobs.run import Outcome, Run, guarded, locked
-from hubbackup.notify.notifier import Telling
+from hubbackup.jobs.run import Outcome, Run, guarded
+from hubbackup.notify.notifier import Notifier
 from hubbackup.postgres.client import Connection, query
 from hubbackup.postgres.databases import Databases, ServerDatabase
 from hubbackup.restore.drill import DrillJob, Place
 from hubbackup.restore.job import Preview, RestoreJob, undo
 from hubbackup.restore.preflight import Request
-from hubbackup.restore.source import Wanted, find, find_in
+from hubbackup.restore.source import BackupSelector, find, find_in
 from hubbackup.retention.policy import Policy
 from hubbackup.runners import Runner
 from hubbackup.runners.engine import Engine
-from hubbackup.status.collect import Scope, Survey
+from hubbackup.status.collect import Collector, Scope
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
+from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Compression
-from hubbackup.streams.growing_file import Cancel
-from hubbackup.verify.job import VerifyJob, WantedCopies, due_copies
+from hubbackup.verify.job import CopySelector, VerifyJob, due_copies
 
 if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store
@@ -105,9 +106,9 @@ class App:
         return directory / STATE_DIRECTORY if os.access(directory, os.W_OK) else health_path().parent
 
     @cached_property
-    def telling(self) -> Telling:
+    def notifier(self) -> Notifier:
         """Who is told how runs end. Raises SettingsError where a sink's URL is none."""
-        return Telling(
+        return Notifier(
             self.loaded,
             log=self.log,
             database=self.settings.postgres_db,
@@ -217,7 +218,7 @@ class App:
             local=(self.local, self.policy(self.local)),
             remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
             zone=self.zone,
-            recipe=Recipe(
+            options=DumpOptions(
                 at_rest=AtRest(
                     Compression(settings.backup_compression),
                     settings.backup_compression_level,
@@ -236,7 +237,7 @@ class App:
     def restore(
         self,
         request: Request,
-        wanted: Wanted,
+        wanted: BackupSelector,
         *,
         confirm: Callable[[Preview], None],
         progress: ProgressMaker | None = None,
@@ -335,7 +336,7 @@ class App:
         """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError's kinds."""
         return self.run("verify", job, progress=progress, with_lock=False)
 
-    def verify_job(self, wanted: WantedCopies, store: str = "all") -> VerifyJob:
+    def verify_job(self, wanted: CopySelector, store: str = "all") -> VerifyJob:
         """Read the wanted copies through, decoded."""
         stores = self.stores(store)
         return VerifyJob(
@@ -386,13 +387,13 @@ class App:
             history=self.history,
             body=body,
             progress=progress,
-            observers=self.telling.observers,
+            observers=self.notifier.observers,
             shown_in=None if with_lock else self.state_directory,
         )
 
-    def survey(self) -> Survey:
+    def collector(self) -> Collector:
         """A way to look at everything that page, metrics and `hubbackup status` tell."""
-        return Survey(
+        return Collector(
             Scope(
                 databases=(self.database,),
                 stores=[(store, self.policy(store)) for store in self.stores()],

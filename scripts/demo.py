@@ -27,7 +27,7 @@ from typing import TypeVar
 from hubbackup.catalog.backup import BackupName, Manifest
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.postgres.census import Census
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from hubbackup.units import human_bytes
 from hubbackup.verify.reader import Expected, read_through
 from tests.support.embedded_postgres import EmbeddedPostgres

@@ -8,7 +8,7 @@ from hubbackup.errors import ToolError
 
 
 @dataclass(frozen=True)
-class DumpWay:
+class DumpMethod:
     """How pg_dump hands its bytes over.
 
     `compress` is what `--compress` is asked for. `bulk`: the bytes need a way on which one costs little
@@ -20,13 +20,13 @@ class DumpWay:
     kept: bool = False
 
     @property
-    def method(self) -> str:
+    def codec(self) -> str:
         """What pg_dump must have been built with; digits alone mean gzip to every version, and 0 none."""
         return self.compress.partition(":")[0]
 
 
-def dump_ways(zstd_level: int) -> list[DumpWay]:
-    """The ways that are tried, best first; a pg_dump that can't compress like that says so and exits.
+def dump_methods(zstd_level: int) -> list[DumpMethod]:
+    """The methods that are tried, best first; a pg_dump that can't compress like that says so and exits.
 
     Left to itself pg_dump writes by 4 KiB, and each write costs more than what it carries. zstd at level -1000 hardly
     looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB. A pg_dump without zstd is mostly
@@ -35,15 +35,15 @@ def dump_ways(zstd_level: int) -> list[DumpWay]:
     Measured in docs/performance.md.
     """
     return [
-        DumpWay("zstd:level=-1000", bulk=True),
-        DumpWay(f"zstd:{zstd_level}", kept=True),
-        DumpWay("0", bulk=True),
-        DumpWay("1"),
-        DumpWay("0"),
+        DumpMethod("zstd:level=-1000", bulk=True),
+        DumpMethod(f"zstd:{zstd_level}", kept=True),
+        DumpMethod("0", bulk=True),
+        DumpMethod("1"),
+        DumpMethod("0"),
     ]
 
 
-def dump_argv(way: DumpWay, *, lock_wait_seconds: float) -> list[str]:
+def dump_argv(way: DumpMethod, *, lock_wait_seconds: float) -> list[str]:
     """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting for ever."""
     return [
         "pg_dump",
@@ -54,6 +54,6 @@ def dump_argv(way: DumpWay, *, lock_wait_seconds: float) -> list[str]:
     ]
 
 
-def refuses_way(error: ToolError) -> bool:
+def refuses_method(error: ToolError) -> bool:
     """Whether pg_dump only said that it can't compress like that, before it did anything."""
     return "compress" in error.stderr.lower() and "query" not in error.stderr

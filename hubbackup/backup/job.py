@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_normal
 from hubbackup.backup.catch_up import aftercare
-from hubbackup.backup.dump import Origin, Recipe, make
+from hubbackup.backup.dump import DumpOptions, DumpSource, make
 from hubbackup.backup.upload import Upload, remove_leftovers
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.listing import newest_first
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.postgres import client as postgres
+from hubbackup.postgres import client
 from hubbackup.postgres.client import Connection
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import expired_names
@@ -32,7 +32,7 @@ from hubbackup.retention.policy import Policy
 from hubbackup.runners import Runner
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalDraft, LocalStore
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class BackupJob:
     local: tuple[LocalStore, Policy]
     remotes: Sequence[tuple[Store, Policy]]
     zone: ZoneInfo
-    recipe: Recipe
+    options: DumpOptions
     keep_before_days: int = 7
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
@@ -56,13 +56,13 @@ class BackupJob:
         problems: list[str] = []
         started_at = self.now()
         with run.stage("prepare"):
-            origin = self._begin(run, started_at)
+            source = self._begin(run, started_at)
         with self._draft(started_at, problems) as (working, draft):
             uploads = [Upload(run, store, draft.name, draft.growing) for store, _ in self.remotes]
             try:
                 for upload in uploads:
                     upload.start()
-                manifest, remarks = make(run, origin, self.recipe, draft)
+                manifest, remarks = make(run, source, self.options, draft)
                 problems += remarks
                 with run.stage("publish"):
                     draft.commit()
@@ -84,7 +84,7 @@ class BackupJob:
         done = aftercare(run, self, lacking)
         problems += done.problems
         with run.stage("clean up"):
-            dropped = self._drop_replaced(run, origin, problems)
+            dropped = self._drop_replaced(run, source, problems)
         fields = {
             "database": self.database,
             "name": manifest.name,
@@ -113,16 +113,16 @@ class BackupJob:
                 raise
             return None
 
-    def _begin(self, run: Run, started_at: datetime) -> Origin:
+    def _begin(self, run: Run, started_at: datetime) -> DumpSource:
         """Find the database, end what a killed run left there and on disk, and look at what is to be dumped."""
         normal = self._last_normal(run)
         runner = self.open_runner(run.cancel)
         connection = self.connection(run.run_id)
-        ended, properties = postgres.take_over(runner, connection, self.database)
+        ended, properties = client.take_over(runner, connection, self.database)
         if ended:
             run.log.warning("orphans.ended", message=f"{ended} orphaned database connections ended", count=ended)
         remove_leftovers(run, self.local[0])
-        return Origin(self.database, runner, connection, properties, normal, started_at)
+        return DumpSource(self.database, runner, connection, properties, normal, started_at)
 
     @contextmanager
     def _draft(self, started_at: datetime, problems: list[str]) -> Iterator[tuple[LocalStore, LocalDraft]]:
@@ -148,21 +148,21 @@ class BackupJob:
         """A draft under the name of `started_at`, or of the next free second."""
         local_time = started_at.astimezone(self.zone).replace(tzinfo=None, microsecond=0)
         while True:
-            name = BackupName(self.database, local_time, self.recipe.at_rest.compression)
+            name = BackupName(self.database, local_time, self.options.at_rest.compression)
             try:
                 return store.create(str(name))
             except ExistsError:
                 local_time += timedelta(seconds=1)
 
-    def _drop_replaced(self, run: Run, origin: Origin, problems: list[str]) -> list[str]:
+    def _drop_replaced(self, run: Run, source: DumpSource, problems: list[str]) -> list[str]:
         """Drop the databases that restores put aside longer ago than the operator wants them kept.
 
         One that can't be dropped (it has a subscription, or an active replication slot) is a problem to be told:
         it fills the disk, but the backup is good.
         """
         dropped = []
-        databases = Databases(origin.runner, origin.connection, self.database)
-        for name in expired_names(origin.properties.siblings, self.database, self.keep_before_days, self.now()):
+        databases = Databases(source.runner, source.connection, self.database)
+        for name in expired_names(source.properties.siblings, self.database, self.keep_before_days, self.now()):
             try:
                 databases.drop(name)
             except RunnerError as error:

@@ -19,8 +19,8 @@ from hubbackup.errors import RunnerError
 from hubbackup.jobs.progress import Progress
 from hubbackup.postgres.census import Census, DumpFacts
 from hubbackup.runners import Process, tool_error
+from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Compression, Encoder, SniffingDecoder, encoder_for
-from hubbackup.streams.growing_file import Cancel
 
 BATCH_BYTES = 256 << 10
 """The reader hands on so much at a time, or all that one read brought: the queue's cost per item vanishes."""
@@ -49,7 +49,7 @@ class AtRest:
 
 
 @dataclass(frozen=True)
-class Pumped:
+class DumpResult:
     """A dump that ran to its end: what was seen of it, and what the file must be."""
 
     facts: DumpFacts
@@ -59,7 +59,7 @@ class Pumped:
 
 def pump(
     process: Process, sink: Sink, at_rest: AtRest, *, keep: bool = False, cancel: Cancel, progress: Progress
-) -> Pumped:
+) -> DumpResult:
     """Move the whole dump into `sink` and prove what can be proved on the way.
 
     `keep`: zstd is stored as it comes, where the file is to be zstd; otherwise it is only for the way.
@@ -163,7 +163,7 @@ class _Writer(threading.Thread):
                 if self._at_rest.bytes_per_second and _ended(process):
                     self._hurried.set()
 
-    def finish(self, process: Process, cancel: Cancel) -> Pumped:
+    def finish(self, process: Process, cancel: Cancel) -> DumpResult:
         """Wait for the last byte to be written; raises NotProvenError where the dump was not whole."""
         self._hurried.set()  # the database is free: there is nothing left to be kind to
         self.put(END, process, cancel)
@@ -172,7 +172,7 @@ class _Writer(threading.Thread):
             cancel.check()
         if self._error is not None:
             raise self._error
-        return Pumped(self._census.finish(), self._stored_bytes, self._digest.hexdigest())
+        return DumpResult(self._census.finish(), self._stored_bytes, self._digest.hexdigest())
 
     def stop(self) -> None:
         """End the thread, whatever it is at, so that the caller may close the file."""

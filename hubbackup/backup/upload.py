@@ -16,7 +16,8 @@ from hubbackup.jobs.progress import Progress, silent
 from hubbackup.jobs.run import Run
 from hubbackup.stores import Draft, Store
 from hubbackup.stores.local import LocalStore
-from hubbackup.streams.growing_file import Cancel, GrowingFile, SourceFailedError
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import GrowingFile, SourceFailedError
 from hubbackup.verify.reader import Expected, read_through
 
 TICK_SECONDS = 0.2

@@ -31,10 +31,10 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     from hubbackup.app import App
     from hubbackup.config import settings
     from hubbackup.logs import setup as logs
-    from hubbackup.streams import malloc as memory
-    from hubbackup.streams.growing_file import Cancel
+    from hubbackup.streams import malloc
+    from hubbackup.streams.cancel import Cancel
 
-    memory.one_heap()
+    malloc.one_heap()
     loaded = settings.load()
     os.environ.update(loaded.library_variables)
     stream = log_stream or sys.stderr

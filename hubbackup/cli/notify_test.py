@@ -18,11 +18,11 @@ def notify_test(
     from hubbackup.notify.alerts import compose_test
     from hubbackup.notify.sinks import DAEMON_SECONDS
 
-    telling = make_app().telling
-    if not telling.sinks.labels:
+    notifier = make_app().notifier
+    if not notifier.sinks.labels:
         raise SettingsError("NOTIFICATION_URLS is not set", remedy="see docs/notifications.md")
-    message = compose_test(telling.place(), datetime.now(UTC))
-    answers = telling.sinks.send(message, telling.sinks.labels, DAEMON_SECONDS)
+    message = compose_test(notifier.place(), datetime.now(UTC))
+    answers = notifier.sinks.send(message, notifier.sinks.labels, DAEMON_SECONDS)
     code = 1 if any(answers.values()) else 0
     if json:
         print_json({"exit_code": code, "sinks": {label: answer or "sent" for label, answer in answers.items()}})

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from hubbackup.restore.job import Preview
-    from hubbackup.streams.growing_file import Cancel
+    from hubbackup.streams.cancel import Cancel
 
 
 def restore(
@@ -52,7 +52,7 @@ def restore(
     from hubbackup.errors import UsageError
     from hubbackup.postgres.identifiers import check_target
     from hubbackup.restore.preflight import Request
-    from hubbackup.restore.source import Wanted
+    from hubbackup.restore.source import BackupSelector
 
     if sum(map(bool, (file, latest, from_s3, undo))) != 1:
         raise UsageError("restore needs one of FILE, --latest, --from-s3 NAME or --undo", remedy="hubbackup list")
@@ -81,7 +81,9 @@ def restore(
             with_globals=with_globals,
             force=force,
         ),
-        Wanted(target if into is None else app.database, file=file, from_s3=from_s3, any_database=into is not None),
+        BackupSelector(
+            target if into is None else app.database, file=file, from_s3=from_s3, any_database=into is not None
+        ),
         confirm=lambda preview: _confirm(preview, app.cancel, yes=yes, quiet=json),
         progress=None if json else terminal_progress(),
     )

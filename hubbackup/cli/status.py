@@ -32,7 +32,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     at_work = read(app.lock.with_name(FILE_NAME))
     beside = [run for run in all_alive(app.state_directory) if at_work is None or run.run_id != at_work.run_id]
     now = datetime.now(UTC)
-    snapshot = app.survey().take(now)
+    snapshot = app.collector().take(now)
     healthy, sentence = judge(health_path())
     verdict = judge_snapshot(snapshot, now, healthy=healthy, health_sentence=sentence)
     kept: list[dict[str, Any]] | None = None

@@ -20,12 +20,12 @@ def verify(
     from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import HubbackupError, StoppedError, UsageError
     from hubbackup.units import human_bytes
-    from hubbackup.verify.job import WantedCopies
+    from hubbackup.verify.job import CopySelector
 
     if bool(name) + latest + everything > 1:
         raise UsageError("verify takes one of NAME, --latest and --all")
     app = make_app()
-    job = app.verify_job(WantedCopies(name, everything), store)
+    job = app.verify_job(CopySelector(name, everything), store)
     failure: HubbackupError | None = None
     try:
         app.verify(job, progress=None if json else terminal_progress())

@@ -1,0 +1,1 @@
+"""The long-running process: the scheduler, the watchdog for silence, and the thread of the status page."""

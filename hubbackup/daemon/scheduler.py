@@ -31,7 +31,7 @@ from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, StoppedError
 from hubbackup.health import health_path, write_beat
-from hubbackup.streams import malloc as memory
+from hubbackup.streams import malloc
 
 HEARTBEAT_SECONDS = 60
 WATCH_SECONDS = 600
@@ -72,11 +72,11 @@ class Daemon:
     def run(self) -> int:
         """Serve until a signal asks to stop; returns the exit code, 128 + the signal's number."""
         app, cancel = self._app, self._app.cancel
-        database, telling = app.database, app.telling  # settings are judged before anything starts
+        database, notifier = app.database, app.notifier  # settings are judged before anything starts
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: cancel.set(received))
         self._tell_changes()
-        telling.post.start()
+        notifier.post.start()
         self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
         self._scheduler.add_job(
             self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
@@ -117,7 +117,7 @@ class Daemon:
         waiter = threading.Thread(target=self._scheduler.shutdown, name="shutdown", daemon=True)
         waiter.start()
         waiter.join(STOP_SECONDS)
-        self._app.telling.post.stop(POST_SECONDS)
+        self._app.notifier.post.stop(POST_SECONDS)
         health_path().unlink(missing_ok=True)
         clean = not waiter.is_alive()
         self._log.info("daemon.stopped", message="Service de backup arrete", clean=clean)
@@ -174,7 +174,7 @@ class Daemon:
         except Exception:  # noqa: BLE001 - as said above
             self._log.exception(f"{kind}.crashed", message=f"Echec {kind}: erreur interne")
         finally:
-            memory.give_back()
+            malloc.give_back()
 
     def _tell_changes(self) -> None:
         """Log what was changed in the settings since the last start."""
@@ -210,7 +210,7 @@ class Daemon:
                 )
         counts = Counter(str(finding.status) for finding in findings)
         self._log.info("doctor.finished", message="Diagnostic termine", **counts)
-        memory.give_back()
+        malloc.give_back()
 
     def _beat(self) -> None:
         """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""

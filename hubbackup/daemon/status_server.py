@@ -1,4 +1,4 @@
-"""The status page of a daemon: survey, board and server put together for one App."""
+"""The status page of a daemon: survey, cache and server put together for one App."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hubbackup.app import App
 from hubbackup.health import health_path, judge
 from hubbackup.jobs.current import all_alive
-from hubbackup.web.cache import Board
+from hubbackup.web.cache import SnapshotCache
 
 
 def serve_status(app: App) -> Callable[[], None]:
@@ -22,10 +22,10 @@ def serve_status(app: App) -> Callable[[], None]:
     from hubbackup.web.server import Login, StatusApp, StatusServer
 
     own = App(app.loaded, cancel=app.cancel, log=log)
-    board = Board(own.survey().take, own.history.stamp, log)
+    cache = SnapshotCache(own.collector().take, own.history.stamp, log)
     login = Login(settings.status_user, settings.status_password.get_secret_value()) if settings.status_user else None
     page = StatusApp(
-        lambda: board.current,
+        lambda: cache.current,
         lambda: judge(health_path()),
         log,
         login,
@@ -40,12 +40,12 @@ def serve_status(app: App) -> Callable[[], None]:
             remedy="choose another STATUS_PORT, then docker compose restart backup-cron",
         )
         return lambda: None
-    board.start()
+    cache.start()
     server.start()
     log.info("status.started", message="Page de statut ouverte", port=server.port, login=login is not None)
 
     def stop() -> None:
-        board.stop()
+        cache.stop()
         server.stop()
 
     return stop

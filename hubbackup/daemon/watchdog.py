@@ -37,7 +37,7 @@ def judge_at(app: App, last_good: Backup | None, now: datetime) -> Verdict:
     busy = at_work is not None and at_work.alive and at_work.kind == "backup"
     return judge(
         app.settings.schedule,
-        since=last_good.started_at if last_good is not None else app.telling.watch.since(now),
+        since=last_good.started_at if last_good is not None else app.notifier.watch.since(now),
         took=took,
         now=now,
         busy_since=datetime.fromisoformat(at_work.started_at) if busy and at_work is not None else None,
@@ -47,7 +47,7 @@ def judge_at(app: App, last_good: Backup | None, now: datetime) -> Verdict:
 def watch(app: App, now: datetime) -> None:
     """One look of the daemon: tell once a day while a backup is overdue. Raises HubbackupError's kinds."""
     verdict, last_good = look(app, now)
-    memory = app.telling.watch
+    memory = app.notifier.watch
     if not verdict.overdue:
         memory.quiet()
         return
@@ -62,7 +62,7 @@ def watch(app: App, now: datetime) -> None:
         last_good=told.name if told else None,
         last_good_at=told.started_at if told else None,
     )
-    app.telling.send(compose_silence(verdict, app.telling.place(), told, now))
+    app.notifier.send(compose_silence(verdict, app.notifier.place(), told, now))
 
 
 def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:

@@ -62,7 +62,7 @@ def engine(site: Site) -> Verdict:
         version = found.client.version()
         name = found.client.info().get("Name", "")
     if name:
-        site.app.telling.learn_host(str(name))
+        site.app.notifier.learn_host(str(name))
     return ok(f"Docker {version.get('Version', '?')} answers at {found.host}")
 
 

@@ -44,10 +44,10 @@ def daemon(site: Site) -> Verdict:
 
 def notifications(site: Site) -> Verdict:
     """Whether anybody is told of a failure, whether the sinks answer, and whether messages get out. None is sent."""
-    telling = site.app.telling  # raises SettingsError for a bad URL
-    found = telling.sinks.probe()
-    if telling.pinger is not None:
-        found["HEARTBEAT_URL"] = telling.pinger.probe()
+    notifier = site.app.notifier  # raises SettingsError for a bad URL
+    found = notifier.sinks.probe()
+    if notifier.pinger is not None:
+        found["HEARTBEAT_URL"] = notifier.pinger.probe()
     if not found:
         return warn(
             "nobody is told when a backup fails",
@@ -59,7 +59,7 @@ def notifications(site: Site) -> Verdict:
             f"messages would not arrive: {'; '.join(dead)}",
             "correct NOTIFICATION_URLS or HEARTBEAT_URL, then: hubbackup notify-test",
         )
-    stuck = [message for message in telling.spool.waiting() if message.attempts > 0]
+    stuck = [message for message in notifier.spool.waiting() if message.attempts > 0]
     if stuck:
         return warn(
             f"{len(stuck)} messages could not be sent yet, the oldest of {stuck[0].created_at:%Y-%m-%d %H:%M} UTC",

@@ -244,7 +244,7 @@ class Heartbeats:
         good = isinstance(result, Outcome) and result.exit_code == 0
         self._pinger.ping("" if good else "fail")
         if self._wait():
-            self._pinger.settle(HEARTBEAT_SECONDS)
+            self._pinger.drain(HEARTBEAT_SECONDS)
 
 
 def _rows_of(outcome: Outcome) -> list[tuple[str, str]]:

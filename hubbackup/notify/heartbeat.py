@@ -57,7 +57,7 @@ class Pinger:
         except OSError as error:
             return error.strerror or type(error).__name__
 
-    def settle(self, seconds: float) -> None:
+    def drain(self, seconds: float) -> None:
         """Wait until every ping is out, for so long at most."""
         deadline = time.monotonic() + seconds
         while self._queue.unfinished_tasks and time.monotonic() < deadline:

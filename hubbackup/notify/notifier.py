@@ -31,7 +31,7 @@ SPOOL_DIRECTORY = "spool"
 HOST_FILE = "host"
 
 
-class Telling:
+class Notifier:
     """Made at the first run of a process, so that a bad URL stops it before anything was done."""
 
     def __init__(

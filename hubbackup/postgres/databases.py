@@ -14,14 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
-from hubbackup.postgres import ddl as likeness
+from hubbackup.postgres import ddl
 from hubbackup.postgres.client import Connection, DatabaseProperties, explain, psql_argv
 from hubbackup.postgres.identifiers import derived_kind, literal, quoted
 from hubbackup.runners import Runner, run
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 SWAP_ATTEMPTS = 4
-DOORMAN_SECONDS = 10
+EVICTOR_SECONDS = 10
 COUNT_BATCH = 200
 PREAMBLE = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n"
 """A role's own settings must not end a count of a large table."""
@@ -168,27 +168,25 @@ class Databases:
             has_stand_ins=facts["has_stand_ins"],
         )
 
-    def create(self, name: str, like: DatabaseProperties | None, server: Server) -> None:
-        """A new, empty database with the owner, encoding and locale of `like`."""
+    def create(self, name: str, properties: DatabaseProperties | None, server: Server) -> None:
+        """A new, empty database with the owner, encoding and locale of `properties`."""
         try:
-            self.sql(likeness.create_statement(name, like, server.roles, server.major))
+            self.sql(ddl.create_statement(name, properties, server.roles, server.major))
         except ToolError as error:
             raise HubbackupError(
                 f"no database like the backup's own can be made on this server: {error}",
                 remedy="use an image with the backup's encoding and locale; the server's words name what it lacks",
             ) from error
 
-    def dress(self, name: str, like: DatabaseProperties, server: Server) -> list[str]:
-        """Give `name` what a plain dump lacks: settings, grants, connection limit and comment of `like`.
+    def apply_properties(self, name: str, properties: DatabaseProperties, server: Server) -> list[str]:
+        """Give `name` what a plain dump lacks: settings, grants, connection limit and comment of `properties`.
 
         Returns a sentence for each one that the server refuses.
         """
-        lines = [likeness.tried(sql, what) for what, sql in likeness.statements(name, like, server.roles)]
+        lines = [ddl.tried(sql, what) for what, sql in ddl.statements(name, properties, server.roles)]
         if not lines:
             return []
-        answer = self.sql(
-            "\n".join(["BEGIN;", *lines, "COMMIT;", f"SELECT current_setting('{likeness.REFUSED}', true);"])
-        )
+        answer = self.sql("\n".join(["BEGIN;", *lines, "COMMIT;", f"SELECT current_setting('{ddl.REFUSED}', true);"]))
         return [line for line in answer.splitlines() if line]
 
     def drop(self, name: str) -> None:
@@ -214,21 +212,21 @@ class Databases:
         )
         for attempt in range(1, SWAP_ATTEMPTS + 1):
             cancel.check()
-            doorman = threading.Thread(target=self._empty, args=(live, oid), name="doorman", daemon=True)
+            evictor = threading.Thread(target=self._empty, args=(live, oid), name="evictor", daemon=True)
             if oid:
-                doorman.start()
+                evictor.start()
             try:
                 self.sql(sql)
                 break
             except (RunnerError, StoppedError) as error:
                 if not isinstance(error, ToolError) or _LOST.search(error.stderr) or not error.stderr:
-                    self._settle(error, live=live, new=new)
+                    self._resolve_lost_answer(error, live=live, new=new)
                     break
                 if "is being accessed by other users" not in error.stderr or attempt == SWAP_ATTEMPTS:
                     raise
             finally:
                 if oid:
-                    doorman.join(DOORMAN_SECONDS)
+                    evictor.join(EVICTOR_SECONDS)
         return bool(oid)
 
     def _empty(self, live: str, oid: str) -> None:
@@ -240,7 +238,7 @@ class Databases:
         with contextlib.suppress(HubbackupError):  # the swap itself tells what goes wrong
             self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live), oid=int(oid)))};")
 
-    def _settle(self, error: HubbackupError, *, live: str, new: str) -> None:
+    def _resolve_lost_answer(self, error: HubbackupError, *, live: str, new: str) -> None:
         """The answer to a swap was lost: the server knows whether it was made. Raises `error` where it was not."""
         last = Databases(self._runner.detached(), self._connection, live)
         try:

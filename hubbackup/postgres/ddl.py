@@ -20,25 +20,27 @@ REFUSED = "hubbackup.refused"
 PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
-def create_statement(name: str, like: DatabaseProperties | None, roles: Collection[str], server_major: int) -> str:
-    """CREATE DATABASE with the owner, encoding and locale of `like`; an owner that is missing falls to us."""
+def create_statement(
+    name: str, properties: DatabaseProperties | None, roles: Collection[str], server_major: int
+) -> str:
+    """CREATE DATABASE with the owner, encoding and locale of `properties`; an owner that is missing falls to us."""
     words = [f"CREATE DATABASE {quoted(name)} TEMPLATE template0"]
-    if like is not None:
-        row = like.catalog_row
-        words.append(f"ENCODING {literal(like.encoding)}")
-        if like.owner in roles:
-            words.append(f"OWNER {quoted(like.owner)}")
+    if properties is not None:
+        row = properties.catalog_row
+        words.append(f"ENCODING {literal(properties.encoding)}")
+        if properties.owner in roles:
+            words.append(f"OWNER {quoted(properties.owner)}")
         for column, word in (("datcollate", "LC_COLLATE"), ("datctype", "LC_CTYPE")):
             if row.get(column):
                 words.append(f"{word} {literal(str(row[column]))}")
         if server_major >= 15:
-            words += _provider_options(like)
+            words += _provider_options(properties)
     return " ".join(words) + ";"
 
 
-def _provider_options(like: DatabaseProperties) -> list[str]:
+def _provider_options(properties: DatabaseProperties) -> list[str]:
     """Said even where it is libc: the new server's template may have another one."""
-    row = like.catalog_row
+    row = properties.catalog_row
     locale = row.get("datlocale") or row.get("daticulocale")  # renamed in 17
     provider, word = PROVIDERS.get(str(row.get("datlocprovider", "c")), ("libc", ""))
     options = [f"LOCALE_PROVIDER {provider}"]
@@ -49,20 +51,20 @@ def _provider_options(like: DatabaseProperties) -> list[str]:
     return options
 
 
-def statements(name: str, like: DatabaseProperties, roles: Collection[str]) -> Iterator[tuple[str, str]]:
-    """(what it is, SQL) for the settings, grants, connection limit and comment of `like`.
+def statements(name: str, properties: DatabaseProperties, roles: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(what it is, SQL) for the settings, grants, connection limit and comment of `properties`.
 
     Those of a role that does not exist are passed over: `needed_roles` has told of it.
     """
     database = quoted(name)
-    for role, entry in like.settings:
+    for role, entry in properties.settings:
         parameter, _, value = entry.partition("=")
         subject = f"ALTER ROLE {quoted(role)} IN DATABASE {database}" if role else f"ALTER DATABASE {database}"
         if not role or role in roles:
             yield f"the setting {parameter}", f"{subject} SET {_setting(parameter, value)};"
-    if like.grants is not None:
+    if properties.grants is not None:
         yield "the revoked rights of PUBLIC", f"REVOKE ALL ON DATABASE {database} FROM PUBLIC;"
-        for role, privilege, with_grant in like.grants:
+        for role, privilege, with_grant in properties.grants:
             grantee = quoted(role) if role else "PUBLIC"
             option = " WITH GRANT OPTION" if with_grant and role else ""
             if not role or role in roles:
@@ -70,11 +72,11 @@ def statements(name: str, like: DatabaseProperties, roles: Collection[str]) -> I
                     f"{privilege} for {role or 'PUBLIC'}",
                     f"GRANT {privilege} ON DATABASE {database} TO {grantee}{option};",
                 )
-    limit = like.catalog_row.get("datconnlimit", -1)
+    limit = properties.catalog_row.get("datconnlimit", -1)
     if isinstance(limit, int) and limit >= 0:
         yield "the connection limit", f"ALTER DATABASE {database} CONNECTION LIMIT {limit};"
-    if like.comment:
-        yield "the comment", f"COMMENT ON DATABASE {database} IS {literal(like.comment)};"
+    if properties.comment:
+        yield "the comment", f"COMMENT ON DATABASE {database} IS {literal(properties.comment)};"
 
 
 def tried(statement: str, what: str) -> str:
@@ -87,11 +89,15 @@ def tried(statement: str, what: str) -> str:
     return f"DO {literal(body)};"
 
 
-def needed_roles(like: DatabaseProperties | None) -> set[str]:
+def needed_roles(properties: DatabaseProperties | None) -> set[str]:
     """The roles that stand in the properties: the owner, who has grants, who has settings of their own."""
-    if like is None:
+    if properties is None:
         return set()
-    names = {like.owner, *(role for role, _ in like.settings), *(role for role, _, _ in like.grants or ())}
+    names = {
+        properties.owner,
+        *(role for role, _ in properties.settings),
+        *(role for role, _, _ in properties.grants or ()),
+    }
     return names - {""}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from hubbackup.errors import HubbackupError
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import literal
-from hubbackup.streams.growing_file import TICK_SECONDS, Cancel
+from hubbackup.streams.cancel import TICK_SECONDS, Cancel
 
 LOAD_SUFFIX = "-load"
 """Ends the application name of the session that loads: the head start lasts as long as that session."""

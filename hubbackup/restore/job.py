@@ -26,7 +26,7 @@ from hubbackup.restore.preflight import Request, globals_of, preflight
 from hubbackup.restore.psql_compat import Dialect, psql_version
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class RestoreJob:
                 connection = self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
                 server = databases.look()
-                like = self._properties(runner, connection, server, source)
-                notes = preflight(runner, connection, server, request, source, proof.facts, like)
+                properties = self._properties(runner, connection, server, source)
+                notes = preflight(runner, connection, server, request, source, proof.facts, properties)
                 asked = time.monotonic()
                 self.confirm(Preview(source, proof.facts, request, server, tuple(notes)))
                 started += time.monotonic() - asked
@@ -79,7 +79,7 @@ class RestoreJob:
                 if made_roles:
                     server = databases.look()
             dialect = Dialect(psql=psql_version(runner), server_major=server.major)
-            work = _Work(run, runner, connection, databases, server, source, proof, like, dialect)
+            work = _Work(run, runner, connection, databases, server, source, proof, properties, dialect)
             fields = self._restore(work)
         fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
         return Outcome("Restauration terminee", fields)
@@ -99,7 +99,7 @@ class RestoreJob:
         dropped = False
         try:
             with run.stage("create"):
-                databases.create(fresh, work.like, work.server)
+                databases.create(fresh, work.properties, work.server)
             if request.in_place and live is not None:
                 # The safety backup comes as late as can be: after all that can be found out beforehand.
                 with run.stage("safety backup"):
@@ -146,8 +146,8 @@ class RestoreJob:
             statistics.wait(work.run.cancel)
         except ToolError as error:
             remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
-        if work.like is not None:
-            refused = work.databases.dress(fresh, work.like, work.server)
+        if work.properties is not None:
+            refused = work.databases.apply_properties(fresh, work.properties, work.server)
             remarks += [f"the server refused what the backup's database had, {sentence}" for sentence in refused]
         for remark in remarks:
             work.run.log.warning("restore.remark", message=remark)
@@ -190,7 +190,7 @@ class _Work:
     server: Server
     source: Source
     proof: Proven
-    like: DatabaseProperties | None
+    properties: DatabaseProperties | None
     dialect: Dialect
 
 

@@ -22,7 +22,8 @@ from hubbackup.restore.analyze import LOAD_SUFFIX
 from hubbackup.restore.psql_compat import EDGE_BYTES, Dialect, client_encoding
 from hubbackup.restore.source import Source
 from hubbackup.runners import Exit, Process, Runner
-from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.reader import Expected, prove, proven_chunks
 
 ANSWER_BYTES = 64 << 10

@@ -6,7 +6,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, UsageError
-from hubbackup.postgres import ddl as likeness
+from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import Connection, DatabaseProperties, major_of
 from hubbackup.postgres.databases import Server, ServerDatabase, free_bytes
@@ -40,7 +40,7 @@ def preflight(
     request: Request,
     source: Source,
     facts: DumpFacts,
-    like: DatabaseProperties | None,
+    properties: DatabaseProperties | None,
 ) -> list[str]:
     """Check everything that can be known; returns remarks for the operator. Nothing is changed.
 
@@ -55,7 +55,7 @@ def preflight(
         )
     _check_version(server, request, source, facts)
     _check_extensions(server, facts)
-    _check_roles(connection.user, server, request, source, set(facts.roles) | likeness.needed_roles(like))
+    _check_roles(connection.user, server, request, source, set(facts.roles) | ddl.needed_roles(properties))
     if live is not None:
         _check_replaceable(live)
     if not (request.in_place or request.force):

@@ -36,7 +36,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BackupSelector:
     """What the operator asks for: the newest good one of `database`, a `file`, or an object's name in S3.
 
     A backup of another database than `database` is refused, unless `any_database`.
@@ -49,21 +49,23 @@ class Wanted:
 
 
 @contextmanager
-def find(run: Run, wanted: Wanted, stores: Sequence[Store], zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
-    """The backup that is wanted, at hand to be read. Raises UsageError, NotFoundError, StoreError's kinds."""
+def find(
+    run: Run, selector: BackupSelector, stores: Sequence[Store], zone: ZoneInfo, scratch: Path
+) -> Iterator[Source]:
+    """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError's kinds."""
     local = next(store for store in stores if isinstance(store, LocalStore))
     clean_scratch(scratch)
     with ExitStack() as stack:
-        if wanted.file:
-            source = of_file(local, wanted.file, zone)
-        elif wanted.from_s3:
+        if selector.file:
+            source = of_file(local, selector.file, zone)
+        elif selector.from_s3:
             remote = next((store for store in stores if store is not local), None)
             if remote is None:
                 raise UsageError("--from-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
-            source = stack.enter_context(downloaded(run, remote, wanted.from_s3, scratch=scratch))
+            source = stack.enter_context(downloaded(run, remote, selector.from_s3, scratch=scratch))
         else:
-            source = stack.enter_context(latest(run, list(stores), wanted.database, zone=zone, scratch=scratch))
-        _check_database(source, wanted)
+            source = stack.enter_context(latest(run, list(stores), selector.database, zone=zone, scratch=scratch))
+        _check_database(source, selector)
         yield source
 
 
@@ -80,13 +82,13 @@ def find_in(run: Run, store: Store, name: str, database: str, zone: ZoneInfo, sc
             yield source
 
 
-def _check_database(source: Source, wanted: Wanted) -> None:
+def _check_database(source: Source, selector: BackupSelector) -> None:
     """Raises UsageError where the backup is of another database than the one it would replace."""
     name = BackupName.parse(source.name)
     of = source.manifest.database if source.manifest is not None else name.database if name is not None else ""
-    if of and of != wanted.database and not wanted.any_database:
+    if of and of != selector.database and not selector.any_database:
         raise UsageError(
-            f"{source.name} is a backup of the database {of}, not of {wanted.database}",
+            f"{source.name} is a backup of the database {of}, not of {selector.database}",
             remedy=f"restore it beside the others with --into NEW, or over its own with --database {of}",
         )
 

@@ -1,0 +1,1 @@
+"""Which backups stay and which go: the pure policy, its forecast, and the prune that applies it."""

@@ -85,14 +85,14 @@ def _decide(
     newest_first: Sequence[Candidate], policy: Policy, now: datetime, doubt: str, *, frozen: bool
 ) -> list[Decision]:
     periods = _newest_of_periods(newest_first, policy, now)
-    pillars = _pillars(newest_first, policy) | periods.keys()
+    anchors = _anchors(newest_first, policy) | periods.keys()
     kept_good = 0
     decisions = []
     for candidate in newest_first:
         reason = doubt or _reason_to_keep(candidate, policy, now, kept_good, periods)
         if reason and candidate.good:
             kept_good += 1
-        settled = frozen or policy.days == 0 or (bool(reason) and candidate.name not in pillars)
+        settled = frozen or policy.days == 0 or (bool(reason) and candidate.name not in anchors)
         decisions.append(Decision(candidate, bool(reason), reason or _removal(candidate, policy, now), settled))
     return decisions
 
@@ -143,7 +143,7 @@ def _newest_of_periods(newest_first: Sequence[Candidate], policy: Policy, now: d
     return found
 
 
-def _pillars(newest_first: Sequence[Candidate], policy: Policy) -> set[str]:
+def _anchors(newest_first: Sequence[Candidate], policy: Policy) -> set[str]:
     """The good ones that others may go for: the minimum's, and the three by which the clock is judged."""
     good = [candidate.name for candidate in newest_first if candidate.good]
     return set(good[: max(3, policy.keep_min)])

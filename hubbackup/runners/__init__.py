@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hubbackup.errors import HubbackupError, StreamError, ToolError
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 STDERR_TAIL_BYTES = 16 << 10
 CLEAN_UP_SECONDS = 4.0

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from hubbackup.errors import HubbackupError, NoDataConnectionError, StreamError
 from hubbackup.runners import BUFFERED, Exit, Process
 from hubbackup.runners.receiving import TICK_SECONDS, Receiver
-from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import CHUNK_BYTES
 
 CONNECT_SECONDS = 5.0
 """A shell is there in a tenth of a second, on a busy machine in one; a firewall may say nothing at all."""

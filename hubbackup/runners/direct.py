@@ -17,7 +17,8 @@ from typing import cast
 
 from hubbackup.errors import RunnerError, StreamError
 from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit, Tail
-from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import CHUNK_BYTES
 
 TICK_SECONDS = 0.5
 """How long a wait sleeps at most before it looks at the cancel event and the idle limit again."""

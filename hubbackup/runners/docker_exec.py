@@ -27,7 +27,8 @@ from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Process, Tail
 from hubbackup.runners.data_connection import DataConnection, OutputProcess
 from hubbackup.runners.engine import CALL_SECONDS, Engine
 from hubbackup.runners.receiving import TICK_SECONDS, Receiver
-from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import CHUNK_BYTES
 
 EXIT_SECONDS = 10.0
 """How long the engine gets to report the exit code after the stream ended."""

@@ -7,7 +7,7 @@ import struct
 import time
 
 from hubbackup.errors import StreamError
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 TICK_SECONDS = 0.5
 TIMEVAL = struct.Struct("@ll")

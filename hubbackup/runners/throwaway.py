@@ -15,7 +15,7 @@ from hubbackup.errors import ContainerError, EngineError, HubbackupError, Runner
 from hubbackup.runners import run
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import Engine
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 LABEL = "org.hubbackup.restore.drill-of"
 READY_SECONDS = 180.0

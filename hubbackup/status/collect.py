@@ -56,7 +56,7 @@ class Scope:
     drill_schedule: Schedule | None = None
 
 
-class Survey:
+class Collector:
     """Takes snapshots of one Scope. Not for several threads at once: it remembers what it has read and counted."""
 
     def __init__(self, scope: Scope) -> None:

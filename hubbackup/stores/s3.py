@@ -18,7 +18,7 @@ from hubbackup.stores.s3_data import READING, loader
 from hubbackup.stores.s3_pages import read_quickly
 from hubbackup.stores.s3_reader import open_object
 from hubbackup.stores.s3_upload import S3Draft, Target, head_object, part_size_bytes, refuse_taken
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

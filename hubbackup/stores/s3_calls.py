@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import tenacity
 
 from hubbackup.errors import NotFoundError, StoreDeniedError, StoreError, StoreFullError
-from hubbackup.streams.growing_file import TICK_SECONDS, Cancel
+from hubbackup.streams.cancel import TICK_SECONDS, Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -1,0 +1,4 @@
+"""Bytes on their way: codecs, a file that is read while it grows, reading ahead, cancellation.
+
+Nothing in this room knows of backups or databases.
+"""

@@ -1,102 +1,17 @@
-"""Byte plumbing that belongs to no single side: cancellation, a file that is read while it grows, slices of it."""
+"""A file that is read while it grows, and slices of a file."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
-import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Self
-
-from hubbackup.errors import StoppedError
+from typing import BinaryIO
 
 CHUNK_BYTES = 1 << 20
-TICK_SECONDS = 0.2
-
-
-class Cancel:
-    """Set once by a signal handler; every bounded wait of a run looks at it.
-
-    A plain flag and short sleeps instead of an Event: a handler runs between any two instructions of the main
-    thread, also while that thread holds the Event's own lock, and would then wait for itself.
-    """
-
-    def __init__(self) -> None:
-        self._signal_number = 0
-
-    def set(self, signal_number: int = 15) -> None:
-        """Ask the run to stop; takes no lock."""
-        self._signal_number = signal_number
-
-    def is_set(self) -> bool:
-        """True once a stop was asked for."""
-        return self._signal_number != 0
-
-    def check(self) -> None:
-        """Raise StoppedError once a stop was asked for."""
-        if self._signal_number:
-            raise StoppedError(self._signal_number)
-
-    def wait(self, seconds: float) -> None:
-        """Sleep for `seconds`; raise StoppedError within a fifth of a second of a stop being asked for."""
-        deadline = time.monotonic() + seconds
-        while True:
-            self.check()
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(left, TICK_SECONDS))
-
-
-class read_ahead(Iterator[bytes]):
-    """The same chunks, made in a thread that is a few of them ahead of the caller; what it raises comes in its turn.
-
-    Caller's duty: `close` it (it is a context manager), which ends the thread before what it reads is closed.
-    """
-
-    def __init__(self, chunks: Iterator[bytes], depth: int = 4) -> None:
-        self._chunks = chunks
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(depth)
-        self._closed = False
-        self._thread = threading.Thread(target=self._read, name="read-ahead", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            for chunk in self._chunks:
-                self._queue.put(chunk)
-                if self._closed:
-                    return
-            self._queue.put(None)
-        except BaseException as error:  # noqa: BLE001 - raised to the caller
-            self._queue.put(error)
-
-    def __next__(self) -> bytes:
-        chunk = self._queue.get()
-        if isinstance(chunk, bytes):
-            return chunk
-        self._queue.put(chunk)  # asked again after the end, it ends again
-        raise chunk or StopIteration
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed = True
-        while self._thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                self._queue.get_nowait()
-            self._thread.join(0.01)
 
 
 class SourceFailedError(Exception):
@@ -172,11 +87,6 @@ class GrowingFile:
         with self._changed:
             yield
             self.path = path
-
-    def slice(self, offset: int, size_bytes: int) -> FileSlice:
-        """A seekable stream over the `size_bytes` bytes that start at `offset`; the caller closes it."""
-        with self.open() as file:
-            return FileSlice(file.fileno(), offset, size_bytes)
 
 
 class FileSlice(io.RawIOBase):

@@ -113,7 +113,7 @@ def due_copies(
 
 
 @dataclass(frozen=True)
-class WantedCopies:
+class CopySelector:
     """What the operator asks to be read: the copies of `name`, of `everything`, or else of the newest backup."""
 
     name: str = ""

@@ -15,8 +15,10 @@ from hubbackup.catalog.backup import Manifest, printable_rows
 from hubbackup.errors import NotProvenError
 from hubbackup.jobs.progress import Progress, silent
 from hubbackup.postgres.census import Census, DumpFacts
+from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import decoder_for
-from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel, read_ahead
+from hubbackup.streams.growing_file import CHUNK_BYTES
+from hubbackup.streams.read_ahead import ReadAhead
 
 REMEDY = "use an older backup, or another copy of this one"
 
@@ -102,7 +104,7 @@ def prove(
     expected = Expected.of(manifest) if manifest is not None else None
     with open_stream() as stream:
         decoded = proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress)
-        with read_ahead(decoded) as chunks:
+        with ReadAhead(decoded) as chunks:
             for chunk in chunks:
                 census.feed(chunk)
     with _naming(name):

@@ -20,7 +20,7 @@ GLANCE_SECONDS = 10.0
 """Between two looks at the history's file: so a run from the command line shows at once too."""
 
 
-class Board:
+class SnapshotCache:
     """Takes snapshots with `survey`, at the start, whenever `changed` gives another value, and every few minutes."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Board:
         self._log = log
         self._current: Snapshot | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep_fresh, name="board", daemon=True)
+        self._thread = threading.Thread(target=self._keep_fresh, name="cache", daemon=True)
 
     @property
     def current(self) -> Snapshot | None:

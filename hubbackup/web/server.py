@@ -34,7 +34,7 @@ HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-DumpSource-Resource-Policy", "same-origin"),
 )
 Environ = dict[str, Any]
 

@@ -34,7 +34,7 @@ from hubbackup.runners.data_connection import Endpoints
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support import docker_proxy as faults
 from tests.support.docker_proxy import DockerProxy, docker_proxy
 

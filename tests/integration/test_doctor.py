@@ -21,7 +21,7 @@ from hubbackup.doctor import Check, Finding, all_checks, bucket, examine, fail, 
 from hubbackup.doctor.site import Site
 from hubbackup.errors import StoppedError
 from hubbackup.logs.setup import get_logger
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.s3 import S3Server, s3_server
 from tests.support.sinks import ADDRESSES, http_sink, mail_sink, self_signed

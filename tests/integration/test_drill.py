@@ -18,7 +18,7 @@ from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs import setup as logs
 from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support.containers import postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.s3 import S3Server, s3_server

@@ -19,7 +19,7 @@ from hubbackup.notify import sinks as notify
 from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.sinks import Post, Sinks
 from hubbackup.notify.spool import Message, Spool
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
 
 CANARY = "canary-Mot2Passe"
@@ -130,12 +130,12 @@ def test_a_refused_message_waits_and_comes_later(
     http.status = 200
     restarted = place.app(NOTIFICATION_URLS=urls)
     monkeypatch.setattr(Message, "is_due", lambda self, now: True)
-    restarted.telling.post.start()
+    restarted.notifier.post.start()
     until(lambda: place.events("notify.sent")[1:])
-    restarted.telling.post.stop(5)
+    restarted.notifier.post.stop(5)
     assert len(http.titles) == 2
     assert len(mail.raw) == 1
-    assert restarted.telling.spool.waiting() == []
+    assert restarted.notifier.spool.waiting() == []
 
 
 def test_why_a_sink_does_not_answer_is_told_without_its_token(place: Place) -> None:
@@ -159,7 +159,7 @@ def test_a_hanging_sink_delays_a_command_for_its_budget_only(
     fail(app)
     assert time.monotonic() - began_at < 5
     assert len(mail.raw) == 1
-    assert [message.sent_to for message in app.telling.spool.waiting()] == [("mailto#2",)]
+    assert [message.sent_to for message in app.notifier.spool.waiting()] == [("mailto#2",)]
     assert succeed(app).exit_code == 0
 
 
@@ -167,14 +167,14 @@ def test_a_hanging_sink_delays_no_run_of_the_daemon(place: Place, http: HttpSink
     """There the post is another thread; ten failing runs in a row take no time, and one attempt hangs, not ten."""
     http.status = 0
     app = place.app(NOTIFICATION_URLS=http.apprise_url)
-    app.telling.post.start()
+    app.notifier.post.start()
     began_at = time.monotonic()
     for _ in range(10):
         fail(app)
     assert time.monotonic() - began_at < 3
     until(lambda: http.requests)
     assert len(http.requests) == 1
-    assert len(app.telling.spool.waiting()) == 10
+    assert len(app.notifier.spool.waiting()) == 10
 
 
 def test_a_broken_state_directory_sends_all_the_same(place: Place, http: HttpSink, tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_a_broken_state_directory_sends_all_the_same(place: Place, http: HttpSin
 def test_an_old_message_is_given_up(place: Place, http: HttpSink) -> None:
     """After three days it is dropped, and that is an error in the log."""
     app = place.app(NOTIFICATION_URLS=http.apprise_url)
-    app.telling.spool.add(Message("failure", "old", "b", created_at=datetime(2026, 1, 1, tzinfo=UTC)))
-    app.telling.post.deliver()
+    app.notifier.spool.add(Message("failure", "old", "b", created_at=datetime(2026, 1, 1, tzinfo=UTC)))
+    app.notifier.post.deliver()
     assert http.requests == []
     assert [line["message"] for line in place.events("notify.dropped")] == ["Message abandonne: old"]
 
@@ -263,7 +263,7 @@ def test_pings_keep_their_order_and_never_pile_up(place: Place, heart: HttpSink)
     pinger = Pinger(heart.url, place.app().log)
     for number in range(30):
         pinger.ping(str(number))
-    pinger.settle(10)
+    pinger.drain(10)
     numbers = [int(path[1:]) for path in heart.paths]
     assert numbers == sorted(numbers)
     assert numbers[0] == 0

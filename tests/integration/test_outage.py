@@ -24,7 +24,7 @@ from hubbackup.app import App
 from hubbackup.config.settings import load
 from hubbackup.daemon.watchdog import watch
 from hubbackup.status.verdict import HEADLINES, Level
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
 
@@ -206,7 +206,7 @@ def test_silence_is_an_alarm(tmp_path: Path) -> None:
             app = App(load(values), cancel=Cancel(), log=log)  # each hour a new process: it remembers on disk
             watch(app, start + timedelta(hours=hours))
             told.append(len(sink.titles))
-        host = app.telling.place().host
+        host = app.notifier.place().host
     first = told.index(1)
     assert first == 18, "the backup of three o'clock is missed two hours later, and told at the next look"
     assert told[first + 23] == 1

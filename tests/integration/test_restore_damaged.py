@@ -27,10 +27,10 @@ from hubbackup.logs import setup as logs
 from hubbackup.restore.job import RestoreJob
 from hubbackup.restore.load import Proven, proven
 from hubbackup.restore.preflight import Request
-from hubbackup.restore.source import Wanted, find
+from hubbackup.restore.source import BackupSelector, find
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalStore
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
 from tests.support.restoring import DATABASE, Hub, embedded_hub, plain_of
@@ -73,7 +73,7 @@ class Scene:
         return RestoreJob(
             request=Request(DATABASE, replace=True),
             find_source=lambda run: find(
-                run, Wanted(DATABASE, file=file), stores, ZoneInfo("UTC"), self.hub.directory / "scratch"
+                run, BackupSelector(DATABASE, file=file), stores, ZoneInfo("UTC"), self.hub.directory / "scratch"
             ),
             open_runner=never,
             connection=lambda run_id: pytest.fail("the server is asked about a backup that is not proven"),
@@ -109,7 +109,7 @@ def proof_of(scene: Scene, data: bytes) -> Proven:
     """What is proven of an unproven file."""
     name = scene.put(data, manifest=False)
     stores = [LocalStore(scene.hub.directory)]
-    with find(run(), Wanted(DATABASE, file=name), stores, ZoneInfo("UTC"), Path("/nowhere")) as source:
+    with find(run(), BackupSelector(DATABASE, file=name), stores, ZoneInfo("UTC"), Path("/nowhere")) as source:
         return proven(run(), source)
 
 

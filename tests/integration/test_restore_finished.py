@@ -14,7 +14,7 @@ from hubbackup.postgres.client import Connection
 from hubbackup.postgres.databases import Databases
 from hubbackup.restore.analyze import LOAD_SUFFIX, Statistics
 from hubbackup.runners.direct import DirectRunner
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres, installed_versions
 from tests.support.fingerprint import diff, fingerprint
 from tests.support.restoring import DATABASE, SMALL, embedded_hub

@@ -24,7 +24,8 @@ from hubbackup.errors import (
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.s3 import S3Store
 from hubbackup.stores.s3_upload import part_size_bytes
-from hubbackup.streams.growing_file import Cancel, GrowingFile
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import GrowingFile
 from tests.support import proxy as faults
 from tests.support.proxy import Fault, FaultProxy, Predicate
 from tests.support.s3 import QUICK, S3Server, s3_server

@@ -20,7 +20,7 @@ from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreDeniedError
 from hubbackup.jobs.history import History
 from hubbackup.retention.policy import Policy
-from hubbackup.status.collect import Scope, Survey
+from hubbackup.status.collect import Collector, Scope
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.stores import Draft, Entry
 from hubbackup.stores.local import LocalStore
@@ -88,10 +88,10 @@ class Site:
         self.drill_schedule: Schedule | None = Schedule.parse("0 5 1 * *", "Europe/Paris")
         self._runs = 0
 
-    def survey(self, *databases: str) -> Survey:
+    def collector(self, *databases: str) -> Collector:
         """The real survey of this site."""
         local = (self.local, Policy(7, 1))
-        return Survey(
+        return Collector(
             Scope(
                 databases=databases or (self.database,),
                 stores=[local, (self.s3, Policy(30, 1))] if self.with_s3 else [local],
@@ -104,7 +104,7 @@ class Site:
 
     def snapshot(self, now: datetime = NOW) -> Snapshot:
         """What the survey sees, but for the size of the disk, which would be the test machine's."""
-        taken = self.survey().take(now)
+        taken = self.collector().take(now)
         sized = [
             replace(store, where="/var/backups/hub-chantier", free_bytes=52_100_000_000, size_bytes=80_000_000_000)
             if store.name == "local"

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from hubbackup.errors import NotProvenError, StoppedError
-from hubbackup.streams.growing_file import CHUNK_BYTES, Cancel
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.reader import Expected, read_through
 
 PLAIN = bytes(range(256)) * 20

@@ -19,7 +19,7 @@ from hubbackup.errors import ExistsError, NotFoundError, StoreDeniedError, Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.growing_file import SourceFailedError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture

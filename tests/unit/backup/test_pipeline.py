@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import pytest
 
-from hubbackup.backup.pipeline import AtRest, Pumped, pump
+from hubbackup.backup.pipeline import AtRest, DumpResult, pump
 from hubbackup.errors import EngineError, HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
 from hubbackup.jobs.progress import silent
 from hubbackup.runners import Process
 from hubbackup.runners.direct import DirectRunner
+from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Compression, decoder_for, encoder_for
-from hubbackup.streams.growing_file import Cancel
 
 HEADER = (
     b"--\n-- PostgreSQL database dump\n--\n\n"
@@ -53,7 +53,7 @@ def run(
     cancel: Cancel | None = None,
     exit_code: int = 0,
     pause: float = 0,
-) -> Pumped:
+) -> DumpResult:
     """Pump what a real process prints."""
     program = (
         f"import os, sys, time; data = sys.stdin.buffer.read(); time.sleep({pause});"
@@ -95,14 +95,14 @@ def compressed(data: bytes, way: Compression | None) -> bytes:
 def test_a_whole_dump_is_stored_and_counted(way: Compression | None, compression: Compression, level: int) -> None:
     """Whatever it came as, the file is the dump, byte for byte, and what is said of the file is true."""
     sink = Sink()
-    pumped = run(compressed(DUMP, way), sink, AtRest(compression, level))
+    result = run(compressed(DUMP, way), sink, AtRest(compression, level))
     decoder = decoder_for(f"x{compression.suffix}")
     assert b"".join(decoder.pieces(bytes(sink.data))) == DUMP
     decoder.finish()
-    assert pumped.stored_bytes == len(sink.data)
-    assert pumped.sha256 == hashlib.sha256(sink.data).hexdigest()
-    assert pumped.facts.plain_bytes == len(DUMP)
-    assert pumped.facts.rows == {"public.t": ROWS}
+    assert result.stored_bytes == len(sink.data)
+    assert result.sha256 == hashlib.sha256(sink.data).hexdigest()
+    assert result.facts.plain_bytes == len(DUMP)
+    assert result.facts.rows == {"public.t": ROWS}
     assert no_writer_is_left()
 
 
@@ -133,11 +133,11 @@ def test_a_rate_limit_holds(way: Compression | None, pause: float) -> None:
     dump += rows * 8 + b"\\.\n\n" + TRAILER
     sink = Sink()
     clock = time.monotonic()
-    pumped = run(compressed(dump, way), sink, AtRest(bytes_per_second=8 << 20), pause=pause)
+    result = run(compressed(dump, way), sink, AtRest(bytes_per_second=8 << 20), pause=pause)
     # Of two seconds' worth: what pipe and queue hold when the command ends, 4 MiB, is read without a limit.
     assert time.monotonic() - clock > pause + 1.4
     assert gzip.decompress(sink.data) == dump
-    assert pumped.facts.rows == {"public.t": 8}
+    assert result.facts.rows == {"public.t": 8}
 
 
 class Forgetful:

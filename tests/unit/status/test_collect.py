@@ -14,7 +14,7 @@ from hubbackup.errors import StoppedError
 from hubbackup.retention.forecast import removals
 from hubbackup.retention.policy import Candidate, Policy
 from hubbackup.status.collect import REMEMBERED_BYTES
-from hubbackup.web.cache import Board
+from hubbackup.web.cache import SnapshotCache
 from tests.support.hub_chantier import CANARY, NOW, STOPPED_CONTAINER, Site, a_month
 
 DAY = timedelta(days=1)
@@ -48,13 +48,13 @@ def test_a_store_that_fails_is_a_fact(site: Site) -> None:
     """S3 down: the local backups are told, and the store with its error and remedy; no exception."""
     site.add_backup(NOW - DAY)
     site.s3.down = "could not list: access denied"
-    snapshot = site.survey().take(NOW)
+    snapshot = site.collector().take(NOW)
     local, s3 = snapshot.stores
     assert (s3.problem, local.problem) == ("could not list: access denied", "")
     assert s3.remedy.startswith("check AWS")
     assert snapshot.backups[0].good_in == ("local",)
     site.s3.down = ""
-    assert site.survey().take(NOW).backups[0].good_in == ("local", "s3")
+    assert site.collector().take(NOW).backups[0].good_in == ("local", "s3")
 
 
 def test_a_store_that_fails_in_the_middle_is_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_a_store_that_fails_in_the_middle_is_left_out(site: Site, monkeypatch: p
         site.s3.stat(name)
 
     monkeypatch.setattr(site.s3, "open", fail)
-    snapshot = site.survey().take(NOW)
+    snapshot = site.collector().take(NOW)
     assert [store.problem for store in snapshot.stores] == ["", "gone"]
     assert [backup.good_in for backup in snapshot.backups] == [("local",)]
 
@@ -76,23 +76,23 @@ def test_a_missing_directory_is_a_fact(tmp_path: Path) -> None:
     """Without the local directory S3 is told; where both fail, there is still a snapshot."""
     site = Site(tmp_path / "absent")
     site.add_backup(NOW - DAY, stores=("s3",), record=False)
-    snapshot = site.survey().take(NOW)
+    snapshot = site.collector().take(NOW)
     assert "does not exist" in snapshot.stores[0].problem
     assert snapshot.backups[0].good_in == ("s3",)
     site.s3.down = "gone"
-    assert all(store.problem for store in site.survey().take(NOW).stores)
+    assert all(store.problem for store in site.collector().take(NOW).stores)
 
 
 def test_manifests_are_read_once(site: Site) -> None:
     """Looking again costs S3 one listing; a manifest that was replaced is read anew."""
     name = site.add_backup(NOW - DAY, stores=("s3",))
-    survey = site.survey()
+    collector = site.collector()
     for _ in range(3):
-        assert survey.take(NOW).backups[0].good
+        assert collector.take(NOW).backups[0].good
     assert (len(site.s3.opened), site.s3.listed) == (1, 3)
     manifest = name.replace(".sql.gz", ".manifest.json")
     site.s3.files[manifest] = (3, b"{}\n")
-    assert not survey.take(NOW).backups[0].good
+    assert not collector.take(NOW).backups[0].good
 
 
 def test_large_manifests_are_read_once_too(site: Site) -> None:
@@ -104,12 +104,12 @@ def test_large_manifests_are_read_once_too(site: Site) -> None:
     assert 25 * len(large) > REMEMBERED_BYTES
     broken = names[-1].replace(".sql.gz", ".manifest.json")
     site.s3.files[broken] = (len(large) - 2, large[:-2])
-    survey = site.survey()
+    collector = site.collector()
     tracemalloc.start()
     try:
-        first = survey.take(NOW)
+        first = collector.take(NOW)
         read = list(site.s3.opened)
-        second = survey.take(NOW)
+        second = collector.take(NOW)
         held_bytes = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -127,7 +127,7 @@ def test_unproven_and_suspicious_ones_are_told_apart(site: Site) -> None:
     site.add_backup(NOW - 2 * DAY, warnings=("half as large",))
     name = site.add_backup(NOW - DAY)
     site.s3.files[name] = (1, b"")
-    newest, suspicious, unproven = site.survey().take(NOW).backups
+    newest, suspicious, unproven = site.collector().take(NOW).backups
     assert (newest.good_in, newest.not_good_in) == (("local",), ("s3",))
     assert suspicious.warnings == ("half as large",)
     assert unproven.problem == "it has no manifest"
@@ -137,14 +137,14 @@ def test_unproven_and_suspicious_ones_are_told_apart(site: Site) -> None:
 def test_runs_are_counted_from_the_start_and_never_fall(site: Site) -> None:
     """Older runs are not counted, new ones once, and a trimmed history takes none away."""
     site.add_failure(NOW - 3 * DAY)
-    survey = site.survey()
-    assert survey.take(NOW).tally == {}
+    collector = site.collector()
+    assert collector.take(NOW).tally == {}
     site.add_failure(NOW - 2 * DAY)
     site.add_backup(NOW - DAY)
     for _ in range(2):
-        assert survey.take(NOW).tally == {("backup", "failed"): 1, ("backup", "success"): 1}
+        assert collector.take(NOW).tally == {("backup", "failed"): 1, ("backup", "success"): 1}
     (site.local.directory / ".hubbackup" / "history.jsonl").unlink()
-    assert survey.take(NOW).tally == {("backup", "failed"): 1, ("backup", "success"): 1}
+    assert collector.take(NOW).tally == {("backup", "failed"): 1, ("backup", "success"): 1}
 
 
 def test_a_damaged_history_is_passed_over(site: Site) -> None:
@@ -158,7 +158,7 @@ def test_a_damaged_history_is_passed_over(site: Site) -> None:
         ' "rto_seconds": "fast", "problems": 7, "name": null}',
     ]
     path.write_text(path.read_text() + "\n".join(lines) + "\ntorn")
-    runs = site.survey().take(NOW).runs
+    runs = site.collector().take(NOW).runs
     assert sorted(run.kind for run in runs) == ["backup", "drill"]
     assert [run.rto_seconds for run in runs if run.kind == "drill"] == [None]
 
@@ -190,28 +190,28 @@ def test_the_outlook_of_a_month(tmp_path: Path) -> None:
 
 
 def test_the_board_refreshes_when_a_run_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of any process shows within a glance, and a survey that crashes leaves the snapshot before it."""
+    """A run of any process shows within a glance, and a collector that crashes leaves the snapshot before it."""
     monkeypatch.setattr("hubbackup.web.cache.GLANCE_SECONDS", 0.01)
-    survey, failing = site.survey(), []
+    collector, failing = site.collector(), []
 
     def take(now: datetime) -> object:
         if failing:
             raise failing[0]
-        return survey.take(now)
+        return collector.take(now)
 
-    board = Board(take, site.history.stamp, structlog.stdlib.get_logger())  # type: ignore[arg-type]
-    board.start()
-    wait_until(lambda: board.current is not None)
+    cache = SnapshotCache(take, site.history.stamp, structlog.stdlib.get_logger())  # type: ignore[arg-type]
+    cache.start()
+    wait_until(lambda: cache.current is not None)
     site.add_backup(NOW - DAY)
-    wait_until(lambda: bool(board.current and board.current.backups))
+    wait_until(lambda: bool(cache.current and cache.current.backups))
     failing.append(RuntimeError("a bug"))
     site.add_backup(NOW)
-    wait_until(lambda: board._thread.is_alive())
-    assert board.current
+    wait_until(lambda: cache._thread.is_alive())
+    assert cache.current
     failing[0] = StoppedError()
     site.add_backup(NOW + DAY)
-    board._thread.join(5)
-    assert not board._thread.is_alive()
+    cache._thread.join(5)
+    assert not cache._thread.is_alive()
 
 
 def wait_until(condition: object, seconds: float = 10) -> None:

@@ -18,8 +18,9 @@ import structlog
 
 from hubbackup.errors import HubbackupError, LockHeldError, NotProvenError, StoppedError
 from hubbackup.jobs.history import History
-from hubbackup.jobs.run import Outcome, Run, guarded, locked, new_run_id
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.jobs.lock import locked
+from hubbackup.jobs.run import Outcome, Run, guarded, new_run_id
+from hubbackup.streams.cancel import Cancel
 
 
 class Fixture:

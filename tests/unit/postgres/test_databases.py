@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbackup.errors import UsageError
-from hubbackup.postgres import ddl as likeness
+from hubbackup.postgres import ddl
 from hubbackup.postgres.client import DatabaseProperties, properties_from_json
 from hubbackup.postgres.identifiers import (
     NAME_BYTES,
@@ -135,11 +135,11 @@ def properties(**changes: Any) -> DatabaseProperties:
 def test_create_statement(row: dict[str, str], major: int, words: str) -> None:
     """Each provider in the words of its version; rows of older catalogs have other columns."""
     like = properties(catalog_row={"datcollate": "C", "datctype": "C"} | row)
-    said = likeness.create_statement('x"y', like, {"chef"}, major)
+    said = ddl.create_statement('x"y', like, {"chef"}, major)
     start = "CREATE DATABASE \"x\"\"y\" TEMPLATE template0 ENCODING 'UTF8' OWNER \"chef\" LC_COLLATE 'C' LC_CTYPE 'C'"
     assert said == f"{start}{' ' if words else ''}{words};"
-    assert "OWNER" not in likeness.create_statement("x", like, set(), major)
-    assert likeness.create_statement("x", None, set(), major) == 'CREATE DATABASE "x" TEMPLATE template0;'
+    assert "OWNER" not in ddl.create_statement("x", like, set(), major)
+    assert ddl.create_statement("x", None, set(), major) == 'CREATE DATABASE "x" TEMPLATE template0;'
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_create_statement(row: dict[str, str], major: int, words: str) -> None:
 def test_settings(entry: str, sql: str) -> None:
     """Lists element by element, as pg_dump writes them; all else as one value."""
     like = properties(settings=[["", entry], ["api", entry], ["absent", entry]])
-    assert [said for _, said in likeness.statements("x", like, {"api"})] == [
+    assert [said for _, said in ddl.statements("x", like, {"api"})] == [
         f'ALTER DATABASE "x" SET {sql};',
         f'ALTER ROLE "api" IN DATABASE "x" SET {sql};',
     ]
@@ -171,13 +171,13 @@ def test_grants_limit_and_comment() -> None:
         catalog_row={"datconnlimit": 5},
         comment="it's",
     )
-    assert [said for _, said in likeness.statements("x", like, {"api"})] == [
+    assert [said for _, said in ddl.statements("x", like, {"api"})] == [
         'REVOKE ALL ON DATABASE "x" FROM PUBLIC;',
         'GRANT CONNECT ON DATABASE "x" TO PUBLIC;',
         'GRANT CREATE ON DATABASE "x" TO "api" WITH GRANT OPTION;',
         'ALTER DATABASE "x" CONNECTION LIMIT 5;',
         "COMMENT ON DATABASE \"x\" IS 'it''s';",
     ]
-    assert list(likeness.statements("x", properties(), set())) == []
-    assert likeness.needed_roles(like) == {"chef", "api", "absent"}
-    assert likeness.needed_roles(None) == set()
+    assert list(ddl.statements("x", properties(), set())) == []
+    assert ddl.needed_roles(like) == {"chef", "api", "absent"}
+    assert ddl.needed_roles(None) == set()

@@ -19,7 +19,7 @@ from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import judge
 from tests.support.hub_chantier import NOW, Site, a_month
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RULES = ROOT / "docker/monitoring/alerts.yml"
 RULES_TEST = ROOT / "tests/monitoring/alerts_test.yml"
 DASHBOARD = ROOT / "docker/monitoring/grafana-dashboard.json"
@@ -69,10 +69,10 @@ def test_a_month_in_figures(month: Snapshot) -> None:
 def test_runs_are_counted(tmp_path: Path) -> None:
     """Kind and result; a kind that was not foreseen too."""
     site = Site(tmp_path)
-    survey = site.survey()
+    collector = site.collector()
     site.add_failure(NOW)
     site.add_run("check", NOW, 1, 0)
-    counted = values(families(survey.take(NOW))["hubbackup_runs"])
+    counted = values(families(collector.take(NOW))["hubbackup_runs"])
     assert counted["backup", "failed"] == counted["check", "success"] == 1
     assert counted["backup", "success"] == 0
 

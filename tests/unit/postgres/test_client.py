@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubbackup.backup.dump_methods import DumpWay, dump_argv, dump_ways, refuses_way
+from hubbackup.backup.dump_methods import DumpMethod, dump_argv, dump_methods, refuses_method
 from hubbackup.errors import NotProvenError, ToolError
 from hubbackup.postgres.client import Connection, check_versions, explain, major_of
 
@@ -26,8 +26,8 @@ def test_the_connection_is_libpqs_environment() -> None:
     assert "canari-7f3a" not in repr(CONNECTION)
 
 
-@pytest.mark.parametrize("way", dump_ways(zstd_level=3))
-def test_the_command_line_has_nothing_to_hide(way: DumpWay) -> None:
+@pytest.mark.parametrize("way", dump_methods(zstd_level=3))
+def test_the_command_line_has_nothing_to_hide(way: DumpMethod) -> None:
     """No database, user or password in argv; never asking for a password, never waiting for ever."""
     argv = dump_argv(way, lock_wait_seconds=1.5)
     assert argv[0] == "pg_dump"
@@ -41,8 +41,8 @@ def test_the_command_line_has_nothing_to_hide(way: DumpWay) -> None:
 
 def test_a_way_of_dumping_is_there_for_every_pg_dump() -> None:
     """Without a data connection, zstd or zlib: the last way asks for nothing, and no way comes twice."""
-    ways = dump_ways(zstd_level=3)
-    assert ways[-1] == DumpWay("0")
+    ways = dump_methods(zstd_level=3)
+    assert ways[-1] == DumpMethod("0")
     assert len(set(ways)) == len(ways)
     assert [way.compress for way in ways if way.kept] == ["zstd:3"]
 
@@ -131,7 +131,7 @@ def test_an_unknown_error_keeps_its_words() -> None:
 )
 def test_only_a_refused_way_is_tried_again(stderr: str, refused: bool) -> None:
     """The next way of compressing is tried where pg_dump does not know this one, not where it failed."""
-    assert refuses_way(tool_error(stderr)) is refused
+    assert refuses_method(tool_error(stderr)) is refused
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from hubbackup.jobs.progress import silent
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs.setup import get_logger
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.streams.growing_file import Cancel
-from hubbackup.verify.job import Copy, VerifyJob, WantedCopies, copies_of, due, due_copies, last_proven
+from hubbackup.streams.cancel import Cancel
+from hubbackup.verify.job import Copy, CopySelector, VerifyJob, copies_of, due, due_copies, last_proven
 from tests.support.backups import put_backup
 
 ZONE = ZoneInfo("UTC")
@@ -60,7 +60,7 @@ def flip(store: MemoryStore, name: BackupName) -> None:
 
 
 def verify(
-    history: History, stores: list[MemoryStore], wanted: WantedCopies, **options: Any
+    history: History, stores: list[MemoryStore], wanted: CopySelector, **options: Any
 ) -> tuple[VerifyJob, Outcome]:
     job = VerifyJob(
         choose=lambda run: wanted.copies(stores, ZONE, "hub"),
@@ -132,7 +132,7 @@ def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) ->
 
 def test_good_copies_are_proven_and_recorded(history: History, stores: list[MemoryStore]) -> None:
     """`--all` reads every copy in every store, and each has its line in the history."""
-    job, outcome = verify(history, stores, WantedCopies(everything=True))
+    job, outcome = verify(history, stores, CopySelector(everything=True))
     assert outcome.fields["verified"] == 6
     assert {finding.verdict for finding in job.findings} == {"ok"}
     assert len(last_proven(history)) == 6
@@ -146,7 +146,7 @@ def test_a_flipped_bit_is_found_and_marked(
     """The run fails and names the copy and its store; that copy counts no more, the other store's still does."""
     damaged = names(stores[store])[1]
     flip(stores[store], damaged)
-    job = VerifyJob(lambda run: WantedCopies(everything=True).copies(stores, ZONE, "hub"), history, decode)
+    job = VerifyJob(lambda run: CopySelector(everything=True).copies(stores, ZONE, "hub"), history, decode)
     with pytest.raises(NotProvenError, match=f"{damaged} is damaged.*in {stores[store].name}:"):
         job(run())
     assert [(str(f.copy.name), f.copy.store.name) for f in job.findings if f.verdict == "bad"] == [
@@ -162,7 +162,7 @@ def test_every_bad_one_is_named(history: History, stores: list[MemoryStore]) -> 
     for one in names(stores[0])[:2]:
         flip(stores[0], one)
     with pytest.raises(NotProvenError) as failure:
-        verify(history, stores, WantedCopies(everything=True))
+        verify(history, stores, CopySelector(everything=True))
     assert all(str(one) in str(failure.value) for one in names(stores[0])[:2])
 
 
@@ -170,7 +170,7 @@ def test_a_copy_that_is_whole_again_loses_its_mark(history: History, stores: lis
     """A bad cable, not a bad disk: what proves whole counts again."""
     name = names(stores[0])[0]
     stores[0].files[name.mark(Mark.BAD)] = b""
-    verify(history, stores, WantedCopies(str(name)))
+    verify(history, stores, CopySelector(str(name)))
     assert name.mark(Mark.BAD) not in stores[0].files
 
 
@@ -179,19 +179,19 @@ def test_an_unproven_file_is_told_but_no_failure_of_the_others(history: History,
     name = names(stores[0])[0]
     for store in stores:
         store.delete(name.manifest)
-    _, outcome = verify(history, stores, WantedCopies(everything=True))
+    _, outcome = verify(history, stores, CopySelector(everything=True))
     assert outcome.fields["unproven"] == [str(name)] * 2
     assert outcome.exit_code == 0
     with pytest.raises(NotProvenError, match="is unproven"):
-        verify(history, stores, WantedCopies(str(name)))
+        verify(history, stores, CopySelector(str(name)))
     stores[0].files[str(name)] = stores[0].files[str(name)][:-9]
     with pytest.raises(NotProvenError, match="is damaged"):
-        verify(history, stores, WantedCopies(str(name)))
+        verify(history, stores, CopySelector(str(name)))
 
 
 def test_the_latest_is_the_newest_with_a_manifest(history: History, stores: list[MemoryStore]) -> None:
     """Each of its copies is read."""
-    job, _ = verify(history, stores, WantedCopies())
+    job, _ = verify(history, stores, CopySelector())
     assert [(f.copy.store.name, f.copy.name) for f in job.findings] == [
         ("local", names(stores[0])[-1]),
         ("s3", names(stores[0])[-1]),
@@ -210,7 +210,7 @@ def test_a_store_that_cannot_be_read_damages_nothing(history: History, stores: l
 
     down = Down("s3")
     down.files = dict(stores[1].files)
-    job = VerifyJob(lambda run: WantedCopies(everything=True).copies([stores[0], down], ZONE, "hub"), history, True)
+    job = VerifyJob(lambda run: CopySelector(everything=True).copies([stores[0], down], ZONE, "hub"), history, True)
     with pytest.raises(StoreError, match="3 copies could not be read"):
         job(run())
     assert sorted(finding.verdict for finding in job.findings) == ["ok"] * 3 + ["unread"] * 3
@@ -232,9 +232,9 @@ def test_what_is_pruned_meanwhile_is_passed_over(history: History, stores: list[
 def test_a_name_that_is_none_is_bad_usage(history: History, stores: list[MemoryStore], name: str) -> None:
     """Nothing is asked of a store."""
     with pytest.raises(UsageError):
-        verify(history, stores, WantedCopies(name))
+        verify(history, stores, CopySelector(name))
     with pytest.raises(NotFoundError):
-        verify(history, stores, WantedCopies("hub_backup_19990101_030000.sql.gz"))
+        verify(history, stores, CopySelector("hub_backup_19990101_030000.sql.gz"))
 
 
 def test_a_stop_is_heard(history: History, stores: list[MemoryStore]) -> None:
@@ -242,7 +242,7 @@ def test_a_stop_is_heard(history: History, stores: list[MemoryStore]) -> None:
     working = run()
     working.cancel.set()
     clock = time.monotonic()
-    job = VerifyJob(lambda run: WantedCopies(everything=True).copies(stores, ZONE, "hub"), history, True)
+    job = VerifyJob(lambda run: CopySelector(everything=True).copies(stores, ZONE, "hub"), history, True)
     with pytest.raises(Exception, match="stopped by a signal"):
         job(working)
     assert time.monotonic() - clock < 2

@@ -15,7 +15,7 @@ from hubbackup.jobs.history import History
 from hubbackup.jobs.run import Outcome, guarded
 from hubbackup.notify.alerts import Alerts, LastGood, Place, news_of, trouble_before
 from hubbackup.notify.spool import Message
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 GOOD = Outcome("Backup termine", {"name": "x.sql.gz", "copies": ["local"], "stored_bytes": 5, "rows": 3})
 DEGRADED = Outcome("Backup termine", problems=("no copy in s3: 503",))

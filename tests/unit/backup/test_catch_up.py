@@ -18,7 +18,7 @@ from hubbackup.jobs.run import Run
 from hubbackup.logs.setup import get_logger
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from tests.support.backups import put_backup
 
 ZONE = ZoneInfo("UTC")

@@ -17,7 +17,7 @@ from hubbackup.stores.s3 import S3Store
 from hubbackup.stores.s3_calls import Patience
 from hubbackup.stores.s3_upload import FIRST_PART_BYTES, LARGEST_PART_BYTES, part_size_bytes
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @given(st.integers(1, 10_000))

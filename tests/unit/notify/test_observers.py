@@ -22,7 +22,7 @@ from hubbackup.jobs.history import History
 from hubbackup.jobs.progress import silent
 from hubbackup.jobs.run import Outcome, Run, guarded
 from hubbackup.notify.heartbeat import Pinger
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 
 class Observer:

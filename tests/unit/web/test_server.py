@@ -21,7 +21,7 @@ from hubbackup.config import settings
 from hubbackup.daemon.status_server import serve_status
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.current import FILE_NAME, RunFile
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 from hubbackup.web.page import style_hash
 from hubbackup.web.server import HEADERS, Login, StatusApp, StatusServer
 from tests.support.hub_chantier import CANARY, NOW, Site, a_month
@@ -210,12 +210,12 @@ def test_several_databases_are_kept_apart(tmp_path: Path) -> None:
     """Each database has its plots and its name in the table; the worst one decides."""
     one, other = Site(tmp_path, "one"), Site(tmp_path, "other")
     one.add_backup(NOW)
-    with served(one.survey("one", "other").take(NOW)) as page:
+    with served(one.collector("one", "other").take(NOW)) as page:
         body = ask(page)[2]
         assert "There is no good backup of other in any store." in body
     other.s3 = one.s3
     other.add_backup(NOW)
-    with served(one.survey("one", "other").take(NOW)) as page:
+    with served(one.collector("one", "other").take(NOW)) as page:
         body = ask(page)[2]
     assert "The last good backups of all 2 databases are at most 0 min old and in both places." in body
     assert "Size as stored of other" in body

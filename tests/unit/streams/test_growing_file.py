@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubbackup.errors import StoppedError
-from hubbackup.streams.growing_file import Cancel, FileSlice, GrowingFile, SourceFailedError, read_ahead
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.growing_file import FileSlice, GrowingFile, SourceFailedError
+from hubbackup.streams.read_ahead import ReadAhead
 
 
 def test_cancel_is_heeded_by_every_wait() -> None:
@@ -54,7 +56,7 @@ def test_readers_learn_that_the_writer_gave_up(tmp_path: Path) -> None:
     growing = GrowingFile(path)
     growing.advance(3)
     threading.Timer(0.05, growing.fail).start()
-    for ask in (lambda: growing.wait_for(10), lambda: growing.wait_for(1), growing.open, lambda: growing.slice(0, 1)):
+    for ask in (lambda: growing.wait_for(10), lambda: growing.wait_for(1), growing.open):
         with pytest.raises(SourceFailedError):
             ask()
 
@@ -75,7 +77,12 @@ def test_a_file_is_found_under_its_new_name(tmp_path: Path) -> None:
     read: list[bytes] = []
     with growing.renaming(new):
         old.rename(new)
-        reader = threading.Thread(target=lambda: read.append(growing.slice(1, 2).read()))
+
+        def read_it() -> None:
+            with growing.open() as file, FileSlice(file.fileno(), 1, 2) as window:
+                read.append(window.read())
+
+        reader = threading.Thread(target=read_it)
         reader.start()
         time.sleep(0.05)
         assert read == []
@@ -161,7 +168,7 @@ def test_a_slice_closes_its_descriptor_once(tmp_path: Path) -> None:
 def test_reading_ahead_changes_nothing() -> None:
     """The same chunks in the same order, then the end, again and again."""
     chunks = [bytes([number]) * number for number in range(50)]
-    with read_ahead(iter(chunks)) as ahead:
+    with ReadAhead(iter(chunks)) as ahead:
         assert list(ahead) == chunks
         assert list(ahead) == []
 
@@ -173,7 +180,7 @@ def test_an_error_comes_in_its_turn() -> None:
         yield b"one"
         raise OSError("the disk")
 
-    with read_ahead(chunks()) as ahead:
+    with ReadAhead(chunks()) as ahead:
         assert next(ahead) == b"one"
         for _ in range(2):
             with pytest.raises(OSError, match="the disk"):
@@ -182,6 +189,6 @@ def test_an_error_comes_in_its_turn() -> None:
 
 def test_a_reader_that_leaves_early_leaves_no_thread() -> None:
     """However much there would be left, and however full the queue is."""
-    with read_ahead(itertools.repeat(b"x")) as ahead:
+    with ReadAhead(itertools.repeat(b"x")) as ahead:
         assert next(ahead) == b"x"
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]

@@ -13,7 +13,7 @@ import pytest
 from hubbackup.errors import NoDataConnectionError, StoppedError
 from hubbackup.runners import data_connection
 from hubbackup.runners.data_connection import DataConnection, Endpoints
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 HERE = Endpoints("127.0.0.1", "127.0.0.1")
 

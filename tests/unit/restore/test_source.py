@@ -17,10 +17,10 @@ from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, Stor
 from hubbackup.jobs.progress import logged
 from hubbackup.jobs.run import Run
 from hubbackup.logs import setup as logs
-from hubbackup.restore.source import SCRATCH_PREFIX, Source, Wanted, find
+from hubbackup.restore.source import SCRATCH_PREFIX, BackupSelector, Source, find
 from hubbackup.stores import Entry
 from hubbackup.stores.local import LocalStore
-from hubbackup.streams.growing_file import Cancel
+from hubbackup.streams.cancel import Cancel
 
 UTC_ZONE = ZoneInfo("UTC")
 NAME = "hub_backup_20260208_030000.sql.gz"
@@ -97,10 +97,10 @@ def put(store: LocalStore | Remote, name: str, /, data: bytes = b"data", **chang
 
 
 @contextmanager
-def found(stores: tuple[LocalStore, Remote], wanted: Wanted, *, s3: bool = True) -> Iterator[Source]:
+def found(stores: tuple[LocalStore, Remote], selector: BackupSelector, *, s3: bool = True) -> Iterator[Source]:
     run = Run("restore", "r", Cancel(), logs.get_logger(), logged(logs.get_logger(), "restore"))
     chosen: list[Any] = [stores[0], *([stores[1]] if s3 else [])]
-    with find(run, wanted, chosen, UTC_ZONE, stores[0].directory.parent / "scratch") as source:
+    with find(run, selector, chosen, UTC_ZONE, stores[0].directory.parent / "scratch") as source:
         yield source
 
 
@@ -113,7 +113,7 @@ def test_latest_is_the_newest_good_one(stores: tuple[LocalStore, Remote]) -> Non
     put(stores[0], OLDER)
     put(stores[0], NAME, stored_bytes=99)
     (stores[0].directory / "hub_backup_20260209_030000.sql.gz").write_bytes(b"unproven")
-    with found(stores, Wanted("hub")) as source:
+    with found(stores, BackupSelector("hub")) as source:
         assert source.name == OLDER
         assert source.open().read() == b"data"
 
@@ -122,11 +122,11 @@ def test_the_local_copy_comes_first(stores: tuple[LocalStore, Remote]) -> None:
     """Where both stores have it, nothing is downloaded; where only S3 has it, it is, and removed afterwards."""
     for store in stores:
         put(store, OLDER)
-    with found(stores, Wanted("hub")) as source:
+    with found(stores, BackupSelector("hub")) as source:
         assert source.where == stores[0].describe()
         assert scratch(stores) == []
     put(stores[1], NAME, b"newer, in S3 alone")
-    with found(stores, Wanted("hub")) as source:
+    with found(stores, BackupSelector("hub")) as source:
         assert (source.name, source.where) == (NAME, stores[1].describe())
         assert source.open().read() == b"newer, in S3 alone"
         assert len(scratch(stores)) == 1
@@ -137,36 +137,43 @@ def test_a_store_that_is_down_is_passed_over(stores: tuple[LocalStore, Remote]) 
     """S3 down and a good local copy: it is taken. Both unreadable: the reason is told."""
     put(stores[0], NAME)
     stores[1].down = True
-    with found(stores, Wanted("hub")) as source:
+    with found(stores, BackupSelector("hub")) as source:
         assert source.name == NAME
     (stores[0].directory / NAME).unlink()
-    with pytest.raises(NotFoundError, match="no good backup of hub"), found(stores, Wanted("hub")):
+    with pytest.raises(NotFoundError, match="no good backup of hub"), found(stores, BackupSelector("hub")):
         pass
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kind", "cause"),
+    ("selector", "kind", "cause"),
     [
-        (Wanted("hub"), NotFoundError, "there is no good backup of hub"),
-        (Wanted("hub", file="absent.sql.gz"), NotFoundError, "absent.sql.gz"),
-        (Wanted("hub", file="/nowhere/absent.sql.gz"), NotFoundError, "the directory /nowhere does not exist"),
-        (Wanted("hub", file="."), HubbackupError, "not a file name"),
-        (Wanted("hub", from_s3=NAME), NotFoundError, "hub_backup"),
-        (Wanted("hub", from_s3=f"../{NAME}"), UsageError, "is no name of a backup"),
-        (Wanted("hub", from_s3=f"{NAME}\0"), UsageError, "is no name of a backup"),
+        (BackupSelector("hub"), NotFoundError, "there is no good backup of hub"),
+        (BackupSelector("hub", file="absent.sql.gz"), NotFoundError, "absent.sql.gz"),
+        (
+            BackupSelector("hub", file="/nowhere/absent.sql.gz"),
+            NotFoundError,
+            "the directory /nowhere does not exist",
+        ),
+        (BackupSelector("hub", file="."), HubbackupError, "not a file name"),
+        (BackupSelector("hub", from_s3=NAME), NotFoundError, "hub_backup"),
+        (BackupSelector("hub", from_s3=f"../{NAME}"), UsageError, "is no name of a backup"),
+        (BackupSelector("hub", from_s3=f"{NAME}\0"), UsageError, "is no name of a backup"),
     ],
 )
 def test_what_is_not_there(
-    stores: tuple[LocalStore, Remote], wanted: Wanted, kind: type[Exception], cause: str
+    stores: tuple[LocalStore, Remote], selector: BackupSelector, kind: type[Exception], cause: str
 ) -> None:
     """Told by its name."""
-    with pytest.raises(kind, match=cause), found(stores, wanted):
+    with pytest.raises(kind, match=cause), found(stores, selector):
         pass
 
 
 def test_s3_that_is_not_configured(stores: tuple[LocalStore, Remote]) -> None:
     """--from-s3 without a bucket is exit 2, and names the setting."""
-    with pytest.raises(UsageError, match="S3_BACKUP_BUCKET"), found(stores, Wanted("hub", from_s3=NAME), s3=False):
+    with (
+        pytest.raises(UsageError, match="S3_BACKUP_BUCKET"),
+        found(stores, BackupSelector("hub", from_s3=NAME), s3=False),
+    ):
         pass
 
 
@@ -176,13 +183,13 @@ def test_another_databases_backup(stores: tuple[LocalStore, Remote]) -> None:
     (stores[0].directory / OLDER).write_bytes(b"unproven")
     for file in (NAME, OLDER):
         refused = pytest.raises(UsageError, match="is a backup of the database hub, not of other")
-        with refused, found(stores, Wanted("other", file=file)):
+        with refused, found(stores, BackupSelector("other", file=file)):
             pass
-        with found(stores, Wanted("other", file=file, any_database=True)) as source:
+        with found(stores, BackupSelector("other", file=file, any_database=True)) as source:
             assert source.name == file
     renamed = "other_backup_20260208_030000.sql.gz"
     put(stores[0], renamed, database="hub", name=NAME)
-    with pytest.raises(NotProvenError, match="belongs to"), found(stores, Wanted("other", file=renamed)):
+    with pytest.raises(NotProvenError, match="belongs to"), found(stores, BackupSelector("other", file=renamed)):
         pass
 
 
@@ -190,7 +197,7 @@ def test_a_link_is_no_backup(stores: tuple[LocalStore, Remote], tmp_path: Path) 
     """A symbolic link in the directory leads nowhere."""
     (tmp_path / "secret").write_bytes(b"secret")
     (stores[0].directory / NAME).symlink_to(tmp_path / "secret")
-    with pytest.raises(NotFoundError), found(stores, Wanted("hub", file=NAME)):
+    with pytest.raises(NotFoundError), found(stores, BackupSelector("hub", file=NAME)):
         pass
 
 
@@ -198,7 +205,7 @@ def test_too_little_room_to_download(stores: tuple[LocalStore, Remote], monkeypa
     """Told before the first byte, with what is needed."""
     put(stores[1], NAME)
     monkeypatch.setattr(LocalStore, "free_bytes", lambda store: 1000)
-    with pytest.raises(StoreFullError, match="has 1,000 free"), found(stores, Wanted("hub", from_s3=NAME)):
+    with pytest.raises(StoreFullError, match="has 1,000 free"), found(stores, BackupSelector("hub", from_s3=NAME)):
         pass
     assert scratch(stores) == []
 
@@ -208,6 +215,6 @@ def test_a_download_that_breaks_leaves_nothing(stores: tuple[LocalStore, Remote]
     put(stores[1], NAME)
     stores[1].broken = True
     (stores[0].directory.parent / "scratch" / f"{SCRATCH_PREFIX}killed").mkdir()
-    with pytest.raises(StoreError, match="connection was lost"), found(stores, Wanted("hub", from_s3=NAME)):
+    with pytest.raises(StoreError, match="connection was lost"), found(stores, BackupSelector("hub", from_s3=NAME)):
         pass
     assert scratch(stores) == []
