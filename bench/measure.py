@@ -24,7 +24,7 @@ BUSY_FIELDS = 7
 class BenchError(Exception):
     """Something that the bench measures or rests on does not work; the message says what.
 
-    `refused`: the program said that it has no such setting (exit code 2), which is no failure of it.
+    `refused`: the program said that it has no such setting (exit code 2), which is not a failure of it.
     """
 
     def __init__(self, message: str, *, refused: bool = False) -> None:

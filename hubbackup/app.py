@@ -177,7 +177,7 @@ class App:
         return replace(local, **{name: value for name, value in overrides.items() if value is not None})
 
     def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
-        """The runner, its container looked up now. Raises RunnerError's kinds."""
+        """The runner, its container looked up now. Raises RunnerError."""
         settings = self.settings
         if settings.backup_source == "direct":
             from hubbackup.runners.direct import DirectRunner
@@ -231,7 +231,7 @@ class App:
         )
 
     def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome:
-        """Take one backup now, under the lock. Raises HubbackupError's kinds."""
+        """Take one backup now, under the lock. Raises HubbackupError."""
         return self.run("backup", self.backup_job(upload=upload), progress=progress)
 
     def restore(
@@ -242,7 +242,7 @@ class App:
         confirm: Callable[[Preview], None],
         progress: ProgressMaker | None = None,
     ) -> Outcome:
-        """Restore one backup, under the lock. Raises HubbackupError's kinds."""
+        """Restore one backup, under the lock. Raises HubbackupError."""
         job = RestoreJob(
             request=request,
             find_source=lambda run: find(run, wanted, self.stores(), self.zone, self.state_directory),
@@ -269,7 +269,7 @@ class App:
         return f"{way} --database {shlex.quote(database)}" if database != self.database else str(way)
 
     def kept_databases(self) -> list[ServerDatabase]:
-        """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError's kinds."""
+        """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError."""
         databases = Databases(self.open_runner(self.cancel, ASK_SECONDS), self.connection("status"), self.database)
         server = databases.look()
         return server.of_kind("before") + server.of_kind("restore")
@@ -322,7 +322,7 @@ class App:
             yield Place(server, connection, "a throwaway server", keeps_roles=False)
 
     def remove_drill_orphans(self) -> int:
-        """Remove what a killed drill left of its server; returns how many. Raises HubbackupError's kinds."""
+        """Remove what a killed drill left of its server; returns how many. Raises HubbackupError."""
         if self.settings.drills_in_database:
             return 0
         from hubbackup.runners.throwaway import remove_orphans
@@ -333,7 +333,7 @@ class App:
             return remove_orphans(engine, str(found.name))
 
     def verify(self, job: VerifyJob, progress: ProgressMaker | None = None) -> Outcome:
-        """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError's kinds."""
+        """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError."""
         return self.run("verify", job, progress=progress, with_lock=False)
 
     def verify_job(self, wanted: CopySelector, store: str = "all") -> VerifyJob:

@@ -15,7 +15,7 @@ def parse_bytes(text: str) -> int:
     found = SIZE.fullmatch(text.strip())
     factors = {unit.upper(): factor for unit, factor in (UNITS | BINARY_UNITS).items()} | {"": 1}
     if found is None or found[2].upper() not in factors:
-        raise ValueError("is no size such as 500MB or 2GB")
+        raise ValueError("is not a size such as 500MB or 2GB")
     return round(float(found[1]) * factors[found[2].upper()])
 
 

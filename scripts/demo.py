@@ -183,7 +183,7 @@ class Demo:
         self._file = self._backups / found[0]
         name = BackupName.parse(found[0])
         if name is None:
-            raise DemoError(f"{found[0]} is no name of a backup")
+            raise DemoError(f"{found[0]} is not a name of a backup")
         self._manifest_file = self._backups / name.manifest
         self._manifest = Manifest.from_json(self._manifest_file.read_bytes(), name=found[0])
         manifest = self._manifest

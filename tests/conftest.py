@@ -95,6 +95,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("docker"):
         _, problem = docker_info()
         if problem and os.environ.get(REQUIRE_DOCKER):
-            pytest.fail(f"{problem}; {REQUIRE_DOCKER} is set, so this is no skip", pytrace=False)
+            pytest.fail(f"{problem}; {REQUIRE_DOCKER} is set, so this is not a skip", pytrace=False)
         if problem:
             pytest.skip(problem)

@@ -76,7 +76,7 @@ def aftercare(run: Run, stores: Stores, lacking: Sequence[str]) -> Aftercare:
         if frozen_by:
             run.log.warning(
                 "prune.frozen",
-                message=f"Rotation suspendue: {frozen_by} est suspect",
+                message=f"nothing is pruned: {frozen_by} is suspicious",
                 name=frozen_by,
                 remedy=f"look into the database; if this is right: hubbackup accept {frozen_by}",
             )

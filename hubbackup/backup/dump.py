@@ -51,9 +51,9 @@ class DumpOptions:
 def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) -> tuple[Manifest, list[str]]:
     """Dump into `draft` and pass every check of the gate; returns the manifest to publish, and what is lacking.
 
-    Raises HubbackupError's kinds where it is no good backup.
+    Raises HubbackupError where it is not a good backup.
     """
-    run.log.info("backup.started", message="Backup demarre", database=source.database, name=draft.name)
+    run.log.info("backup.started", message="backup started", database=source.database, name=draft.name)
     clock = time.monotonic()
     with ThreadPoolExecutor(1, thread_name_prefix="globals") as pool:
         globals_read = pool.submit(_read_globals, source, options)  # beside the dump, so that it costs no time
@@ -104,7 +104,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
 
 
 def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) -> DumpResult:
-    """pg_dump into `draft`, in the best method that this pg_dump has. Raises HubbackupError's kinds."""
+    """pg_dump into `draft`, in the best method that this pg_dump has. Raises HubbackupError."""
     runner, connection, database = source.runner, source.connection, source.database
     total_bytes = source.normal.plain_bytes if source.normal else 0
     at_rest = options.at_rest
@@ -119,10 +119,12 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
             ):
                 return pump(process, draft, at_rest, keep=method.kept, cancel=run.cancel, progress=progress)
         except NoDataConnectionError as error:
-            run.log.info("dump.relayed", message=f"Sauvegarde par le moteur Docker, plus lente: {error}")
+            run.log.info(
+                "dump.relayed", message=f"the dump comes through the Docker engine, which is slower: {error}"
+            )
             methods = [other for other in methods if not other.bulk]
         except ToolError as error:
-            untouched = draft.size_bytes == 0  # where bytes came already, that was no refusal
+            untouched = draft.size_bytes == 0  # where bytes came already, that was not a refusal
             if untouched and refuses_method(error) and methods:
                 methods = [other for other in methods if other.codec != method.codec]
                 continue
@@ -165,7 +167,7 @@ def _suspicions(run: Run, source: DumpSource, result: DumpResult, rows: dict[str
     if found:
         run.log.warning(
             "backup.suspicious",
-            message=f"Backup suspect, rotation suspendue: {'; '.join(found)}",
+            message=f"suspicious backup, nothing is pruned: {'; '.join(found)}",
             name=name,
             warnings=found,
             remedy=f"look into the database; if this is right: hubbackup accept {name}",

@@ -44,7 +44,7 @@ def dump_methods(zstd_level: int) -> list[DumpMethod]:
 
 
 def dump_argv(way: DumpMethod, *, lock_wait_seconds: float) -> list[str]:
-    """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting for ever."""
+    """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting forever."""
     return [
         "pg_dump",
         "--format=plain",

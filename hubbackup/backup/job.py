@@ -52,7 +52,7 @@ class BackupJob:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __call__(self, run: Run) -> Outcome:
-        """Take the backup, upload it, prune. Raises HubbackupError's kinds where there is no good backup."""
+        """Take the backup, upload it, prune. Raises HubbackupError where there is no good backup."""
         problems: list[str] = []
         started_at = self.now()
         with run.stage("prepare"):
@@ -104,7 +104,7 @@ class BackupJob:
         return Outcome("Backup termine", fields, tuple(problems))
 
     def _last_normal(self, run: Run) -> Manifest | None:
-        """What the backup is measured by; a local store that can't be read is no reason not to back up to S3."""
+        """What the backup is measured by; a local store that can't be read is not a reason not to back up to S3."""
         try:
             return last_normal(newest_first([self.local[0]], self.zone, self.database))
         except StoreError as error:
@@ -170,7 +170,7 @@ class BackupJob:
                 problems.append(f"the old database {name} can't be dropped: {error}")
                 continue
             dropped.append(name)
-            run.log.info("replaced.dropped", message=f"Ancienne base supprimee: {name}", database=name)
+            run.log.info("replaced.dropped", message=f"replaced database dropped: {name}", database=name)
         return dropped
 
     def _finish_uploads(self, run: Run, uploads: Sequence[Upload], stored_bytes: int) -> list[str]:

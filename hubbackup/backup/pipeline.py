@@ -64,7 +64,7 @@ def pump(
 
     `keep`: zstd is stored as it comes, where the file is to be zstd; otherwise it is only for the way.
     Raises ToolError where pg_dump ended with an error, StreamError where its stream broke off, NotProvenError
-    where what came is no whole dump, StoreError where `sink` can't take it.
+    where what came is not a whole dump, StoreError where `sink` can't take it.
     """
     writer = _Writer(sink, at_rest, keep=keep)
     writer.start()

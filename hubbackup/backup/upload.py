@@ -98,7 +98,7 @@ def remove_leftovers(run: Run, store: Store) -> None:
         run.log.warning("clean.failed", message=str(error), store=store.name)
         return
     if leftovers:
-        run.log.info("leftovers.removed", message="Restes supprimes", store=store.name, names=leftovers)
+        run.log.info("leftovers.removed", message="leftovers removed", store=store.name, names=leftovers)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def from_json(cls, data: bytes, *, name: str) -> Manifest:
-        """Raises NotProvenError where `data` is no manifest of the backup `name`."""
+        """Raises NotProvenError where `data` is not a manifest of the backup `name`."""
         try:
             manifest = cls.model_validate_json(data)
         except ValidationError as error:
@@ -218,7 +218,7 @@ class Backup:
 
     @property
     def pinned(self) -> bool:
-        """The operator keeps it for ever."""
+        """The operator keeps it forever."""
         return Mark.PINNED in self.marks
 
     @property
@@ -243,7 +243,7 @@ class Backup:
 
 
 def read_manifest(store: Readable, name: BackupName) -> Manifest:
-    """Raises NotFoundError, NotProvenError, StoreError's kinds."""
+    """Raises NotFoundError, NotProvenError, StoreError."""
     with store.open(name.manifest) as stream:
         return Manifest.from_json(b"".join(portions(stream)), name=str(name))
 
@@ -260,14 +260,14 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     """Publish the manifest beside its backup, which makes the backup exist in `store`."""
     name = BackupName.parse(manifest.name)
     if name is None:
-        raise UsageError(f"{manifest.name} is no name of a backup")
+        raise UsageError(f"{manifest.name} is not a name of a backup")
     with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
         draft.write(manifest.to_json())
         draft.commit()
 
 
 def printable_rows(rows: Mapping[str, int]) -> dict[str, int]:
-    """A census's rows as a manifest holds them: a table's name that is no UTF-8 has its bytes escaped."""
+    """A census's rows as a manifest holds them: a table's name that is not UTF-8 has its bytes escaped."""
     return {
         name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"): count
         for name, count in rows.items()

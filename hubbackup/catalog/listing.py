@@ -57,7 +57,7 @@ class Listed:
 def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
     """Every backup (of one database) in `stores`, merged by name, in byte order of names. No manifest is read.
 
-    Names that are not exactly ours are passed over, and what belongs to no file. Raises StoreError's kinds.
+    Names that are not exactly ours are passed over, and what belongs to no file. Raises StoreError.
     """
     # All that belongs to one backup begins with its stem, so its names stand together in byte order, but for a
     # backup whose stem begins so (another database's, or the `.sql.zst` beside a `.sql.gz`): that one's names stand
@@ -113,7 +113,7 @@ def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Ite
 def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
     """Read the manifests, in the order given: the local one, or another store's where that is missing or broken.
 
-    A name's time is read in `zone` where no manifest tells better. Raises StoreError's kinds.
+    A name's time is read in `zone` where no manifest tells better. Raises StoreError.
     """
     here: list[Readable] = []
     elsewhere: list[Readable] = []
@@ -134,7 +134,7 @@ def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -
 
 
 def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
-    """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError's kinds.
+    """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError.
 
     Caller's duty: want them all. It reads every manifest; `newest_first` reads as few as it can.
     """
@@ -144,13 +144,13 @@ def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | Non
 def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> Iterator[Backup]:
     """The backups of one database, newest first by their manifests' times; few more are read than are looked at.
 
-    Raises StoreError's kinds.
+    Raises StoreError.
     """
     return newest_first_of(scan(stores, database), stores, zone)
 
 
 def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: ZoneInfo) -> Iterator[Backup]:
-    """As `newest_first`, of what was listed already. Raises StoreError's kinds."""
+    """As `newest_first`, of what was listed already. Raises StoreError."""
     waiting = sorted(listed, key=_by_name)
     ready: list[Backup] = []
     while waiting or ready:

@@ -20,7 +20,7 @@ REMEDY = "hubbackup list prints the names there are"
 
 
 def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datetime) -> None:
-    """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError's kinds."""
+    """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError."""
     note = {"mark": mark, "backup": str(name), "at": now.astimezone(UTC).isoformat(), "why": why}
     try:
         with store.create(name.mark(mark)) as draft:
@@ -31,7 +31,7 @@ def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datet
 
 
 def drop_mark(store: Store, name: BackupName, mark: Mark) -> None:
-    """Remove the mark from one store; where there is none, nothing is done. Raises StoreError's kinds."""
+    """Remove the mark from one store; where there is none, nothing is done. Raises StoreError."""
     store.delete(name.mark(mark))
 
 
@@ -39,7 +39,7 @@ def parse_name(typed: str) -> BackupName:
     """Raises UsageError where it is not exactly a backup's name."""
     name = BackupName.parse(typed)
     if name is None:
-        raise UsageError(f"{typed!a:.120} is no name of a backup", remedy=REMEDY)
+        raise UsageError(f"{typed!a:.120} is not a name of a backup", remedy=REMEDY)
     return name
 
 
@@ -80,7 +80,7 @@ class MarkJob:
         )
 
     def _apply(self, store: Store, name: BackupName) -> bool:
-        """Whether the store holds the backup, which then is marked, or isn't any more. Raises StoreError's kinds."""
+        """Whether the store holds the backup, which then is marked, or isn't any more. Raises StoreError."""
         if not self.on:
             drop_mark(store, name, self.mark)
         try:

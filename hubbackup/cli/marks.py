@@ -11,7 +11,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def pin(name: Name, json: Json = False) -> int:
-    """Keep a backup for ever: no prune removes it, in no store."""
+    """Keep a backup forever: no prune removes it, in no store."""
     return _mark(name, "pinned", on=True, kind="pin", json=json)
 
 

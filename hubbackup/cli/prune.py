@@ -37,12 +37,12 @@ def prune(
             policies = [(store, app.policy(store)) for store in stores]
             plans.extend(make_plans(scan(stores), policies, now, lambda some: load(some, stores, app.zone)))
         if dry_run:
-            return Outcome("Rotation simulee")
+            return Outcome("prune tried without removing")
         with run.stage("prune"):
             pruned = apply_plans(plans)
         if pruned.problems:
             raise HubbackupError("; ".join(pruned.problems), remedy="the next prune tries again")
-        return Outcome("Rotation terminee", {"removed": [f"{store}:{name}" for store, name in pruned.removed]})
+        return Outcome("prune finished", {"removed": [f"{store}:{name}" for store, name in pruned.removed]})
 
     app.run("prune", body, with_lock=not dry_run)
     rows = _rows(plans, now)

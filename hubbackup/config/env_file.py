@@ -34,14 +34,14 @@ def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[dict[str,
         raise
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
+            f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}",
             remedy="make it readable for the user that hubbackup runs as",
         ) from error
     values: dict[str, str] = {}
     remarks = []
     for binding in bindings:
         if binding.error:
-            remarks.append(f"{path}: line {binding.original.line} is no NAME=value and was passed over")
+            remarks.append(f"{path}: line {binding.original.line} is not NAME=value and was passed over")
         elif binding.key:
             value = binding.value or ""
             literal = SINGLE_QUOTED.search(binding.original.string) is not None

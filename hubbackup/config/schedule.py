@@ -44,7 +44,7 @@ class Schedule:
         """Raises SettingsError (a ValueError too, for pydantic) naming the field that is wrong."""
         words = expression.lower().split()
         if len(words) != len(FIELDS):
-            raise ScheduleError(f"is no five-field cron expression, it has {len(words)} fields")
+            raise ScheduleError(f"is not a five-field cron expression, it has {len(words)} fields")
         values = tuple(
             frozenset(_parse_field(word, name, low, high))
             for word, (name, low, high) in zip(words, FIELDS, strict=True)
@@ -97,7 +97,7 @@ def _parse_field(text: str, name: str, low: int, high: int) -> Iterator[int]:
     for item in text.split(","):
         found = ITEM.fullmatch(item)
         if found is None:
-            raise ScheduleError(f"has {item!r} for its {name}, which is no number, range or list")
+            raise ScheduleError(f"has {item!r} for its {name}, which is not a number, range or list")
         first_word, last_word = found["first"], found["last"]
         step = int(found["step"] or 1)
         if first_word == "*":
@@ -114,7 +114,7 @@ def _number(word: str, name: str, low: int, high: int) -> int:
     value = NUMBERS_BY_NAME.get(name, {}).get(word)
     if value is None:
         if not word.isdecimal():
-            raise ScheduleError(f"has {word!r} for its {name}, which is no number or name of one")
+            raise ScheduleError(f"has {word!r} for its {name}, which is not a number or name of one")
         value = int(word)
     if not low <= value <= high:
         raise ScheduleError(f"has {value} for its {name}, which goes from {low} to {high}")

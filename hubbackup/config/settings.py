@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         default="true", description="also roles and memberships; their passwords only with with-passwords"
     )
     backup_keep_before_days: int = Field(
-        default=7, ge=0, description="days that the database which a restore replaced is kept; 0 = for ever"
+        default=7, ge=0, description="days that the database which a restore replaced is kept; 0 = forever"
     )
     backup_keep_min: int = Field(default=1, ge=1, description="never keep fewer good backups than this")
     backup_keep_weeks: int = Field(default=0, ge=0, description="weeks whose newest good backup is kept, too")
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
             try:
                 ZoneInfo(value)
             except (KeyError, ValueError, OSError) as error:
-                raise ValueError("is no time zone, such as Europe/Paris") from error
+                raise ValueError("is not a time zone, such as Europe/Paris") from error
         elif value != OFF or info.field_name == "backup_schedule":
             Schedule.parse(value, "UTC")
         return value
@@ -170,21 +170,21 @@ class Settings(BaseSettings):
     @classmethod
     def _endpoint_is_a_url(cls, value: str) -> str:
         if value and not re.match(r"https?://[^/\s]+", value):
-            raise ValueError("is no URL such as https://s3.fr-par.scw.cloud")
+            raise ValueError("is not a URL such as https://s3.fr-par.scw.cloud")
         return value
 
     @field_validator("log_file")
     @classmethod
     def _log_file_is_absolute(cls, value: str) -> str:
         if value and not Path(value).is_absolute():
-            raise ValueError("is no absolute path")
+            raise ValueError("is not an absolute path")
         return value
 
     @field_validator("backup_dir")
     @classmethod
     def _directory_is_absolute(cls, value: Path) -> Path:
         if not value.is_absolute():
-            raise ValueError("is no absolute path")
+            raise ValueError("is not an absolute path")
         return value
 
     @field_validator("backup_compression_level")
@@ -327,7 +327,7 @@ def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}",
+                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}",
                 remedy=f"mount the file for the user that hubbackup runs as, or set {name} itself",
             ) from error
         raw[name] = text.rstrip("\r\n")
@@ -349,7 +349,7 @@ def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[s
             continue
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        sentences.append(f"{name} ({origins[name]}) is no setting of hubbackup{hint}")
+        sentences.append(f"{name} ({origins[name]}) is not a setting of hubbackup{hint}")
     return sentences
 
 

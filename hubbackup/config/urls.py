@@ -8,7 +8,7 @@ from urllib.parse import unquote
 SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between two URLs; a comma inside one (`?to=a@x,b@y`) separates nothing."""
 TOKEN_CHARACTERS = 12
-"""A shorter word of a URL is no token, and to mask it would mask ordinary words."""
+"""A shorter word of a URL is not a token, and to mask it would mask ordinary words."""
 
 
 def split_urls(text: str) -> list[str]:

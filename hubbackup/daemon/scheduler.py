@@ -94,7 +94,7 @@ class Daemon:
         self._beat()
         self._log.info(
             "daemon.started",
-            message="Service de backup demarre",
+            message="the backup service has started",
             version=package_version(),
             database=database,
             schedule=app.settings.backup_schedule,
@@ -113,14 +113,14 @@ class Daemon:
 
     def _stop(self, stop: StoppedError) -> int:
         """Let the run at work clean up, for a bounded time; called from the main thread, never from a handler."""
-        self._log.info("daemon.stopping", message="Arret demande", signal=stop.signal_number)
+        self._log.info("daemon.stopping", message="asked to stop", signal=stop.signal_number)
         waiter = threading.Thread(target=self._scheduler.shutdown, name="shutdown", daemon=True)
         waiter.start()
         waiter.join(STOP_SECONDS)
         self._app.notifier.post.stop(POST_SECONDS)
         health_path().unlink(missing_ok=True)
         clean = not waiter.is_alive()
-        self._log.info("daemon.stopped", message="Service de backup arrete", clean=clean)
+        self._log.info("daemon.stopped", message="the backup service has stopped", clean=clean)
         if not clean:
             os._exit(stop.exit_code)  # the interpreter's own end would wait for the worker, and Docker would not
         return stop.exit_code
@@ -142,7 +142,7 @@ class Daemon:
             if due is not None:
                 reason = {"reason": "missed", "due": due.isoformat()}
         if reason is not None:
-            self._log.info("backup.catch_up", message="Backup au demarrage", **reason)
+            self._log.info("backup.catch_up", message="a backup at the start", **reason)
             self._scheduler.add_job(self._backup, id="backup-at-start", executor="work")
 
     def _backup(self) -> None:
@@ -162,7 +162,7 @@ class Daemon:
             self._log.debug("orphans.unknown", message=str(error))
             return
         if count:
-            self._log.warning("orphans.removed", message=f"{count} serveurs d'exercice supprimes", count=count)
+            self._log.warning("orphans.removed", message=f"{count} drill servers removed", count=count)
 
     def _guard(self, kind: str, work: Callable[[], object]) -> None:
         """Do a run; the daemon outlives whatever it dies of. The run has told its end itself."""
@@ -172,7 +172,7 @@ class Daemon:
             if error.exit_code == 4:  # told here only: a run without the lock has no closing line of its own
                 self._log.warning(f"{kind}.skipped", message=str(error))
         except Exception:  # noqa: BLE001 - as said above
-            self._log.exception(f"{kind}.crashed", message=f"Echec {kind}: erreur interne")
+            self._log.exception(f"{kind}.crashed", message=f"{kind} failed: internal error")
         finally:
             malloc.give_back()
 
@@ -183,7 +183,7 @@ class Daemon:
             names = ", ".join(change.name for change in changes)
             self._log.info(
                 "settings.changed",
-                message=f"Configuration modifiee: {names}",
+                message=f"settings changed: {names}",
                 changes=[asdict(change) for change in changes],
             )
 
@@ -209,7 +209,7 @@ class Daemon:
                     remedy=finding.remedy,
                 )
         counts = Counter(str(finding.status) for finding in findings)
-        self._log.info("doctor.finished", message="Diagnostic termine", **counts)
+        self._log.info("doctor.finished", message="doctor finished", **counts)
         malloc.give_back()
 
     def _beat(self) -> None:

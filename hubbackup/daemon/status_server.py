@@ -42,7 +42,7 @@ def serve_status(app: App) -> Callable[[], None]:
         return lambda: None
     cache.start()
     server.start()
-    log.info("status.started", message="Page de statut ouverte", port=server.port, login=login is not None)
+    log.info("status.started", message="the status page listens", port=server.port, login=login is not None)
 
     def stop() -> None:
         cache.stop()

@@ -45,7 +45,7 @@ def judge_at(app: App, last_good: Backup | None, now: datetime) -> Verdict:
 
 
 def watch(app: App, now: datetime) -> None:
-    """One look of the daemon: tell once a day while a backup is overdue. Raises HubbackupError's kinds."""
+    """One look of the daemon: tell once a day while a backup is overdue. Raises HubbackupError."""
     verdict, last_good = look(app, now)
     memory = app.notifier.watch
     if not verdict.overdue:
@@ -71,6 +71,6 @@ def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:
         try:
             mine = newest_first([store], app.zone, app.database)
             found += itertools.islice((backup for backup in mine if backup.good_in(store.name)), 1)
-        except StoreError as error:  # what can't be seen is no proof of a backup
+        except StoreError as error:  # what can't be seen is not a proof of a backup
             app.log.debug("watch.unreadable", message=str(error), store=store.name)
     return max(found, key=lambda backup: backup.started_at, default=None)

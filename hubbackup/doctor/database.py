@@ -180,7 +180,7 @@ def leftovers(site: Site) -> Verdict:
         )
     if kept:
         days = app.settings.backup_keep_before_days
-        until = f"dropped {days} days after their restore" if days else "kept for ever (BACKUP_KEEP_BEFORE_DAYS=0)"
+        until = f"dropped {days} days after their restore" if days else "kept forever (BACKUP_KEEP_BEFORE_DAYS=0)"
         return ok(f"put aside by restores: {_some([f'{n} ({sizes[n].size_bytes:,} bytes)' for n in kept])}, {until}")
     return ok("no database is left of a restore")
 

@@ -88,7 +88,7 @@ def retention(site: Site) -> Verdict:
     app = site.app
     local_days, s3_days = app.settings.backup_retention_days, app.settings.s3_days
     if app.remotes and s3_days and (s3_days < local_days or not local_days):
-        kept = f"{local_days} days" if local_days else "for ever"
+        kept = f"{local_days} days" if local_days else "forever"
         return warn(
             f"S3 keeps backups {s3_days} days, this disk {kept}: the far copies go first",
             "set S3_RETENTION_DAYS to at least BACKUP_RETENTION_DAYS",
@@ -103,7 +103,7 @@ def retention(site: Site) -> Verdict:
         )
     if not local_days:
         return warn("BACKUP_RETENTION_DAYS=0: nothing is ever removed from this disk", "watch its free space")
-    far = f", S3 {s3_days or 'for ever'}" + (" days" if s3_days else "") if app.remotes else ""
+    far = f", S3 {s3_days or 'forever'}" + (" days" if s3_days else "") if app.remotes else ""
     return ok(
         f"this disk keeps {local_days} days{far}, and never fewer than {app.settings.backup_keep_min} good ones"
     )

@@ -30,7 +30,7 @@ class Site:
 
     @cached_property
     def runner(self) -> Runner:
-        """Raises RunnerError's kinds."""
+        """Raises RunnerError."""
         return self.app.open_runner(self.app.cancel, IDLE_SECONDS)
 
     @cached_property
@@ -40,12 +40,12 @@ class Site:
 
     @cached_property
     def properties(self) -> DatabaseProperties:
-        """Raises HubbackupError's kinds."""
+        """Raises HubbackupError."""
         return describe(self.runner, self.connection, self.app.database)
 
     @cached_property
     def backups(self) -> list[Backup]:
-        """The database's backups on disk, oldest first. Raises StoreError's kinds."""
+        """The database's backups on disk, oldest first. Raises StoreError."""
         return list_backups([self.app.local], self.app.zone, self.app.database)
 
     @cached_property

@@ -150,7 +150,7 @@ def read(path: Path) -> AtWork | None:
         found = AtWork(**facts)
         if any(type(facts[one.name]) is not (int if one.type == "int" else str) for one in fields(AtWork)):
             return None
-        found.since  # noqa: B018 - raises where it is no time
+        found.since  # noqa: B018 - raises where it is not a time
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
     return found

@@ -53,7 +53,7 @@ class LogProgress:
         }
         if self._total_bytes:
             fields["percent"] = min(99, round(100 * done_bytes / self._total_bytes))
-        self._log.info(self._event, message=f"En cours: {done_bytes / 1e6:.0f} Mo", **fields)
+        self._log.info(self._event, message=f"at work: {done_bytes / 1e6:.0f} MB", **fields)
 
 
 class ProgressMaker(Protocol):

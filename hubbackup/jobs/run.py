@@ -121,7 +121,7 @@ def guarded(
             _tell(observers, run, lambda observer: observer.started(run))
             outcome = body(run)
     except LockHeldError:
-        raise  # it is no run: the one at work writes the closing line and the record
+        raise  # it is not a run: the one at work writes the closing line and the record
     except Exception as error:
         _record_failure(run, error, round(time.monotonic() - clock, 3), history)
         failure = error
@@ -140,13 +140,13 @@ def guarded(
 
 
 def _record_failure(run: Run, error: Exception, seconds: float, history: History) -> None:
-    """The closing line and the record of a run that failed; what is no error of ours is a fault of the program."""
+    """The closing line and the record of a run that failed; a foreign error is a fault of the program."""
     foreign = not isinstance(error, HubbackupError)
     cause = f"internal error: {type(error).__name__}: {error}" if foreign else str(error)
     kind, exit_code = run.kind, getattr(error, "exit_code", 1)
     run.log.error(
         f"{kind}.failed",
-        message=f"Echec {kind}: {cause}",
+        message=f"{kind} failed: {cause}",
         stage=run.stage_name,
         error=type(error).__name__,
         cause=cause,

@@ -1,7 +1,7 @@
 """Where log lines go: a pipe that nobody may read any more, and a file that is rotated.
 
 A log that can't be written must never hold up a backup. A pipe whose reader has stopped blocks whoever writes to
-it, for ever; so before each write the kernel is asked whether there is room, and after a short patience the line
+it, forever; so before each write the kernel is asked whether there is room, and after a short patience the line
 is dropped and counted. poll(2) says POLLOUT of a pipe only where PIPE_BUF bytes fit, hence the portions.
 """
 

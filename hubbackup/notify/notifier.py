@@ -44,7 +44,7 @@ class Notifier:
         state_directory: Callable[[], Path],
         local: LocalStore,
     ) -> None:
-        """Raises SettingsError where NOTIFICATION_URLS or HEARTBEAT_URL has something that is no URL of a sink."""
+        """Raises SettingsError where NOTIFICATION_URLS or HEARTBEAT_URL has something that is not a URL of a sink."""
         settings = loaded.settings
         self._settings = settings
         self._database = database

@@ -49,7 +49,7 @@ class Sinks:
                 shown = f" ({scheme}://…)" if re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) and "://" in url else ""
                 cause = said.of_url(url)
                 raise SettingsError(
-                    f"NOTIFICATION_URLS: number {number}{shown} is no URL that apprise can send to{cause}",
+                    f"NOTIFICATION_URLS: number {number}{shown} is not a URL that apprise can send to{cause}",
                     remedy="such as mailtos://user:password@mail.example.org?to=admin@example.org;"
                     " see docs/notifications.md",
                 )

@@ -120,7 +120,7 @@ def globals_argv(*, passwords: bool) -> list[str]:
 
 
 def query(runner: Runner, connection: Connection, database: str, sql: str) -> str:
-    """What psql prints for `sql`, unaligned and without headers. Raises HubbackupError's kinds, explained."""
+    """What psql prints for `sql`, unaligned and without headers. Raises HubbackupError, explained."""
     env = {**connection.env(database), "PGCLIENTENCODING": "UTF8"}
     try:
         return run(runner, psql_argv(), env, input_bytes=sql.encode()).decode()

@@ -133,7 +133,7 @@ class Databases:
     def sql(self, text: str, database: str = "", encoding: str = "") -> str:
         """What psql prints. The text is UTF-8, or the bytes of `encoding` as surrogate escapes.
 
-        Raises HubbackupError's kinds.
+        Raises HubbackupError.
         """
         where = database or self._home
         env = {**self._connection.env(where), "PGCLIENTENCODING": encoding or "UTF8"}
@@ -190,7 +190,7 @@ class Databases:
         return [line for line in answer.splitlines() if line]
 
     def drop(self, name: str) -> None:
-        """Remove a database and end the sessions in it; one that is gone already is no error."""
+        """Remove a database and end the sessions in it; one that is gone already is not an error."""
         self.sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE);")
 
     def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> bool:
@@ -257,7 +257,7 @@ class Databases:
         """(rows, whether an extension owns it) of each table alone (ONLY) by its name quoted as pg_dump does, and how
         many large objects there are; all in one session.
 
-        `encoding` is the dump's own (SET client_encoding): a name that is no UTF-8 has its bytes escaped, and they
+        `encoding` is the dump's own (SET client_encoding): a name that is not UTF-8 has its bytes escaped, and they
         go to the server as they were.
         """
         wanted = list(tables)

@@ -48,7 +48,7 @@ class DrillJob:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __call__(self, run: Run) -> Outcome:
-        """Restore, compare, check, time, remove. Raises HubbackupError's kinds for what does not restore."""
+        """Restore, compare, check, time, remove. Raises HubbackupError for what does not restore."""
         with run.stage("find"):
             found_at = time.monotonic()
             with self.find_source(run) as source:
@@ -89,7 +89,7 @@ class DrillJob:
             "tables": restored.fields["tables"],
             "checks": answers,
         }
-        return Outcome("Exercice de restauration reussi", fields)
+        return Outcome("drill passed", fields)
 
     def _check(self, databases: Databases, target: str, check: str) -> str:
         """The answer of one of the operator's own queries. Raises NotProvenError where it is nothing."""

@@ -55,7 +55,7 @@ class RestoreJob:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __call__(self, run: Run) -> Outcome:
-        """Restore. Raises HubbackupError's kinds; then the live database is as it was (see `Request.in_place`)."""
+        """Restore. Raises HubbackupError; then the live database is as it was (see `Request.in_place`)."""
         request = self.request
         started = time.monotonic()
         with run.stage("find"), self.find_source(run) as source:
@@ -82,7 +82,7 @@ class RestoreJob:
             work = _Work(run, runner, connection, databases, server, source, proof, properties, dialect)
             fields = self._restore(work)
         fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
-        return Outcome("Restauration terminee", fields)
+        return Outcome("restore finished", fields)
 
     def _restore(self, work: _Work) -> dict[str, Any]:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
@@ -92,7 +92,7 @@ class RestoreJob:
         aside = derived_name(request.target, "before", started_at, work.server.databases)
         missing = set(facts.roles) - work.server.roles if request.no_owner else set()
         name = work.source.name
-        run.log.info("restore.started", message="Restauration demarree", name=name, database=request.target)
+        run.log.info("restore.started", message="restore started", name=name, database=request.target)
         last = Databases(work.runner.detached(), work.connection, request.target)
         statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
         safety = ""
@@ -106,7 +106,7 @@ class RestoreJob:
                     safety = self.safety_backup(run)
                 with run.stage("drop"):
                     dropped = True
-                    message = f"Base supprimee (--in-place); pour revenir: hubbackup restore {safety}"
+                    message = f"database dropped (--in-place); to go back: hubbackup restore {safety}"
                     run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
                     databases.drop(request.target)
             statistics.start()
@@ -174,7 +174,7 @@ class RestoreJob:
         for name in server.databases:
             if derived_time(name, self.request.target, "restore"):
                 databases.drop(name)
-                run.log.warning("restore.leftover", message=f"Reste supprime: {name}", database=name)
+                run.log.warning("restore.leftover", message=f"leftover removed: {name}", database=name)
         if server.has_stand_ins:
             roles.remove_stand_ins(databases)
 
@@ -224,7 +224,7 @@ def undo(run: Run, databases: Databases, target: str, now: datetime) -> Outcome:
         "kept_as": aside if put_aside else "",
         "kept_bytes": live.size_bytes if put_aside and live else 0,
     }
-    return Outcome("Restauration annulee", fields)
+    return Outcome("restore undone", fields)
 
 
 def kept_aside(server: Server, target: str) -> Iterator[str]:

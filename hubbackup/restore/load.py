@@ -40,7 +40,7 @@ class Proven:
     facts: DumpFacts
     expected: Expected
     encoding: str
-    """The dump's own, by PostgreSQL's name: names in `facts` that are no UTF-8 are bytes of it."""
+    """The dump's own, by PostgreSQL's name: names in `facts` that are not UTF-8 are bytes of it."""
 
 
 def proven(run: Run, source: Source) -> Proven:
@@ -67,7 +67,7 @@ def proven(run: Run, source: Source) -> Proven:
 def load(
     run: Run, runner: Runner, connection: Connection, database: str, source: Source, proof: Proven, dialect: Dialect
 ) -> None:
-    """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError's kinds."""
+    """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError."""
     nonce = f"hubbackup-{secrets.token_hex(16)}"
     session = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
     with runner.start(psql_argv(), session.env(database), stdin=True) as process:

@@ -30,7 +30,7 @@ RESTRICT_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 
 
 def psql_version(runner: Runner) -> tuple[int, int]:
-    """(major, minor) of the psql there. Raises RunnerError's kinds."""
+    """(major, minor) of the psql there. Raises RunnerError."""
     return parse_version(run(runner, ["psql", "--version"], {"LC_ALL": "C"}).decode("utf-8", "replace"))
 
 

@@ -95,7 +95,7 @@ def _refuse_commands(chosen: Iterable[str]) -> None:
 
 
 def create_missing(databases: Databases, globals_sql: str, existing: Iterable[str], server_major: int) -> list[str]:
-    """Make the roles that are missing, all or none; returns their names. Raises HubbackupError's kinds."""
+    """Make the roles that are missing, all or none; returns their names. Raises HubbackupError."""
     chosen, made = for_missing_roles(globals_sql, existing, server_major)
     if made:
         databases.sql("BEGIN;\n" + "\n".join(chosen) + "\nCOMMIT;\n")

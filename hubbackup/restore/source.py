@@ -52,7 +52,7 @@ class BackupSelector:
 def find(
     run: Run, selector: BackupSelector, stores: Sequence[Store], zone: ZoneInfo, scratch: Path
 ) -> Iterator[Source]:
-    """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError's kinds."""
+    """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError."""
     local = next(store for store in stores if isinstance(store, LocalStore))
     clean_scratch(scratch)
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scra
             remedy="hubbackup list shows what is there, and why it is not good",
         )
     backup, store = good
-    run.log.info("source.chosen", message=f"Backup choisi: {backup.name}", name=str(backup.name), store=store.name)
+    run.log.info("source.chosen", message=f"backup chosen: {backup.name}", name=str(backup.name), store=store.name)
     if isinstance(store, LocalStore):
         yield _of_store(store, backup)
         return
@@ -116,7 +116,7 @@ def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scra
 def _readable(run: Run, stores: list[Store], zone: ZoneInfo, database: str) -> list[Store]:
     """The stores that can be listed: on the worst day S3 may be down, and the local copy is enough.
 
-    Raises StoreError's kinds where none can.
+    Raises StoreError where none can.
     """
     readable = []
     problem: StoreError | None = None
@@ -125,7 +125,7 @@ def _readable(run: Run, stores: list[Store], zone: ZoneInfo, database: str) -> l
             next(newest_first([store], zone, database), None)
             readable.append(store)
         except StoreError as error:
-            run.log.warning("source.unreadable", message=f"Stockage ignore: {error}", store=store.name)
+            run.log.warning("source.unreadable", message=f"store passed over: {error}", store=store.name)
             problem = error
     if problem is not None and not readable:
         raise problem
@@ -135,7 +135,7 @@ def _readable(run: Run, stores: list[Store], zone: ZoneInfo, database: str) -> l
 def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
     """A file of the local store, by its name or path, or any other file that can be read here.
 
-    Raises NotFoundError, NotProvenError where its manifest is not its own, StoreError's kinds.
+    Raises NotFoundError, NotProvenError where its manifest is not its own, StoreError.
     """
     path = Path(typed)
     store = local
@@ -159,12 +159,12 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
 def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator[Source]:
     """An object, downloaded whole to a directory of its own, which is removed afterwards.
 
-    Raises UsageError for a name that is not exactly one of ours, NotFoundError, StoreError's kinds.
+    Raises UsageError for a name that is not exactly one of ours, NotFoundError, StoreError.
     """
     name = BackupName.parse(typed)
     if name is None:
         raise UsageError(
-            f"{typed!r} is no name of a backup", remedy="hubbackup list --store s3 prints the names there are"
+            f"{typed!r} is not a name of a backup", remedy="hubbackup list --store s3 prints the names there are"
         )
     entry = store.stat(str(name))
     manifest = _manifest_if_any(store, name)

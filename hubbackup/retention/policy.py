@@ -153,7 +153,7 @@ def _clock_doubt(newest_first: Sequence[Candidate], policy: Policy, now: datetim
     """Why the clock can't be trusted to judge ages; empty where it can.
 
     A clock that is behind shows by backups from the future. One that is far ahead shows by a gap before the newest
-    backup, longer than the policy's days and than twice the gap before it (a weekly schedule is no anomaly); the
+    backup, longer than the policy's days and than twice the gap before it (a weekly schedule is not an anomaly); the
     next good backup then confirms the date (or the gap was a long outage, and costs one night's patience).
     """
     if newest_first and newest_first[0].started_at > now + FUTURE_TOLERANCE:

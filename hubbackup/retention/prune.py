@@ -1,4 +1,4 @@
-"""Apply the retention plan to a store: manifest first, the file last, so that a half-removed backup is no backup.
+"""Apply the retention plan to a store: manifest first, the file last, so that a half-removed backup is not a backup.
 
 A plan reads few manifests: a published file counts as good until its manifest is read, and those are read that the
 plan rests on, or removes.
@@ -140,7 +140,7 @@ def apply_plans(plans: Sequence[StorePlan]) -> Pruned:
 def remove(store: Store, name: BackupName, marks: Container[str]) -> None:
     """Remove a backup from one store, with those of its marks that are among the files `marks`.
 
-    Raises StoreError's kinds; then its file is still listed, for the next try.
+    Raises StoreError; then its file is still listed, for the next try.
     """
     store.delete(name.manifest)
     for mark in Mark:

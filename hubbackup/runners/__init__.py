@@ -87,7 +87,7 @@ class Runner(Protocol):
         `argv` is visible to others (process lists, Docker events): secrets go into `env` only.
         `bulk`: much will come out of stdout, and must come by a way on which a byte costs little; it gets a large
         buffer, where coreutils' `stdbuf` is there to give it. Raises NoDataConnectionError where there is no such
-        way, RunnerError's other kinds.
+        way, another RunnerError.
         """
         ...
 
@@ -152,7 +152,7 @@ class Tail:
             del self._data[: -self._limit_bytes]
 
     def text(self) -> str:
-        """What is kept, decoded; a byte that is no UTF-8 becomes U+FFFD."""
+        """What is kept, decoded; a byte that is not UTF-8 becomes U+FFFD."""
         return self._data.decode("utf-8", "replace")
 
 

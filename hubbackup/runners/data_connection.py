@@ -7,7 +7,7 @@ one connection, shows a nonce, waits for the answer to it, and becomes the comma
 stay with the exec. Where anything stands in the way (no network in common, no bash, a firewall), nothing was
 started, and the exec's own stream is there.
 
-For output alone: psql that reads from a connection whose other end vanished would wait for ever, with its locks.
+For output alone: psql that reads from a connection whose other end vanished would wait forever, with its locks.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Engine:
         except PermissionError as error:
             raise EngineError(f"no permission to look at the Docker socket {path}") from error
         if not stat.S_ISSOCK(mode):
-            raise EngineError(f"{path} is no socket", remedy=mount)
+            raise EngineError(f"{path} is not a socket", remedy=mount)
         if not os.access(path, os.R_OK | os.W_OK):
             group = path.stat().st_gid
             raise EngineError(

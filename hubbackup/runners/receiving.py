@@ -1,4 +1,4 @@
-"""Reading a socket that much comes from: in large pieces, never for ever, and stopped when the run is."""
+"""Reading a socket that much comes from: in large pieces, never forever, and stopped when the run is."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Collector:
         )
 
     def _look(self, views: Sequence[tuple[_View, Policy]], now: datetime) -> _Found:
-        """The backups of the views that answer, and what the coming runs will remove. Raises StoreError's kinds."""
+        """The backups of the views that answer, and what the coming runs will remove. Raises StoreError."""
         zone = self._scope.zone
         readable = [view for view, _ in views]
         policies = {view.name: policy for view, policy in views}

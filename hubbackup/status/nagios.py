@@ -60,7 +60,7 @@ def parse_age(text: str) -> timedelta:
     """`26h`, `90m`, `2d`, `3600` (seconds). Raises UsageError."""
     found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip().lower(), re.ASCII)
     if found is None or int(found[1]) == 0:
-        raise UsageError(f"{text!r} is no age", remedy="write it as 26h, 90m, 2d or 93600s")
+        raise UsageError(f"{text!r} is not an age", remedy="write it as 26h, 90m, 2d or 93600s")
     return timedelta(seconds=int(found[1]) * UNITS[found[2] or "s"])
 
 

@@ -35,7 +35,7 @@ def is_flat_name(name: str) -> bool:
 
 
 def check_name(name: str) -> str:
-    """`name` itself. Raises UsageError where it is no flat file name."""
+    """`name` itself. Raises UsageError where it is not a flat file name."""
     if not is_flat_name(name):
         raise UsageError(
             f"{name!a:.120} is not a file name that a store can hold",
@@ -64,13 +64,13 @@ class Draft(Protocol):
     def __exit__(self, *exc_info: object) -> None: ...
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append `data`. Raises StoreError's kinds."""
+        """Append `data`. Raises StoreError."""
         ...
 
     def follow(self, source: GrowingFile) -> None:
         """Append all of `source`, waiting for it to grow, until it is finished.
 
-        Never slows the source's writer. Raises SourceFailedError where the writer gave up, StoreError's kinds
+        Never slows the source's writer. Raises SourceFailedError where the writer gave up, StoreError
         where this store can't take the bytes.
         """
         ...
@@ -94,11 +94,11 @@ class Readable(Protocol):
     """`local` or `s3`: the word for it in logs, manifests and `--store`."""
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """The file's bytes, read from the start. Raises NotFoundError, StoreError's kinds."""
+        """The file's bytes, read from the start. Raises NotFoundError, StoreError."""
         ...
 
     def entries(self) -> Iterator[Entry]:
-        """Every whole file in byte order of names, streamed. Raises StoreError's kinds."""
+        """Every whole file in byte order of names, streamed. Raises StoreError."""
         ...
 
 
@@ -112,16 +112,16 @@ class Store(Readable, Protocol):
     def create(self, name: str, metadata: dict[str, str] | None = None) -> Draft:
         """Begin a file. `metadata` (ASCII) is kept where the store can (S3 user metadata), else ignored.
 
-        Raises UsageError for a name that is no flat file name, ExistsError where it is taken.
+        Raises UsageError for a name that is not a flat file name, ExistsError where it is taken.
         """
         ...
 
     def stat(self, name: str) -> Entry:
-        """Raises NotFoundError, StoreError's kinds."""
+        """Raises NotFoundError, StoreError."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove a file; one that is gone already is no error. Raises StoreError's kinds."""
+        """Remove a file; one that is gone already is not an error. Raises StoreError."""
         ...
 
     def clean(self) -> list[str]:

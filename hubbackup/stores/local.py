@@ -39,13 +39,13 @@ class LocalStore:
         return str(self.directory)
 
     def free_bytes(self) -> int:
-        """What an unprivileged process can still write here. Raises StoreError's kinds."""
+        """What an unprivileged process can still write here. Raises StoreError."""
         with _errors_of(self.directory, "could not be looked at"):
             figures = os.statvfs(self.directory)
         return figures.f_bavail * figures.f_frsize
 
     def disk_bytes(self) -> int:
-        """The size of the disk, free or not. Raises StoreError's kinds."""
+        """The size of the disk, free or not. Raises StoreError."""
         with _errors_of(self.directory, "could not be looked at"):
             figures = os.statvfs(self.directory)
         return figures.f_blocks * figures.f_frsize
@@ -66,7 +66,7 @@ class LocalStore:
         return LocalDraft(self, final, partial, descriptor)
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """The file's bytes; see `Store.open`. What is no regular file counts as not there."""
+        """The file's bytes; see `Store.open`. What is not a regular file counts as not there."""
         self.stat(name)
         # Should it turn into something else this moment: a link is not followed, a FIFO's other end not waited for.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -75,7 +75,7 @@ class LocalStore:
         return io.BufferedReader(_ReadFile(descriptor, self.directory / name), CHUNK_BYTES)
 
     def stat(self, name: str) -> Entry:
-        """Raises NotFoundError, StoreError's kinds."""
+        """Raises NotFoundError, StoreError."""
         try:
             with _errors_of(self.directory, f"does not let {name} be looked at", but=(FileNotFoundError,)):
                 figures = os.lstat(self.directory / check_name(name))
@@ -98,16 +98,16 @@ class LocalStore:
             try:
                 yield self.stat(name)
             except NotFoundError:
-                if not self.directory.is_dir():  # then not this file vanished, and half a list is no list
+                if not self.directory.is_dir():  # then not this file vanished, and half a list is not a list
                     raise
 
     def delete(self, name: str) -> None:
-        """Remove a file for good (the directory is synced); one that is gone already is no error."""
+        """Remove a file for good (the directory is synced); one that is gone already is not an error."""
         try:
             self.stat(name)
         except NotFoundError as error:
             if os.path.lexists(self.directory / name):
-                raise StoreError(f"{self.directory / name} is no regular file, so it was left alone") from error
+                raise StoreError(f"{self.directory / name} is not a regular file, so it was left alone") from error
             return
         with _errors_of(self.directory, f"does not let {name} be removed"):
             (self.directory / name).unlink(missing_ok=True)
@@ -134,7 +134,7 @@ class LocalStore:
                     yield entry.name
 
     def sync_directory(self) -> None:
-        """Make the names of now survive a power cut. Raises StoreError's kinds."""
+        """Make the names of now survive a power cut. Raises StoreError."""
         with _errors_of(self.directory, "could not be synced"):
             descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -209,7 +209,7 @@ class LocalDraft:
         self.growing.finish()
 
     def commit(self) -> Entry:
-        """Make it durable and publish it under its final name. Raises ExistsError, StoreError's kinds."""
+        """Make it durable and publish it under its final name. Raises ExistsError, StoreError."""
         if self._entry is not None:
             return self._entry
         self.sync()

@@ -52,7 +52,7 @@ class MemoryStore:
             yield self.stat(name)
 
     def delete(self, name: str) -> None:
-        """Remove a file; one that is gone already is no error."""
+        """Remove a file; one that is gone already is not an error."""
         self.files.pop(check_name(name), None)
         self.metadata.pop(name, None)
 

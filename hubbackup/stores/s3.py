@@ -92,7 +92,7 @@ class S3Store:
         return reader
 
     def stat(self, name: str) -> Entry:
-        """Raises NotFoundError, StoreError's kinds."""
+        """Raises NotFoundError, StoreError."""
         head = head_object(self._calls, self._target(name))
         if head is None:
             raise NotFoundError(
@@ -109,7 +109,7 @@ class S3Store:
         return dict(head["Metadata"])
 
     def look(self) -> BucketLook:
-        """One small question to the bucket: is it there, its clock, its region. Raises StoreError's kinds."""
+        """One small question to the bucket: is it there, its clock, its region. Raises StoreError."""
         request = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
         asked_at = datetime.now(UTC)
         page = self._calls.small("look at the bucket", partial(_list_objects, arguments=request))
@@ -147,7 +147,7 @@ class S3Store:
             request["ContinuationToken"] = token
 
     def delete(self, name: str) -> None:
-        """Remove an object; one that is gone already is no error."""
+        """Remove an object; one that is gone already is not an error."""
         key = self._target(name).key
         try:
             # Never DeleteObjects: it demands checksums that other vendors reject.

@@ -116,7 +116,7 @@ class S3Calls:
         """What `request` returns. `doing` completes 'could not …' in the error's sentence.
 
         A transient failure is tried again, `attempts` times at most and while `patience` lasts; `attempt_seconds`
-        bounds each attempt (None: by `patience` alone). Raises StoreError's kinds, and StoppedError once a stop is
+        bounds each attempt (None: by `patience` alone). Raises StoreError, and StoppedError once a stop is
         asked for. `request` may run on in its thread after that: whatever it uses, it must close itself.
         """
         most_attempts, time_left = attempts or self.limits.attempts, patience or self.patience()
@@ -228,7 +228,7 @@ class S3Calls:
                 OSError,
             ),
         )
-        # Neither of the kinds above: a wrong parameter, a missing profile, an answer that is no S3 answer.
+        # Neither of the kinds above: a wrong parameter, a missing profile, an answer that is not an S3 answer.
         return StoreError(
             sentence, remedy="check S3_ENDPOINT_URL and that this container reaches it", transient=transient
         )

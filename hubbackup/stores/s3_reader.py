@@ -17,7 +17,7 @@ READ_BYTES = 256 << 10
 
 
 def open_object(calls: S3Calls, bucket: str, key: str, name: str) -> io.BufferedReader:
-    """The object, read from its start. Raises NotFoundError, StoreError's kinds; so does each read."""
+    """The object, read from its start. Raises NotFoundError, StoreError; so does each read."""
     return io.BufferedReader(ObjectReader(calls, bucket, key, name), READ_BYTES)
 
 

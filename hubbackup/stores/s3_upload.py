@@ -85,7 +85,7 @@ class S3Draft:
         self.abort()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append `data`, which is held until it makes a part. Raises StoreError's kinds."""
+        """Append `data`, which is held until it makes a part. Raises StoreError."""
         self._check_open()
         self._held += data
         self.size_bytes += memoryview(data).nbytes
@@ -218,7 +218,7 @@ class S3Draft:
             "PartNumber": number,
             "ContentLength": size,
             # The one checksum that every vendor takes: the server itself refuses a part that changed on its way,
-            # also where its ETags are no md5, and a bucket with object lock asks for it.
+            # also where its ETags are not md5, and a bucket with object lock asks for it.
             "ContentMD5": _base64(md5),
         }
 
@@ -242,7 +242,7 @@ class S3Draft:
         return self._upload_id
 
     def _publish(self, request: Callable[..., object]) -> None:
-        """Run the request that makes the object visible; a lost answer is no reason to believe that it failed."""
+        """Run the request that makes the object visible; a lost answer is not a reason to believe that it failed."""
         conditions: list[dict[str, Any]] = [{"IfNoneMatch": "*"}, {}]
         for condition in conditions:
             try:
@@ -300,7 +300,7 @@ class S3Draft:
 
 
 def head_object(calls: S3Calls, target: Target) -> HeadObjectOutputTypeDef | None:
-    """What the server says of the object, None where there is none. Raises StoreError's other kinds."""
+    """What the server says of the object, None where there is none. Raises another StoreError."""
     try:
         return calls.small(
             f"look at {target.name}", lambda client: client.head_object(Bucket=target.bucket, Key=target.key)
@@ -321,7 +321,7 @@ def taken(target: Target) -> ExistsError:
 
 
 def _differs(answer: Mapping[str, Any], md5: str) -> bool:
-    """True where the ETag is an md5, and another one. Under a key of KMS or the client's own it is no md5."""
+    """True where the ETag is an md5, and another one. Under a key of KMS or the client's own it is not an md5."""
     if answer.get("SSECustomerAlgorithm") or str(answer.get("ServerSideEncryption", "")).startswith("aws:kms"):
         return False
     etag = _MD5_ETAG.fullmatch(str(answer.get("ETag", "")))

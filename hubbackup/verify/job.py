@@ -106,7 +106,7 @@ def due(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: 
 def due_copies(
     stores: Sequence[Store], zone: ZoneInfo, history: History, budget_bytes: int, now: datetime
 ) -> list[Copy]:
-    """Those of `stores` that are due. Raises StoreError's kinds."""
+    """Those of `stores` that are due. Raises StoreError."""
     proven_at = last_proven(history)
     copies = copies_of(scan(stores), stores, zone, proven_at)
     return due(copies, budget_bytes, now, max(proven_at.values(), default=None))
@@ -120,7 +120,7 @@ class CopySelector:
     everything: bool = False
 
     def copies(self, stores: Sequence[Store], zone: ZoneInfo, database: str) -> list[Copy]:
-        """Raises UsageError, NotFoundError where there is no such backup, StoreError's kinds."""
+        """Raises UsageError, NotFoundError where there is no such backup, StoreError."""
         where = ", ".join(store.describe() for store in stores)
         if self.everything:
             return copies_of(scan(stores), stores, zone, {})
@@ -208,7 +208,7 @@ class VerifyJob:
             if finding.verdict == "bad":
                 run.log.error(
                     "verify.bad",
-                    message=f"Backup endommage: {finding.problem}",
+                    message=f"damaged backup: {finding.problem}",
                     name=str(copy.name),
                     store=copy.store.name,
                 )
@@ -242,4 +242,4 @@ class VerifyJob:
             "bytes": sum(finding.copy.size_bytes for finding in ok),
             "unproven": [str(finding.copy.name) for finding in unproven],
         }
-        return Outcome(f"Verification terminee: {len(ok)} copies intactes", fields)
+        return Outcome(f"verify finished: {len(ok)} copies are whole", fields)

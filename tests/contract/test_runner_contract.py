@@ -178,7 +178,7 @@ def test_the_tail_of_stderr_is_kept(make: MakeRunner) -> None:
 
 
 def test_stderr_that_is_no_text_is_told_all_the_same(make: MakeRunner) -> None:
-    """A byte of stderr that is no UTF-8 becomes a replacement character, not an exception."""
+    """A byte of stderr that is not UTF-8 becomes a replacement character, not an exception."""
     with make().start(sh(r"printf 'caf\351\n' >&2"), {}) as process:
         assert read(process) == b""
         assert process.wait().stderr == "caf\ufffd\n"
@@ -280,7 +280,7 @@ def test_silence_ends_at_the_idle_limit(make: MakeRunner) -> None:
 
 
 def test_bytes_now_and_then_are_no_silence(make: MakeRunner) -> None:
-    """The idle limit counts from the last byte, not from the start; a slow reader is no silence either."""
+    """The idle limit counts from the last byte, not from the start; a slow reader is not a silence either."""
     with make(idle_seconds=1).start(sh("for i in 1 2 3 4; do echo $i; sleep 0.5; done"), {}) as process:
         received = b""
         for chunk in process.chunks():
@@ -840,7 +840,7 @@ def test_a_container_that_does_not_run_is_told(
     ("host", "complaint"),
     [
         ("unix:///nonexistent/docker.sock", "the Docker socket /nonexistent/docker.sock does not exist here"),
-        ("unix:///etc/passwd", "/etc/passwd is no socket"),
+        ("unix:///etc/passwd", "/etc/passwd is not a socket"),
         ("tcp://127.0.0.1:9", "the Docker engine at tcp://127.0.0.1:9 does not answer: Connection refused"),
     ],
 )

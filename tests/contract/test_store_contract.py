@@ -267,7 +267,7 @@ def test_a_name_of_the_greatest_length_is_taken(store: Store) -> None:
 
 
 def test_delete_is_idempotent(store: Store) -> None:
-    """Deleting removes the one name; deleting again, or what never was, is no error."""
+    """Deleting removes the one name; deleting again, or what never was, is not an error."""
     put(store, "a", b"1")
     put(store, "ab", b"2")
     store.delete("a")

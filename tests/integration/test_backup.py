@@ -404,7 +404,7 @@ def test_a_hostile_name_is_only_a_name(postgres18: EmbeddedPostgres, tmp_path: P
 
 
 def test_tables_named_in_another_encoding_are_counted_apart(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
-    """A LATIN1 database is dumped in its own encoding; its tables' names are bytes that are no UTF-8."""
+    """A LATIN1 database is dumped in its own encoding; its tables' names are bytes that are not UTF-8."""
     database = f"latin_{secrets.token_hex(4)}"
     postgres18.create_database(database, options="TEMPLATE template0 ENCODING 'LATIN1'")
     try:

@@ -307,7 +307,7 @@ def test_old_probes_are_removed(patient: Patient, s3: S3Server, monkeypatch: pyt
     ("changes", "said"),
     [
         ({"S3_RETENTION_DAYS": "3"}, "S3 keeps backups 3 days, this disk 7 days"),
-        ({"S3_RETENTION_DAYS": "3", "BACKUP_RETENTION_DAYS": "0"}, "this disk for ever"),
+        ({"S3_RETENTION_DAYS": "3", "BACKUP_RETENTION_DAYS": "0"}, "this disk forever"),
         ({"BACKUP_SCHEDULE": "0 3 1 * *"}, "kept 7 days"),
         ({"BACKUP_RETENTION_DAYS": "0"}, "nothing is ever removed"),
     ],

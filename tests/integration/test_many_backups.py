@@ -14,7 +14,7 @@ from tests.support.program import Program, finish
 
 FIRST = datetime(2021, 1, 1, 3)
 MANY = 6_000
-# `ru_maxrss` is no good: a child inherits its parent's. VmHWM is the program's own.
+# `ru_maxrss` is of no use: a child inherits its parent's. VmHWM is the program's own.
 TOLD_AT_THE_END = """
 import atexit, sys
 atexit.register(lambda: print([line for line in open("/proc/self/status") if "VmHWM" in line][0], file=sys.stderr))

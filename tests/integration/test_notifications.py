@@ -213,7 +213,7 @@ def test_what_is_wrong_with_a_url_is_told_in_one_sentence(place: Place, capfd: p
         with pytest.raises(SettingsError) as caught:
             place.app(NOTIFICATION_URLS=f"mailtos://me:{CANARY}@host.example.org?mode={mode}").run("backup", failing)
         assert str(caught.value) == (
-            "NOTIFICATION_URLS: number 1 (mailtos://…) is no URL that apprise can send to:"
+            "NOTIFICATION_URLS: number 1 (mailtos://…) is not a URL that apprise can send to:"
             f" the secure mode specified ({shown}) is invalid"
         )
     assert capfd.readouterr() == ("", "")

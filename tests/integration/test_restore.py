@@ -144,7 +144,7 @@ def test_the_closing_line_is_logged(small16: Hub) -> None:
     small16.backup()
     done = small16("restore", "--latest", "--yes")
     last = json.loads(done.err.strip().splitlines()[-1])
-    assert (last["event"], last["message"]) == ("restore.finished", "Restauration terminee")
+    assert (last["event"], last["message"]) == ("restore.finished", "restore finished")
     assert last["rows"] == 3000
     assert last["kept_as"] in small16.databases()
     assert last["seconds"] > 0

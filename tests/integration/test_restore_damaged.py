@@ -135,7 +135,7 @@ def test_one_flipped_bit_is_refused(scene: Scene) -> None:
 
 
 def test_one_flipped_bit_of_an_unproven_file_changes_nothing_or_is_refused(scene: Scene) -> None:
-    """Without a manifest gzip's own checksum tells, but for its header's fields, which are no content."""
+    """Without a manifest gzip's own checksum tells, but for its header's fields, which are not content."""
     for bit in numbers(POINTS, 8 * len(scene.data)):
         data = bytearray(scene.data)
         data[bit // 8] ^= 1 << bit % 8
@@ -179,7 +179,7 @@ def joined(*parts: bytes) -> bytes:
 
 
 def test_other_damage_is_refused(scene: Scene) -> None:
-    """An empty file, what is no gzip, a member missing, what follows the end, a cluster's dump, another manifest."""
+    """An empty file, no gzip, a member missing, what follows the end, a cluster's dump, another manifest."""
     plain, half = scene.plain, len(scene.plain) // 2
     for manifest in (True, False):
         for data in (

@@ -209,7 +209,7 @@ def test_a_name_in_s3_is_exactly_one_of_ours(tmp_path: Path, name: str) -> None:
     hub = Hub(never, tmp_path, settings | {"AWS_DEFAULT_REGION": "us-east-1"})
     done = hub("restore", "--from-s3", name, "--yes")
     assert done.code == 2, done.said
-    assert "is no name of a backup" in done.err
+    assert "is not a name of a backup" in done.err
 
 
 def never(*_arguments: object, **_options: object) -> str:

@@ -333,7 +333,7 @@ def test_an_object_that_is_not_what_was_sent_is_an_error_and_is_removed(
 
 @pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
 def test_an_etag_that_is_no_md5_is_not_compared(store: S3Store, proxy: FaultProxy, size: int) -> None:
-    """Under a key of KMS the ETags are no md5s; the upload is then proven by Content-MD5 and by size."""
+    """Under a key of KMS the ETags are not md5s; the upload is then proven by Content-MD5 and by size."""
 
     def as_kms(exchange: faults.Exchange) -> None:
         status, headers, body = exchange.forward()
@@ -542,7 +542,7 @@ def test_a_page_that_fails_for_a_while_is_asked_for_again(
 def test_a_lost_page_is_an_error(
     server: S3Server, store: S3Store, bucket: str, proxy: FaultProxy, fault: Fault, times: float
 ) -> None:
-    """A listing that can't be finished raises; it never ends as if it were whole, and never runs for ever."""
+    """A listing that can't be finished raises; it never ends as if it were whole, and never runs forever."""
     for number in range(3):
         server.client.put_object(Bucket=bucket, Key=f"backups/{number}", Body=b"x")
     proxy.fault(fault, when=faults.is_list, times=times)
@@ -589,7 +589,7 @@ def test_a_download_that_stays_broken_is_an_error(store: S3Store, proxy: FaultPr
 
 
 def test_a_dripping_download_is_an_error(store: S3Store, proxy: FaultProxy) -> None:
-    """A byte now and then is no progress."""
+    """A byte now and then is not progress."""
     upload(store, os.urandom(400_000))
     proxy.fault(faults.drip_body, when=faults.is_get)
     started = time.monotonic()

@@ -206,7 +206,7 @@ def test_what_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
 
 
 def test_processor_time_is_counted() -> None:
-    """A process that works has its processor time, the machine's is no less, and what fails says why."""
+    """A process that works has its processor time, the machine's is not less, and what fails says why."""
     done = Stopwatch(60).measure(["python3", "-c", "import time\nwhile time.process_time() < 0.3: pass"])
     tick = 1 / os.sysconf("SC_CLK_TCK")
     assert done.cpu_seconds >= 0.3

@@ -58,7 +58,7 @@ def test_every_setting_has_its_row() -> None:
 
 
 def test_a_setting_that_is_refused_is_not_offered() -> None:
-    """What this version refuses is no setting of it."""
+    """What this version refuses is not a setting of it."""
     assert not RESERVED & rows_of("settings.md").keys()
     assert not RESERVED & {name.upper() for name in Settings.model_fields}
 

@@ -39,7 +39,7 @@ def test_no_beat_is_no_daemon(path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"time": "x", "next_run": ""}', '{"time": null}', "\udcff"])
 def test_a_broken_beat_is_told(path: Path, text: str) -> None:
-    """A file that is no heartbeat is unhealthy, and no traceback in the health log."""
+    """A file that is not a heartbeat is unhealthy, and no traceback in the health log."""
     path.parent.mkdir()
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     healthy, sentence = judge(path, NOW)

@@ -116,7 +116,7 @@ def test_zstd_is_stored_as_pg_dump_made_it() -> None:
 @pytest.mark.parametrize("at_rest", [AtRest(compression) for compression in Compression])
 @pytest.mark.parametrize("way", Compression)
 def test_a_cut_way_is_not_proven(way: Compression, at_rest: AtRest) -> None:
-    """Compressed bytes that end early are no dump, though the command exited with 0 and all rows were there."""
+    """Compressed bytes that end early are not dump, though the command exited with 0 and all rows were there."""
     came = compressed(DUMP, way)
     for cut in (1, 3, len(came) // 2, len(came) - 1):
         with pytest.raises(NotProvenError):
@@ -186,7 +186,7 @@ def test_a_stop_ends_a_wait_for_the_limit() -> None:
 
 @pytest.mark.parametrize("cut", [0, 10, len(HEADER), len(HEADER) + 500, len(DUMP) // 2, len(DUMP) - 1])
 def test_a_cut_dump_is_not_proven(cut: int) -> None:
-    """A stream that ends early with exit code 0 is no dump, wherever it ends."""
+    """A stream that ends early with exit code 0 is not a dump, wherever it ends."""
     with pytest.raises(NotProvenError):
         run(DUMP[:cut], Sink())
     assert no_writer_is_left()
@@ -212,7 +212,7 @@ def test_a_sink_that_is_full_ends_the_run() -> None:
 
 
 def test_a_stop_ends_a_stuck_writer() -> None:
-    """With a sink that is slow for ever, a stop ends the run all the same, and the writer with its next write."""
+    """With a sink that is slow forever, a stop ends the run all the same, and the writer with its next write."""
     cancel = Cancel()
     threading.Timer(0.3, cancel.set).start()
     clock = time.monotonic()

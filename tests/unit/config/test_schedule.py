@@ -175,7 +175,7 @@ def test_names_stand_for_numbers() -> None:
 
 
 def test_what_never_comes_is_none() -> None:
-    """30 February is no date; 29 February is found up to eight years ahead."""
+    """30 February is not a date; 29 February is found up to eight years ahead."""
     now = datetime(2097, 1, 1, tzinfo=UTC)
     assert Schedule.parse("0 3 30 2 *", "UTC").next_after(now) is None
     assert Schedule.parse("0 3 29 2 *", "UTC").next_after(now) == datetime(2104, 2, 29, 3, tzinfo=UTC)
@@ -213,7 +213,7 @@ def test_the_next_is_strictly_after() -> None:
     ],
 )
 def test_a_bad_expression_names_its_field(expression: str, complaint: str) -> None:
-    """What is no cron expression is refused, with the field that is wrong."""
+    """What is not a cron expression is refused, with the field that is wrong."""
     with pytest.raises(ScheduleError) as caught:
         Schedule.parse(expression, "UTC")
     assert complaint in str(caught.value)

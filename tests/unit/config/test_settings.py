@@ -87,12 +87,12 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
         load({ENV_FILE_VARIABLE: str(tmp_path)})
     latin = tmp_path / "latin"
     latin.write_bytes(b"POSTGRES_DB=\xe9t\xe9\n")
-    with pytest.raises(SettingsError, match="no UTF-8"):
+    with pytest.raises(SettingsError, match="not UTF-8"):
         load({ENV_FILE_VARIABLE: str(latin)})
 
 
 def test_a_broken_line_is_a_warning_without_its_text(env_file: Path) -> None:
-    """A line that is no NAME=value is passed over and named by number: its text may be a secret."""
+    """A line that is not NAME=value is passed over and named by number: its text may be a secret."""
     loaded = load_file(env_file, f"POSTGRES_DB=hub\n{CANARY} 'oops\n")
     assert any("line 2" in warning for warning in loaded.warnings)
     assert CANARY not in "".join(loaded.warnings)
@@ -211,7 +211,7 @@ def test_a_reserved_name_is_refused(name: str) -> None:
 def test_an_unknown_name_is_a_warning_with_the_nearest(misspelt: str, meant: str) -> None:
     """A misspelt setting is warned of with the name that was probably meant, and without its value."""
     (warning,) = load({misspelt: CANARY}).warnings
-    assert warning.startswith(f"{misspelt} (environment) is no setting of hubbackup")
+    assert warning.startswith(f"{misspelt} (environment) is not a setting of hubbackup")
     assert warning.endswith(f"did you mean {meant}?")
     assert CANARY not in warning
 

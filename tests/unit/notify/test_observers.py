@@ -225,7 +225,7 @@ def test_runs_without_the_lock_are_seen_beside_it(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
-    """A full or read-only directory is no reason to fail a run."""
+    """A full or read-only directory is not a reason to fail a run."""
     (tmp_path / "file").write_text("")
     run_file = RunFile(tmp_path / "file" / FILE_NAME, "backup", "r1", datetime.now(UTC))
     run_file.stage("dump")
@@ -233,7 +233,7 @@ def test_a_file_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_behind_a_proxy_is_not_tried_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where HTTPS_PROXY carries the pings, an address that no direct way leads to is no failure; NO_PROXY counts."""
+    """Where HTTPS_PROXY carries the pings, an address that is out of direct reach is no failure; NO_PROXY counts."""
     pinger = Pinger("https://127.0.0.1:1/ping", structlog.stdlib.get_logger())
     for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

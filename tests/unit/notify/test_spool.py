@@ -36,7 +36,7 @@ def test_attempts_come_at_growing_distances() -> None:
     assert waits[-1] == LONGEST_RETRY.total_seconds()
     assert not message.is_due(NOW)
     assert message.is_due(NOW + LONGEST_RETRY)
-    assert message.is_due(NOW - timedelta(days=1)), "a clock that was set back must not delay it for ever"
+    assert message.is_due(NOW - timedelta(days=1)), "a clock that was set back must not delay it forever"
 
 
 def test_it_is_bounded(tmp_path: Path) -> None:

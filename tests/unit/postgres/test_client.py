@@ -28,7 +28,7 @@ def test_the_connection_is_libpqs_environment() -> None:
 
 @pytest.mark.parametrize("way", dump_methods(zstd_level=3))
 def test_the_command_line_has_nothing_to_hide(way: DumpMethod) -> None:
-    """No database, user or password in argv; never asking for a password, never waiting for ever."""
+    """No database, user or password in argv; never asking for a password, never waiting forever."""
     argv = dump_argv(way, lock_wait_seconds=1.5)
     assert argv[0] == "pg_dump"
     assert set(argv[1:]) == {
