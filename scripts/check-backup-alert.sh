@@ -1,7 +1,7 @@
 #!/bin/sh
 # ./scripts/check-backup-alert.sh [--max-age 26h]: are the backups well? For cron, each morning:
 #   0 9 * * * /home/deploy/hub-chantier/scripts/check-backup-alert.sh
-# Where they are not: one line `ALERTE: …` (cron mails it), a mail to ADMIN_EMAIL where that is set and `mail` is
+# Silent where they are (on a terminal: one line). Where they are not: one line `ALERTE: …` (cron mails it), a mail to ADMIN_EMAIL where that is set and `mail` is
 # there, and the exit code of `hubbackup check`: 1 WARNING, 2 CRITICAL, 3 UNKNOWN; 2 too where the service is down.
 set -u
 answer=$("$(dirname "$0")/hubbackup" check "$@" 2>&1 </dev/null)
@@ -11,7 +11,8 @@ case $answer in
     *) code=2 ;; # the program did not answer: the service is down, and so are the backups
 esac
 if [ "$code" -eq 0 ]; then
-    printf '%s\n' "$answer"
+    # cron mails whatever is printed: to nobody when all is well.
+    [ ! -t 1 ] || printf '%s\n' "$answer"
     exit 0
 fi
 answer="ALERTE: $answer"
