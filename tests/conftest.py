@@ -11,9 +11,14 @@ import os
 import subprocess
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
+
+# A busy machine is not a slow program: no example has a deadline, the whole test has pytest's timeout.
+hypothesis.settings.register_profile("hubbackup", deadline=None)
+hypothesis.settings.load_profile("hubbackup")
 
 # One word to look for in the skips: without an engine the run may be green, but it is not complete.
 DOCKER_MISSING = "DOCKER-MISSING"
