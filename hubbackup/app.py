@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from hubbackup.backup.job import BackupJob
 from hubbackup.backup.pipeline import AtRest
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.marks import MarkJob
+from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.config.settings import LoadedSettings, Settings
 from hubbackup.errors import SettingsError, UsageError
 from hubbackup.health import health_path
@@ -34,11 +34,9 @@ from hubbackup.restore.drill import DrillJob, Place
 from hubbackup.restore.job import Preview, RestoreJob, undo
 from hubbackup.restore.preflight import Request
 from hubbackup.restore.source import BackupSelector, find, find_in
-from hubbackup.retention.policy import Policy
 from hubbackup.runners import Runner
 from hubbackup.runners.engine import Engine
 from hubbackup.status.collect import Collector, Scope
-from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Compression
@@ -118,14 +116,15 @@ class App:
         )
 
     @cached_property
-    def local(self) -> LocalStore:
-        """The local store."""
-        return LocalStore(self.settings.backup_dir, is_ours=_is_ours)
+    def local(self) -> LocalTarget:
+        """BACKUP_DIR."""
+        store = LocalStore(self.settings.backup_dir, is_ours=_is_ours)
+        return LocalTarget("the local store", store, self._local_policy)
 
     @cached_property
-    def remotes(self) -> tuple[Store, ...]:
-        """The configured stores beside the local one: S3, where a bucket is named."""
-        return (self.s3(),) if self.settings.s3_backup_bucket else ()
+    def remotes(self) -> tuple[Target, ...]:
+        """The configured targets beside the local one: S3, where a bucket is named."""
+        return (Target("S3", self.s3(), self._s3_policy),) if self.settings.s3_backup_bucket else ()
 
     def s3(self, limits: S3Limits | None = None) -> S3Store:
         """The bucket of the settings, asked with as much patience as `limits` have."""
@@ -146,27 +145,30 @@ class App:
             cancel=self.cancel,
         )
 
-    def stores(self, which: str = "all") -> list[Store]:
-        """`local`, `s3` or `all`. Raises UsageError for a store that is not configured."""
-        found: list[Store] = [store for store in (self.local, *self.remotes) if which in ("all", store.name)]
+    def targets(self, which: str = "all") -> list[Target]:
+        """The one of that name, or `all`, the local one first. Raises UsageError for one that is not configured."""
+        found: list[Target] = [one for one in (self.local, *self.remotes) if which in ("all", one.name)]
         if not found:
             raise UsageError(
                 f"the store {which} is not configured", remedy="set S3_BACKUP_BUCKET, or use --store local"
             )
         return found
 
-    def policy(self, store: Store) -> Policy:
-        """How long `store` keeps a backup."""
+    @property
+    def _local_policy(self) -> Policy:
         settings = self.settings
-        local = Policy(
+        return Policy(
             settings.backup_retention_days,
             settings.backup_keep_min,
             settings.backup_keep_weeks,
             settings.backup_keep_months,
             settings.backup_keep_years,
         )
-        if store.name == self.local.name:
-            return local
+
+    @property
+    def _s3_policy(self) -> Policy:
+        """That of the local target, but for what the settings say of S3."""
+        settings = self.settings
         overrides = {
             "days": settings.s3_retention_days,
             "keep_min": settings.s3_keep_min,
@@ -174,7 +176,7 @@ class App:
             "months": settings.s3_keep_months,
             "years": settings.s3_keep_years,
         }
-        return replace(local, **{name: value for name, value in overrides.items() if value is not None})
+        return replace(self._local_policy, **{name: value for name, value in overrides.items() if value is not None})
 
     def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
         """The runner, its container looked up now. Raises RunnerError."""
@@ -215,8 +217,8 @@ class App:
             database=self.database,
             open_runner=self.open_runner,
             connection=self.connection,
-            local=(self.local, self.policy(self.local)),
-            remotes=[(store, self.policy(store)) for store in self.remotes] if upload else [],
+            local=self.local,
+            remotes=self.remotes if upload else (),
             zone=self.zone,
             options=DumpOptions(
                 at_rest=AtRest(
@@ -245,28 +247,13 @@ class App:
         """Restore one backup, under the lock. Raises HubbackupError."""
         job = RestoreJob(
             request=request,
-            find_source=lambda run: find(run, wanted, self.stores(), self.zone, self.state_directory),
+            find_source=lambda run: find(run, wanted, self.targets(), self.zone, self.state_directory),
             open_runner=lambda cancel: self.open_runner(cancel, idle_seconds=RESTORE_IDLE_SECONDS),
             connection=self.connection,
             confirm=confirm,
-            safety_backup=lambda run: self._safety_backup(run, request.target),
+            safety_backup=lambda run: self.backup_job().safety_backup(run, request.target),
         )
         return self.run("restore", job, progress=progress)
-
-    def _safety_backup(self, run: Run, database: str) -> str:
-        """Back up `database` before it is dropped; returns the words that restore it. Nothing is pruned meanwhile."""
-        job = self.backup_job()
-        keep_all = Policy(days=0)
-        job = replace(
-            job,
-            database=database,
-            local=(self.local, keep_all),
-            remotes=[(store, keep_all) for store, _ in job.remotes],
-            keep_before_days=0,
-        )
-        fields = job(run).fields
-        way = fields["name"] if self.local.name in fields["copies"] else f"--from-s3 {fields['name']}"
-        return f"{way} --database {shlex.quote(database)}" if database != self.database else str(way)
 
     def kept_databases(self) -> list[ServerDatabase]:
         """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError."""
@@ -276,7 +263,7 @@ class App:
 
     def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome:
         """Restore one backup for real, elsewhere. Without a `store`, local and S3 take turns."""
-        chosen = self.stores(store or self._drill_turn())[0]
+        chosen = self.targets(store or self._drill_turn())[0]
         job = DrillJob(
             database=self.database,
             find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state_directory),
@@ -338,9 +325,9 @@ class App:
 
     def verify_job(self, wanted: CopySelector, store: str = "all") -> VerifyJob:
         """Read the wanted copies through, decoded."""
-        stores = self.stores(store)
+        targets = self.targets(store)
         return VerifyJob(
-            choose=lambda run: wanted.copies(stores, self.zone, self.database),
+            choose=lambda run: wanted.copies(targets, self.zone, self.database),
             history=self.verifications,
             decode=True,
             read_unproven=bool(wanted.name),
@@ -348,10 +335,10 @@ class App:
 
     def verify_due(self) -> Outcome:
         """Read the copies that were read longest ago, within the day's budget."""
-        stores = self.stores(self.settings.verify_store)
+        targets = self.targets(self.settings.verify_store)
         budget_bytes = self.settings.verify_daily_bytes
         job = VerifyJob(
-            choose=lambda run: due_copies(stores, self.zone, self.verifications, budget_bytes, datetime.now(UTC)),
+            choose=lambda run: due_copies(targets, self.zone, self.verifications, budget_bytes, datetime.now(UTC)),
             history=self.verifications,
             decode=False,
         )
@@ -368,7 +355,7 @@ class App:
 
     def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome:
         """Pin, unpin or accept one backup, in every store that has it."""
-        return self.run(kind, MarkJob(typed, mark, on, self.stores(), kind))
+        return self.run(kind, MarkJob(typed, mark, on, self.targets(), kind))
 
     def run(
         self,
@@ -396,7 +383,7 @@ class App:
         return Collector(
             Scope(
                 databases=(self.database,),
-                stores=[(store, self.policy(store)) for store in self.stores()],
+                targets=self.targets(),
                 history=self.history,
                 schedule=self.settings.schedule,
                 zone=self.zone,

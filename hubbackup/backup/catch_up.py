@@ -1,120 +1,137 @@
-"""After a good backup: copies that are missing in S3 are uploaded, then the old backups go."""
+"""Catching up: local backups that a remote target lacks are uploaded after a good backup, oldest first."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from hubbackup.backup.upload import catch_up
-from hubbackup.catalog.listing import Listed, load, scan
-from hubbackup.errors import StoreError
+from hubbackup.backup.upload import TICK_SECONDS
+from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, write_manifest
+from hubbackup.catalog.listing import Listed, load
+from hubbackup.catalog.marks import drop_mark, put_mark
+from hubbackup.catalog.target import LocalTarget, Target
+from hubbackup.errors import HubbackupError, StoreError
+from hubbackup.jobs.progress import Progress
 from hubbackup.jobs.run import Run
-from hubbackup.retention.policy import Candidate, Policy, wanted
-from hubbackup.retention.prune import apply_plans, make_plans
-from hubbackup.stores import Store
+from hubbackup.retention.policy import Candidate, wanted
+from hubbackup.stores import Draft
 from hubbackup.stores.local import LocalStore
+from hubbackup.streams.growing_file import GrowingFile
+from hubbackup.verify.reader import Expected, read_through
 
 
-class Stores(Protocol):
-    """Where the backups of one database rest, and for how long: what a BackupJob knows."""
+@dataclass(frozen=True)
+class CaughtUp:
+    """What a catch-up did: the names uploaded, and a sentence for each that failed."""
 
-    @property
-    def database(self) -> str: ...
-    @property
-    def local(self) -> tuple[LocalStore, Policy]: ...
-    @property
-    def remotes(self) -> Sequence[tuple[Store, Policy]]: ...
-    @property
-    def zone(self) -> ZoneInfo: ...
-    @property
-    def now(self) -> Callable[[], datetime]: ...
-    @property
-    def catch_up_seconds(self) -> float: ...
+    uploaded: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
-@dataclass
-class Aftercare:
-    """What was done: names uploaded late, `store:name` of what was removed, a sentence for each failure."""
+@dataclass(frozen=True)
+class CatchUp:
+    """Copies the good backups of one database from the disk to a target that lacks them and would keep them.
 
-    uploaded: list[str] = field(default_factory=list)
-    pruned: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def aftercare(run: Run, stores: Stores, lacking: Sequence[str]) -> Aftercare:
-    """Upload what is missing, prune what the policies no longer keep.
-
-    `lacking` names the stores that refused the new backup itself: they are not asked again in this run, and not
-    pruned, since the newest good backup is not there. A suspicious backup freezes the pruning.
+    `listed` is what `targets`, the local one among them, hold of it; `now` is in the operator's time zone.
     """
-    done = Aftercare()
-    local = stores.local[0]
-    reachable: list[tuple[Store, Policy]] = []
-    listed: list[Listed] = []
-    for store, policy in (stores.local, *stores.remotes):
-        if store.name in lacking:
-            continue
-        with contextlib.suppress(StoreError):  # the new backup's own leg has told the reason
-            listed = list(scan([*(known for known, _ in reachable), store], stores.database))
-            reachable.append((store, policy))
-    known_stores = [store for store, _ in reachable]
-    now = stores.now().astimezone(stores.zone)
-    if any(store is local for store in known_stores):
-        here = [one for one in listed if local.name in one.copies]
-        for store, policy in reachable:
-            if store is not local:
-                _catch_up(run, stores, here, known_stores, store, policy, now, done)
-        if done.uploaded:  # what replaced a damaged copy must not be judged by its mark
-            listed = list(scan(known_stores, stores.database))
-    with run.stage("prune"):
-        plans = make_plans(listed, reachable, now, lambda some: load(some, known_stores, stores.zone))
-        frozen_by = next((one.frozen_by for one in plans if one.frozen_by), "")
-        if frozen_by:
-            run.log.warning(
-                "prune.frozen",
-                message=f"nothing is pruned: {frozen_by} is suspicious",
-                name=frozen_by,
-                remedy=f"look into the database; if this is right: hubbackup accept {frozen_by}",
-            )
-        pruned = apply_plans(plans)
-        done.problems += pruned.problems
-        done.pruned += [f"{store}:{name}" for store, name in pruned.removed]
-    return done
+
+    local: LocalTarget
+    targets: Sequence[Target]
+    listed: Sequence[Listed]
+    zone: ZoneInfo
+    now: datetime
+    budget_seconds: float
+    """For each target."""
+
+    def __call__(self, run: Run, target: Target) -> CaughtUp:
+        """Upload to `target`, oldest first, until the budget is over. Raises StoreError, StoppedError."""
+        missing = self._missing(target)
+        deadline = time.monotonic() + self.budget_seconds
+        uploaded: list[str] = []
+        problems: list[str] = []
+        with run.stage("catch up"):
+            for number, (backup, manifest) in enumerate(missing):
+                if time.monotonic() > deadline:
+                    left = len(missing) - number
+                    problems.append(
+                        f"{left} backups wait to be uploaded to {target.describe()}: no time left in this run"
+                    )
+                    break
+                try:
+                    _copy(run, backup, manifest, self.local.store, target)
+                    uploaded.append(manifest.name)
+                except StoreError as error:
+                    problems.append(f"{manifest.name}: {error}")
+                    break  # no bucket, no permission, no network: every further one would fail alike
+                except HubbackupError as error:
+                    run.cancel.check()
+                    problems.append(f"{manifest.name}: {error}")
+        return CaughtUp(tuple(uploaded), tuple(problems))
+
+    def _missing(self, target: Target) -> list[tuple[Backup, Manifest]]:
+        """What is good on the disk, not good in `target`, and would be kept there. Raises StoreError."""
+        here = [one for one in self.listed if self.local.name in one.copies]
+        candidates = []
+        lacking = set()
+        for backup in load(here, self.targets, self.zone):  # there may be many: of each, little is held
+            name, good = str(backup.name), backup.good_in(self.local.name)
+            candidates.append(Candidate(name, backup.started_at, good and not backup.suspicious, backup.pinned))
+            if good and not backup.good_in(target.name):
+                lacking.add(name)
+        names = wanted(candidates, target.policy, self.now) & lacking
+        found = load([one for one in here if str(one.name) in names], self.targets, self.zone)
+        with_manifest = [(one, one.manifest) for one in found if one.manifest is not None]
+        return sorted(with_manifest, key=lambda pair: pair[0].started_at)
 
 
-def _catch_up(
-    run: Run,
-    stores: Stores,
-    here: Sequence[Listed],
-    known_stores: Sequence[Store],
-    store: Store,
-    policy: Policy,
-    now: datetime,
-    done: Aftercare,
-) -> None:
-    """The good ones of `here` (the local backups) that `store` lacks and would keep."""
-    local = stores.local[0]
-    candidates = []
-    lacking = set()
-    for backup in load(here, known_stores, stores.zone):  # there may be many: of each, little is held
-        name, good = str(backup.name), backup.good_in(local.name)
-        candidates.append(Candidate(name, backup.started_at, good and not backup.suspicious, backup.pinned))
-        if good and not backup.good_in(store.name):
-            lacking.add(name)
-    names = wanted(candidates, policy, now) & lacking
-    missing = load([one for one in here if str(one.name) in names], known_stores, stores.zone)
-    with run.stage("catch up"):
-        caught_up = catch_up(
-            run,
-            sorted(missing, key=lambda backup: backup.started_at),
-            local,
-            store,
-            keep=lambda backup: str(backup.name) in names,
-            budget_seconds=stores.catch_up_seconds,
-        )
-    done.uploaded += caught_up.uploaded
-    done.problems += caught_up.problems
+def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target) -> None:
+    """One backup from the disk to `target`: hashed first, so that a rotten copy is not spread.
+
+    Raises HubbackupError.
+    """
+    expected = Expected(manifest.stored_bytes, manifest.sha256, None)
+    with local.open(manifest.name) as stream, run.progress("verify local", manifest.stored_bytes) as progress:
+        read_through(stream, expected, name=manifest.name, cancel=run.cancel, progress=progress)
+    if target.name in backup.manifests_in:  # of an object that is gone, or of another size
+        target.store.delete(backup.name.manifest)
+    if target.name in backup.copies:  # an upload that died before its end
+        target.store.delete(manifest.name)
+    if backup.bad_in(target.name):  # said of the copy that is replaced
+        drop_mark(target.store, backup.name, Mark.BAD)
+    for mark in (Mark.PINNED, Mark.ACCEPTED):  # before the copy is there, so that it is never there without them
+        if mark in backup.marks and target.name not in backup.marks[mark]:
+            put_mark(target.store, backup.name, mark, why="copied with the backup", now=datetime.now(UTC))
+    with (
+        target.store.create(manifest.name, {SHA256: manifest.sha256}) as draft,
+        run.progress("upload", manifest.stored_bytes) as progress,
+        _watched(draft, progress),
+    ):
+        draft.follow(GrowingFile.complete(local.directory / manifest.name))
+        draft.commit()  # a small file is sent only here
+    write_manifest(target.store, manifest)
+
+
+@contextmanager
+def _watched(draft: Draft, progress: Progress) -> Iterator[None]:
+    """While the block sends, `progress` is told what the draft has taken: also in the middle of a part that hangs.
+
+    A small file is held and sent as one request at the commit, so that it counts as taken before it is sent.
+    """
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(TICK_SECONDS):
+            progress(draft.size_bytes)
+
+    watcher = threading.Thread(target=look, name="upload-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

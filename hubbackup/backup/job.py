@@ -1,4 +1,4 @@
-"""One backup: dump -> file -> stores, behind the publish gate (docs/how-it-works.md, "When a backup is good").
+"""One backup: dump -> file -> targets, behind the publish gate (docs/how-it-works.md, "When a backup is good").
 
 The order is the promise: nothing has a final name before every check passed, the manifest comes last, older
 backups go only after a new good one is there.
@@ -7,43 +7,44 @@ backups go only after a new good one is there.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_normal
-from hubbackup.backup.catch_up import aftercare
+from hubbackup.backup.catch_up import CatchUp
 from hubbackup.backup.dump import DumpOptions, DumpSource, make
 from hubbackup.backup.upload import Upload, remove_leftovers
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
-from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.listing import Listed, load, newest_first, scan
+from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import client
 from hubbackup.postgres.client import Connection
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import expired_names
-from hubbackup.retention.policy import Policy
+from hubbackup.retention.prune import apply_plans, make_plans
 from hubbackup.runners import Runner
-from hubbackup.stores import Store
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.streams.cancel import Cancel
 
 
 @dataclass(frozen=True)
 class BackupJob:
-    """All that a backup needs, put together by `app`. `remotes` pairs a store with its policy."""
+    """All that a backup needs, put together by `app`."""
 
     database: str
     open_runner: Callable[[Cancel], Runner]
     connection: Callable[[str], Connection]
-    local: tuple[LocalStore, Policy]
-    remotes: Sequence[tuple[Store, Policy]]
+    local: LocalTarget
+    remotes: Sequence[Target]
     zone: ZoneInfo
     options: DumpOptions
     keep_before_days: int = 7
@@ -58,7 +59,7 @@ class BackupJob:
         with run.stage("prepare"):
             source = self._begin(run, started_at)
         with self._draft(started_at, problems) as (working, draft):
-            uploads = [Upload(run, store, draft.name, draft.growing) for store, _ in self.remotes]
+            uploads = [Upload(run, target, draft.name, draft.growing) for target in self.remotes]
             try:
                 for upload in uploads:
                     upload.start()
@@ -76,13 +77,16 @@ class BackupJob:
                     upload.discard()
                 for upload in uploads:
                     upload.join(timeout=5)
-        copies = [] if working is not self.local[0] else [working.name]
-        copies += [upload.store.name for upload in uploads if upload.published]
+        copies = [] if working is not self.local.store else [self.local.name]
+        copies += [upload.target.name for upload in uploads if upload.published]
         if not copies:
             raise StoreError(f"{manifest.name} is in no store: {'; '.join(problems)}")
-        lacking = [upload.store.name for upload in uploads if not upload.published]
-        done = aftercare(run, self, lacking)
-        problems += done.problems
+        lacking = [upload.target.name for upload in uploads if not upload.published]
+        targets, listed = self._readable(lacking)
+        uploaded = self._catch_up(run, targets, listed, problems)
+        if uploaded:  # what replaced a damaged copy must not be judged by its mark
+            listed = list(scan(targets, self.database))
+        pruned = self._prune(run, targets, listed, problems)
         with run.stage("clean up"):
             dropped = self._drop_replaced(run, source, problems)
         fields = {
@@ -96,17 +100,34 @@ class BackupJob:
             "copies": copies,
             "rows": sum(manifest.rows.values()),
             "tables": manifest.table_count,
-            "uploaded_late": done.uploaded,
-            "pruned": done.pruned,
+            "uploaded_late": uploaded,
+            "pruned": pruned,
             "dropped": dropped,
             "warnings": list(manifest.warnings),
         }
         return Outcome("Backup termine", fields, tuple(problems))
 
+    def safety_backup(self, run: Run, database: str) -> str:
+        """Back up `database` before it is dropped; returns the words that restore it. Nothing is pruned meanwhile.
+
+        Raises HubbackupError where there is no good backup.
+        """
+        keep_all = Policy(days=0)
+        job = replace(
+            self,
+            database=database,
+            local=replace(self.local, policy=keep_all),
+            remotes=[replace(target, policy=keep_all) for target in self.remotes],
+            keep_before_days=0,
+        )
+        fields = job(run).fields
+        way = fields["name"] if self.local.name in fields["copies"] else f"--from-s3 {fields['name']}"
+        return f"{way} --database {shlex.quote(database)}" if database != self.database else str(way)
+
     def _last_normal(self, run: Run) -> Manifest | None:
         """What the backup is measured by; a local store that can't be read is not a reason not to back up to S3."""
         try:
-            return last_normal(newest_first([self.local[0]], self.zone, self.database))
+            return last_normal(newest_first([self.local], self.zone, self.database))
         except StoreError as error:
             run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
             if not self.remotes:
@@ -121,7 +142,7 @@ class BackupJob:
         ended, properties = client.take_over(runner, connection, self.database)
         if ended:
             run.log.warning("orphans.ended", message=f"{ended} orphaned database connections ended", count=ended)
-        remove_leftovers(run, self.local[0])
+        remove_leftovers(run, self.local)
         return DumpSource(self.database, runner, connection, properties, normal, started_at)
 
     @contextmanager
@@ -131,13 +152,13 @@ class BackupJob:
         Where the local store can't be written and S3 can, a temporary directory takes its place.
         """
         with contextlib.ExitStack() as stack:
-            working = self.local[0]
+            working = self.local.store
             try:
                 draft = self._create(working, started_at)
             except StoreError as error:
                 if not self.remotes:
                     raise
-                problems.append(f"no copy in {working.name}: {error}")
+                problems.append(f"no copy in {self.local.name}: {error}")
                 directory = Path(tempfile.mkdtemp(prefix="hubbackup-"))
                 stack.callback(shutil.rmtree, directory, ignore_errors=True)
                 working = LocalStore(directory)
@@ -153,6 +174,54 @@ class BackupJob:
                 return store.create(str(name))
             except ExistsError:
                 local_time += timedelta(seconds=1)
+
+    def _readable(self, lacking: Sequence[str]) -> tuple[list[Target], list[Listed]]:
+        """The targets that have the new backup and can be listed, and what they hold of this database.
+
+        `lacking` names those that refused it: they are not asked again in this run, and not pruned, since the newest
+        good backup is not there.
+        """
+        targets: list[Target] = []
+        listed: list[Listed] = []
+        for target in (self.local, *self.remotes):
+            if target.name in lacking:
+                continue
+            with contextlib.suppress(StoreError):  # the new backup's own leg has told the reason
+                listed = list(scan([*targets, target], self.database))
+                targets.append(target)
+        return targets, listed
+
+    def _catch_up(
+        self, run: Run, targets: Sequence[Target], listed: Sequence[Listed], problems: list[str]
+    ) -> list[str]:
+        """Upload what the remote ones of `targets` lack; returns the names."""
+        uploaded: list[str] = []
+        if self.local in targets:
+            now = self.now().astimezone(self.zone)
+            catch_up = CatchUp(self.local, targets, listed, self.zone, now, self.catch_up_seconds)
+            for target in targets:
+                if target is not self.local:
+                    done = catch_up(run, target)
+                    uploaded += done.uploaded
+                    problems += done.problems
+        return uploaded
+
+    def _prune(self, run: Run, targets: Sequence[Target], listed: Sequence[Listed], problems: list[str]) -> list[str]:
+        """Remove what the policies no longer keep, unless a suspicious backup freezes that; returns `target:name`."""
+        with run.stage("prune"):
+            now = self.now().astimezone(self.zone)
+            plans = make_plans(listed, targets, now, lambda some: load(some, targets, self.zone))
+            frozen_by = next((one.frozen_by for one in plans if one.frozen_by), "")
+            if frozen_by:
+                run.log.warning(
+                    "prune.frozen",
+                    message=f"nothing is pruned: {frozen_by} is suspicious",
+                    name=frozen_by,
+                    remedy=f"look into the database; if this is right: hubbackup accept {frozen_by}",
+                )
+            pruned = apply_plans(plans)
+        problems += pruned.problems
+        return [f"{target}:{name}" for target, name in pruned.removed]
 
     def _drop_replaced(self, run: Run, source: DumpSource, problems: list[str]) -> list[str]:
         """Drop the databases that restores put aside longer ago than the operator wants them kept.
@@ -183,11 +252,11 @@ class BackupJob:
                 run.log.warning(
                     "upload.failed",
                     message=f"AVERTISSEMENT: Echec upload S3: {error}",
-                    store=upload.store.name,
+                    store=upload.target.name,
                     cause=str(error),
                     remedy=error.remedy,
                 )
-                problems.append(f"no copy in {upload.store.name}: {error}")
+                problems.append(f"no copy in {upload.target.name}: {error}")
         return problems
 
 

@@ -111,14 +111,14 @@ def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Ite
 
 
 def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
-    """Read the manifests, in the order given: the local one, or another store's where that is missing or broken.
+    """Read the manifests, in the order given: the one on this disk, or a remote one where that is missing or broken.
 
     A name's time is read in `zone` where no manifest tells better. Raises StoreError.
     """
     here: list[Readable] = []
     elsewhere: list[Readable] = []
     for store in stores:
-        (here if store.name == "local" else elsewhere).append(store)
+        (elsewhere if store.remote else here).append(store)
     iterator = iter(listed)
     with ThreadPoolExecutor(READERS) as pool:
         while batch := list(islice(iterator, BATCH)):
@@ -147,6 +147,17 @@ def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> I
     Raises StoreError.
     """
     return newest_first_of(scan(stores, database), stores, zone)
+
+
+def newest_good(
+    stores: Sequence[Readable], zone: ZoneInfo, database: str, *, listed: Iterable[Listed] | None = None
+) -> Backup | None:
+    """The newest backup of one database that is good in at least one of `stores`, the one answer to that question.
+
+    `listed`: what the stores hold of it, where that is known. Raises StoreError.
+    """
+    found = newest_first_of(scan(stores, database) if listed is None else listed, stores, zone)
+    return next((backup for backup in found if any(backup.good_in(store.name) for store in stores)), None)
 
 
 def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: ZoneInfo) -> Iterator[Backup]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hubbackup.catalog.backup import BackupName, Mark, read_manifest
+from hubbackup.catalog.target import Target
 from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores import Store
@@ -45,35 +46,35 @@ def parse_name(typed: str) -> BackupName:
 
 @dataclass(frozen=True)
 class MarkJob:
-    """Mark the backup `typed` in every store that holds it, or (`on` False) remove the mark from every store.
+    """Mark the backup `typed` in every target that holds it, or (`on` False) remove the mark from every target.
 
-    The run holds the lock, so that no prune is between its plan and its removals. A store that can't be reached
-    makes the run degraded: the mark counts by being in any store, and the command can be given again.
+    The run holds the lock, so that no prune is between its plan and its removals. A target that can't be reached
+    makes the run degraded: the mark counts by being in any target, and the command can be given again.
     """
 
     typed: str
     mark: Mark
     on: bool
-    stores: Sequence[Store]
+    targets: Sequence[Target]
     message: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __call__(self, run: Run) -> Outcome:
-        """Raises UsageError, NotFoundError where no store has the backup, StoreError where none could be marked."""
+        """Raises UsageError, NotFoundError where no target has the backup, StoreError where none could be marked."""
         name = parse_name(self.typed)
         done: list[str] = []
         failures: list[StoreError] = []
         with run.stage("mark"):
-            for store in self.stores:
+            for target in self.targets:
                 try:
-                    if self._apply(store, name):
-                        done.append(store.name)
+                    if self._apply(target.store, name):
+                        done.append(target.name)
                 except StoreError as error:
                     failures.append(error)
         if not done and failures:
             raise failures[0]
         if not done:
-            where = ", ".join(store.describe() for store in self.stores)
+            where = ", ".join(target.describe() for target in self.targets)
             raise NotFoundError(f"there is no {name} in {where}", remedy=REMEDY)
         return Outcome(
             f"{self.message}: {name}", {"name": str(name), "stores": done}, tuple(str(error) for error in failures)

@@ -33,15 +33,15 @@ def list_(
     from hubbackup.cli.common import make_app, print_json_items
 
     app = make_app()
-    stores = app.stores(store)
+    targets = app.targets(store)
     count = limit if limit is not None else 0 if json else SHOWN
-    chosen: Iterable[Listed] = oldest_first(stores, database or None)
+    chosen: Iterable[Listed] = oldest_first(targets, database or None)
     left_out = 0
     if count:
-        chosen, left_out = newest(scan(stores, database or None), count)
+        chosen, left_out = newest(scan(targets, database or None), count)
     now = datetime.now(UTC)
     facts = _Facts(app)
-    rows = (facts.of(backup, now) for backup in load(chosen, stores, app.zone))
+    rows = (facts.of(backup, now) for backup in load(chosen, targets, app.zone))
     if json:
         print_json_items(rows)
     else:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from hubbackup.retention.prune import StorePlan
+    from hubbackup.retention.prune import TargetPlan
 
 
 def prune(
@@ -29,13 +29,12 @@ def prune(
 
     app = make_app()
     now = datetime.now(UTC).astimezone(app.zone)
-    plans: list[StorePlan] = []
+    plans: list[TargetPlan] = []
 
     def body(run: Run) -> Outcome:
         with run.stage("plan"):
-            stores = app.stores()
-            policies = [(store, app.policy(store)) for store in stores]
-            plans.extend(make_plans(scan(stores), policies, now, lambda some: load(some, stores, app.zone)))
+            targets = app.targets()
+            plans.extend(make_plans(scan(targets), targets, now, lambda some: load(some, targets, app.zone)))
         if dry_run:
             return Outcome("prune tried without removing")
         with run.stage("prune"):
@@ -47,26 +46,26 @@ def prune(
     app.run("prune", body, with_lock=not dry_run)
     rows = _rows(plans, now)
     if json:
-        policies = {store.name: str(app.policy(store)) for store in app.stores()}
+        policies = {target.name: str(target.policy) for target in app.targets()}
         print_json_with_items({"dry_run": dry_run, "policies": policies}, "decisions", rows)
         return 0
     cells = ((row["store"], row["action"], row["name"], human_age(row["age_seconds"]), row["reason"]) for row in rows)
     print_columns(itertools.chain([("STORE", "ACTION", "NAME", "AGE", "REASON")], cells))
     word = "would go" if dry_run else "removed"
-    for store in app.stores():
-        mine = [one for one in plans if one.store.name == store.name]
+    for target in app.targets():
+        mine = [one for one in plans if one.target.name == target.name]
         kept = sum(decision.keep for one in mine for decision in one.decisions)
         gone = sum(len(one.decisions) for one in mine) - kept
-        print(f"{store.name}: the policy keeps {app.policy(store)}. {kept} kept, {gone} {word}.")
+        print(f"{target.name}: the policy keeps {target.policy}. {kept} kept, {gone} {word}.")
     return 0
 
 
-def _rows(plans: Iterable[StorePlan], now: datetime) -> Iterator[dict[str, Any]]:
+def _rows(plans: Iterable[TargetPlan], now: datetime) -> Iterator[dict[str, Any]]:
     """What is told of each decision."""
     for one in plans:
         for decision in one.decisions:
             yield {
-                "store": one.store.name,
+                "store": one.target.name,
                 "database": one.database,
                 "name": decision.candidate.name,
                 "age_seconds": round((now - decision.candidate.started_at).total_seconds()),

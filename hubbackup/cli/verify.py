@@ -40,7 +40,7 @@ def verify(
         rows = [
             {
                 "name": str(finding.copy.name),
-                "store": finding.copy.store.name,
+                "store": finding.copy.target.name,
                 "stored_bytes": finding.copy.size_bytes,
                 "verdict": finding.verdict,
                 "problem": finding.problem,
@@ -50,7 +50,7 @@ def verify(
         print_json({"exit_code": exit_code, "message": str(failure or ""), "copies": rows})
         return exit_code
     for finding in job.findings:
-        where = f"{finding.copy.name} in {finding.copy.store.name}"
+        where = f"{finding.copy.name} in {finding.copy.target.name}"
         size = human_bytes(finding.copy.size_bytes)
         print(f"{finding.verdict:<9} {where} ({size}){': ' if finding.problem else ''}{finding.problem}")
     if failure is not None:

@@ -232,11 +232,6 @@ class Settings(BaseSettings):
         """DRILL_SQL's queries."""
         return tuple(check.strip() for check in self.drill_sql.split(";") if check.strip())
 
-    @property
-    def s3_days(self) -> int:
-        """How many days S3 keeps a backup."""
-        return self.backup_retention_days if self.s3_retention_days is None else self.s3_retention_days
-
 
 @dataclass(frozen=True)
 class LoadedSettings:

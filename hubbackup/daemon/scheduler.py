@@ -22,7 +22,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from hubbackup import package_version
 from hubbackup.app import App
-from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.listing import newest_good
 from hubbackup.config.changes import remember
 from hubbackup.config.schedule import Schedule
 from hubbackup.daemon.status_server import serve_status
@@ -100,7 +100,7 @@ class Daemon:
             schedule=app.settings.backup_schedule,
             time_zone=app.settings.tz,
             next_run=self._next_run(),
-            stores=[store.describe() for store in app.stores()],
+            stores=[target.describe() for target in app.targets()],
             retention_days=app.settings.backup_retention_days,
         )
         serve_status(app)
@@ -133,12 +133,11 @@ class Daemon:
             reason = {"reason": "BACKUP_ON_START"}
         elif app.settings.backup_catch_up:
             try:
-                mine = newest_first([app.local], app.zone, app.database)
-                newest = next((backup.started_at for backup in mine if backup.proven), None)
+                newest = newest_good([app.local], app.zone, app.database)
             except HubbackupError as error:
                 self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
                 return
-            due = app.missed_run(newest, datetime.now(UTC))
+            due = app.missed_run(newest.started_at if newest is not None else None, datetime.now(UTC))
             if due is not None:
                 reason = {"reason": "missed", "due": due.isoformat()}
         if reason is not None:

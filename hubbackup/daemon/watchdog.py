@@ -6,12 +6,11 @@ backups that were removed by someone else.
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime, timedelta
 
 from hubbackup.app import App
 from hubbackup.catalog.backup import Backup
-from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.listing import newest_good
 from hubbackup.errors import StoreError
 from hubbackup.jobs.current import FILE_NAME, read
 from hubbackup.notify.alerts import LastGood, compose_silence
@@ -66,11 +65,10 @@ def watch(app: App, now: datetime) -> None:
 
 
 def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:
-    found: list[Backup] = []
-    for store in (app.local, *(app.remotes if with_remotes else ())):
+    found: list[Backup | None] = []
+    for target in (app.local, *(app.remotes if with_remotes else ())):
         try:
-            mine = newest_first([store], app.zone, app.database)
-            found += itertools.islice((backup for backup in mine if backup.good_in(store.name)), 1)
+            found.append(newest_good([target], app.zone, app.database))
         except StoreError as error:  # what can't be seen is not a proof of a backup
-            app.log.debug("watch.unreadable", message=str(error), store=store.name)
-    return max(found, key=lambda backup: backup.started_at, default=None)
+            app.log.debug("watch.unreadable", message=str(error), store=target.name)
+    return max(filter(None, found), key=lambda backup: backup.started_at, default=None)

@@ -12,7 +12,7 @@ def encryption(site: Site) -> Verdict:
     readers = f"whoever reads {app.local.describe()}"
     remedy = "keep BACKUP_DIR on an encrypted disk"
     if app.remotes:
-        readers += f" or {app.remotes[0].describe()}"
+        readers += "".join(f" or {target.describe()}" for target in app.remotes)
         remedy += ", and turn on the bucket's own encryption (SSE) and close it to the public"
     return skip(f"no keys to check: this version does not encrypt, so {readers} can read the data", remedy)
 

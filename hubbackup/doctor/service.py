@@ -86,13 +86,14 @@ def log_file(site: Site) -> Verdict:
 def retention(site: Site) -> Verdict:
     """Retentions that contradict each other or the schedule."""
     app = site.app
-    local_days, s3_days = app.settings.backup_retention_days, app.settings.s3_days
-    if app.remotes and s3_days and (s3_days < local_days or not local_days):
-        kept = f"{local_days} days" if local_days else "forever"
-        return warn(
-            f"S3 keeps backups {s3_days} days, this disk {kept}: the far copies go first",
-            "set S3_RETENTION_DAYS to at least BACKUP_RETENTION_DAYS",
-        )
+    local_days = app.local.policy.days
+    for target in app.remotes:
+        if target.policy.days and (target.policy.days < local_days or not local_days):
+            kept = f"{local_days} days" if local_days else "forever"
+            return warn(
+                f"{target.title} keeps backups {target.policy.days} days, this disk {kept}: the far copies go first",
+                "set S3_RETENTION_DAYS to at least BACKUP_RETENTION_DAYS",
+            )
     first = app.settings.schedule.next_after(site.now)
     second = app.settings.schedule.next_after(first) if first is not None else None
     if first is not None and second is not None and local_days and second - first > timedelta(days=local_days):
@@ -103,7 +104,10 @@ def retention(site: Site) -> Verdict:
         )
     if not local_days:
         return warn("BACKUP_RETENTION_DAYS=0: nothing is ever removed from this disk", "watch its free space")
-    far = f", S3 {s3_days or 'forever'}" + (" days" if s3_days else "") if app.remotes else ""
+    far = "".join(
+        f", {target.title} {f'{target.policy.days} days' if target.policy.days else 'forever'}"
+        for target in app.remotes
+    )
     return ok(
         f"this disk keeps {local_days} days{far}, and never fewer than {app.settings.backup_keep_min} good ones"
     )

@@ -17,7 +17,7 @@ SAFETY = 1.2
 
 def directory(site: Site) -> Verdict:
     """BACKUP_DIR takes a file, gives it back, and lets it go; tried for real."""
-    store, data = site.app.local, secrets.token_bytes(PROBE_BYTES)
+    store, data = site.app.local.store, secrets.token_bytes(PROBE_BYTES)
     name = f"hubbackup-probe-{secrets.token_hex(6)}"
     try:
         with store.create(name) as draft:
@@ -34,7 +34,7 @@ def directory(site: Site) -> Verdict:
 
 def room(site: Site) -> Verdict:
     """Free space against what retention will come to."""
-    app, free = site.app, site.app.local.free_bytes()
+    app, free = site.app, site.app.local.store.free_bytes()
     good = [backup for backup in site.backups if backup.good_in(app.local.name)]
     stored = sum(backup.copies[app.local.name].size_bytes for backup in good)
     newest = good[-1].manifest if good else None
@@ -62,7 +62,9 @@ def leftovers(site: Site) -> Verdict:
     if at_work is not None:
         return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its files are not looked at")
     try:
-        names = sorted(entry.name for entry in os.scandir(app.local.directory) if entry.name.endswith(PARTIAL_SUFFIX))
+        names = sorted(
+            entry.name for entry in os.scandir(app.local.store.directory) if entry.name.endswith(PARTIAL_SUFFIX)
+        )
         names += [str(path.name) for path in app.state_directory.glob("download-*")]
     except OSError as error:
         raise HubbackupError(f"{app.local.describe()} could not be listed: {error.strerror}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.listing import newest_good
+from hubbackup.catalog.target import Target
 from hubbackup.config.settings import LoadedSettings
 from hubbackup.config.urls import split_urls
 from hubbackup.errors import StoreError
@@ -25,7 +25,6 @@ from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.sinks import Post, Sinks
 from hubbackup.notify.spool import Message, Spool
 from hubbackup.status.overdue import Watch
-from hubbackup.stores.local import LocalStore
 
 SPOOL_DIRECTORY = "spool"
 HOST_FILE = "host"
@@ -42,7 +41,7 @@ class Notifier:
         database: str,
         history: History,
         state_directory: Callable[[], Path],
-        local: LocalStore,
+        local: Target,
     ) -> None:
         """Raises SettingsError where NOTIFICATION_URLS or HEARTBEAT_URL has something that is not a URL of a sink."""
         settings = loaded.settings
@@ -97,9 +96,9 @@ class Notifier:
         """The newest good backup that can be seen without asking the network: on disk, or in the history."""
         found: list[LastGood] = []
         with contextlib.suppress(StoreError):
-            on_disk = newest_first([self._local], self._zone, self._database)
-            good = (backup for backup in on_disk if backup.good_in(self._local.name))
-            found += [LastGood(str(backup.name), backup.started_at) for backup in itertools.islice(good, 1)]
+            on_disk = newest_good([self._local], self._zone, self._database)
+            if on_disk is not None:
+                found.append(LastGood(str(on_disk.name), on_disk.started_at))
         found += [
             LastGood(str(record["name"]), datetime.fromisoformat(record["started_at"]))
             for record in self._history.runs()

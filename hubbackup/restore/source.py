@@ -13,7 +13,8 @@ from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Manifest, read_manifest
-from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.listing import newest_first, newest_good
+from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.run import Run
 from hubbackup.stores import Store
@@ -50,35 +51,35 @@ class BackupSelector:
 
 @contextmanager
 def find(
-    run: Run, selector: BackupSelector, stores: Sequence[Store], zone: ZoneInfo, scratch: Path
+    run: Run, selector: BackupSelector, targets: Sequence[Target], zone: ZoneInfo, scratch: Path
 ) -> Iterator[Source]:
     """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError."""
-    local = next(store for store in stores if isinstance(store, LocalStore))
     clean_scratch(scratch)
     with ExitStack() as stack:
         if selector.file:
-            source = of_file(local, selector.file, zone)
+            disk = next(target.disk for target in targets if target.disk is not None)
+            source = of_file(disk, selector.file, zone)
         elif selector.from_s3:
-            remote = next((store for store in stores if store is not local), None)
+            remote = next((target for target in targets if target.remote), None)
             if remote is None:
                 raise UsageError("--from-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
-            source = stack.enter_context(downloaded(run, remote, selector.from_s3, scratch=scratch))
+            source = stack.enter_context(downloaded(run, remote.store, selector.from_s3, scratch=scratch))
         else:
-            source = stack.enter_context(latest(run, list(stores), selector.database, zone=zone, scratch=scratch))
+            source = stack.enter_context(latest(run, targets, selector.database, zone=zone, scratch=scratch))
         _check_database(source, selector)
         yield source
 
 
 @contextmanager
-def find_in(run: Run, store: Store, name: str, database: str, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
-    """The backup `name` of one store, or without a name its newest good one of `database`."""
+def find_in(run: Run, target: Target, name: str, database: str, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+    """The backup `name` of one target, or without a name its newest good one of `database`."""
     if not name:
-        with latest(run, [store], database, zone=zone, scratch=scratch) as source:
+        with latest(run, [target], database, zone=zone, scratch=scratch) as source:
             yield source
-    elif isinstance(store, LocalStore):
-        yield of_file(store, name, zone)
+    elif target.disk is not None:
+        yield of_file(target.disk, name, zone)
     else:
-        with downloaded(run, store, name, scratch=scratch) as source:
+        with downloaded(run, target.store, name, scratch=scratch) as source:
             yield source
 
 
@@ -94,38 +95,40 @@ def _check_database(source: Source, selector: BackupSelector) -> None:
 
 
 @contextmanager
-def latest(run: Run, stores: list[Store], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
-    """The newest good backup of `database` in any of `stores`, the local copy first. Raises NotFoundError."""
-    stores = _readable(run, stores, zone, database)
-    newest = newest_first(stores, zone, database)
-    good = next(((backup, store) for backup in newest for store in stores if backup.good_in(store.name)), None)
-    if good is None:
+def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+    """The newest good backup of `database` in any of `targets`, the first one's copy where several have it.
+
+    Raises NotFoundError.
+    """
+    targets = _readable(run, targets, zone, database)
+    backup = newest_good(targets, zone, database)
+    if backup is None:
         raise NotFoundError(
-            f"there is no good backup of {database} in {', '.join(store.describe() for store in stores)}",
+            f"there is no good backup of {database} in {', '.join(target.describe() for target in targets)}",
             remedy="hubbackup list shows what is there, and why it is not good",
         )
-    backup, store = good
-    run.log.info("source.chosen", message=f"backup chosen: {backup.name}", name=str(backup.name), store=store.name)
-    if isinstance(store, LocalStore):
-        yield _of_store(store, backup)
+    target = next(target for target in targets if backup.good_in(target.name))
+    run.log.info("source.chosen", message=f"backup chosen: {backup.name}", name=str(backup.name), store=target.name)
+    if target.disk is not None:
+        yield _of_store(target.disk, backup)
         return
-    with downloaded(run, store, str(backup.name), scratch=scratch) as source:
+    with downloaded(run, target.store, str(backup.name), scratch=scratch) as source:
         yield source
 
 
-def _readable(run: Run, stores: list[Store], zone: ZoneInfo, database: str) -> list[Store]:
-    """The stores that can be listed: on the worst day S3 may be down, and the local copy is enough.
+def _readable(run: Run, targets: Sequence[Target], zone: ZoneInfo, database: str) -> list[Target]:
+    """The targets that can be listed: on the worst day S3 may be down, and the local copy is enough.
 
     Raises StoreError where none can.
     """
     readable = []
     problem: StoreError | None = None
-    for store in stores:
+    for target in targets:
         try:
-            next(newest_first([store], zone, database), None)
-            readable.append(store)
+            next(newest_first([target], zone, database), None)
+            readable.append(target)
         except StoreError as error:
-            run.log.warning("source.unreadable", message=f"store passed over: {error}", store=store.name)
+            run.log.warning("source.unreadable", message=f"store passed over: {error}", store=target.name)
             problem = error
     if problem is not None and not readable:
         raise problem

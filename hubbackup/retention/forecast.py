@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hubbackup.retention.policy import Candidate, Policy, plan
+from hubbackup.catalog.target import Policy
+from hubbackup.retention.policy import Candidate, plan
 
 
 @dataclass(frozen=True, slots=True)

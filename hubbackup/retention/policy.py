@@ -11,29 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from hubbackup.catalog.target import Policy
+
 FUTURE_TOLERANCE = timedelta(hours=1)
 PERIODS = (("week", "%G-W%V"), ("month", "%Y-%m"), ("year", "%Y"))
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How much to keep: `days` of age (0 keeps everything), and never fewer than `keep_min` good ones.
-
-    Beside them the newest good one of each of the last `weeks` ISO weeks, `months` and `years` that have one.
-    """
-
-    days: int
-    keep_min: int = 1
-    weeks: int = 0
-    months: int = 0
-    years: int = 0
-
-    def __str__(self) -> str:
-        if not self.days:
-            return "everything"
-        periods = ((self.days, "days"), (self.weeks, "weeks"), (self.months, "months"), (self.years, "years"))
-        kept = ", ".join(f"{count} {unit}" for count, unit in periods if count)
-        return f"{kept}, at least {self.keep_min}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from hubbackup.catalog.backup import Backup, BackupName, Mark
 from hubbackup.catalog.listing import Listed
+from hubbackup.catalog.target import Target
 from hubbackup.errors import StoreError
-from hubbackup.retention.policy import Candidate, Decision, Policy, plan
+from hubbackup.retention.policy import Candidate, Decision, plan
 from hubbackup.stores import Store
 
 Load = Callable[[Iterable[Listed]], Iterable[Backup]]
@@ -21,13 +22,13 @@ Load = Callable[[Iterable[Listed]], Iterable[Backup]]
 
 
 @dataclass(frozen=True)
-class StorePlan:
-    """The decisions for one database's backups in one store, newest first.
+class TargetPlan:
+    """The decisions for one database's backups in one target, newest first.
 
-    `frozen_by` names a suspicious backup, `marks` the files of the marks that the store holds.
+    `frozen_by` names a suspicious backup, `marks` the files of the marks that the target holds.
     """
 
-    store: Store
+    target: Target
     database: str
     decisions: tuple[Decision, ...]
     frozen_by: str = ""
@@ -36,50 +37,49 @@ class StorePlan:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, as (store's name, file name), and a sentence for each removal that failed."""
+    """What was removed, as (target's name, file name), and a sentence for each removal that failed."""
 
     removed: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = ()
 
 
-def make_plans(
-    listed: Iterable[Listed], stores: Sequence[tuple[Store, Policy]], now: datetime, load: Load
-) -> list[StorePlan]:
-    """Plan each store and each database by itself. Nothing is done. `now` is in the operator's time zone.
+def make_plans(listed: Iterable[Listed], targets: Sequence[Target], now: datetime, load: Load) -> list[TargetPlan]:
+    """Plan each target and each database by itself. Nothing is done. `now` is in the operator's time zone.
 
-    `listed` comes from all the stores at once: a pin or a suspicion in one of them counts in each.
+    `listed` comes from all the targets at once: a pin or a suspicion in one of them counts in each.
     """
     databases: dict[str, list[Listed]] = {}
     for one in listed:
         databases.setdefault(one.name.database, []).append(one)
     return [
-        made for database in sorted(databases) for made in _plan(database, databases[database], stores, now, load)
+        made for database in sorted(databases) for made in _plan(database, databases[database], targets, now, load)
     ]
 
 
 def _plan(
-    database: str, listed: Sequence[Listed], stores: Sequence[tuple[Store, Policy]], now: datetime, load: Load
-) -> list[StorePlan]:
+    database: str, listed: Sequence[Listed], targets: Sequence[Target], now: datetime, load: Load
+) -> list[TargetPlan]:
     """Plan by what is known, read what that plan rests on, and plan again, until it rests on what was read."""
     known = {one.name: _Known(one, now) for one in listed}
-    plans: list[StorePlan] = []
+    plans: list[TargetPlan] = []
     while True:
         published = [one for one in known.values() if one.published]
         newest = max(published, key=lambda one: (one.started_at, str(one.listed.name)), default=None)
         frozen_by = str(newest.listed.name) if newest is not None and newest.suspicious else ""
         unread = {newest.listed.name} if newest is not None else set()
-        for store, policy in stores:
-            here = [one for one in known.values() if store.name in one.listed.copies]
-            decisions = plan([one.candidate(store.name) for one in here], policy, now, frozen_by=frozen_by)
+        for target in targets:
+            here = [one for one in known.values() if target.name in one.listed.copies]
+            candidates = [one.candidate(target.name) for one in here]
+            decisions = plan(candidates, target.policy, now, frozen_by=frozen_by)
             marks = frozenset(
                 one.listed.name.mark(mark)
                 for one in here
                 for mark, held_in in one.listed.marks.items()
-                if store.name in held_in
+                if target.name in held_in
             )
-            plans.append(StorePlan(store, database, tuple(decisions), frozen_by, marks))
+            plans.append(TargetPlan(target, database, tuple(decisions), frozen_by, marks))
             resting_on = {one.candidate.name for one in decisions if not one.settled}
-            unread |= {one.listed.name for one in here if one.listed.copies[store.name].name in resting_on}
+            unread |= {one.listed.name for one in here if one.listed.copies[target.name].name in resting_on}
         asked = [one.listed for one in known.values() if one.listed.name in unread and not one.read]
         if not asked:
             return plans
@@ -119,21 +119,21 @@ class _Known:
         return Candidate(self.listed.copies[store].name, self.started_at, good, pinned)
 
 
-def apply_plans(plans: Sequence[StorePlan]) -> Pruned:
+def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:
     """Remove what the plans say, oldest first. One failed removal does not hinder the others."""
     removed: list[tuple[str, str]] = []
     problems: list[str] = []
-    for store_plan in plans:
-        for decision in reversed(store_plan.decisions):
+    for made in plans:
+        for decision in reversed(made.decisions):
             name = BackupName.parse(decision.candidate.name)
             if decision.keep or name is None:
                 continue
             try:
-                remove(store_plan.store, name, store_plan.marks)
+                remove(made.target.store, name, made.marks)
             except StoreError as error:
-                problems.append(f"{name} stays in {store_plan.store.describe()}: {error}")
+                problems.append(f"{name} stays in {made.target.describe()}: {error}")
                 continue
-            removed.append((store_plan.store.name, str(name)))
+            removed.append((made.target.name, str(name)))
     return Pruned(tuple(removed), tuple(problems))
 
 

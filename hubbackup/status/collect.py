@@ -22,15 +22,14 @@ from pydantic import ValidationError
 from hubbackup import package_version
 from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, portions
 from hubbackup.catalog.listing import Listed, load, newest, scan
+from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.jobs.history import History
 from hubbackup.retention.forecast import removals
-from hubbackup.retention.policy import Policy
 from hubbackup.retention.prune import make_plans
 from hubbackup.status.snapshot import BackupFacts, Leaving, RunFacts, Snapshot, StoreFacts
-from hubbackup.stores import Entry, Store
-from hubbackup.stores.local import LocalStore
+from hubbackup.stores import Entry
 from hubbackup.units import printable
 
 OUTLOOK_RUNS = 30
@@ -49,7 +48,7 @@ class Scope:
     """What to look at, put together by `app`."""
 
     databases: tuple[str, ...]
-    stores: Sequence[tuple[Store, Policy]]
+    targets: Sequence[Target]
     history: History
     schedule: Schedule
     zone: ZoneInfo
@@ -61,24 +60,22 @@ class Collector:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._memories: dict[str, dict[Entry, bytes]] = {store.name: {} for store, _ in scope.stores}
+        self._memories: dict[str, dict[Entry, bytes]] = {target.name: {} for target in scope.targets}
         self._counted = {str(record["run_id"]) for record in scope.history.runs()}
         self._tally: Counter[tuple[str, str]] = Counter()
 
     def take(self, now: datetime) -> Snapshot:
         """Look at everything now (aware). Raises StoppedError where the process is asked to stop."""
         scope = self._scope
-        views = [_View(store, self._memories[store.name]) for store, _ in scope.stores]
+        views = [_View(target, self._memories[target.name]) for target in scope.targets]
         found = _Found()
         while any(view.error is None for view in views):
-            answering = [
-                (view, policy) for view, (_, policy) in zip(views, scope.stores, strict=True) if not view.error
-            ]
+            answering = [view for view in views if not view.error]
             try:
                 found = self._look(answering, now)
                 break
             except StoreError:  # a view that failed meanwhile is left out, and the others are asked again
-                if all(view.error is None for view, _ in answering):
+                if all(view.error is None for view in answering):
                     raise
         for view in views:
             self._memories[view.name] = view.worth_remembering()
@@ -88,34 +85,29 @@ class Collector:
             schedule=scope.schedule,
             drill_schedule=scope.drill_schedule,
             databases=tuple(printable(name) for name in scope.databases),
-            stores=tuple(
-                _store_facts(store, policy, view.error)
-                for (store, policy), view in zip(scope.stores, views, strict=True)
-            ),
+            stores=tuple(_store_facts(view.target, view.error) for view in views),
             backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),
             runs=tuple(sorted(self._runs(), key=lambda run: run.started_at, reverse=True)),
             leaving=tuple(sorted(found.leaving, key=lambda one: (one.at, one.name, one.store))),
             tally=dict(self._tally),
         )
 
-    def _look(self, views: Sequence[tuple[_View, Policy]], now: datetime) -> _Found:
+    def _look(self, views: Sequence[_View], now: datetime) -> _Found:
         """The backups of the views that answer, and what the coming runs will remove. Raises StoreError."""
         zone = self._scope.zone
-        readable = [view for view, _ in views]
-        policies = {view.name: policy for view, policy in views}
         runs = [due.astimezone(zone) for due in itertools.islice(_due_times(self._scope.schedule, now), OUTLOOK_RUNS)]
         found = _Found()
         for database in self._scope.databases:
-            listed = list(scan(readable, database))
+            listed = list(scan(views, database))
             told, _ = newest(listed, READ_MANIFESTS)
-            read = {backup.name: backup for backup in load(told, readable, zone)}
+            read = {backup.name: backup for backup in load(told, views, zone)}
             found.backups += [_backup_facts(one, read.get(one.name), zone) for one in listed]
-            stores = [(view.store, policy) for view, policy in views]
-            for plan in make_plans(listed, stores, now.astimezone(zone), lambda some: load(some, readable, zone)):
+            targets = [view.target for view in views]
+            for plan in make_plans(listed, targets, now.astimezone(zone), lambda some: load(some, views, zone)):
                 candidates = [decision.candidate for decision in plan.decisions]
                 found.leaving += [
-                    Leaving(one.at.astimezone(UTC), plan.store.name, printable(database), one.name, one.reason)
-                    for one in removals(candidates, policies[plan.store.name], runs)
+                    Leaving(one.at.astimezone(UTC), plan.target.name, printable(database), one.name, one.reason)
+                    for one in removals(candidates, plan.target.policy, runs)
                 ]
         return found
 
@@ -143,19 +135,20 @@ class _Found:
 
 @dataclass
 class _View:
-    """A store as it was listed once, with what its manifests tell, as far as it was remembered."""
+    """A target as it was listed once, with what its manifests tell, as far as it was remembered."""
 
-    store: Store
+    target: Target
     memory: dict[Entry, bytes]
     error: StoreError | None = None
     listing: dict[str, Entry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.name = self.store.name
+        self.name = self.target.name
+        self.remote = self.target.remote
         self._seen: dict[Entry, bytes] = {}
         self._seen_bytes = 0
         try:
-            self.listing = {entry.name: entry for entry in self.store.entries()}
+            self.listing = {entry.name: entry for entry in self.target.entries()}
         except StoreError as error:
             self.error = error
 
@@ -169,7 +162,7 @@ class _View:
         data = self._seen.get(entry, self.memory.get(entry))
         if data is None:
             try:
-                with self.store.open(name) as stream:
+                with self.target.open(name) as stream:
                     data = _distilled(b"".join(portions(stream)))
             except NotFoundError:
                 raise
@@ -285,12 +278,15 @@ def _whole(record: Mapping[str, Any], key: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _store_facts(store: Store, policy: Policy, error: StoreError | None) -> StoreFacts:
+def _store_facts(target: Target, error: StoreError | None) -> StoreFacts:
+    policy, disk = target.policy, target.disk
     good = f" good one{'s' * (policy.keep_min > 1)}" if policy.days else ""
-    facts = StoreFacts(store.name, store.describe(), f"keeps {policy}{good}")
-    if isinstance(store, LocalStore) and error is None:
+    facts = StoreFacts(
+        target.name, target.title, target.describe(), f"keeps {policy}{good}", on_disk=disk is not None
+    )
+    if disk is not None and error is None:
         try:
-            facts = replace(facts, free_bytes=store.free_bytes(), size_bytes=store.disk_bytes())
+            facts = replace(facts, free_bytes=disk.free_bytes(), size_bytes=disk.disk_bytes())
         except StoreError as unknown:
             error = unknown
     return replace(facts, problem=str(error), remedy=error.remedy) if error else facts

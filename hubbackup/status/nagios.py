@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup
-from hubbackup.catalog.listing import newest_first_of, scan
+from hubbackup.catalog.listing import newest_good, scan
 from hubbackup.errors import StoreError, UsageError
 from hubbackup.stores import Readable
 
@@ -36,7 +36,7 @@ class StoreView:
         """One listing and a few manifests: it is asked every few minutes, of however many backups."""
         try:
             listed = list(scan([store], database))
-            newest = next((b for b in newest_first_of(listed, [store], zone) if b.good_in(store.name)), None)
+            newest = newest_good([store], zone, database, listed=listed)
         except StoreError as error:
             return cls(store.name, problem=str(error))
         return cls(store.name, newest, sum(one.published_in(store.name) for one in listed) if newest else 0)

@@ -87,9 +87,13 @@ class StoreFacts:
     """One store: whether it answered, and what it holds. `problem` is empty where all is well."""
 
     name: str
+    title: str
+    """Its name in a sentence."""
     where: str
     keeps: str
     """Its retention policy, in words."""
+    on_disk: bool = False
+    """It is on this machine's own disk."""
     problem: str = ""
     remedy: str = ""
     free_bytes: int | None = None
@@ -123,6 +127,10 @@ class Snapshot:
     drill_schedule: Schedule | None = None
     tally: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """How many runs of a kind came to a result since the daemon started."""
+
+    def title(self, store: str) -> str:
+        """A store's name in a sentence; of one that is not there any more the name itself."""
+        return next((one.title for one in self.stores if one.name == store), store)
 
     def last_good(self, database: str, store: str = "") -> BackupFacts | None:
         """The newest good backup of `database`, in `store` where one is named."""

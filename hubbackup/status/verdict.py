@@ -80,21 +80,16 @@ def _where(snapshot: Snapshot, newest: list[BackupFacts]) -> str:
     names = [store.name for store in snapshot.stores]
     everywhere = [name for name in names if all(name in backup.good_in for backup in newest)]
     if len(names) == 1:
-        return "on this server only" if names == ["local"] else f"in {names[0]} only"
+        return "on this server only" if snapshot.stores[0].on_disk else f"in {names[0]} only"
     if len(everywhere) == len(names):
         return "in both places" if len(names) == 2 else f"in all {len(names)} places"
     if not everywhere:
         return "not everywhere it should be"
-    where = listed([place(name) for name in everywhere])
-    silent = [place(store.name) for store in snapshot.stores if store.problem]
+    where = listed([snapshot.title(name) for name in everywhere])
+    silent = [store.title for store in snapshot.stores if store.problem]
     if silent:
         return f"in {where}; whether it is in {listed(silent)} too is not known now"
     return f"in {where} only"
-
-
-def place(store: str) -> str:
-    """A store's name in a sentence."""
-    return {"local": "the local store", "s3": "S3"}.get(store, store)
 
 
 def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: str) -> Iterator[Finding]:
@@ -140,7 +135,7 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
     if lacking:
         run = next((run for run in snapshot.runs_of("backup") if run.name == newest.name), None)
         detail = f" ({'; '.join(run.problems)})" if run and run.problems else ""
-        where = listed([place(name) for name in lacking])
+        where = listed([snapshot.title(name) for name in lacking])
         yield Finding(
             Level.WARNING,
             f"The last good backup of {database} is not in {where}{detail}.",
@@ -159,7 +154,7 @@ def _of_damaged_copies(snapshot: Snapshot) -> Iterator[Finding]:
         for store in backup.damaged_in:
             yield Finding(
                 Level.WARNING,
-                f"A verification found the copy of {backup.name} in {place(store)} damaged.",
+                f"A verification found the copy of {backup.name} in {snapshot.title(store)} damaged.",
                 f"look again: hubbackup verify {backup.name}",
             )
 
@@ -200,7 +195,8 @@ def _of_the_stores(snapshot: Snapshot) -> Iterator[Finding]:
     for store in snapshot.stores:
         if store.problem:
             level = Level.CRITICAL if none_answers else Level.WARNING
-            yield Finding(level, f"{place(store.name).capitalize()} can't be read: {store.problem}.", store.remedy)
+            title = store.title[:1].upper() + store.title[1:]
+            yield Finding(level, f"{title} can't be read: {store.problem}.", store.remedy)
     needed = sum(b.stored_bytes for database in snapshot.databases if (b := snapshot.last_good(database)))
     for store in snapshot.stores:
         if store.free_bytes is None or not needed or store.free_bytes >= ROOM_FOR_BACKUPS * needed:

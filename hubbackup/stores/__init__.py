@@ -90,8 +90,15 @@ class Draft(Protocol):
 class Readable(Protocol):
     """What the catalog needs of a store."""
 
-    name: str
-    """`local` or `s3`: the word for it in logs, manifests and `--store`."""
+    @property
+    def name(self) -> str:
+        """The word for it in logs, manifests and `--store`, such as `local` or `s3`: given when it is made."""
+        ...
+
+    @property
+    def remote(self) -> bool:
+        """Whether each request crosses a network, so that several are better made at once."""
+        ...
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The file's bytes, read from the start. Raises NotFoundError, StoreError."""

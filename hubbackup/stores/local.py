@@ -28,9 +28,12 @@ class LocalStore:
     `is_ours` says of a file's name whether this program may have begun it: `clean` removes no other's draft.
     """
 
-    name = "local"
+    remote = False
 
-    def __init__(self, directory: Path, *, is_ours: Callable[[str], bool] = lambda name: True) -> None:
+    def __init__(
+        self, directory: Path, *, name: str = "local", is_ours: Callable[[str], bool] = lambda name: True
+    ) -> None:
+        self.name = name
         self.directory = directory
         self._is_ours = is_ours
 

@@ -17,8 +17,9 @@ from hubbackup.streams.growing_file import GrowingFile
 class MemoryStore:
     """Whole files by name, with their metadata. `files` may be looked at and damaged by a test."""
 
-    def __init__(self, name: str = "memory") -> None:
+    def __init__(self, name: str = "memory", *, remote: bool = False) -> None:
         self.name = name
+        self.remote = remote
         self.files: dict[str, bytes] = {}
         self.metadata: dict[str, dict[str, str]] = {}
         self._written_at: dict[str, datetime] = {}

@@ -40,13 +40,14 @@ class S3Store:
     this program may have begun it: `clean` ends no other's upload. `cancel` ends every wait with StoppedError.
     """
 
-    name = "s3"
+    remote = True
 
     def __init__(
         self,
         bucket: str,
         prefix: str = "backups/",
         *,
+        name: str = "s3",
         endpoint_url: str | None = None,
         region: str | None = None,
         access_key_id: str | None = None,
@@ -59,6 +60,7 @@ class S3Store:
         is_ours: Callable[[str], bool] = lambda name: True,
         cancel: Cancel | None = None,
     ) -> None:
+        self.name = name
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._endpoint_url = endpoint_url or None

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 from hubbackup.catalog.backup import BackupName, Manifest, Mark, read_manifest
 from hubbackup.catalog.listing import Listed, newest_first, scan
 from hubbackup.catalog.marks import REMEDY, drop_mark, parse_name, put_mark
+from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, StoreError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.stores import Store
 from hubbackup.verify.reader import Expected, prove, read_through
 
 KIND = "verify.copy"
@@ -27,10 +27,10 @@ KIND = "verify.copy"
 
 @dataclass(frozen=True)
 class Copy:
-    """One backup in one store. `proven_at`: when it was last found whole, at the latest when it was made."""
+    """One backup in one target. `proven_at`: when it was last found whole, at the latest when it was made."""
 
     name: BackupName
-    store: Store
+    target: Target
     size_bytes: int
     published: bool
     """A manifest is beside it: without one there is nothing to compare it with."""
@@ -48,31 +48,31 @@ class Finding:
 
 
 def copies_of(
-    listed: Iterable[Listed], stores: Sequence[Store], zone: ZoneInfo, proven_at: Mapping[tuple[str, str], datetime]
+    listed: Iterable[Listed], targets: Sequence[Target], zone: ZoneInfo, proven_at: Mapping[tuple[str, str], datetime]
 ) -> list[Copy]:
-    """Every copy in `stores`; `proven_at` tells by store and file name when one was last found whole."""
+    """Every copy in `targets`; `proven_at` tells by target and file name when one was last found whole."""
     found = []
     for one in listed:
-        for store in stores:
-            entry = one.copies.get(store.name)
+        for target in targets:
+            entry = one.copies.get(target.name)
             if entry is None:
                 continue
             made_at = one.name.started_at(zone)
             found.append(
                 Copy(
                     one.name,
-                    store,
+                    target,
                     entry.size_bytes,
-                    store.name in one.manifests_in,
-                    store.name in one.marks.get(Mark.BAD, ()),
-                    max(made_at, proven_at.get((store.name, str(one.name)), made_at)),
+                    target.name in one.manifests_in,
+                    target.name in one.marks.get(Mark.BAD, ()),
+                    max(made_at, proven_at.get((target.name, str(one.name)), made_at)),
                 )
             )
     return found
 
 
 def last_proven(history: History) -> dict[tuple[str, str], datetime]:
-    """When each copy, by store and file name, was last found whole."""
+    """When each copy, by target and file name, was last found whole."""
     found = {}
     for record in history.runs():
         if record["kind"] == KIND and record["exit_code"] == 0:
@@ -89,7 +89,7 @@ def due(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: 
     """
     left = budget_bytes
     chosen: list[Copy] = []
-    for copy in sorted(copies, key=lambda copy: (copy.proven_at, str(copy.name), copy.store.name)):
+    for copy in sorted(copies, key=lambda copy: (copy.proven_at, str(copy.name), copy.target.name)):
         if not copy.published or copy.marked_bad or now - copy.proven_at < timedelta(hours=12):
             continue
         if copy.size_bytes <= left:
@@ -104,11 +104,11 @@ def due(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: 
 
 
 def due_copies(
-    stores: Sequence[Store], zone: ZoneInfo, history: History, budget_bytes: int, now: datetime
+    targets: Sequence[Target], zone: ZoneInfo, history: History, budget_bytes: int, now: datetime
 ) -> list[Copy]:
-    """Those of `stores` that are due. Raises StoreError."""
+    """Those in `targets` that are due. Raises StoreError."""
     proven_at = last_proven(history)
-    copies = copies_of(scan(stores), stores, zone, proven_at)
+    copies = copies_of(scan(targets), targets, zone, proven_at)
     return due(copies, budget_bytes, now, max(proven_at.values(), default=None))
 
 
@@ -119,22 +119,22 @@ class CopySelector:
     name: str = ""
     everything: bool = False
 
-    def copies(self, stores: Sequence[Store], zone: ZoneInfo, database: str) -> list[Copy]:
+    def copies(self, targets: Sequence[Target], zone: ZoneInfo, database: str) -> list[Copy]:
         """Raises UsageError, NotFoundError where there is no such backup, StoreError."""
-        where = ", ".join(store.describe() for store in stores)
+        where = ", ".join(target.describe() for target in targets)
         if self.everything:
-            return copies_of(scan(stores), stores, zone, {})
+            return copies_of(scan(targets), targets, zone, {})
         if self.name:
             wanted: BackupName | None = parse_name(self.name)
         else:
-            newest = newest_first(stores, zone, database)
+            newest = newest_first(targets, zone, database)
             wanted = next((backup.name for backup in newest if backup.proven), None)
         if wanted is None:
             raise NotFoundError(f"there is no backup of {database} in {where}")
-        found = [one for one in scan(stores, wanted.database) if one.name == wanted]
+        found = [one for one in scan(targets, wanted.database) if one.name == wanted]
         if not found:
             raise NotFoundError(f"there is no {wanted} in {where}", remedy=REMEDY)
-        return copies_of(found, stores, zone, {})
+        return copies_of(found, targets, zone, {})
 
 
 @dataclass
@@ -159,12 +159,12 @@ class VerifyJob:
         given_up: set[str] = set()
         with run.stage("read"):
             for copy in copies:
-                if copy.store.name in given_up:
+                if copy.target.name in given_up:
                     finding = Finding(copy, "unread", "its store could not be read a moment ago")
                 else:
                     finding = self._look(run, copy)
                 if finding.verdict == "unread":
-                    given_up.add(copy.store.name)
+                    given_up.add(copy.target.name)
                 self._record(run, finding)
         return self._close(run)
 
@@ -175,7 +175,7 @@ class VerifyJob:
                 if self.read_unproven:
                     self._read(run, copy, None)
                 return Finding(copy, "unproven", "it has no manifest to compare it with")
-            manifest = read_manifest(copy.store, copy.name)
+            manifest = read_manifest(copy.target, copy.name)
             self._read(run, copy, manifest)
         except NotFoundError:
             return Finding(copy, "gone", "it was removed meanwhile")
@@ -188,13 +188,13 @@ class VerifyJob:
 
     def _read(self, run: Run, copy: Copy, manifest: Manifest | None) -> None:
         name = str(copy.name)
-        with run.progress(f"verify {copy.store.name}", copy.size_bytes) as progress:
+        with run.progress(f"verify {copy.target.name}", copy.size_bytes) as progress:
             # What was only hashed when it was made has never been decoded by us.
             if self.decode or manifest is None or manifest.verified == "hash":
-                prove(lambda: copy.store.open(name), manifest, name=name, cancel=run.cancel, progress=progress)
+                prove(lambda: copy.target.open(name), manifest, name=name, cancel=run.cancel, progress=progress)
                 return
             expected = Expected(manifest.stored_bytes, manifest.sha256, None)
-            with copy.store.open(name) as stream:
+            with copy.target.open(name) as stream:
                 read_through(stream, expected, name=name, cancel=run.cancel, progress=progress)
 
     def _record(self, run: Run, finding: Finding) -> None:
@@ -202,7 +202,7 @@ class VerifyJob:
         copy, now = finding.copy, self.now()
         self.findings.append(finding)
         if finding.verdict in ("ok", "bad"):
-            facts = {"store": copy.store.name, "name": str(copy.name), "problem": finding.problem}
+            facts = {"store": copy.target.name, "name": str(copy.name), "problem": finding.problem}
             self.history.add(KIND, run.run_id, now, 0.0, 0 if finding.verdict == "ok" else 1, facts)
         try:
             if finding.verdict == "bad":
@@ -210,13 +210,13 @@ class VerifyJob:
                     "verify.bad",
                     message=f"damaged backup: {finding.problem}",
                     name=str(copy.name),
-                    store=copy.store.name,
+                    store=copy.target.name,
                 )
-                put_mark(copy.store, copy.name, Mark.BAD, why=finding.problem, now=now)
+                put_mark(copy.target.store, copy.name, Mark.BAD, why=finding.problem, now=now)
             elif finding.verdict == "ok" and copy.marked_bad:
-                drop_mark(copy.store, copy.name, Mark.BAD)
+                drop_mark(copy.target.store, copy.name, Mark.BAD)
         except HubbackupError as error:  # a dying disk is read-only: the finding stands without its mark
-            run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.store.name)
+            run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.target.name)
 
     def _close(self, run: Run) -> Outcome:
         by_verdict: dict[str, list[Finding]] = {}
@@ -225,7 +225,7 @@ class VerifyJob:
         bad, unread = by_verdict.get("bad", []), by_verdict.get("unread", [])
         if bad:
             raise NotProvenError(
-                "; ".join(f"{finding.problem} (in {finding.copy.store.describe()})" for finding in bad),
+                "; ".join(f"{finding.problem} (in {finding.copy.target.describe()})" for finding in bad),
                 remedy="they no longer count as backups; hubbackup list shows where there is another copy",
             )
         gone = by_verdict.get("gone", [])

@@ -9,7 +9,6 @@ from typing import Any
 
 from hubbackup.jobs.current import AtWork
 from hubbackup.status.snapshot import BackupFacts, RunFacts, Snapshot
-from hubbackup.status.verdict import place
 from hubbackup.units import human_age, human_bytes, human_number, human_seconds
 from hubbackup.web.plot import Plot, Point, decimal_step, draw, time_step
 
@@ -121,7 +120,7 @@ class View:
 
     def _backup_row(self, backup: BackupFacts, run: RunFacts | None, drilled: bool) -> Row:
         copies = self._copies(backup, run)
-        damaged = [f"the copy in {place(store)} is damaged" for store in backup.damaged_in]
+        damaged = [f"the copy in {self._snapshot.title(store)} is damaged" for store in backup.damaged_in]
         problem = backup.problem or ("its file is not what its manifest says" if not backup.good else "")
         if problem:
             state, proof = "unproven", "Unproven"
@@ -141,7 +140,7 @@ class View:
             plain=human_bytes(backup.plain_bytes) if backup.plain_bytes is not None else "",
             rows=human_number(backup.rows) if backup.rows is not None else "",
             took=human_seconds(seconds) if seconds is not None else "",
-            copies=tuple((_short(name), mark) for name, mark in copies),
+            copies=tuple((self._short(name), mark) for name, mark in copies),
             proof=proof,
             note="; ".join(filter(None, (*notes, problem, *damaged, *backup.warnings))),
         )
@@ -203,7 +202,7 @@ class View:
                 "good": run.result in ("success", "degraded"),
                 "word": {"success": "Passed", "degraded": "Passed", "stopped": "Stopped"}.get(run.result, "Failed"),
                 "name": run.name,
-                "store": _short(run.store) if run.store else "",
+                "store": self._short(run.store) if run.store else "",
                 "rto": human_seconds(run.rto_seconds) if run.rto_seconds is not None else "\N{EN DASH}",
                 "note": "; ".join(filter(None, (run.cause, *run.problems))),
             }
@@ -216,12 +215,17 @@ class View:
         due = schedule.next_after(self._now) if schedule else None
         return self.time(due) if due else None
 
+    def _short(self, store: str) -> str:
+        """A store's name in a cell: its title, but the plain word for this disk."""
+        return next((one.title for one in self._snapshot.stores if one.name == store and not one.on_disk), store)
+
     def stores(self) -> list[dict[str, Any]]:
         """Each store's health and holdings."""
         found = []
         for store in self._snapshot.stores:
             held = self._snapshot.in_store(store.name)
             unproven = sum(1 for backup in self._snapshot.backups if store.name in backup.not_good_in)
+            title = store.title.removeprefix("the ")
             disk = None
             if store.free_bytes is not None and store.size_bytes:
                 used = max(0, store.size_bytes - store.free_bytes)
@@ -231,9 +235,7 @@ class View:
                 }
             found.append(
                 {
-                    "name": place(store.name).removeprefix("the ").capitalize()
-                    if store.name == "local"
-                    else place(store.name),
+                    "name": title[:1].upper() + title[1:],
                     "where": store.where,
                     "problem": store.problem,
                     "remedy": store.remedy,
@@ -251,13 +253,9 @@ class View:
     def removals(self) -> list[dict[str, Any]]:
         """What goes next."""
         return [
-            {"time": self.time(one.at), "name": one.name, "store": _short(one.store), "reason": one.reason}
+            {"time": self.time(one.at), "name": one.name, "store": self._short(one.store), "reason": one.reason}
             for one in self._snapshot.leaving[:SHOWN_REMOVALS]
         ]
-
-
-def _short(store: str) -> str:
-    return {"s3": "S3"}.get(store, store)
 
 
 def _bytes(value: float) -> str:

@@ -18,6 +18,7 @@ from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
 from hubbackup.stores import MAX_NAME_BYTES, Store, is_flat_name
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.memory import MemoryStore
+from hubbackup.stores.s3 import S3Store
 from hubbackup.streams.growing_file import GrowingFile, SourceFailedError
 from tests.support.s3 import S3Server, s3_server
 
@@ -70,6 +71,15 @@ def get(store: Store, name: str) -> bytes:
 
 def names(store: Store) -> list[str]:
     return [entry.name for entry in store.entries()]
+
+
+@pytest.mark.parametrize("make", [LocalStore, S3Store, MemoryStore], ids=["local", "s3", "memory"])
+def test_the_name_stands_on_the_instance(make: Callable[..., Store], tmp_path: Path) -> None:
+    """So two stores of one kind are two targets: a second bucket is called what its owner calls it."""
+    where = () if make is MemoryStore else (tmp_path,) if make is LocalStore else ("bucket",)
+    store, other = make(*where, name="mirror"), make(*where)
+    assert store.name == "mirror" != other.name
+    assert store.remote == (make is S3Store)
 
 
 def test_a_name_becomes_visible_only_when_it_is_whole(store: Store) -> None:

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hubbackup.catalog.target import LocalTarget, Policy
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.jobs.progress import logged
 from hubbackup.jobs.run import Run
@@ -69,17 +70,21 @@ class Scene:
         return str(caught.value)
 
     def job(self, file: str) -> RestoreJob:
-        stores = [LocalStore(self.hub.directory)]
+        targets = [local_target(self.hub.directory)]
         return RestoreJob(
             request=Request(DATABASE, replace=True),
             find_source=lambda run: find(
-                run, BackupSelector(DATABASE, file=file), stores, ZoneInfo("UTC"), self.hub.directory / "scratch"
+                run, BackupSelector(DATABASE, file=file), targets, ZoneInfo("UTC"), self.hub.directory / "scratch"
             ),
             open_runner=never,
             connection=lambda run_id: pytest.fail("the server is asked about a backup that is not proven"),
             confirm=lambda preview: None,
             safety_backup=lambda run: "",
         )
+
+
+def local_target(directory: Path) -> LocalTarget:
+    return LocalTarget("the local store", LocalStore(directory), Policy(days=7))
 
 
 def never(cancel: Cancel) -> Runner:
@@ -108,8 +113,8 @@ def scene(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 def proof_of(scene: Scene, data: bytes) -> Proven:
     """What is proven of an unproven file."""
     name = scene.put(data, manifest=False)
-    stores = [LocalStore(scene.hub.directory)]
-    with find(run(), BackupSelector(DATABASE, file=name), stores, ZoneInfo("UTC"), Path("/nowhere")) as source:
+    targets = [local_target(scene.hub.directory)]
+    with find(run(), BackupSelector(DATABASE, file=name), targets, ZoneInfo("UTC"), Path("/nowhere")) as source:
         return proven(run(), source)
 
 

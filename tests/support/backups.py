@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
+from hubbackup.catalog.target import Policy, Target
 from hubbackup.stores import Store
 
 DUMP = b"""--
@@ -56,6 +57,11 @@ def manifest_of(name: BackupName, data: bytes, **changes: Any) -> Manifest:
         "hubbackup_version": "0.1.0",
     }
     return Manifest(**(facts | changes))
+
+
+def target_of(store: Store, policy: Policy | None = None) -> Target:
+    """`store` as a target that keeps everything, or what `policy` keeps."""
+    return Target(f"the store {store.name}", store, policy or Policy(days=0))
 
 
 def put_file(store: Store, name: str, data: bytes) -> None:

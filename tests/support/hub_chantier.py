@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import BackupName, Manifest
+from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreDeniedError
 from hubbackup.jobs.history import History
-from hubbackup.retention.policy import Policy
 from hubbackup.status.collect import Collector, Scope
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.stores import Draft, Entry
@@ -36,6 +36,7 @@ class ListedStore:
     """A store that knows sizes of its files and the bytes of its small ones; `down` makes it fail as S3 does."""
 
     name: str = "s3"
+    remote: bool = True
     files: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     down: str = ""
     opened: list[str] = field(default_factory=list)
@@ -90,11 +91,12 @@ class Site:
 
     def collector(self, *databases: str) -> Collector:
         """The real survey of this site."""
-        local = (self.local, Policy(7, 1))
+        local = LocalTarget("the local store", self.local, Policy(7, 1))
+        s3 = Target("S3", self.s3, Policy(30, 1))
         return Collector(
             Scope(
                 databases=databases or (self.database,),
-                stores=[local, (self.s3, Policy(30, 1))] if self.with_s3 else [local],
+                targets=[local, s3] if self.with_s3 else [local],
                 history=self.history,
                 schedule=self.schedule,
                 zone=PARIS,

@@ -13,13 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbackup.catalog.backup import BackupName, Mark
-from hubbackup.catalog.listing import Listed, list_backups, load, newest, newest_first, oldest_first, scan
-from hubbackup.retention.policy import Policy
+from hubbackup.catalog.listing import (
+    Listed,
+    list_backups,
+    load,
+    newest,
+    newest_first,
+    newest_good,
+    oldest_first,
+    scan,
+)
+from hubbackup.catalog.target import Policy
 from hubbackup.retention.prune import make_plans
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.codecs import Compression
-from tests.support.backups import manifest_of, put_backup
+from tests.support.backups import manifest_of, put_backup, target_of
 
 UTC_ZONE = ZoneInfo("UTC")
 START = datetime(2026, 2, 8, 3, 0, 0)
@@ -138,7 +147,7 @@ def test_newest_first_is_by_the_manifests_times(found: list[tuple[int, int]]) ->
 
 def test_the_local_manifest_spares_the_remote_one() -> None:
     """A manifest that is in both stores is read where it costs nothing; a broken one is made up for by the other."""
-    local, s3 = Counting("local"), Counting("s3")
+    local, s3 = Counting("local"), Counting("s3", remote=True)
     for store in (local, s3):
         name = put_backup(store, "hub", START)
     (backup,) = load(scan([s3, local]), [s3, local], UTC_ZONE)
@@ -150,10 +159,34 @@ def test_the_local_manifest_spares_the_remote_one() -> None:
     assert backup.proven
 
 
+@pytest.mark.parametrize("harm", ["bad", "cut", "manifest lost", "manifest broken"])
+def test_the_newest_good_one_is_whole_somewhere(harm: str) -> None:
+    """A damaged copy is passed over, unless another store has the same backup whole."""
+    local, s3 = MemoryStore("local"), MemoryStore("s3", remote=True)
+    older = put_backup(local, "hub", START)
+    latest = put_backup(local, "hub", START + timedelta(days=1))
+    if harm == "bad":
+        local.files[latest.mark(Mark.BAD)] = b""
+    elif harm == "cut":
+        local.files[str(latest)] = b"x"
+    elif harm == "manifest lost":
+        del local.files[latest.manifest]
+    else:
+        local.files[latest.manifest] = b"{"
+    found = newest_good([local, s3], UTC_ZONE, "hub")
+    assert found is not None
+    assert found.name == older
+    put_backup(s3, "hub", START + timedelta(days=1))
+    found = newest_good([local, s3], UTC_ZONE, "hub")
+    assert found is not None
+    assert found.name == latest
+    assert newest_good([local, s3], UTC_ZONE, "other") is None
+
+
 @pytest.mark.parametrize("mark", list(Mark))
 def test_a_mark_is_a_file_beside_the_backup(mark: Mark) -> None:
     """Pinned and accepted count wherever they are; bad counts in the store that says so."""
-    local, s3 = MemoryStore("local"), MemoryStore("s3")
+    local, s3 = MemoryStore("local"), MemoryStore("s3", remote=True)
     for store in (local, s3):
         name = put_backup(store, "hub", START, warnings=("half the size",))
     s3.files[name.mark(mark)] = b""
@@ -167,7 +200,7 @@ def test_a_mark_is_a_file_beside_the_backup(mark: Mark) -> None:
 
 def test_a_manifest_that_is_only_remote_is_found_after_a_broken_local_one() -> None:
     """Each backup keeps its place and its own manifest, whichever store gave it; else it says what is wrong."""
-    local, s3 = MemoryStore("local"), MemoryStore("s3")
+    local, s3 = MemoryStore("local"), MemoryStore("s3", remote=True)
     made = [put_backup(store, "hub", START + timedelta(days=days)) for days in range(3) for store in (local, s3)][::2]
     local.files[made[0].manifest] = b"{"
     del local.files[made[1].manifest]
@@ -184,6 +217,7 @@ class Endless:
     """A store of very many backups that are never all there; their manifests are long, 40 KB each."""
 
     name = "local"
+    remote = False
 
     def __init__(self, backups: int) -> None:
         self._backups = backups
@@ -243,7 +277,7 @@ def test_a_long_backlog_is_planned_in_little_memory() -> None:
         listed = scan([store])  # type: ignore[list-item]
         plans = make_plans(
             listed,
-            [(store, Policy(7))],  # type: ignore[list-item]
+            [target_of(store, Policy(7))],  # type: ignore[arg-type]
             now,
             lambda some: load(some, [store], UTC_ZONE),  # type: ignore[list-item]
         )

@@ -26,7 +26,8 @@ def test_defaults_are_those_of_the_contract() -> None:
     """With nothing set, the settings are the ones of the table that the users have."""
     settings = load({}).settings
     assert settings.backup_schedule == "0 3 * * *"
-    assert settings.backup_retention_days == settings.s3_days == 7
+    assert settings.backup_retention_days == 7
+    assert settings.s3_retention_days is None
     assert settings.backup_dir == Path("/var/backups/hub-chantier")
     assert (settings.backup_source, settings.db_service, settings.s3_prefix) == ("docker", "db", "backups/")
     assert (settings.backup_on_start, settings.backup_catch_up) == (False, True)
@@ -227,9 +228,3 @@ def test_foreign_names_pass_without_a_word() -> None:
 def test_the_prefix_is_a_folder(written: str, used: str) -> None:
     """However it is written, a prefix ends in one slash and starts with none."""
     assert load({"S3_PREFIX": written}).settings.s3_prefix == used
-
-
-def test_s3_may_keep_longer() -> None:
-    """S3_RETENTION_DAYS overrides BACKUP_RETENTION_DAYS, a zero included."""
-    assert load({"BACKUP_RETENTION_DAYS": "7", "S3_RETENTION_DAYS": "0"}).settings.s3_days == 0
-    assert load({"BACKUP_RETENTION_DAYS": "9"}).settings.s3_days == 9

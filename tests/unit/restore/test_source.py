@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.progress import logged
 from hubbackup.jobs.run import Run
@@ -31,6 +32,7 @@ class Remote:
     """A directory that stands in for S3; `down` makes it unreadable, `broken` cuts each file's bytes off."""
 
     name = "s3"
+    remote = True
 
     def __init__(self, directory: Path) -> None:
         self._store = LocalStore(directory)
@@ -99,7 +101,9 @@ def put(store: LocalStore | Remote, name: str, /, data: bytes = b"data", **chang
 @contextmanager
 def found(stores: tuple[LocalStore, Remote], selector: BackupSelector, *, s3: bool = True) -> Iterator[Source]:
     run = Run("restore", "r", Cancel(), logs.get_logger(), logged(logs.get_logger(), "restore"))
-    chosen: list[Any] = [stores[0], *([stores[1]] if s3 else [])]
+    chosen: list[Target] = [LocalTarget("the local store", stores[0], Policy(7))]
+    if s3:
+        chosen.append(Target("S3", stores[1], Policy(7)))  # type: ignore[arg-type]
     with find(run, selector, chosen, UTC_ZONE, stores[0].directory.parent / "scratch") as source:
         yield source
 

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hubbackup.retention.policy import Candidate, Policy, plan
+from hubbackup.catalog.target import Policy
+from hubbackup.retention.policy import Candidate, plan
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*.txt"))

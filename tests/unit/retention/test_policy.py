@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hubbackup.retention.policy import Candidate, Decision, Policy, plan, wanted
+from hubbackup.catalog.target import Policy
+from hubbackup.retention.policy import Candidate, Decision, plan, wanted
 
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
 

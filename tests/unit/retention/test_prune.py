@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from hubbackup.catalog.backup import Backup, BackupName, Mark
 from hubbackup.catalog.listing import Listed, list_backups, load, scan
+from hubbackup.catalog.target import Policy
 from hubbackup.errors import StoreError
-from hubbackup.retention.policy import Candidate, Policy, plan
+from hubbackup.retention.policy import Candidate, plan
 from hubbackup.retention.prune import apply_plans, make_plans
 from hubbackup.stores import Store
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.codecs import Compression
-from tests.support.backups import put_backup
+from tests.support.backups import put_backup, target_of
 
 ZONE = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC).astimezone(ZONE)
@@ -36,9 +37,8 @@ def nights(store: MemoryStore, *days: float, **changes: object) -> list[BackupNa
 
 def prune(*stores: MemoryStore, policy: Policy = WEEK) -> set[str]:
     """What goes, as `store:name`."""
-    plans = make_plans(
-        scan(stores), [(store, policy) for store in stores], NOW, lambda some: load(some, stores, ZONE)
-    )
+    targets = [target_of(store, policy) for store in stores]
+    plans = make_plans(scan(targets), targets, NOW, lambda some: load(some, targets, ZONE))
     done = apply_plans(plans)
     assert not done.problems
     return {f"{store}:{name}" for store, name in done.removed}
@@ -132,7 +132,7 @@ def test_an_interrupted_removal_is_taken_up_again() -> None:
     store = Failing("local")
     _, _, old = nights(store, 0, 1, 30)
     store.files[old.mark(Mark.BAD)] = b""
-    plans = make_plans(scan([store]), [(store, WEEK)], NOW, lambda some: load(some, [store], ZONE))
+    plans = make_plans(scan([store]), [target_of(store, WEEK)], NOW, lambda some: load(some, [store], ZONE))
     assert len(apply_plans(plans).problems) == 1
     assert {name for name in store.files if name.startswith(old.stem)} == {str(old)}
     store.fail = False
@@ -150,7 +150,7 @@ def test_few_manifests_are_read() -> None:
         read.extend(backup.name for backup in found)
         return found
 
-    (made,) = make_plans(scan([store]), [(store, Policy(3650, keep_min=2))], NOW, counted)
+    (made,) = make_plans(scan([store]), [target_of(store, Policy(3650, keep_min=2))], NOW, counted)
     assert sum(not decision.keep for decision in made.decisions) == 1
     assert len(read) == 4
 
@@ -189,5 +189,5 @@ def test_the_plan_is_that_of_reading_everything(found: list[str], policy: Policy
         Candidate(str(b.name), b.started_at, b.good_in("local") and not b.suspicious, b.pinned) for b in backups
     ]
     expected = {d.candidate.name for d in plan(candidates, policy, NOW, frozen_by=frozen_by) if d.keep}
-    plans = make_plans(scan(stores), [(store, policy)], NOW, lambda some: load(some, stores, ZONE))
+    plans = make_plans(scan(stores), [target_of(store, policy)], NOW, lambda some: load(some, stores, ZONE))
     assert {d.candidate.name for one in plans for d in one.decisions if d.keep} == expected

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from hubbackup.catalog.target import Policy
 from hubbackup.errors import StoppedError
 from hubbackup.retention.forecast import removals
-from hubbackup.retention.policy import Candidate, Policy
+from hubbackup.retention.policy import Candidate
 from hubbackup.status.collect import REMEMBERED_BYTES
 from hubbackup.web.cache import SnapshotCache
 from tests.support.hub_chantier import CANARY, NOW, STOPPED_CONTAINER, Site, a_month

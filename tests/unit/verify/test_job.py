@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import scan
+from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, NotProvenError, StoreError, UsageError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.progress import silent
@@ -23,7 +25,7 @@ from hubbackup.logs.setup import get_logger
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.job import Copy, CopySelector, VerifyJob, copies_of, due, due_copies, last_proven
-from tests.support.backups import put_backup
+from tests.support.backups import put_backup, target_of
 
 ZONE = ZoneInfo("UTC")
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
@@ -49,6 +51,10 @@ def stores() -> list[MemoryStore]:
     return both
 
 
+def targets(stores: Sequence[MemoryStore]) -> list[Target]:
+    return [target_of(store) for store in stores]
+
+
 def names(store: MemoryStore) -> list[BackupName]:
     return [one.name for one in scan([store])]
 
@@ -63,7 +69,7 @@ def verify(
     history: History, stores: list[MemoryStore], wanted: CopySelector, **options: Any
 ) -> tuple[VerifyJob, Outcome]:
     job = VerifyJob(
-        choose=lambda run: wanted.copies(stores, ZONE, "hub"),
+        choose=lambda run: wanted.copies(targets(stores), ZONE, "hub"),
         history=history,
         decode=True,
         read_unproven=bool(wanted.name),
@@ -74,7 +80,7 @@ def verify(
 def copy(age_days: float, size: int = 10, **facts: Any) -> Copy:
     name = BackupName("hub", (NOW - timedelta(days=age_days)).replace(tzinfo=None, microsecond=0))
     values = {"published": True, "marked_bad": False, "proven_at": NOW - timedelta(days=age_days)} | facts
-    return Copy(name, MemoryStore("local"), size, **values)
+    return Copy(name, target_of(MemoryStore("local")), size, **values)
 
 
 # -- what is due
@@ -120,10 +126,10 @@ def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) ->
     read = []
     for day in range(6):
         now = NOW + timedelta(days=day)
-        chosen = due_copies(stores, ZONE, history, size, now)
+        chosen = due_copies(targets(stores), ZONE, history, size, now)
         job = VerifyJob(lambda run, chosen=chosen: chosen, history, decode=False, now=lambda now=now: now)  # type: ignore[misc]
         job(run())
-        read += [(one.store.name, str(one.name)) for one in chosen]
+        read += [(one.target.name, str(one.name)) for one in chosen]
     assert len(read) == len(set(read)) == 6
 
 
@@ -146,10 +152,10 @@ def test_a_flipped_bit_is_found_and_marked(
     """The run fails and names the copy and its store; that copy counts no more, the other store's still does."""
     damaged = names(stores[store])[1]
     flip(stores[store], damaged)
-    job = VerifyJob(lambda run: CopySelector(everything=True).copies(stores, ZONE, "hub"), history, decode)
+    job = VerifyJob(lambda run: CopySelector(everything=True).copies(targets(stores), ZONE, "hub"), history, decode)
     with pytest.raises(NotProvenError, match=f"{damaged} is damaged.*in {stores[store].name}:"):
         job(run())
-    assert [(str(f.copy.name), f.copy.store.name) for f in job.findings if f.verdict == "bad"] == [
+    assert [(str(f.copy.name), f.copy.target.name) for f in job.findings if f.verdict == "bad"] == [
         (str(damaged), stores[store].name)
     ]
     assert damaged.mark(Mark.BAD) in stores[store].files
@@ -192,7 +198,7 @@ def test_an_unproven_file_is_told_but_no_failure_of_the_others(history: History,
 def test_the_latest_is_the_newest_with_a_manifest(history: History, stores: list[MemoryStore]) -> None:
     """Each of its copies is read."""
     job, _ = verify(history, stores, CopySelector())
-    assert [(f.copy.store.name, f.copy.name) for f in job.findings] == [
+    assert [(f.copy.target.name, f.copy.name) for f in job.findings] == [
         ("local", names(stores[0])[-1]),
         ("s3", names(stores[0])[-1]),
     ]
@@ -210,7 +216,9 @@ def test_a_store_that_cannot_be_read_damages_nothing(history: History, stores: l
 
     down = Down("s3")
     down.files = dict(stores[1].files)
-    job = VerifyJob(lambda run: CopySelector(everything=True).copies([stores[0], down], ZONE, "hub"), history, True)
+    job = VerifyJob(
+        lambda run: CopySelector(everything=True).copies(targets([stores[0], down]), ZONE, "hub"), history, True
+    )
     with pytest.raises(StoreError, match="3 copies could not be read"):
         job(run())
     assert sorted(finding.verdict for finding in job.findings) == ["ok"] * 3 + ["unread"] * 3
@@ -220,7 +228,7 @@ def test_a_store_that_cannot_be_read_damages_nothing(history: History, stores: l
 
 def test_what_is_pruned_meanwhile_is_passed_over(history: History, stores: list[MemoryStore]) -> None:
     """A long reading holds up no prune."""
-    copies = copies_of(scan(stores), stores, ZONE, {})
+    copies = copies_of(scan(stores), targets(stores), ZONE, {})
     for part in [one for one in stores[0].files if one.startswith(copies[0].name.stem)]:
         stores[0].delete(part)
     job = VerifyJob(lambda run: copies, history, decode=True)
@@ -242,7 +250,7 @@ def test_a_stop_is_heard(history: History, stores: list[MemoryStore]) -> None:
     working = run()
     working.cancel.set()
     clock = time.monotonic()
-    job = VerifyJob(lambda run: CopySelector(everything=True).copies(stores, ZONE, "hub"), history, True)
+    job = VerifyJob(lambda run: CopySelector(everything=True).copies(targets(stores), ZONE, "hub"), history, True)
     with pytest.raises(Exception, match="stopped by a signal"):
         job(working)
     assert time.monotonic() - clock < 2

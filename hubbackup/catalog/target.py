@@ -1,0 +1,87 @@
+"""A target: one place where backups rest, and for how long.
+
+Everything that keeps, lists, prunes, verifies or shows backups takes targets; `app` makes them of the
+settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from hubbackup.stores import Entry, Store
+from hubbackup.stores.local import LocalStore
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How much to keep: `days` of age (0 keeps everything), and never fewer than `keep_min` good ones.
+
+    Beside them the newest good one of each of the last `weeks` ISO weeks, `months` and `years` that have one.
+    """
+
+    days: int
+    keep_min: int = 1
+    weeks: int = 0
+    months: int = 0
+    years: int = 0
+
+    def __str__(self) -> str:
+        if not self.days:
+            return "everything"
+        periods = ((self.days, "days"), (self.weeks, "weeks"), (self.months, "months"), (self.years, "years"))
+        kept = ", ".join(f"{count} {unit}" for count, unit in periods if count)
+        return f"{kept}, at least {self.keep_min}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A store with its policy, and the `title` by which sentences for people call it.
+
+    It is Readable itself, so that the catalog lists targets as they are.
+    """
+
+    title: str
+    store: Store
+    policy: Policy
+
+    @property
+    def name(self) -> str:
+        """The store's own: the word for this target in logs, manifests and `--store`."""
+        return self.store.name
+
+    @property
+    def remote(self) -> bool:
+        """Whether each request crosses a network."""
+        return self.store.remote
+
+    @property
+    def disk(self) -> LocalStore | None:
+        """The store, where it is on this machine's disk: files are read in place, and the free room is known."""
+        return None
+
+    def describe(self) -> str:
+        """Where it is, for people; no secret."""
+        return self.store.describe()
+
+    def entries(self) -> Iterator[Entry]:
+        """Every whole file in byte order of names. Raises StoreError."""
+        return self.store.entries()
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The file's bytes. Raises NotFoundError, StoreError."""
+        return self.store.open(name)
+
+
+@dataclass(frozen=True)
+class LocalTarget(Target):
+    """The target on this machine's disk: a backup is written there first, and the others follow its growing file."""
+
+    store: LocalStore
+
+    @property
+    def disk(self) -> LocalStore:
+        """The store."""
+        return self.store
