@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hubbackup.errors import NotProvenError
 from hubbackup.postgres.dump_lexer import WORD, Lexer
+from hubbackup.postgres.requirements import NO_REQUIREMENTS, Requirements, RequirementsFinder
 
 _EDGE_BYTES = 4096  # of the dump's start and end, kept to look for header and trailer
 _META_COMMANDS = 100
@@ -35,14 +36,6 @@ _COPY = re.compile(rb"COPY\s+(" + _NAME + rb"(?:\." + _NAME + rb")?)\s*(?:\(|FRO
 _FROM_STDIN = re.compile(rb"[\s)]FROM\s+stdin\s*\Z", re.IGNORECASE)
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?TABLE ")
 _EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _NAME + rb")")
-_ROLES = (
-    re.compile(rb"\sOWNER TO (" + _NAME + rb")\s*\Z"),
-    re.compile(rb"\A(?:GRANT|REVOKE)\s.*\s(?:TO|FROM) (" + _NAME + rb")(?: WITH GRANT OPTION)?\s*\Z", re.DOTALL),
-    re.compile(rb"\AALTER DEFAULT PRIVILEGES FOR ROLE (" + _NAME + rb")\s"),
-    re.compile(rb"\ASET SESSION AUTHORIZATION (" + _NAME + rb")\s*\Z"),
-)
-_POLICY_ROLES = re.compile(rb"\ACREATE POLICY .*\sTO (" + _NAME + rb"(?:, " + _NAME + rb")*)\s", re.DOTALL)
-_NO_ROLES = frozenset({"public", "PUBLIC", "current_user", "session_user", "CURRENT_USER", "SESSION_USER", "DEFAULT"})
 _LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lo_create\(")
 
 
@@ -56,7 +49,7 @@ class DumpFacts:
     `table_count` counts CREATE TABLE statements: plain and unlogged tables, partitioned parents and
     partitions, foreign tables; no views of either kind.
     `extensions` are plain names, without quotes. Versions are the number alone (`17.6`, `18beta1`).
-    `roles` are those that own something, get or give a privilege, or stand in a policy: plain names, sorted.
+    `roles` are those that any statement names: plain names, sorted; `requirements` says what for.
     `meta_commands` are psql's backslash commands but `\restrict` and `\unrestrict`. An honest dump has none;
     with `pg_dump --create` a `\connect`, and before it an `\encoding SQL_ASCII` where the database's name is
     an odd one. The first 100 are kept, each cut to 4096 bytes.
@@ -71,6 +64,7 @@ class DumpFacts:
     table_count: int
     meta_commands: tuple[str, ...]
     roles: tuple[str, ...] = ()
+    requirements: Requirements = NO_REQUIREMENTS
 
 
 class Census:
@@ -120,7 +114,8 @@ class Census:
             large_objects=counter.large_objects,
             table_count=counter.table_count,
             meta_commands=tuple(counter.meta_commands),
-            roles=tuple(sorted(counter.roles)),
+            roles=tuple(sorted(counter.requirements.found().roles)),
+            requirements=counter.requirements.found(),
         )
 
 
@@ -134,7 +129,7 @@ class _Counter:
         self.large_objects = 0
         self.table_count = 0
         self.meta_commands: list[str] = []
-        self.roles: set[str] = set()
+        self.requirements = RequirementsFinder()
         self.restrict_key = b""
         self._table = ""
 
@@ -153,11 +148,7 @@ class _Counter:
         return ""
 
     def _note_roles(self, start: bytes, end: bytes) -> None:
-        text = start if start.endswith(end) else start + end
-        found = [match[1] for pattern in _ROLES if (match := pattern.search(text))]
-        if policy := _POLICY_ROLES.search(start):
-            found += re.findall(_NAME, policy[1])
-        self.roles |= {_unquoted(_text(name)) for name in found if _text(name) not in _NO_ROLES}
+        self.requirements.note(start, end)
 
     def _on_copy(self, start: bytes, end: bytes) -> str:
         copy = _COPY.match(start)
