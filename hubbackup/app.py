@@ -28,8 +28,9 @@ from hubbackup.jobs.lock import locked
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.run import Outcome, Run, guarded
 from hubbackup.notify.notifier import Notifier
-from hubbackup.postgres.client import Connection, query
+from hubbackup.postgres import session
 from hubbackup.postgres.databases import Databases, ServerDatabase
+from hubbackup.postgres.session import Connection
 from hubbackup.restore.drill import DrillJob, Place
 from hubbackup.restore.job import Preview, RestoreJob, undo
 from hubbackup.restore.preflight import Request
@@ -296,7 +297,7 @@ class App:
             raise SettingsError(
                 "DRILL_TARGET=container needs BACKUP_SOURCE=docker", remedy="set DRILL_TARGET=database"
             )
-        libraries = query(runner, connection, self.database, "SHOW shared_preload_libraries;").strip()
+        libraries = session.sql(runner, connection, self.database, "SHOW shared_preload_libraries;").strip()
         options = {"shared_preload_libraries": libraries} if libraries else {}
         with throwaway_server(
             Engine(self.settings.docker_host),

@@ -11,16 +11,17 @@ from typing import Literal
 
 from hubbackup import package_version
 from hubbackup.backup.anomalies import Figures, suspicions
-from hubbackup.backup.dump_methods import dump_argv, dump_methods, refuses_method
+from hubbackup.backup.dump_methods import dump_methods, dump_options, refuses_method
 from hubbackup.backup.pipeline import AtRest, DumpResult, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
 from hubbackup.errors import HubbackupError, NoDataConnectionError, StoreError, ToolError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
-from hubbackup.postgres.client import Connection, DatabaseProperties
+from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import readable
+from hubbackup.postgres.messages import explain
+from hubbackup.postgres.session import Connection, dump_globals, open_dump
 from hubbackup.runners import Runner
-from hubbackup.runners import run as run_tool
 from hubbackup.stores.local import LocalDraft
 from hubbackup.streams.codecs import Compression
 from hubbackup.verify.reader import Expected, read_through
@@ -111,10 +112,10 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
     methods = dump_methods(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
     while methods:
         method = methods.pop(0)
-        argv = dump_argv(method, lock_wait_seconds=options.lock_wait_seconds)
+        pg_options = dump_options(method, lock_wait_seconds=options.lock_wait_seconds)
         try:
             with (
-                runner.start(argv, connection.env(database), bulk=method.bulk) as process,
+                open_dump(runner, connection, database, pg_options, bulk=method.bulk) as process,
                 run.progress("dump", total_bytes) as progress,
             ):
                 return pump(process, draft, at_rest, keep=method.kept, cancel=run.cancel, progress=progress)
@@ -128,7 +129,7 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
             if untouched and refuses_method(error) and methods:
                 methods = [other for other in methods if other.codec != method.codec]
                 continue
-            explained = client.explain(error, connection, database)
+            explained = explain(error, connection.user, database)
             raise client.explain_lock(explained, runner, connection, database) from error
         except HubbackupError:
             # pg_dump may still run: a dropped connection does not stop it, the end of its backend does.
@@ -142,9 +143,9 @@ def _read_globals(source: DumpSource, options: DumpOptions) -> tuple[str, list[s
     """The server's roles and memberships; where they can't be read the backup is good without, and says so."""
     if options.with_globals == "false":
         return "", []
-    argv = client.globals_argv(passwords=options.with_globals == "with-passwords")
+    pg_options = [] if options.with_globals == "with-passwords" else ["--no-role-passwords"]
     try:
-        return run_tool(source.runner, argv, source.connection.env(source.database)).decode(), []
+        return dump_globals(source.runner, source.connection, source.database, pg_options).decode(), []
     except (HubbackupError, UnicodeDecodeError) as error:
         return "", [f"no roles in the backup: {error}"]
 

@@ -43,13 +43,11 @@ def dump_methods(zstd_level: int) -> list[DumpMethod]:
     ]
 
 
-def dump_argv(way: DumpMethod, *, lock_wait_seconds: float) -> list[str]:
-    """pg_dump to stdout in the plain format, compressed for the way, never asking, never waiting forever."""
+def dump_options(method: DumpMethod, *, lock_wait_seconds: float) -> list[str]:
+    """The plain format, compressed for the method, never waiting forever."""
     return [
-        "pg_dump",
         "--format=plain",
-        "--no-password",
-        f"--compress={way.compress}",
+        f"--compress={method.compress}",
         f"--lock-wait-timeout={int(lock_wait_seconds * 1000)}",
     ]
 

@@ -27,9 +27,9 @@ from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import client
-from hubbackup.postgres.client import Connection
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import expired_names
+from hubbackup.postgres.session import Connection
 from hubbackup.retention.prune import apply_plans, make_plans
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft, LocalStore

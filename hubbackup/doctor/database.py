@@ -8,9 +8,11 @@ import re
 from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import NoDataConnectionError, ToolError
-from hubbackup.postgres.client import explain, major_of, query
+from hubbackup.postgres import session
+from hubbackup.postgres.client import major_of
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import derived_time
+from hubbackup.postgres.messages import explain
 from hubbackup.runners import run
 
 SHOWN_NAMES = 5
@@ -133,7 +135,7 @@ def versions(site: Site) -> Verdict:
 
 def readable(site: Site) -> Verdict:
     """The role may read every table, and all of its rows."""
-    facts = json.loads(query(site.runner, site.connection, site.app.database, READABLE_SQL))
+    facts = json.loads(session.sql(site.runner, site.connection, site.app.database, READABLE_SQL))
     user = site.connection.user
     if facts["unreadable"]:
         return fail(
@@ -155,7 +157,7 @@ def readable(site: Site) -> Verdict:
 
 def restorable(site: Site) -> Verdict:
     """Nothing is in the database that pg_dump writes in a way that psql can't read."""
-    found = json.loads(query(site.runner, site.connection, site.app.database, BEGIN_SQL))
+    found = json.loads(session.sql(site.runner, site.connection, site.app.database, BEGIN_SQL))
     if found:
         return warn(
             f"functions named begin make a dump that psql 14 and later can't restore: {_some(found)}",
@@ -209,7 +211,7 @@ def _version_of(site: Site, tool: str) -> str:
     try:
         return run(site.runner, [tool, "--version"], {"LC_ALL": "C"}).decode(errors="replace").strip()
     except ToolError as error:
-        raise explain(error, site.connection, site.app.database) from error
+        raise explain(error, site.connection.user, site.app.database) from error
 
 
 def _some(names: list[str]) -> str:

@@ -11,7 +11,8 @@ from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import list_backups
 from hubbackup.jobs.current import FILE_NAME, AtWork, read
 from hubbackup.jobs.run import new_run_id
-from hubbackup.postgres.client import Connection, DatabaseProperties, describe
+from hubbackup.postgres.client import DatabaseProperties, describe
+from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner
 
 if TYPE_CHECKING:

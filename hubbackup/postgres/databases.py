@@ -14,18 +14,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
-from hubbackup.postgres import ddl
-from hubbackup.postgres.client import Connection, DatabaseProperties, explain, psql_argv
+from hubbackup.postgres import ddl, session
+from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import derived_kind, literal, quoted
+from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner, run
 from hubbackup.streams.cancel import Cancel
 
 SWAP_ATTEMPTS = 4
 EVICTOR_SECONDS = 10
 COUNT_BATCH = 200
-PREAMBLE = "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n"
-"""A role's own settings must not end a count of a large table."""
-
 DURABLE = (
     "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off';\n"
 )
@@ -135,13 +133,7 @@ class Databases:
 
         Raises HubbackupError.
         """
-        where = database or self._home
-        env = {**self._connection.env(where), "PGCLIENTENCODING": encoding or "UTF8"}
-        script = (PREAMBLE + text).encode("utf-8", "surrogateescape")
-        try:
-            return run(self._runner, psql_argv(), env, input_bytes=script).decode("utf-8", "replace")
-        except ToolError as error:
-            raise explain(error, self._connection, where) from error
+        return session.sql(self._runner, self._connection, database or self._home, text, encoding=encoding)
 
     def look(self) -> Server:
         """Ask the server what is there."""

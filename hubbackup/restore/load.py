@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 import secrets
 import threading
 
 from hubbackup.errors import HubbackupError, NotProvenError, StreamError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres.census import DumpFacts
-from hubbackup.postgres.client import Connection, psql_argv
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import readable
+from hubbackup.postgres.messages import explain
+from hubbackup.postgres.session import Connection, open_psql
 from hubbackup.restore.analyze import LOAD_SUFFIX
 from hubbackup.restore.psql_compat import EDGE_BYTES, Dialect, client_encoding
 from hubbackup.restore.source import Source
-from hubbackup.runners import Exit, Process, Runner
+from hubbackup.runners import Process, Runner, tool_error
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.reader import Expected, prove, proven_chunks
@@ -69,8 +69,8 @@ def load(
 ) -> None:
     """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError."""
     nonce = f"hubbackup-{secrets.token_hex(16)}"
-    session = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
-    with runner.start(psql_argv(), session.env(database), stdin=True) as process:
+    named = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
+    with open_psql(runner, named, database) as process:
         answers = _Answers(process)
         answers.start()
         broken: StreamError | None = None
@@ -87,7 +87,9 @@ def load(
         text = answers.text(run.cancel)
         end = process.wait()
     if end.code != 0:
-        raise HubbackupError(f"{source.name} could not be loaded: {_reason(end)}", remedy=NOTHING_CHANGED)
+        failed = explain(tool_error("psql", end), connection.user, database)
+        remedy = f"{failed.remedy}; {NOTHING_CHANGED}" if failed.remedy else NOTHING_CHANGED
+        raise HubbackupError(f"{source.name} could not be loaded: {failed}", remedy=remedy)
     if broken is not None or nonce not in text.splitlines():
         raise NotProvenError(
             f"psql ended without an error before it had read all of {source.name}",
@@ -159,11 +161,3 @@ class _Answers(threading.Thread):
         if self._error is not None:
             raise self._error
         return self._tail.decode("utf-8", "replace")
-
-
-def _reason(end: Exit) -> str:
-    """psql's first complaint: the later ones are its consequences."""
-    lines = [line.strip() for line in end.stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"ERROR:|FATAL:|PANIC:|error:|server closed", line)]
-    said = (telling or lines or ["it said nothing"])[0]
-    return f"psql ended with exit code {end.code}: {said}"

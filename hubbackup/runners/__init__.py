@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hubbackup.errors import HubbackupError, StreamError, ToolError
+from hubbackup.runners.stderr import reason
 from hubbackup.streams.cancel import Cancel
 
-STDERR_TAIL_BYTES = 16 << 10
 CLEAN_UP_SECONDS = 4.0
 """The idle limit of a detached runner: a container gets ten seconds to stop, and this is a part of it."""
 
@@ -102,7 +102,7 @@ def run(
 ) -> bytes:
     """Run a short command to its end and return its stdout.
 
-    Raises ToolError with the command's own last words where it exits with another code than 0, StreamError
+    Raises ToolError with the command's own words where it exits with another code than 0, StreamError
     where it prints more than `max_bytes`.
     """
     with runner.start(argv, env, stdin=bool(input_bytes)) as process:
@@ -124,10 +124,9 @@ def run(
 
 
 def tool_error(tool: str, end: Exit) -> ToolError:
-    """The error for a tool that ended with another exit code than 0, in the tool's own last words."""
-    lines = [line.strip() for line in end.stderr.splitlines() if line.strip()]
-    said = lines[-1] if lines else "no message"
-    return ToolError(f"{tool} ended with exit code {end.code}: {said}", exit_code_of_tool=end.code, stderr=end.stderr)
+    """The error for a tool that ended with another exit code than 0, in the tool's own words."""
+    text = f"{tool} ended with exit code {end.code}: {reason(end.stderr)}"
+    return ToolError(text, exit_code_of_tool=end.code, stderr=end.stderr)
 
 
 def _feed(process: Process, data: bytes) -> None:
@@ -138,22 +137,4 @@ def _feed(process: Process, data: bytes) -> None:
         process.close_stdin()
 
 
-class Tail:
-    """The last bytes of a stream, for stderr."""
-
-    def __init__(self, limit_bytes: int = STDERR_TAIL_BYTES) -> None:
-        self._limit_bytes = limit_bytes
-        self._data = bytearray()
-
-    def add(self, data: bytes | memoryview) -> None:
-        """Append, and forget what is older than the limit."""
-        self._data += data
-        if len(self._data) > self._limit_bytes:
-            del self._data[: -self._limit_bytes]
-
-    def text(self) -> str:
-        """What is kept, decoded; a byte that is not UTF-8 becomes U+FFFD."""
-        return self._data.decode("utf-8", "replace")
-
-
-__all__ = ["Cancel", "Exit", "Process", "Runner", "Tail", "run", "tool_error"]
+__all__ = ["Cancel", "Exit", "Process", "Runner", "run", "tool_error"]

@@ -16,7 +16,8 @@ from io import FileIO
 from typing import cast
 
 from hubbackup.errors import RunnerError, StreamError
-from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit, Tail
+from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit
+from hubbackup.runners.stderr import Tail
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
 

@@ -23,10 +23,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from hubbackup.errors import ContainerError, EngineError, NoDataConnectionError, StreamError
-from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Process, Tail
+from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Process
 from hubbackup.runners.data_connection import DataConnection, OutputProcess
 from hubbackup.runners.engine import CALL_SECONDS, Engine
 from hubbackup.runners.receiving import TICK_SECONDS, Receiver
+from hubbackup.runners.stderr import Tail
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
 

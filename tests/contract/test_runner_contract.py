@@ -29,11 +29,12 @@ from hubbackup.errors import (
     ToolError,
     UsageError,
 )
-from hubbackup.runners import STDERR_TAIL_BYTES, Process, Runner, data_connection, docker_exec, run
+from hubbackup.runners import Process, Runner, data_connection, docker_exec, run
 from hubbackup.runners.data_connection import Endpoints
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
+from hubbackup.runners.stderr import STDERR_TAIL_BYTES
 from hubbackup.streams.cancel import Cancel
 from tests.support import docker_proxy as faults
 from tests.support.docker_proxy import DockerProxy, docker_proxy

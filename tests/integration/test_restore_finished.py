@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.postgres.client import Connection
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.session import Connection
 from hubbackup.restore.analyze import LOAD_SUFFIX, Statistics
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
