@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbackup.config.env_file import for_libraries, read_env_file
@@ -37,6 +38,14 @@ RESERVED = frozenset({
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""
+
+
+SEE_SETTINGS = "see `hubbackup config` for every setting, and docs/settings.md for its meaning"
+
+
+def _refused(text: str, remedy: str) -> PydanticCustomError:
+    """What a check of its own says of a value, with what to do about it."""
+    return PydanticCustomError("refused", "{text}", {"text": text, "remedy": remedy})
 
 
 def _bytes_of(value: object) -> object:
@@ -146,15 +155,25 @@ class Settings(BaseSettings):
         """`load` is the one reader of the environment: it knows the file, the secrets' files and the origins."""
         return (init_settings,)
 
-    @field_validator("backup_schedule", "drill_schedule", "verify_schedule", "tz")
+    @field_validator("tz")
     @classmethod
-    def _zone_exists(cls, value: str, info: Any) -> str:
-        if info.field_name == "tz":
-            try:
-                ZoneInfo(value)
-            except (KeyError, ValueError, OSError) as error:
-                raise ValueError("is not a time zone, such as Europe/Paris") from error
-        elif value != OFF or info.field_name == "backup_schedule":
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("is not a time zone, such as Europe/Paris") from error
+        return value
+
+    @field_validator("backup_schedule")
+    @classmethod
+    def _is_a_schedule(cls, value: str) -> str:
+        Schedule.parse(value, "UTC")
+        return value
+
+    @field_validator("drill_schedule", "verify_schedule")
+    @classmethod
+    def _is_a_schedule_or_off(cls, value: str) -> str:
+        if value != OFF:
             Schedule.parse(value, "UTC")
         return value
 
@@ -196,14 +215,29 @@ class Settings(BaseSettings):
             raise ValueError(f"{compression} has the levels {levels[0]} to {levels[-1]}")
         return value
 
+    @field_validator("status_user")
+    @classmethod
+    def _user_has_no_colon(cls, value: str) -> str:
+        if ":" in value:
+            raise _refused("has a colon, which basic authentication can't carry", "choose a name without a colon")
+        return value
+
     @model_validator(mode="after")
-    def _keys_come_in_pairs(self) -> Settings:
+    def _aws_keys_come_in_pairs(self) -> Settings:
         if bool(self.aws_access_key_id.get_secret_value()) != bool(self.aws_secret_access_key.get_secret_value()):
-            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one is set without the other")
+            raise _refused(
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one is set without the other",
+                "set both, or neither for boto3's own chain (profile, role)",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _status_login_is_whole(self) -> Settings:
         if bool(self.status_user) != bool(self.status_password.get_secret_value()):
-            raise ValueError("STATUS_USER and STATUS_PASSWORD: one is set without the other")
-        if ":" in self.status_user:
-            raise ValueError("STATUS_USER has a colon, which basic authentication can't carry")
+            raise _refused(
+                "STATUS_USER and STATUS_PASSWORD: one is set without the other",
+                "set both, or neither for a page that everybody may see",
+            )
         return self
 
     @property
@@ -351,11 +385,12 @@ def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[s
 def _as_settings_error(
     error: ValidationError, values: Mapping[str, str], origins: Mapping[str, str]
 ) -> SettingsError:
-    """The first complaint of pydantic as one sentence that names the variable."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    """The first complaint of pydantic as one sentence that names the variable, with the check's own remedy."""
+    first = error.errors(include_url=False)[0]
     text = first["msg"].removeprefix("Value error, ")
+    remedy = str(first.get("ctx", {}).get("remedy", SEE_SETTINGS))
     if not first["loc"]:
-        return SettingsError(text, remedy="set both, or neither for boto3's own chain (profile, role)")
+        return SettingsError(text, remedy=remedy)
     field_name = str(first["loc"][0])
     name = field_name.upper()
     shown = "" if is_secret(name) else f"={values.get(field_name, '')}"
@@ -366,5 +401,5 @@ def _as_settings_error(
     origin = origins.get(name, "default")
     return SettingsError(
         f"{name}{shown} ({origin}): {text[0].lower()}{text[1:]}",
-        remedy="see `hubbackup config` for every setting, and docs/settings.md for its meaning",
+        remedy=remedy,
     )

@@ -70,18 +70,21 @@ MEANINGS = (
 )
 
 
-def explain(error: ToolError, user: str, database: str) -> ToolError:
-    """The same error in a sentence that names what is wrong, with the remedy; the tool's own words follow."""
+def explain(error: ToolError, user: str, database: str = "") -> ToolError:
+    """The same error in a sentence that names what is wrong, with the remedy; the tool's own words follow.
+
+    The sentence begins with the `database` where one is given.
+    """
+    where = f"database {database}: " if database else ""
     own_words = reason(error.stderr)
+    text, remedy = str(error), ""
     for meaning in MEANINGS:
         found = meaning.pattern.search(error.stderr)
-        if found is None:
-            continue
-        names = {"user": user, "tool_name": str(error).split(" ", 1)[0], **found.groupdict()}
-        text = f"database {database}: {meaning.sentence.format(**names)} ({own_words})"
-        return ToolError(text, remedy=meaning.remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr)
+        if found is not None:
+            names = {"user": user, "tool_name": text.split(" ", 1)[0], **found.groupdict()}
+            text, remedy = meaning.sentence.format(**names), meaning.remedy
+            break
+    said = "" if own_words in text else f" ({own_words})"
     return ToolError(
-        f"database {database}: {error}" if own_words in str(error) else f"database {database}: {error} ({own_words})",
-        exit_code_of_tool=error.exit_code_of_tool,
-        stderr=error.stderr,
+        f"{where}{text}{said}", remedy=remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr
     )

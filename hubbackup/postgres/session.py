@@ -9,10 +9,10 @@ part of an argv.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from hubbackup.errors import ToolError
+from hubbackup.errors import StreamError, ToolError
 from hubbackup.postgres.messages import explain
 from hubbackup.runners import Process, Runner, run
 
@@ -78,7 +78,8 @@ def open_psql(runner: Runner, connection: Connection, database: str) -> Iterator
     It keeps the encoding that the database gives it, as the text to come names its own.
     """
     with runner.start(_psql_argv(), connection.env(database), stdin=True) as process:
-        process.write(PREAMBLE.encode())
+        with suppress(StreamError):  # a psql that can't connect is gone already: its reader hears the reason
+            process.write(PREAMBLE.encode())
         yield process
 
 

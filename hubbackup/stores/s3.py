@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -52,9 +52,7 @@ class S3Store:
         region: str | None = None,
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
-        session_token: str | None = None,
         storage_class: str | None = None,
-        object_lock_days: int | None = None,
         limits: S3Limits | None = None,
         part_size: Callable[[int], int] = part_size_bytes,
         is_ours: Callable[[str], bool] = lambda name: True,
@@ -68,10 +66,8 @@ class S3Store:
         self._credentials: dict[str, Any] = {
             "aws_access_key_id": access_key_id or None,
             "aws_secret_access_key": secret_access_key or None,
-            "aws_session_token": session_token or None,
         }
         self._storage_class = storage_class
-        self._object_lock_days = object_lock_days
         self._limits = limits or S3Limits()
         self._part_size = part_size
         self._is_ours = is_ours
@@ -102,13 +98,6 @@ class S3Store:
                 remedy="`hubbackup list --store s3` prints the names there are",
             )
         return Entry(name, head["ContentLength"], head["LastModified"].astimezone(UTC))
-
-    def metadata(self, name: str) -> dict[str, str]:
-        """What `create` was given for it, and what the server or others added. Raises NotFoundError."""
-        head = head_object(self._calls, self._target(name))
-        if head is None:
-            raise NotFoundError(f"there is no object {name} in {self.describe()}")
-        return dict(head["Metadata"])
 
     def look(self) -> BucketLook:
         """One small question to the bucket: is it there, its clock, its region. Raises StoreError."""
@@ -214,9 +203,6 @@ class S3Store:
         options: dict[str, Any] = {}
         if self._storage_class:
             options["StorageClass"] = self._storage_class
-        if self._object_lock_days:
-            options["ObjectLockMode"] = "GOVERNANCE"
-            options["ObjectLockRetainUntilDate"] = datetime.now(UTC) + timedelta(days=self._object_lock_days)
         return Target(self._bucket, self._prefix + check_name(name), name, options, self._part_size)
 
     @cached_property

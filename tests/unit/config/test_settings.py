@@ -170,6 +170,25 @@ def test_keys_come_in_pairs() -> None:
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("environ", "sentence", "remedy"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "a"}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one is set", "boto3's own chain"),
+        ({"STATUS_USER": "op"}, "STATUS_USER and STATUS_PASSWORD: one is set", "a page that everybody may see"),
+        ({"STATUS_USER": "a:b", "STATUS_PASSWORD": CANARY}, "STATUS_USER=a:b (environment): has a colon", "a colon"),
+        ({"TZ": "Paris/Europe"}, "TZ=Paris/Europe (environment): is not a time zone", "docs/settings.md"),
+    ],
+)
+def test_each_check_has_a_remedy_of_its_own(environ: dict[str, str], sentence: str, remedy: str) -> None:
+    """A colon in STATUS_USER is not a question of boto3's keys."""
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    assert str(caught.value).startswith(sentence)
+    assert remedy in caught.value.remedy
+    assert CANARY not in f"{caught.value} {caught.value.remedy}"
+    assert ("boto3" in caught.value.remedy) == ("AWS_ACCESS_KEY_ID" in environ)
+
+
 def test_no_error_shows_a_secret() -> None:
     """Whatever is wrong with the other values, a secret is in no error, nor in its chain."""
     secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}

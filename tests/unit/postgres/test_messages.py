@@ -77,3 +77,9 @@ def test_an_unknown_error_keeps_its_words() -> None:
     """What has no sentence of its own is passed on, once."""
     explained = explain(tool_error("pg_dump: error: something new"), "hub", "hub")
     assert str(explained) == "database hub: pg_dump ended with exit code 1: pg_dump: error: something new"
+
+
+def test_a_load_is_explained_without_a_database() -> None:
+    """The name of the new database, which will be gone, helps nobody."""
+    explained = explain(tool_error('psql:<stdin>:9: ERROR:  role "comptable" does not exist', "psql"), "hub")
+    assert str(explained).startswith("the role comptable does not exist on the server (")
