@@ -28,8 +28,8 @@ from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreErro
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import client
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import expired_names
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import expired_names
 from hubbackup.retention.prune import apply_plans, make_plans
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft, LocalStore

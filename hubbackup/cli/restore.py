@@ -50,7 +50,7 @@ def restore(
 
     from hubbackup.cli.common import make_app, print_json, terminal_progress
     from hubbackup.errors import UsageError
-    from hubbackup.postgres.identifiers import check_target
+    from hubbackup.postgres.side_databases import check_target
     from hubbackup.restore.preflight import Request
     from hubbackup.restore.source import BackupSelector
 

@@ -25,7 +25,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     from hubbackup.errors import HubbackupError
     from hubbackup.health import health_path, judge
     from hubbackup.jobs.current import FILE_NAME, all_alive, read
-    from hubbackup.postgres.identifiers import derived_kind
+    from hubbackup.postgres.side_databases import derived_kind
     from hubbackup.status.verdict import judge as judge_snapshot
 
     app = make_app()

@@ -11,8 +11,8 @@ from hubbackup.errors import NoDataConnectionError, ToolError
 from hubbackup.postgres import session
 from hubbackup.postgres.client import major_of
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import derived_time
 from hubbackup.postgres.messages import explain
+from hubbackup.postgres.side_databases import derived_time
 from hubbackup.runners import run
 
 SHOWN_NAMES = 5

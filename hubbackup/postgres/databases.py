@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
 from hubbackup.postgres import ddl, session
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.identifiers import derived_kind, literal, quoted
+from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import derived_kind
 from hubbackup.runners import Runner, run
 from hubbackup.streams.cancel import Cancel
 

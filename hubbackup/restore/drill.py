@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import derived_name
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import derived_name
 from hubbackup.restore.job import RestoreJob
 from hubbackup.restore.preflight import Request, globals_of
 from hubbackup.restore.source import Source

@@ -18,8 +18,8 @@ from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases, Server
-from hubbackup.postgres.identifiers import derived_name, derived_time
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import derived_name, derived_time
 from hubbackup.restore import roles
 from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.load import Proven, compare, load, proven

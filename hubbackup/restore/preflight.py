@@ -10,8 +10,9 @@ from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, major_of
 from hubbackup.postgres.databases import Server, ServerDatabase, free_bytes
-from hubbackup.postgres.identifiers import derived_time, quoted
+from hubbackup.postgres.identifiers import quoted
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import derived_time
 from hubbackup.restore import roles
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner

@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from hubbackup.errors import UsageError
 from hubbackup.postgres import ddl
 from hubbackup.postgres.client import DatabaseProperties, properties_from_json
-from hubbackup.postgres.identifiers import (
+from hubbackup.postgres.identifiers import literal, quoted, readable
+from hubbackup.postgres.side_databases import (
     NAME_BYTES,
     check_target,
     derived_kind,
     derived_name,
     derived_time,
     expired_names,
-    literal,
-    quoted,
-    readable,
 )
 
 NOW = datetime(2026, 2, 8, 3, 0, 0, tzinfo=UTC)
