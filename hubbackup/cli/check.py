@@ -41,4 +41,4 @@ def _ask(max_age: str) -> Answer:
     views = [StoreView.of(target, app.database, app.zone) for target in app.targets()]
     newest = max((view.newest for view in views if view.newest), key=lambda backup: backup.started_at, default=None)
     deadline = judge_at(app, newest, now).deadline
-    return assess(app.database, views, app.history.last("backup"), deadline=deadline, max_age=limit, now=now)
+    return assess(app.database, views, app.state.history.last("backup"), deadline=deadline, max_age=limit, now=now)

@@ -57,10 +57,10 @@ class _Facts:
     def __init__(self, app: App) -> None:
         from hubbackup.verify.job import last_proven
 
-        self._proven_at = last_proven(app.verifications)
+        self._proven_at = last_proven(app.state.copy_history)
         self._drills: dict[str, dict[str, Any]] = {
             record["name"]: record
-            for record in app.history.runs()
+            for record in app.state.history.runs()
             if record["kind"] == "drill" and record["exit_code"] == 0 and "name" in record
         }
 

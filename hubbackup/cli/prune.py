@@ -21,29 +21,11 @@ def prune(
     import itertools
     from datetime import UTC, datetime
 
-    from hubbackup.catalog.listing import load, scan
     from hubbackup.cli.common import human_age, make_app, print_columns, print_json_with_items
-    from hubbackup.errors import HubbackupError
-    from hubbackup.jobs.run import Outcome, Run
-    from hubbackup.retention.prune import apply_plans, make_plans
 
     app = make_app()
     now = datetime.now(UTC).astimezone(app.zone)
-    plans: list[TargetPlan] = []
-
-    def body(run: Run) -> Outcome:
-        with run.stage("plan"):
-            targets = app.targets()
-            plans.extend(make_plans(scan(targets), targets, now, lambda some: load(some, targets, app.zone)))
-        if dry_run:
-            return Outcome("prune tried without removing")
-        with run.stage("prune"):
-            pruned = apply_plans(plans)
-        if pruned.problems:
-            raise HubbackupError("; ".join(pruned.problems), remedy="the next prune tries again")
-        return Outcome("prune finished", {"removed": [f"{store}:{name}" for store, name in pruned.removed]})
-
-    app.run("prune", body, with_lock=not dry_run)
+    plans = app.prune(dry_run=dry_run)
     rows = _rows(plans, now)
     if json:
         policies = {target.name: str(target.policy) for target in app.targets()}

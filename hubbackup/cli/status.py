@@ -24,13 +24,13 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     from hubbackup.cli.common import make_app, print_json
     from hubbackup.errors import HubbackupError
     from hubbackup.health import health_path, judge
-    from hubbackup.jobs.current import FILE_NAME, all_alive, read
+    from hubbackup.jobs.current import all_alive
     from hubbackup.postgres.side_databases import derived_kind
     from hubbackup.status.verdict import judge as judge_snapshot
 
     app = make_app()
-    at_work = read(app.lock.with_name(FILE_NAME))
-    beside = [run for run in all_alive(app.state_directory) if at_work is None or run.run_id != at_work.run_id]
+    at_work = app.state.at_work()
+    beside = [run for run in all_alive(app.state.directory) if at_work is None or run.run_id != at_work.run_id]
     now = datetime.now(UTC)
     snapshot = app.collector().take(now)
     healthy, sentence = judge(health_path())
@@ -40,7 +40,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     try:
         kept = [
             {"name": one.name, "bytes": one.size_bytes, "kind": derived_kind(one.name)}
-            for one in app.kept_databases()
+            for one in app.server.kept_databases(app.database)
         ]
     except HubbackupError as error:
         kept_problem = str(error)

@@ -31,6 +31,7 @@ from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, StoppedError
 from hubbackup.health import health_path, write_beat
+from hubbackup.status.overdue import missed_run
 from hubbackup.streams import malloc
 
 HEARTBEAT_SECONDS = 60
@@ -137,7 +138,8 @@ class Daemon:
             except HubbackupError as error:
                 self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
                 return
-            due = app.missed_run(newest.started_at if newest is not None else None, datetime.now(UTC))
+            since = newest.started_at if newest is not None else None
+            due = missed_run(app.settings.schedule, since, app.state.history, datetime.now(UTC))
             if due is not None:
                 reason = {"reason": "missed", "due": due.isoformat()}
         if reason is not None:
@@ -177,7 +179,7 @@ class Daemon:
 
     def _tell_changes(self) -> None:
         """Log what was changed in the settings since the last start."""
-        changes = remember(self._app.state_directory / "settings.json", self._app.loaded.values())
+        changes = remember(self._app.state.settings_file, self._app.loaded.values())
         if changes:
             names = ", ".join(change.name for change in changes)
             self._log.info(

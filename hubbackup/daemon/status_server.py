@@ -22,14 +22,14 @@ def serve_status(app: App) -> Callable[[], None]:
     from hubbackup.web.server import Login, StatusApp, StatusServer
 
     own = App(app.loaded, cancel=app.cancel, log=log)
-    cache = SnapshotCache(own.collector().take, own.history.stamp, log)
+    cache = SnapshotCache(own.collector().take, own.state.history.stamp, log)
     login = Login(settings.status_user, settings.status_password.get_secret_value()) if settings.status_user else None
     page = StatusApp(
         lambda: cache.current,
         lambda: judge(health_path()),
         log,
         login,
-        at_work=lambda: all_alive(own.state_directory),
+        at_work=lambda: all_alive(own.state.directory),
     )
     try:
         server = StatusServer(page, settings.status_port)

@@ -12,7 +12,6 @@ from hubbackup.app import App
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_good
 from hubbackup.errors import StoreError
-from hubbackup.jobs.current import FILE_NAME, read
 from hubbackup.notify.alerts import LastGood, compose_silence
 from hubbackup.status.overdue import Verdict, judge, should_tell
 
@@ -32,7 +31,7 @@ def judge_at(app: App, last_good: Backup | None, now: datetime) -> Verdict:
     took = timedelta(0)
     if last_good is not None and last_good.manifest is not None:
         took = max(took, last_good.manifest.finished_at - last_good.manifest.started_at)
-    at_work = read(app.lock.with_name(FILE_NAME))
+    at_work = app.state.at_work()
     busy = at_work is not None and at_work.alive and at_work.kind == "backup"
     return judge(
         app.settings.schedule,

@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hubbackup.app import App
+from hubbackup.app.stores import s3_store
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import list_backups
-from hubbackup.jobs.current import FILE_NAME, AtWork, read
+from hubbackup.jobs.current import AtWork
 from hubbackup.jobs.run import new_run_id
 from hubbackup.postgres.client import DatabaseProperties, describe
 from hubbackup.postgres.session import Connection
@@ -32,12 +33,12 @@ class Site:
     @cached_property
     def runner(self) -> Runner:
         """Raises RunnerError."""
-        return self.app.open_runner(self.app.cancel, IDLE_SECONDS)
+        return self.app.server.open_runner(self.app.cancel, IDLE_SECONDS)
 
     @cached_property
     def connection(self) -> Connection:
         """As a run of its own."""
-        return self.app.connection(f"doctor-{new_run_id(self.now)}")
+        return self.app.server.connection(f"doctor-{new_run_id(self.now)}")
 
     @cached_property
     def properties(self) -> DatabaseProperties:
@@ -62,10 +63,10 @@ class Site:
             no_progress_seconds=30,
             backoff_seconds=0.2,
         )
-        return self.app.s3(limits)
+        return s3_store(self.app.settings, self.app.cancel, limits=limits)
 
     @property
     def at_work(self) -> AtWork | None:
         """The run that is at work this moment."""
-        found = read(self.app.lock.with_name(FILE_NAME))
+        found = self.app.state.at_work()
         return found if found is not None and found.alive else None

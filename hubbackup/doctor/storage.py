@@ -65,7 +65,7 @@ def leftovers(site: Site) -> Verdict:
         names = sorted(
             entry.name for entry in os.scandir(app.local.store.directory) if entry.name.endswith(PARTIAL_SUFFIX)
         )
-        names += [str(path.name) for path in app.state_directory.glob("download-*")]
+        names += [str(path.name) for path in app.state.directory.glob("download-*")]
     except OSError as error:
         raise HubbackupError(f"{app.local.describe()} could not be listed: {error.strerror}") from error
     if names:

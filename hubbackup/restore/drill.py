@@ -7,12 +7,14 @@ restore on the worst day would have found: a missing role, an extension that the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
+from hubbackup.jobs.history import History
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
@@ -27,8 +29,8 @@ NOTHING = ("", "0", "f", "false")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a drill restores to. `keeps_roles`: the roles of the backup's server exist there already."""
+class DrillServer:
+    """The server that a drill restores into. `keeps_roles`: the roles of the backup's server exist there already."""
 
     runner: Runner
     connection: Connection
@@ -43,7 +45,7 @@ class DrillJob:
     database: str
     find_source: Callable[[Run], AbstractContextManager[Source]]
     store: str
-    open_place: Callable[[Run], AbstractContextManager[Place]]
+    open_server: Callable[[Run], AbstractContextManager[DrillServer]]
     checks: tuple[str, ...] = ()
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -53,21 +55,21 @@ class DrillJob:
             found_at = time.monotonic()
             with self.find_source(run) as source:
                 fetch_seconds = time.monotonic() - found_at
-                with run.stage("server"), self.open_place(run) as place:
-                    return self._drill(run, source, place, fetch_seconds)
+                with run.stage("server"), self.open_server(run) as server:
+                    return self._drill(run, source, server, fetch_seconds)
 
-    def _drill(self, run: Run, source: Source, place: Place, fetch_seconds: float) -> Outcome:
+    def _drill(self, run: Run, source: Source, server: DrillServer, fetch_seconds: float) -> Outcome:
         target = derived_name(self.database, "drill", self.now())
         restore = RestoreJob(
-            request=Request(target, replace=False, with_globals=bool(globals_of(source)) and not place.keeps_roles),
+            request=Request(target, replace=False, with_globals=bool(globals_of(source)) and not server.keeps_roles),
             find_source=lambda run: nullcontext(source),
-            open_runner=lambda cancel: place.runner,
-            connection=lambda run_id: place.connection,
+            open_runner=lambda cancel: server.runner,
+            connection=lambda run_id: server.connection,
             confirm=lambda preview: None,
             safety_backup=_never,
         )
         started_at = time.monotonic()
-        databases = Databases(place.runner, place.connection, target)
+        databases = Databases(server.runner, server.connection, target)
         try:
             restored = restore(run)
             rto_seconds = fetch_seconds + time.monotonic() - started_at
@@ -77,13 +79,13 @@ class DrillJob:
             # What an operator could decide otherwise in a restore is a failure of a drill: nobody is there at 3 a.m.
             raise HubbackupError(str(error), remedy=error.remedy) from error
         finally:
-            if place.keeps_roles:
-                Databases(place.runner.detached(), place.connection, target).drop(target)
+            if server.keeps_roles:
+                Databases(server.runner.detached(), server.connection, target).drop(target)
         fields = {
             "name": source.name,
             "store": self.store,
             "database": self.database,
-            "place": place.description,
+            "place": server.description,
             "rto_seconds": round(rto_seconds, 1),
             "rows": restored.fields["rows"],
             "tables": restored.fields["tables"],
@@ -100,6 +102,21 @@ class DrillJob:
                 remedy="look into the backup (hubbackup restore NAME --into a_new_database), or mend DRILL_SQL",
             )
         return answer
+
+
+def whose_turn(targets: Sequence[Target], history: History) -> Target:
+    """The target that the next drill reads: the remote ones first, then the local one, and round again.
+
+    A drill that failed has had its turn, though its record names no store.
+    """
+    order = sorted(targets, key=lambda target: not target.remote)
+    names = [target.name for target in order]
+    turn = 0
+    for record in history.runs():
+        if record["kind"] == "drill":
+            store = record.get("store", names[turn])
+            turn = (names.index(store) + 1) % len(names) if store in names else 0
+    return order[turn]
 
 
 def _never(run: Run) -> str:

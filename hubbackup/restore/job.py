@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError, UsageError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
@@ -202,33 +202,3 @@ def _tell_of_safety_backup(error: BaseException, target: str, safety: str) -> No
             f"{error}; the database {target} had been dropped (--in-place)",
             remedy=f"its last state is in a safety backup: hubbackup restore {safety} --yes",
         ) from error
-
-
-def undo(run: Run, databases: Databases, target: str, now: datetime) -> Outcome:
-    """Swap back what the last restore put aside; what is live now is put aside in its turn.
-
-    Raises UsageError where nothing was put aside.
-    """
-    with run.stage("find"):
-        server = databases.look()
-        kept = list(kept_aside(server, target))
-        if not kept:
-            raise UsageError(f"no restore of {target} can be undone: no database {target}_before_… is there")
-        newest = kept[-1]
-    aside = derived_name(target, "before", now, server.databases)
-    with run.stage("swap"):
-        put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
-    live = server.databases.get(target)
-    fields = {
-        "database": target,
-        "restored": newest,
-        "kept_as": aside if put_aside else "",
-        "kept_bytes": live.size_bytes if put_aside and live else 0,
-    }
-    return Outcome("restore undone", fields)
-
-
-def kept_aside(server: Server, target: str) -> Iterator[str]:
-    """The databases that restores of `target` put aside, oldest first."""
-    times = {name: derived_time(name, target, "before") for name in server.databases}
-    yield from sorted((name for name, time in times.items() if time), key=lambda name: times[name])

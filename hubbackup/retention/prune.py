@@ -7,13 +7,15 @@ plan rests on, or removes.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Mark
-from hubbackup.catalog.listing import Listed
+from hubbackup.catalog.listing import Listed, load, scan
 from hubbackup.catalog.target import Target
-from hubbackup.errors import StoreError
+from hubbackup.errors import HubbackupError, StoreError
+from hubbackup.jobs.run import Outcome, Run
 from hubbackup.retention.policy import Candidate, Decision, plan
 from hubbackup.stores import Store
 
@@ -41,6 +43,34 @@ class Pruned:
 
     removed: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PruneJob:
+    """Removes from `targets` what their policies no longer keep, of every database.
+
+    `plans` fills while it works, for the caller to show; with `dry_run` nothing is removed.
+    """
+
+    targets: Sequence[Target]
+    zone: ZoneInfo
+    dry_run: bool = False
+    plans: list[TargetPlan] = field(default_factory=list)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Raises HubbackupError naming each removal that failed, StoreError where a target can't be listed."""
+        now = self.now().astimezone(self.zone)
+        with run.stage("plan"):
+            listed = scan(self.targets)
+            self.plans.extend(make_plans(listed, self.targets, now, lambda some: load(some, self.targets, self.zone)))
+        if self.dry_run:
+            return Outcome("prune tried without removing")
+        with run.stage("prune"):
+            pruned = apply_plans(self.plans)
+        if pruned.problems:
+            raise HubbackupError("; ".join(pruned.problems), remedy="the next prune tries again")
+        return Outcome("prune finished", {"removed": [f"{target}:{name}" for target, name in pruned.removed]})
 
 
 def make_plans(listed: Iterable[Listed], targets: Sequence[Target], now: datetime, load: Load) -> list[TargetPlan]:

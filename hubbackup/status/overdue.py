@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hubbackup.config.schedule import Schedule
+from hubbackup.jobs.history import History
 
 GRACE = timedelta(hours=2)
 TELL_EVERY = timedelta(days=1)
@@ -47,6 +48,18 @@ def judge(
     deadline = due + GRACE + took
     busy = busy_since is not None and now - busy_since < LONGEST_RUN
     return Verdict(due, deadline, now > deadline and not busy)
+
+
+def missed_run(schedule: Schedule, since: datetime | None, history: History, now: datetime) -> datetime | None:
+    """When a scheduled backup was due and none was made since, or None. `since`: the newest good one's start.
+
+    Where there never was a good one, the oldest recorded run counts as the time since when there should be.
+    """
+    if since is None:
+        first = next(history.runs(), None)
+        since = datetime.fromisoformat(first["started_at"]).astimezone(UTC) if first else None
+    due = schedule.next_after(since) if since is not None else None
+    return due if due is not None and due <= now else None
 
 
 def should_tell(told_at: datetime | None, now: datetime) -> bool:

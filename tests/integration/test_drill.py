@@ -82,7 +82,7 @@ def test_a_good_backup_passes_and_is_recorded(embedded: App, postgres16: Embedde
     assert outcome.fields["name"] == name
     assert outcome.fields["rows"] == 502
     assert list(outcome.fields["checks"].values()) == ["500", "Lyon"]
-    record = embedded.history.last("drill")
+    record = embedded.state.history.last("drill")
     assert record is not None
     assert record["rto_seconds"] > 0
     assert (record["exit_code"], record["store"]) == (0, "local")
@@ -113,7 +113,7 @@ def test_a_tampered_backup_fails(embedded: App) -> None:
     file.write_bytes(data)
     with pytest.raises(NotProvenError, match=name):
         embedded.drill()
-    record = embedded.history.last("drill")
+    record = embedded.state.history.last("drill")
     assert record is not None
     assert (record["exit_code"], record["stage"]) == (1, "prove")
 
@@ -219,7 +219,7 @@ def test_the_throwaway_server_is_shut_in_and_goes_whatever_happens(container: st
     original = json.loads(subprocess.check_output(["docker", "inspect", container]))[0]
 
     def body(run: Run) -> Outcome:
-        with app._drill_place(run):
+        with app.server.drill_server(run, app.database):
             (server,) = drill_containers(container)
             found.extend(json.loads(subprocess.check_output(["docker", "inspect", server])))
             raise ZeroDivisionError

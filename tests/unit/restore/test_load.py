@@ -11,8 +11,8 @@ import pytest
 from hubbackup.errors import NotProvenError
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.databases import Databases, Server, ServerDatabase
-from hubbackup.restore.job import kept_aside
 from hubbackup.restore.load import Proven, compare
+from hubbackup.restore.undo import kept_aside
 from hubbackup.verify.reader import Expected
 
 

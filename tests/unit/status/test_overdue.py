@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hubbackup.config.schedule import Schedule
-from hubbackup.status.overdue import Watch, judge, should_tell
+from hubbackup.jobs.history import History
+from hubbackup.status.overdue import Watch, judge, missed_run, should_tell
 
 NIGHTLY = Schedule.parse("0 3 * * *", "UTC")
 WEEKDAYS = Schedule.parse("0 3 * * 1-5", "UTC")
@@ -82,3 +83,17 @@ def test_a_broken_memory_is_none(tmp_path: Path) -> None:
     for text in ("", "[]", '{"told_at": 3}', '{"told_at": "soon"}'):
         path.write_text(text)
         assert Watch(lambda: path).told_at() is None
+
+
+def test_a_run_that_was_due_while_nobody_watched_is_missed(tmp_path: Path) -> None:
+    """Since the last good backup; where there is none, since the first recorded run; on a new host nothing is."""
+    schedule = Schedule.parse("0 3 * * *", "UTC")
+    history = History(tmp_path / "history.jsonl")
+    morning = datetime(2026, 2, 8, 9, tzinfo=UTC)
+    due = datetime(2026, 2, 8, 3, tzinfo=UTC)
+    assert missed_run(schedule, due, history, morning) is None
+    assert missed_run(schedule, due - timedelta(days=1), history, morning) == due
+    assert missed_run(schedule, due - timedelta(days=1), history, due - timedelta(seconds=1)) is None
+    assert missed_run(schedule, None, history, morning) is None
+    history.add("backup", "run", due - timedelta(hours=20), 1.0, 1, {"cause": "no socket"})
+    assert missed_run(schedule, None, history, morning) == due

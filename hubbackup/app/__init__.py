@@ -1,0 +1,236 @@
+"""The composition root: the one place that turns settings into concrete targets, runners and jobs.
+
+`App` has a verb for each job; `stores` makes the targets, `server` what reaches the database, `state` what is kept
+of earlier runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from hubbackup.app.server import DatabaseServer
+from hubbackup.app.state import State
+from hubbackup.app.stores import choose, local_target, remote_targets
+from hubbackup.backup.dump import DumpOptions
+from hubbackup.backup.job import BackupJob
+from hubbackup.backup.pipeline import AtRest
+from hubbackup.catalog.backup import Mark
+from hubbackup.catalog.marks import MarkJob
+from hubbackup.catalog.target import LocalTarget, Target
+from hubbackup.config.settings import LoadedSettings, Settings
+from hubbackup.errors import SettingsError
+from hubbackup.jobs.progress import ProgressMaker
+from hubbackup.jobs.run import Outcome, Run, guarded
+from hubbackup.notify.notifier import Notifier
+from hubbackup.restore.drill import DrillJob, whose_turn
+from hubbackup.restore.job import Preview, RestoreJob
+from hubbackup.restore.preflight import Request
+from hubbackup.restore.source import BackupSelector, find, find_in
+from hubbackup.restore.undo import UndoJob
+from hubbackup.retention.prune import PruneJob, TargetPlan
+from hubbackup.status.collect import Collector, Scope
+from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.codecs import Compression
+from hubbackup.verify.job import CopySelector, VerifyJob, due_copies
+
+
+class App:
+    """The program for one set of settings. Nothing is opened or asked before it is needed."""
+
+    def __init__(self, loaded: LoadedSettings, *, cancel: Cancel, log: structlog.stdlib.BoundLogger) -> None:
+        self.loaded = loaded
+        self.settings: Settings = loaded.settings
+        self.cancel = cancel
+        self.log = log
+
+    @property
+    def database(self) -> str:
+        """The database to back up. Raises SettingsError where none is named."""
+        if not self.settings.postgres_db:
+            raise SettingsError(
+                "POSTGRES_DB is not set",
+                remedy="name the database to back up, in .env.production",
+            )
+        return self.settings.postgres_db
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """TZ."""
+        return ZoneInfo(self.settings.tz)
+
+    @cached_property
+    def state(self) -> State:
+        """What hubbackup remembers between runs."""
+        return State(self.settings.backup_dir)
+
+    @cached_property
+    def server(self) -> DatabaseServer:
+        """The database's server, and the one of a drill."""
+        return DatabaseServer(self.settings, self.cancel)
+
+    @cached_property
+    def local(self) -> LocalTarget:
+        """BACKUP_DIR."""
+        return local_target(self.settings)
+
+    @cached_property
+    def remotes(self) -> tuple[Target, ...]:
+        """The configured targets beside the local one."""
+        return remote_targets(self.settings, self.cancel)
+
+    def targets(self, which: str = "all") -> list[Target]:
+        """The one of that name, or `all`, the local one first. Raises UsageError for one that is not configured."""
+        return choose([self.local, *self.remotes], which)
+
+    @cached_property
+    def notifier(self) -> Notifier:
+        """Who is told how runs end. Raises SettingsError where a sink's URL is none."""
+        return Notifier(
+            self.loaded,
+            log=self.log,
+            database=self.settings.postgres_db,
+            history=self.state.history,
+            state_directory=lambda: self.state.directory,
+            local=self.local,
+        )
+
+    def backup_job(self, *, upload: bool = True) -> BackupJob:
+        """A backup of the configured database."""
+        settings = self.settings
+        return BackupJob(
+            database=self.database,
+            open_runner=self.server.open_runner,
+            connection=self.server.connection,
+            local=self.local,
+            remotes=self.remotes if upload else (),
+            zone=self.zone,
+            options=DumpOptions(
+                at_rest=AtRest(
+                    Compression(settings.backup_compression),
+                    settings.backup_compression_level,
+                    settings.backup_rate_limit,
+                ),
+                verify=settings.backup_verify,
+                with_globals=settings.backup_globals,
+            ),
+            keep_before_days=settings.backup_keep_before_days,
+        )
+
+    def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome:
+        """Take one backup now, under the lock. Raises HubbackupError."""
+        return self.run("backup", self.backup_job(upload=upload), progress=progress)
+
+    def restore(
+        self,
+        request: Request,
+        wanted: BackupSelector,
+        *,
+        confirm: Callable[[Preview], None],
+        progress: ProgressMaker | None = None,
+    ) -> Outcome:
+        """Restore one backup, under the lock. Raises HubbackupError."""
+        job = RestoreJob(
+            request=request,
+            find_source=lambda run: find(run, wanted, self.targets(), self.zone, self.state.directory),
+            open_runner=self.server.open_restore_runner,
+            connection=self.server.connection,
+            confirm=confirm,
+            safety_backup=lambda run: self.backup_job().safety_backup(run, request.target),
+        )
+        return self.run("restore", job, progress=progress)
+
+    def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome:
+        """Restore one backup for real, elsewhere. Without a `store`, the targets take turns."""
+        chosen = self.targets(store)[0] if store else whose_turn(self.targets(), self.state.history)
+        job = DrillJob(
+            database=self.database,
+            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state.directory),
+            store=chosen.name,
+            open_server=lambda run: self.server.drill_server(run, self.database),
+            checks=self.settings.drill_checks,
+        )
+        return self.run("drill", job, progress=progress)
+
+    def remove_drill_orphans(self) -> int:
+        """Remove what a killed drill left of its server; returns how many. Raises HubbackupError."""
+        return self.server.remove_drill_orphans(self.state.lock)
+
+    def verify(self, job: VerifyJob, progress: ProgressMaker | None = None) -> Outcome:
+        """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError."""
+        return self.run("verify", job, progress=progress, with_lock=False)
+
+    def verify_job(self, wanted: CopySelector, store: str = "all") -> VerifyJob:
+        """Read the wanted copies through, decoded."""
+        targets = self.targets(store)
+        return VerifyJob(
+            choose=lambda run: wanted.copies(targets, self.zone, self.database),
+            history=self.state.copy_history,
+            decode=True,
+            read_unproven=bool(wanted.name),
+        )
+
+    def verify_due(self) -> Outcome:
+        """Read the copies that were read longest ago, within the day's budget."""
+        targets = self.targets(self.settings.verify_store)
+        budget_bytes = self.settings.verify_daily_bytes
+        job = VerifyJob(
+            choose=lambda run: due_copies(
+                targets, self.zone, self.state.copy_history, budget_bytes, datetime.now(UTC)
+            ),
+            history=self.state.copy_history,
+            decode=False,
+        )
+        return self.verify(job)
+
+    def undo_restore(self, target: str) -> Outcome:
+        """Swap back what the last restore of the database `target` put aside. Raises HubbackupError."""
+        return self.run("undo", UndoJob(target, self.server.open_runner, self.server.connection))
+
+    def prune(self, *, dry_run: bool = False) -> list[TargetPlan]:
+        """Remove what the policies no longer keep, or with `dry_run` only plan it. Raises HubbackupError."""
+        job = PruneJob(self.targets(), self.zone, dry_run)
+        self.run("prune", job, with_lock=not dry_run)
+        return job.plans
+
+    def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome:
+        """Pin, unpin or accept one backup, in every store that has it."""
+        return self.run(kind, MarkJob(typed, mark, on, self.targets(), kind))
+
+    def run(
+        self,
+        kind: str,
+        body: Callable[[Run], Outcome],
+        progress: ProgressMaker | None = None,
+        *,
+        with_lock: bool = True,
+    ) -> Outcome:
+        """One guarded run of `body`."""
+        return guarded(
+            kind,
+            lock=self.state.lock if with_lock else None,
+            cancel=self.cancel,
+            log=self.log,
+            history=self.state.history,
+            body=body,
+            progress=progress,
+            observers=self.notifier.observers,
+            shown_in=None if with_lock else self.state.directory,
+        )
+
+    def collector(self) -> Collector:
+        """A way to look at everything that page, metrics and `hubbackup status` tell."""
+        return Collector(
+            Scope(
+                databases=(self.database,),
+                targets=self.targets(),
+                history=self.state.history,
+                schedule=self.settings.schedule,
+                zone=self.zone,
+                drill_schedule=self.settings.drills,
+            )
+        )

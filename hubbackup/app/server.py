@@ -1,0 +1,115 @@
+"""The database's server: the runner and the connection that reach it, and the server that a drill restores into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hubbackup.config.settings import Settings
+from hubbackup.errors import SettingsError
+from hubbackup.jobs.lock import locked
+from hubbackup.jobs.run import Run
+from hubbackup.postgres import session
+from hubbackup.postgres.databases import Databases, ServerDatabase
+from hubbackup.postgres.session import Connection
+from hubbackup.restore.drill import DrillServer
+from hubbackup.runners import Runner
+from hubbackup.runners.engine import Engine
+from hubbackup.streams.cancel import Cancel
+
+IDLE_SECONDS = 600.0
+"""A dump that sends no byte for so long has died; pg_dump waits at most half of it for a lock."""
+ASK_SECONDS = 10.0
+"""For a question that may go unanswered."""
+RESTORE_IDLE_SECONDS = 24 * 3600.0
+"""psql is silent while the server builds an index, and a large one takes hours."""
+
+
+class DatabaseServer:
+    """The server that the settings name. Nothing is opened or asked before it is needed."""
+
+    def __init__(self, settings: Settings, cancel: Cancel) -> None:
+        self._settings = settings
+        self._cancel = cancel
+
+    def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
+        """The runner, its container looked up now. Raises RunnerError."""
+        settings = self._settings
+        if settings.backup_source == "direct":
+            from hubbackup.runners.direct import DirectRunner
+
+            return DirectRunner(cancel=cancel, idle_seconds=idle_seconds)
+        from hubbackup.runners.docker_exec import DockerExecRunner
+
+        engine = Engine(settings.docker_host)
+        return DockerExecRunner(
+            engine,
+            cancel=cancel,
+            service=settings.db_service,
+            container=settings.db_container,
+            idle_seconds=idle_seconds,
+            data_connections=settings.db_data_connection,
+        )
+
+    def open_restore_runner(self, cancel: Cancel) -> Runner:
+        """As `open_runner`, with the patience that a restore needs."""
+        return self.open_runner(cancel, RESTORE_IDLE_SECONDS)
+
+    def connection(self, run_id: str) -> Connection:
+        """How the tools reach the server; host and port only where they run outside its container."""
+        settings = self._settings
+        direct = settings.backup_source == "direct"
+        return Connection(
+            user=settings.postgres_user,
+            password=settings.postgres_password.get_secret_value(),
+            host=settings.pghost if direct else "",
+            port=settings.pgport if direct else None,
+            ssl_mode=settings.pgsslmode if direct else "",
+            run_id=run_id,
+        )
+
+    def kept_databases(self, database: str) -> list[ServerDatabase]:
+        """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError."""
+        databases = Databases(self.open_runner(self._cancel, ASK_SECONDS), self.connection("status"), database)
+        server = databases.look()
+        return server.of_kind("before") + server.of_kind("restore")
+
+    @contextmanager
+    def drill_server(self, run: Run, database: str) -> Iterator[DrillServer]:
+        """A throwaway server made like the one of `database`, or a scratch database in that server itself."""
+        settings, connection = self._settings, self.connection(run.run_id)
+        runner = self.open_restore_runner(self._cancel)
+        if settings.drills_in_database:
+            yield DrillServer(runner, connection, "a scratch database", keeps_roles=True)
+            return
+        from hubbackup.runners.docker_exec import DockerExecRunner
+        from hubbackup.runners.throwaway import throwaway_server
+
+        if not isinstance(runner, DockerExecRunner):
+            raise SettingsError(
+                "DRILL_TARGET=container needs BACKUP_SOURCE=docker", remedy="set DRILL_TARGET=database"
+            )
+        libraries = session.sql(runner, connection, database, "SHOW shared_preload_libraries;").strip()
+        options = {"shared_preload_libraries": libraries} if libraries else {}
+        with throwaway_server(
+            Engine(settings.docker_host),
+            runner,
+            user=connection.user,
+            options=options,
+            cancel=self._cancel,
+            idle_seconds=RESTORE_IDLE_SECONDS,
+        ) as server:
+            yield DrillServer(server, connection, "a throwaway server", keeps_roles=False)
+
+    def remove_drill_orphans(self, lock: Path) -> int:
+        """Remove what a killed drill left of its server, holding `lock`; returns how many. Raises HubbackupError."""
+        settings = self._settings
+        if settings.drills_in_database:
+            return 0
+        from hubbackup.runners.throwaway import remove_orphans
+
+        engine = Engine(settings.docker_host)
+        found = engine.find_container(service=settings.db_service, container=settings.db_container)
+        with locked(lock):
+            return remove_orphans(engine, str(found.name))

@@ -1,0 +1,51 @@
+"""What hubbackup itself remembers between runs: everything in `BACKUP_DIR/.hubbackup`."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from hubbackup.health import health_path
+from hubbackup.jobs.current import FILE_NAME, AtWork, read
+from hubbackup.jobs.history import History
+
+STATE_DIRECTORY = ".hubbackup"
+"""In BACKUP_DIR, hidden from the guide's `ls`: lock and history, so that they outlive the container."""
+
+
+class State:
+    """The lock, the records of runs and of readings, and where they rest. Nothing is made before it is written."""
+
+    def __init__(self, backup_dir: Path) -> None:
+        self._backup_dir = backup_dir
+
+    @property
+    def directory(self) -> Path:
+        """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
+        writable = os.access(self._backup_dir, os.W_OK)
+        return self._backup_dir / STATE_DIRECTORY if writable else health_path().parent
+
+    @property
+    def lock(self) -> Path:
+        """The run lock, shared by every hubbackup that works on this BACKUP_DIR."""
+        return self.directory / "lock"
+
+    @cached_property
+    def history(self) -> History:
+        """The record of past runs."""
+        return History(self.directory / "history.jsonl")
+
+    @cached_property
+    def copy_history(self) -> History:
+        """The record of the copies that were read again: a line each, so many more than there are runs."""
+        return History(self.directory / "verified.jsonl", keep_lines=20_000, trim_bytes=16 << 20)
+
+    @property
+    def settings_file(self) -> Path:
+        """What the settings were when the daemon last started."""
+        return self.directory / "settings.json"
+
+    def at_work(self) -> AtWork | None:
+        """The run that holds the lock, or the one that was killed while it did."""
+        return read(self.lock.with_name(FILE_NAME))

@@ -1,0 +1,53 @@
+"""Undo: swap back the database that the last restore put aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hubbackup.errors import UsageError
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.postgres.databases import Databases, Server
+from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import derived_name, derived_time
+from hubbackup.runners import Runner
+from hubbackup.streams.cancel import Cancel
+
+
+@dataclass(frozen=True)
+class UndoJob:
+    """Swaps back what the last restore of `target` put aside; what is live now is put aside in its turn."""
+
+    target: str
+    open_runner: Callable[[Cancel], Runner]
+    connection: Callable[[str], Connection]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __call__(self, run: Run) -> Outcome:
+        """Raises UsageError where nothing was put aside, HubbackupError where the swap fails."""
+        target = self.target
+        databases = Databases(self.open_runner(run.cancel), self.connection(run.run_id), target)
+        with run.stage("find"):
+            server = databases.look()
+            kept = list(kept_aside(server, target))
+            if not kept:
+                raise UsageError(f"no restore of {target} can be undone: no database {target}_before_… is there")
+            newest = kept[-1]
+        aside = derived_name(target, "before", self.now(), server.databases)
+        with run.stage("swap"):
+            put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
+        live = server.databases.get(target)
+        fields = {
+            "database": target,
+            "restored": newest,
+            "kept_as": aside if put_aside else "",
+            "kept_bytes": live.size_bytes if put_aside and live else 0,
+        }
+        return Outcome("restore undone", fields)
+
+
+def kept_aside(server: Server, target: str) -> Iterator[str]:
+    """The databases that restores of `target` put aside, oldest first."""
+    times = {name: derived_time(name, target, "before") for name in server.databases}
+    yield from sorted((name for name, time in times.items() if time), key=lambda name: times[name])
