@@ -1,67 +1,67 @@
-"""The command line: parse, call, print text or JSON, map errors to exit codes. One verb, one file."""
+"""The command line: parse, call, print text or JSON, map errors to exit codes. One verb, one file.
+
+A command's module is imported when the command is called (commands.py), so it imports what it needs at its top.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
-from hubbackup.cli import (
-    backup,
-    check,
-    config,
-    daemon,
-    doctor,
-    drill,
-    health,
-    list_,
-    marks,
-    notify_test,
-    prune,
-    restore,
-    status,
-    verify,
-)
-from hubbackup.cli.common import print_json
+from hubbackup import package_version
+from hubbackup.cli.commands import COMMANDS, LazyCommand
+from hubbackup.cli.output import print_error, print_json
 from hubbackup.errors import HubbackupError, UsageError
 
-EXIT_CODES = (
-    "Exit codes: 0 success, 1 failed, 2 bad usage or settings (nothing was done), 3 degraded (a good local copy,"
-    " a configured store lacks its copy), 4 another run holds the lock, 143/130 stopped by a signal."
-)
+EXIT_CODES = {
+    "0": "success",
+    "1": "failed",
+    "2": "bad usage or settings; nothing was done",
+    "3": "degraded: a good backup, but a configured store lacks its copy",
+    "4": "another run holds the lock; nothing was done",
+    "130, 143": "stopped by a signal (SIGINT, SIGTERM)",
+}
+"""The one table of exit codes: of the help, and of docs/cli.md."""
 
 NAGIOS_UNKNOWN = 3
 """Of `check` alone: there 2 would say that the backups are in a critical state."""
 
-cli = typer.Typer(
-    name="hubbackup",
-    help=f"PostgreSQL backups for docker compose, proven to restore.\n\n{EXIT_CODES}",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+HELP = "PostgreSQL backups for docker compose, proven to restore.\n\n\b\nExit codes:\n" + "\n".join(
+    f"  {code:<8}  {meaning}" for code, meaning in EXIT_CODES.items()
 )
-for command, name in (
-    (daemon.daemon, "daemon"),
-    (backup.backup, "backup"),
-    (restore.restore, "restore"),
-    (drill.drill, "drill"),
-    (list_.list_, "list"),
-    (verify.verify, "verify"),
-    (prune.prune, "prune"),
-    (marks.pin, "pin"),
-    (marks.unpin, "unpin"),
-    (marks.accept, "accept"),
-    (status.status, "status"),
-    (check.check, "check"),
-    (health.health, "health"),
-    (doctor.doctor, "doctor"),
-    (notify_test.notify_test, "notify-test"),
-    (config.config, "config"),
-):
-    cli.command(name)(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hubbackup {package_version()}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """The options before a command."""
+
+
+def command_line() -> TyperGroup:
+    """`hubbackup` with all its commands."""
+    app = typer.Typer(
+        name="hubbackup", help=HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    app.callback()(_root)
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)  # noqa: S101 - a Typer with a callback
+    for name, (place, summary) in COMMANDS.items():
+        group.add_command(LazyCommand(name, place, summary))
+    return group
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -71,29 +71,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        result = cli(args=words, standalone_mode=False)
+        result = command_line().main(words, prog_name="hubbackup", standalone_mode=False)
     except TyperException as error:
-        return _tell(UsageError(error.format_message().rstrip("."), remedy="hubbackup --help"), words)
+        return _report(UsageError(error.format_message().rstrip("."), remedy="hubbackup --help"), words)
     except (Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone; nothing is left to be told
+        sys.stderr.close()  # the reader of our output has gone, so nobody would read an error
         return 1
     except HubbackupError as error:
-        return _tell(error, words)
+        return _report(error, words)
     except Exception as error:
         if os.environ.get("LOG_LEVEL") == "debug":
             raise
         text = f"internal error: {type(error).__name__}: {error}"
-        return _tell(HubbackupError(text, remedy="this is a bug; LOG_LEVEL=debug shows where"), words)
+        return _report(HubbackupError(text, remedy="this is a bug; LOG_LEVEL=debug shows where"), words)
     return result if isinstance(result, int) else 0
 
 
-def _tell(error: HubbackupError, words: Sequence[str]) -> int:
-    """Say what went wrong, for people and for machines; returns the exit code."""
-    print(f"hubbackup: {error}", file=sys.stderr)
-    if error.remedy:
-        print(f"  what to do: {error.remedy}", file=sys.stderr)
+def _report(error: HubbackupError, words: Sequence[str]) -> int:
+    """Report what went wrong, for people and for machines; returns the exit code."""
+    print_error(error)
     if words[:1] == ["check"]:
         return NAGIOS_UNKNOWN
     if "--json" in words:

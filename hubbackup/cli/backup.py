@@ -6,26 +6,25 @@ from typing import Annotated
 
 import typer
 
+from hubbackup.cli.options import Json
+from hubbackup.cli.output import print_json, print_warnings
+from hubbackup.cli.session import make_app, progress
+from hubbackup.errors import SettingsError
+from hubbackup.units import human_bytes
+
 
 def backup(
     upload_s3: Annotated[
         bool | None,
         typer.Option("--upload-s3/--no-upload-s3", help="Upload to S3 too. Default: where a bucket is configured."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> int:
     """Take a backup now: dump, prove, publish, upload, rotate."""
-    import sys
-
-    from hubbackup.cli.common import make_app, print_json, terminal_progress
-    from hubbackup.errors import SettingsError
-    from hubbackup.units import human_bytes
-
     app = make_app()
     if upload_s3 and not app.remotes:
         raise SettingsError("--upload-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
-    upload = upload_s3 is not False
-    outcome = app.backup(upload=upload, progress=None if json else terminal_progress())
+    outcome = app.backup(upload=upload_s3 is not False, progress=progress(quiet=json))
     if json:
         print_json(
             {
@@ -41,6 +40,5 @@ def backup(
         f"{outcome.message}: {facts['name']} ({human_bytes(facts['stored_bytes'])}, {facts['tables']} tables,"
         f" {facts['rows']} rows) in {', '.join(facts['copies'])}"
     )
-    for problem in outcome.problems:
-        print(f"AVERTISSEMENT: {problem}", file=sys.stderr)
+    print_warnings(outcome.problems)
     return outcome.exit_code

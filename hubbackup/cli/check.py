@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from hubbackup.status.nagios import Answer
+from hubbackup.cli.session import make_app
+from hubbackup.daemon.watchdog import judge_at
+from hubbackup.errors import HubbackupError
+from hubbackup.status.nagios import UNKNOWN, Answer, StoreView, assess, parse_age
 
 
 def check(
     max_age: Annotated[
         str,
-        typer.Option(help="How old the last good backup may be: 26h, 90m, 2d. Default: as the schedule promises."),
+        typer.Option(
+            metavar="AGE",
+            help="How old the last good backup may be: 26h, 90m, 2d. Default: as the schedule promises.",
+        ),
     ] = "",
 ) -> int:
-    """Tell in one line, as Nagios reads it, whether the backups are well: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
-    from hubbackup.errors import HubbackupError
-    from hubbackup.status.nagios import UNKNOWN, Answer
+    """Report in one line, for Nagios, whether the backups are well.
 
+    The exit codes are those of Nagios, also for bad usage or settings: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+    """
     try:
         answer = _ask(max_age)
     except HubbackupError as error:
@@ -29,12 +35,6 @@ def check(
 
 
 def _ask(max_age: str) -> Answer:
-    from datetime import UTC, datetime
-
-    from hubbackup.cli.common import make_app
-    from hubbackup.daemon.watchdog import judge_at
-    from hubbackup.status.nagios import StoreView, assess, parse_age
-
     limit = parse_age(max_age) if max_age else None
     app = make_app()
     now = datetime.now(UTC)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from rich.table import Table
 
-import typer
+from hubbackup.cli.options import Json
+from hubbackup.cli.output import print_json, print_warnings
+from hubbackup.cli.table import print_table
+from hubbackup.config import settings
 
 
-def config(json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False) -> int:
-    """Show every effective setting and where it came from; secrets stay hidden."""
-    import sys
+def config(json: Json = False) -> int:
+    """Show every setting in effect, and where it came from.
 
-    from hubbackup.cli.common import print_json, print_table
-    from hubbackup.config import settings
-
+    Secrets are hidden.
+    """
     loaded = settings.load()
-    for warning in loaded.warnings:
-        print(f"AVERTISSEMENT: {warning}", file=sys.stderr)
+    print_warnings(loaded.warnings)
     if json:
         print_json({name: {"value": value, "origin": origin} for name, value, origin in loaded.rows()})
         return 0
-    from rich.table import Table
-
     table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
     for row in loaded.rows():
         table.add_row(*row)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+from hubbackup.cli.session import make_app
+from hubbackup.daemon.scheduler import Daemon
+
 
 def daemon() -> int:
-    """Run the scheduler until a signal stops it (the container's own command)."""
-    import sys
+    """Run backups and drills on schedule until a signal stops it.
 
-    from hubbackup.cli.common import make_app
-    from hubbackup.daemon.scheduler import Daemon
-
-    app = make_app(log_stream=sys.stdout)
-    return Daemon(app).run()
+    This is the container's own command. A run that fails does not end it.
+    """
+    return Daemon(make_app(log_stream=sys.stdout)).run()

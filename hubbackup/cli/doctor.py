@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
 
-import typer
+from rich.table import Table
+from rich.text import Text
+
+from hubbackup.cli.options import Json
+from hubbackup.cli.output import print_json
+from hubbackup.cli.session import make_app
+from hubbackup.cli.table import print_table
+from hubbackup.doctor import all_checks, examine
+from hubbackup.doctor.site import Site
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False) -> int:
-    """Try for real all that a backup needs, and say what to do about each failure: exit code 0 or 1."""
-    from dataclasses import asdict
+def doctor(json: Json = False) -> int:
+    """Try everything that a backup needs, and say what to fix.
 
-    from hubbackup.cli.common import make_app, print_json, print_table
-    from hubbackup.doctor import all_checks, examine
-    from hubbackup.doctor.site import Site
-
+    Exit code 0, or 1 where a check fails.
+    """
     site = Site(make_app())
     findings = list(examine(site, all_checks(site)))
     counts = {status: sum(finding.status == status for finding in findings) for status in COLOURS}
@@ -24,9 +29,6 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
     if json:
         print_json({"exit_code": code, "counts": counts, "findings": [asdict(finding) for finding in findings]})
         return code
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table("CHECK", "", "FOUND", box=None, pad_edge=False)
     for finding in findings:
         found = Text(finding.sentence)

@@ -6,21 +6,27 @@ from typing import Annotated
 
 import typer
 
+from hubbackup.cli.options import Json, Latest, OptionalName
+from hubbackup.cli.output import print_json
+from hubbackup.cli.session import make_app, progress
+from hubbackup.errors import UsageError
+
 
 def drill(
-    name: Annotated[str, typer.Argument(help="A backup's name. Default: the newest.", show_default=False)] = "",
-    latest: Annotated[bool, typer.Option("--latest", help="The newest good backup (the default).")] = False,
-    store: Annotated[str, typer.Option(help="local or s3. Default: in turns, where S3 is configured.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    name: OptionalName = "",
+    latest: Latest = False,
+    store: Annotated[
+        str, typer.Option(metavar="STORE", help="local or s3. Default: in turns, where S3 is configured.")
+    ] = "",
+    json: Json = False,
 ) -> int:
-    """Restore a backup for real into a server that is thrown away, compare it, and time it."""
-    from hubbackup.cli.common import make_app, print_json, terminal_progress
-    from hubbackup.errors import UsageError
+    """Restore a backup into a throwaway server, and time it.
 
+    The rows of each table are compared with those of the dump, and DRILL_SQL is asked.
+    """
     if name and latest:
         raise UsageError("drill takes a NAME or --latest, not both")
-    app = make_app()
-    outcome = app.drill(name, store, progress=None if json else terminal_progress())
+    outcome = make_app().drill(name, store, progress=progress(quiet=json))
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.fields})
         return outcome.exit_code

@@ -1,12 +1,15 @@
-"""`hubbackup health`."""
+"""`hubbackup health`. HEALTHCHECK calls it by a shorter path, in `__main__`."""
 
 from __future__ import annotations
 
+from hubbackup.health import health_path, judge
+
 
 def health() -> int:
-    """Tell whether the daemon is alive and scheduling, for HEALTHCHECK: exit code 0 or 1."""
-    from hubbackup.health import health_path, judge
+    """Report whether the daemon is alive, for HEALTHCHECK.
 
+    Exit code 0, or 1 where it is not alive, or does not schedule.
+    """
     healthy, sentence = judge(health_path())
     print(sentence)
     return 0 if healthy else 1

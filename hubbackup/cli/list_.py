@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import itertools
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from hubbackup.app import App
-    from hubbackup.catalog.backup import Backup
-    from hubbackup.catalog.listing import Listed
+from hubbackup.app import App
+from hubbackup.catalog.backup import Backup
+from hubbackup.catalog.listing import Listed, load, newest, oldest_first, scan
+from hubbackup.cli.options import Json, Store
+from hubbackup.cli.output import print_columns, print_json_items
+from hubbackup.cli.session import make_app
+from hubbackup.units import human_age, human_bytes
+from hubbackup.verify.job import last_proven
 
 SHOWN = 100
 
 
 def list_(
-    store: Annotated[str, typer.Option(help="local, s3 or all.")] = "all",
-    database: Annotated[str, typer.Option(help="Only this database's backups.")] = "",
+    store: Store = "all",
+    database: Annotated[str, typer.Option(metavar="DATABASE", help="Only the backups of this database.")] = "",
     limit: Annotated[
-        int | None, typer.Option(min=0, help=f"Only so many, the newest; 0: all. Default: {SHOWN}, with --json all.")
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help=f"Show only the newest so many; 0: all. Default: {SHOWN}, with --json all."
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> int:
-    """List the backups, oldest first, with the stores that hold a copy and what is known of each."""
-    import sys
-    from datetime import UTC, datetime
+    """List the backups, oldest first, and what is known of each.
 
-    from hubbackup.catalog.listing import load, newest, oldest_first, scan
-    from hubbackup.cli.common import make_app, print_json_items
-
+    Shown are its age and size, the stores that hold a copy, and whether it is proven, pinned or suspicious.
+    """
     app = make_app()
     targets = app.targets(store)
     count = limit if limit is not None else 0 if json else SHOWN
@@ -52,11 +57,9 @@ def list_(
 
 
 class _Facts:
-    """What is told of a backup; the histories are read once."""
+    """What is shown of a backup; the histories are read once."""
 
     def __init__(self, app: App) -> None:
-        from hubbackup.verify.job import last_proven
-
         self._proven_at = last_proven(app.state.copy_history)
         self._drills: dict[str, dict[str, Any]] = {
             record["name"]: record
@@ -91,12 +94,6 @@ class _Facts:
 
 
 def _print_table(rows: Iterable[dict[str, Any]]) -> None:
-    import itertools
-    from datetime import UTC, datetime
-
-    from hubbackup.cli.common import human_age, print_columns
-    from hubbackup.units import human_bytes
-
     now = datetime.now(UTC)
 
     def cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-Name = Annotated[str, typer.Argument(help="A backup's name, as `hubbackup list` prints it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+from hubbackup.catalog.backup import Mark
+from hubbackup.cli.options import BackupName, Json
+from hubbackup.cli.output import print_json, print_warnings
+from hubbackup.cli.session import make_app
 
 
-def pin(name: Name, json: Json = False) -> int:
-    """Keep a backup forever: no prune removes it, in no store."""
-    return _mark(name, "pinned", on=True, kind="pin", json=json)
+def pin(name: BackupName, json: Json = False) -> int:
+    """Keep a backup forever, in every store."""
+    return _mark(name, Mark.PINNED, on=True, kind="pin", json=json)
 
 
-def unpin(name: Name, json: Json = False) -> int:
-    """Let a pinned backup go with the others of its age."""
-    return _mark(name, "pinned", on=False, kind="unpin", json=json)
+def unpin(name: BackupName, json: Json = False) -> int:
+    """Let a pinned backup be pruned like the others of its age."""
+    return _mark(name, Mark.PINNED, on=False, kind="unpin", json=json)
 
 
-def accept(name: Name, json: Json = False) -> int:
-    """Take a suspicious backup for the new normal: rotation goes on, and the next ones are measured by it."""
-    return _mark(name, "accepted", on=True, kind="accept", json=json)
+def accept(name: BackupName, json: Json = False) -> int:
+    """Accept a suspicious backup as the new normal.
+
+    Pruning goes on, and the next backups are compared with this one.
+    """
+    return _mark(name, Mark.ACCEPTED, on=True, kind="accept", json=json)
 
 
-def _mark(name: str, mark: str, *, on: bool, kind: str, json: bool) -> int:
-    import sys
-
-    from hubbackup.catalog.backup import Mark
-    from hubbackup.cli.common import make_app, print_json
-
-    outcome = make_app().mark(name, Mark(mark), on=on, kind=kind)
+def _mark(name: str, mark: Mark, *, on: bool, kind: str, json: bool) -> int:
+    outcome = make_app().mark(name, mark, on=on, kind=kind)
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.fields, "problems": outcome.problems})
         return outcome.exit_code
     print(f"{outcome.message} in {', '.join(outcome.fields['stores'])}")
-    for problem in outcome.problems:
-        print(f"AVERTISSEMENT: {problem}; give the command again once this store answers", file=sys.stderr)
+    print_warnings(f"{problem}; give the command again once this store answers" for problem in outcome.problems)
     return outcome.exit_code

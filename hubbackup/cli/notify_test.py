@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
 
-import typer
+from hubbackup.cli.options import Json
+from hubbackup.cli.output import print_json
+from hubbackup.cli.session import make_app
+from hubbackup.errors import SettingsError
+from hubbackup.notify.alerts import compose_test
+from hubbackup.notify.sinks import DAEMON_SECONDS
 
 
-def notify_test(
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
-) -> int:
-    """Send a test message to each sink of NOTIFICATION_URLS and tell what it said: exit code 0 or 1."""
-    from datetime import UTC, datetime
+def notify_test(json: Json = False) -> int:
+    """Send a test message to each sink, and report its answer.
 
-    from hubbackup.cli.common import make_app, print_json
-    from hubbackup.errors import SettingsError
-    from hubbackup.notify.alerts import compose_test
-    from hubbackup.notify.sinks import DAEMON_SECONDS
-
+    The sinks are those of NOTIFICATION_URLS. Exit code 0, or 1 where one of them did not take the message.
+    """
     notifier = make_app().notifier
     if not notifier.sinks.labels:
         raise SettingsError("NOTIFICATION_URLS is not set", remedy="see docs/notifications.md")

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import itertools
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
-
-    from hubbackup.retention.prune import TargetPlan
+from hubbackup.cli.options import Json
+from hubbackup.cli.output import print_columns, print_json_with_items
+from hubbackup.cli.session import make_app
+from hubbackup.retention.prune import TargetPlan
+from hubbackup.units import human_age
 
 
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, remove nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> int:
-    """Remove the backups that the retention policy no longer keeps; every one with its reason."""
-    import itertools
-    from datetime import UTC, datetime
+    """Remove the backups that the retention policy no longer keeps.
 
-    from hubbackup.cli.common import human_age, make_app, print_columns, print_json_with_items
-
+    Each backup is shown with the decision and its reason.
+    """
     app = make_app()
     now = datetime.now(UTC).astimezone(app.zone)
     plans = app.prune(dry_run=dry_run)
@@ -43,7 +44,7 @@ def prune(
 
 
 def _rows(plans: Iterable[TargetPlan], now: datetime) -> Iterator[dict[str, Any]]:
-    """What is told of each decision."""
+    """What is shown of each decision."""
     for one in plans:
         for decision in one.decisions:
             yield {

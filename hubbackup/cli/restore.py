@@ -2,58 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import select
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from hubbackup.restore.job import Preview
-    from hubbackup.streams.cancel import Cancel
+from hubbackup.app import App
+from hubbackup.cli.options import Json, Latest
+from hubbackup.cli.output import print_json
+from hubbackup.cli.session import make_app, progress
+from hubbackup.errors import UsageError
+from hubbackup.postgres.side_databases import check_target
+from hubbackup.restore.job import Preview
+from hubbackup.restore.preflight import Request
+from hubbackup.restore.source import BackupSelector
+from hubbackup.streams.cancel import Cancel
+from hubbackup.units import human_age, human_bytes
+
+NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A backup's path or name.", show_default=False)]
+FromS3 = Annotated[str, typer.Option(metavar="NAME", help="The name of a backup in S3.", show_default=False)]
+Undo = Annotated[bool, typer.Option("--undo", help="Swap back the database that the last restore replaced.")]
+Database = Annotated[
+    str | None,
+    typer.Option(metavar="DATABASE", help="The database to replace. Default: POSTGRES_DB.", show_default=False),
+]
+Into = Annotated[
+    str | None,
+    typer.Option(metavar="NEW", help="Restore into this new database; replace nothing.", show_default=False),
+]
+InPlace = Annotated[
+    bool,
+    typer.Option(
+        "--in-place",
+        help="Where there is no room for two databases: take a safety backup, drop the live database, then restore."
+        " Until the end there is no database.",
+    ),
+]
+NoOwner = Annotated[
+    bool, typer.Option("--no-owner", help="Give to POSTGRES_USER what belongs to roles that do not exist here.")
+]
+WithGlobals = Annotated[
+    bool, typer.Option("--globals", help="First create, from the backup, the roles that do not exist here.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on although the server is older, or there is too little room.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def restore(
-    file: Annotated[str, typer.Argument(help="A backup's path or name.", show_default=False)] = "",
-    latest: Annotated[bool, typer.Option("--latest", help="The newest good backup.")] = False,
-    from_s3: Annotated[str, typer.Option(help="A backup's name in S3.", show_default=False)] = "",
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Swap back the database that the last restore replaced.")
-    ] = False,
-    database: Annotated[
-        str | None, typer.Option(help="The database to replace. Default: POSTGRES_DB.", show_default=False)
-    ] = None,
-    into: Annotated[
-        str | None,
-        typer.Option(help="Restore into a new database of this name, replace nothing.", show_default=False),
-    ] = None,
-    in_place: Annotated[
-        bool,
-        typer.Option(
-            "--in-place",
-            help="For where there is no room beside the live database: take a safety backup, drop it, then restore."
-            " Until that is done there is no database.",
-        ),
-    ] = False,
-    no_owner: Annotated[
-        bool, typer.Option("--no-owner", help="What belongs to roles that don't exist here falls to POSTGRES_USER.")
-    ] = False,
-    with_globals: Annotated[
-        bool, typer.Option("--globals", help="Create the roles that are missing here from the backup first.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Try in spite of an older server or too little room.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    file: File = "",
+    latest: Latest = False,
+    from_s3: FromS3 = "",
+    undo: Undo = False,
+    database: Database = None,
+    into: Into = None,
+    in_place: InPlace = False,
+    no_owner: NoOwner = False,
+    with_globals: WithGlobals = False,
+    force: Force = False,
+    yes: Yes = False,
+    json: Json = False,
 ) -> int:
-    """Restore a backup: prove it, fill a new database, compare it, then swap it with the live one."""
-    import sys
+    """Restore a backup: prove it, load it, compare it, swap it in.
 
-    from hubbackup.cli.common import make_app, print_json, terminal_progress
-    from hubbackup.errors import UsageError
-    from hubbackup.postgres.side_databases import check_target
-    from hubbackup.restore.preflight import Request
-    from hubbackup.restore.source import BackupSelector
-
+    The backup is loaded into a new database beside the live one. The live one is kept, for --undo.
+    """
     if sum(map(bool, (file, latest, from_s3, undo))) != 1:
         raise UsageError("restore needs one of FILE, --latest, --from-s3 NAME or --undo", remedy="hubbackup list")
     # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
@@ -67,40 +85,34 @@ def restore(
     if not yes and not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
     if undo:
-        if not yes:
-            _ask(app.cancel, target, f"The database {target} is swapped with the one that the last restore replaced.")
-        outcome = app.undo_restore(target)
-        print_json({"exit_code": outcome.exit_code, **outcome.fields}) if json else _tell_undone(outcome.fields)
-        return outcome.exit_code
+        return _undo(app, target, yes=yes, json=json)
+    replace = into is None
     outcome = app.restore(
-        Request(
-            target=target,
-            replace=into is None,
-            in_place=in_place,
-            no_owner=no_owner,
-            with_globals=with_globals,
-            force=force,
-        ),
-        BackupSelector(
-            target if into is None else app.database, file=file, from_s3=from_s3, any_database=into is not None
-        ),
+        Request(target, replace, in_place=in_place, no_owner=no_owner, with_globals=with_globals, force=force),
+        BackupSelector(target if replace else app.database, file=file, from_s3=from_s3, any_database=not replace),
         confirm=lambda preview: _confirm(preview, app.cancel, yes=yes, quiet=json),
-        progress=None if json else terminal_progress(),
+        progress=progress(quiet=json),
     )
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.fields})
     else:
-        _tell_restored(outcome.fields, replaced=into is None)
+        _print_restored(outcome.fields, replaced=replace)
     return outcome.exit_code
 
 
-NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
+def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
+    if not yes:
+        _ask(app.cancel, target, f"The database {target} is swapped with the one that the last restore replaced.")
+    outcome = app.undo_restore(target)
+    if json:
+        print_json({"exit_code": outcome.exit_code, **outcome.fields})
+    else:
+        _print_undone(outcome.fields)
+    return outcome.exit_code
 
 
-def _tell_restored(facts: dict[str, Any], *, replaced: bool) -> None:
+def _print_restored(facts: dict[str, Any], *, replaced: bool) -> None:
     """What was restored, and what to do now."""
-    from hubbackup.units import human_bytes
-
     proof = "" if facts["proven"] else " It had no manifest: only the file itself could be proven."
     print(
         f"{facts['name']} is now the database {facts['database']}: {facts['tables']} tables, {facts['rows']} rows,"
@@ -119,9 +131,7 @@ def _tell_restored(facts: dict[str, Any], *, replaced: bool) -> None:
         print(NEXT_STEP)
 
 
-def _tell_undone(facts: dict[str, Any]) -> None:
-    from hubbackup.units import human_bytes
-
+def _print_undone(facts: dict[str, Any]) -> None:
     kept = f"; what was live is kept as {facts['kept_as']} ({human_bytes(facts['kept_bytes'])})"
     print(f"{facts['database']} is again what was kept as {facts['restored']}{kept if facts['kept_as'] else ''}.")
     print(NEXT_STEP)
@@ -129,12 +139,6 @@ def _tell_undone(facts: dict[str, Any]) -> None:
 
 def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> None:
     """Show what will happen, and ask for the database's name. Raises UsageError where it is not typed."""
-    import sys
-    from datetime import UTC, datetime
-
-    from hubbackup.cli.common import human_age
-    from hubbackup.units import human_bytes
-
     source, request = preview.source, preview.request
     age = (
         f", {human_age((datetime.now(UTC) - source.started_at).total_seconds())} old"
@@ -171,11 +175,6 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> Non
 
 def _ask(cancel: Cancel, target: str, text: str) -> None:
     """Raises UsageError where something else is typed, StoppedError at Ctrl-C."""
-    import select
-    import sys
-
-    from hubbackup.errors import UsageError
-
     if text:
         print(text, file=sys.stderr)
     print(f"Type the database's name ({target}) to go on: ", end="", file=sys.stderr, flush=True)

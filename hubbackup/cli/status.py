@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
-import typer
+from hubbackup.cli.options import Json
+from hubbackup.cli.output import print_json
+from hubbackup.cli.session import make_app
+from hubbackup.errors import HubbackupError
+from hubbackup.health import health_path
+from hubbackup.health import judge as judge_daemon
+from hubbackup.jobs.current import AtWork, all_alive
+from hubbackup.postgres.side_databases import derived_kind
+from hubbackup.status.snapshot import Snapshot
+from hubbackup.status.verdict import Verdict
+from hubbackup.status.verdict import judge as judge_snapshot
+from hubbackup.units import human_age, human_bytes
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
 
-    from hubbackup.jobs.current import AtWork
-    from hubbackup.status.snapshot import Snapshot
-    from hubbackup.status.verdict import Verdict
+def status(json: Json = False) -> int:
+    """Show whether all is well, the last good backup, the next run.
 
-
-def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False) -> int:
-    """Show whether all is right, the last good backup, the next run, sizes, copies and how the last runs ended."""
-    from dataclasses import asdict
-    from datetime import UTC, datetime
-
-    from hubbackup.cli.common import make_app, print_json
-    from hubbackup.errors import HubbackupError
-    from hubbackup.health import health_path, judge
-    from hubbackup.jobs.current import all_alive
-    from hubbackup.postgres.side_databases import derived_kind
-    from hubbackup.status.verdict import judge as judge_snapshot
-
+    Also the copies and their sizes, how the last runs ended, and how far the runs at work have come.
+    """
     app = make_app()
     at_work = app.state.at_work()
     beside = [run for run in all_alive(app.state.directory) if at_work is None or run.run_id != at_work.run_id]
     now = datetime.now(UTC)
     snapshot = app.collector().take(now)
-    healthy, sentence = judge(health_path())
+    healthy, sentence = judge_daemon(health_path())
     verdict = judge_snapshot(snapshot, now, healthy=healthy, health_sentence=sentence)
     kept: list[dict[str, Any]] | None = None
     kept_problem = ""
@@ -59,8 +58,6 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON doc
 
 def _print_kept(kept: list[dict[str, Any]] | None, problem: str) -> None:
     """The databases that restores put aside or left, with what they hold of the disk."""
-    from hubbackup.units import human_bytes
-
     for aside in kept or ():
         what = "replaced by a restore" if aside["kind"] == "before" else "half-filled, the next restore removes it"
         print(f"kept        {aside['name']}, {human_bytes(aside['bytes'])}: {what}")
@@ -70,8 +67,6 @@ def _print_kept(kept: list[dict[str, Any]] | None, problem: str) -> None:
 
 def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, Any]:
     """The snapshot for machines. Times are ISO 8601, sizes bytes; the newest is first."""
-    from dataclasses import asdict
-
     database = snapshot.databases[0]
     newest = snapshot.last_good(database)
     last_run = snapshot.last_run("backup")
@@ -108,9 +103,6 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
 
 
 def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, runs: Sequence[AtWork]) -> None:
-    from hubbackup.cli.common import human_age
-    from hubbackup.units import human_bytes
-
     zone = snapshot.schedule.zone
     print(f"{verdict.headline} {verdict.summary}")
     for finding in verdict.findings:

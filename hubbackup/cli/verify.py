@@ -6,29 +6,32 @@ from typing import Annotated
 
 import typer
 
+from hubbackup.cli.options import Json, OptionalName, Store
+from hubbackup.cli.output import print_error, print_json
+from hubbackup.cli.session import make_app, progress
+from hubbackup.errors import HubbackupError, StoppedError, UsageError
+from hubbackup.units import human_bytes
+from hubbackup.verify.job import CopySelector
+
 
 def verify(
-    name: Annotated[str, typer.Argument(help="A backup's name. Default: the newest.", show_default=False)] = "",
-    latest: Annotated[bool, typer.Option("--latest", help="The newest backup (the default).")] = False,
+    name: OptionalName = "",
+    latest: Annotated[bool, typer.Option("--latest", help="The newest proven backup (the default).")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every backup of every database.")] = False,
-    store: Annotated[str, typer.Option(help="local, s3 or all.")] = "all",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    store: Store = "all",
+    json: Json = False,
 ) -> int:
-    """Read backups through and prove them: size, sha256, compression, the dump's end, the rows of each table."""
-    import sys
+    """Read backups through and prove that they are whole.
 
-    from hubbackup.cli.common import make_app, print_json, terminal_progress
-    from hubbackup.errors import HubbackupError, StoppedError, UsageError
-    from hubbackup.units import human_bytes
-    from hubbackup.verify.job import CopySelector
-
+    Compared with the manifest: size, sha256, compression, the dump's end, and the rows of each table.
+    """
     if bool(name) + latest + everything > 1:
         raise UsageError("verify takes one of NAME, --latest and --all")
     app = make_app()
     job = app.verify_job(CopySelector(name, everything), store)
     failure: HubbackupError | None = None
     try:
-        app.verify(job, progress=None if json else terminal_progress())
+        app.verify(job, progress=progress(quiet=json))
     except StoppedError:
         raise
     except HubbackupError as error:
@@ -54,7 +57,5 @@ def verify(
         size = human_bytes(finding.copy.size_bytes)
         print(f"{finding.verdict:<9} {where} ({size}){': ' if finding.problem else ''}{finding.problem}")
     if failure is not None:
-        print(f"hubbackup: {failure}", file=sys.stderr)
-        if failure.remedy:
-            print(f"  what to do: {failure.remedy}", file=sys.stderr)
+        print_error(failure)
     return exit_code

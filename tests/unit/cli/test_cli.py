@@ -10,18 +10,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import structlog
 
 from hubbackup import cli, errors
-from hubbackup.cli.common import human_age
+from hubbackup.cli.commands import COMMANDS, LazyCommand
 from hubbackup.health import PATH_VARIABLE, write_beat
-from hubbackup.units import human_bytes
+from hubbackup.units import human_age, human_bytes
 
-HEAVY = {"boto3", "botocore", "docker", "pydantic", "apscheduler", "requests", "isal"}
-COMMANDS = ("daemon", "backup", "list", "prune", "status", "health", "config")
+HEAVY = {"structlog", "rich", "boto3", "botocore", "docker", "pydantic", "apscheduler", "requests", "isal"}
 
 
 @pytest.fixture(autouse=True)
@@ -55,12 +55,41 @@ def modules_after(*arguments: str) -> set[str]:
     return set(done.stdout.rpartition("MODULES ")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [["health"], ["--help"]])
+@pytest.mark.parametrize("arguments", [["health"], ["--help"], ["--version"]])
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     """HEALTHCHECK runs `hubbackup health` every minute: neither it nor the help loads an SDK."""
     loaded = modules_after(*arguments)
     assert "hubbackup" in loaded
     assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_summary_is_the_first_line_of_the_help(name: str) -> None:
+    """`hubbackup --help` shows for each command, without importing it, what its own help begins with: on one line."""
+    place, summary = COMMANDS[name]
+    command = LazyCommand(name, place, summary).load()
+    assert command.name == name
+    assert command.help is not None
+    assert command.help.splitlines()[0] == summary
+    assert len(summary) <= 63, "of the 80 columns of a terminal"
+
+
+def test_only_the_command_that_is_called_is_imported() -> None:
+    """The help of one command imports that command's module, and the help of all imports none."""
+    script = (
+        "import atexit, sys; from hubbackup.__main__ import main\n"
+        "atexit.register(lambda: print(*sorted(n for n in sys.modules if n.startswith('hubbackup.')))); main()"
+    )
+    commands = {f"hubbackup.cli.{place.partition(':')[0]}" for place, _ in COMMANDS.values()}
+    for words, expected in ((["--help"], set()), (["config", "--help"], {"hubbackup.cli.config"})):
+        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+        assert set(done.stdout.splitlines()[-1].split()) & commands == expected
+
+
+def test_the_version_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    """`hubbackup --version`: the installed version, and nothing else."""
+    assert cli.run(["--version"]) == 0
+    assert capfd.readouterr().out == f"hubbackup {version('hubbackup')}\n"
 
 
 def test_health_does_without_the_command_line_too() -> None:
@@ -83,7 +112,7 @@ def test_without_a_word_the_help_is_shown(capfd: pytest.CaptureFixture[str]) -> 
     """`hubbackup` alone tells what there is."""
     assert cli.run([]) == 0
     shown = capfd.readouterr().out
-    assert all(re.search(rf"^  {command} ", shown, re.MULTILINE) for command in COMMANDS)
+    assert all(re.search(rf"^  {name} +{re.escape(text)}$", shown, re.M) for name, (_, text) in COMMANDS.items())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.cli.common import PAGE_ROWS, print_columns, print_json_items, print_json_with_items
+from hubbackup.cli.output import PAGE_ROWS, print_columns, print_json_items, print_json_with_items
 from hubbackup.errors import StoreError
 
 items = st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3), max_size=4)

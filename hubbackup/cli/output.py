@@ -1,67 +1,18 @@
-"""What every command needs: the App for this process, and its way of printing."""
+"""What commands print on stdout: one JSON document, or aligned columns; and a problem on stderr."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
-import signal
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
-from hubbackup.units import human_age as human_age
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from hubbackup.app import App
-    from hubbackup.jobs.progress import ProgressMaker
+from hubbackup.errors import HubbackupError
 
 PAGE_ROWS = 1000
 """So many rows of a long table are held at a time."""
-
-
-def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
-    """Read the settings, set up logs and signals. The command line logs to stderr, the daemon to stdout.
-
-    Raises SettingsError.
-    """
-    from hubbackup.app import App
-    from hubbackup.config import settings
-    from hubbackup.logs import setup as logs
-    from hubbackup.streams import malloc
-    from hubbackup.streams.cancel import Cancel
-
-    malloc.one_heap()
-    loaded = settings.load()
-    os.environ.update(loaded.library_variables)
-    stream = log_stream or sys.stderr
-    logs.configure(
-        level=loaded.settings.log_level,
-        log_format=log_format or ("console" if stream.isatty() else loaded.settings.log_format),
-        stream=stream,
-        secrets=loaded.secrets(),
-        log_file=loaded.settings.log_file,
-        rotate=log_stream is not None,
-    )
-    cancel = Cancel()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: cancel.set(received))
-    log = logs.get_logger()
-    for warning in loaded.warnings:
-        log.warning("settings.warning", message=warning)
-    return App(loaded, cancel=cancel, log=log)
-
-
-def terminal_progress() -> ProgressMaker | None:
-    """Bars where somebody looks; else None, and the log tells the progress."""
-    if not sys.stderr.isatty():
-        return None
-    from hubbackup.jobs.progress import bar
-
-    return bar
 
 
 def print_json(document: Any) -> None:
@@ -116,11 +67,14 @@ def print_columns(rows: Iterable[Sequence[str]]) -> None:
             print("  ".join(cells).rstrip().replace("\n", "\\n"))
 
 
-def print_table(table: Table) -> None:
-    """A table, as wide as it must be where nobody looks (a pipe), else as wide as the terminal."""
-    from rich.console import Console
+def print_error(error: HubbackupError) -> None:
+    """What failed and what to do next, on stderr."""
+    print(f"hubbackup: {error}", file=sys.stderr)
+    if error.remedy:
+        print(f"  what to do: {error.remedy}", file=sys.stderr)
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
+
+def print_warnings(sentences: Iterable[str]) -> None:
+    """What is not as it should be, though the command did its work, on stderr."""
+    for sentence in sentences:
+        print(f"warning: {sentence}", file=sys.stderr)

@@ -1,0 +1,14 @@
+"""Tables for people, with colours and wrapped cells. For long lists output.print_columns is far faster."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(table: Table) -> None:
+    """A table, as wide as it must be where nobody looks (a pipe), else as wide as the terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
