@@ -10,11 +10,15 @@ import functools
 import os
 import subprocess
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from tests.support.s3 import S3Server
 
 # A busy machine is not a slow program: no example has a deadline, the whole test has pytest's timeout.
 hypothesis.settings.register_profile("hubbackup", deadline=None)
@@ -53,6 +57,15 @@ def database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The name of a new empty database on `postgres`, dropped after the test."""
     with postgres.temporary_database() as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server, shared by the session: each test takes its own `s3.bucket()`."""
+    from tests.support.s3 import s3_server  # boto3 takes longer to import than most unit tests to run
+
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,20 +20,14 @@ from hubbackup.stores.local import LocalStore
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.stores.s3 import S3Store
 from hubbackup.streams.growing_file import GrowingFile, SourceFailedError
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 
 STORES = ["local", "local without hard links", "memory", "s3"]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def s3_store(server: S3Server) -> Store:
-    return server.store(server.bucket())  # one for all: boto3 takes a quarter of a second for each client
+def s3_store(s3: S3Server) -> Store:
+    return s3.store(s3.bucket())  # one for all: boto3 takes a quarter of a second for each client
 
 
 @pytest.fixture(params=STORES)

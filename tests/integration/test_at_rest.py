@@ -12,8 +12,8 @@ from hubbackup.streams.codecs import ZstdDecoder
 from tests.support.containers import postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
-from tests.support.program import Program, beside, for_server
-from tests.support.s3 import s3_server
+from tests.support.program import Program, beside, for_container, for_server
+from tests.support.s3 import S3Server
 from tests.support.sample import load_sample
 
 CHECKSUM = 0b100
@@ -40,10 +40,10 @@ def restored(program: Program, *which: str, into: str) -> None:
     assert done.code == 0, done.err
 
 
-def test_zstd_at_rest_serves_every_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_zstd_at_rest_serves_every_command(postgres: EmbeddedPostgres, s3: S3Server, tmp_path: Path) -> None:
     """A `.sql.zst` is a backup like any other, also by a pg_dump that has no zstd: both stores, proof, restores,
     drill, rotation; and a change of the setting leaves the older backups in use."""
-    with s3_server() as s3, postgres.temporary_database("hub") as database:
+    with postgres.temporary_database("hub") as database:
         load_sample(postgres.psql, database, 0.5)
         bucket = s3.bucket()
         program = for_server(
@@ -126,16 +126,9 @@ def container(docker_engine: str) -> Iterator[str]:
         yield name
 
 
-def containerised(container: str, tmp_path: Path, **settings: str) -> Program:
-    backups = tmp_path / "backups"
-    backups.mkdir()
-    named = {"POSTGRES_DB": "hub_chantier", "POSTGRES_USER": "hub", "DB_CONTAINER": container}
-    return Program(tmp_path, {**named, "BACKUP_DIR": str(backups), **settings})
-
-
 def test_pg_dumps_own_zstd_is_stored(container: str, tmp_path: Path) -> None:
     """The level that was asked for reaches pg_dump; the rows are counted and proven all the same, and restored."""
-    program = containerised(container, tmp_path, BACKUP_COMPRESSION="zstd")
+    program = for_container(container, tmp_path, BACKUP_COMPRESSION="zstd")
     sizes = {}
     for level in ("1", "15"):
         name = made(program, BACKUP_COMPRESSION_LEVEL=level)
@@ -154,7 +147,7 @@ def test_pg_dumps_own_zstd_is_stored(container: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_the_rate_limit_paces_the_database(container: str, tmp_path: Path, compression: str) -> None:
     """A dump of 5 MB at 2 MB a second takes its time over exec, is whole, and its tail is not lost at the engine."""
-    program = containerised(container, tmp_path, BACKUP_COMPRESSION=compression, BACKUP_RATE_LIMIT="2MB")
+    program = for_container(container, tmp_path, BACKUP_COMPRESSION=compression, BACKUP_RATE_LIMIT="2MB")
     done = program.run("backup", "--json")
     assert done.code == 0, done.err
     facts = done.document

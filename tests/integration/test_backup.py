@@ -7,7 +7,6 @@ import json
 import secrets
 import signal
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,31 +15,17 @@ from pathlib import Path
 import pytest
 
 from tests.support import docker_proxy as faults
+from tests.support.containers import postgres_container, psql_in
 from tests.support.docker_proxy import docker_proxy
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
-from tests.support.program import (
-    Done,
-    Program,
-    beside,
-    finish,
-    for_server,
-    in_the_middle,
-    locked_table,
-    our_backends,
-    wait_until,
-)
-from tests.support.s3 import S3Server, s3_server
+from tests.support.moments import in_the_middle, locked_table, our_backends, wait_until
+from tests.support.program import Done, Program, beside, finish, for_container, for_server
+from tests.support.s3 import S3Server
 from tests.support.sample import load_sample
 
 # Named like an option of pg_dump, which must not be taken for a complaint about that option.
 BIG_TABLE = "compress_log"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -425,44 +410,18 @@ def test_tables_named_in_another_encoding_are_counted_apart(postgres18: Embedded
 @pytest.fixture(scope="module")
 def database_container(docker_engine: str) -> Iterator[str]:
     """A PostgreSQL 17 in a container, reached only by exec, with a table that takes many frames."""
-    name = f"hub-backup-{secrets.token_hex(4)}"
-    options = ["--network", "none", "-e", "POSTGRES_USER=hub", "-e", "POSTGRES_PASSWORD=canari-7f3a"]
-    subprocess.run(["docker", "run", "-d", "--name", name, *options, "postgres:17"], check=True, capture_output=True)
-    psql = ["docker", "exec", "-i", name, "psql", "-h", "/var/run/postgresql", "-U", "hub", "-qAt"]
-    try:
-        sql = "CREATE TABLE t AS SELECT md5(i::text) AS a FROM generate_series(1, 50000) AS i"
-        wait_until(
-            lambda: (
-                b"init process complete" in _logs(name) and b"ready to accept" in _logs(name).split(b"complete")[-1]
-            ),
-            "the database's container",
-            60,
-        )
-        subprocess.run([*psql, "-c", sql], check=True, capture_output=True, timeout=60)
+    with postgres_container() as name:
+        psql_in(name, "CREATE TABLE t AS SELECT md5(i::text) AS a FROM generate_series(1, 50000) AS i")
         yield name
-    finally:
-        subprocess.run(["docker", "rm", "-f", "-v", name], capture_output=True, check=False)
-
-
-def _logs(name: str) -> bytes:
-    done = subprocess.run(["docker", "logs", name], capture_output=True, check=True)
-    return done.stdout + done.stderr
 
 
 @pytest.mark.docker
 def test_lost_bytes_on_the_way_are_no_backup(database_container: str, tmp_path: Path) -> None:
     """Through the engine the dump comes whole; where the engine's stream loses its end, even at the edge of a frame
     and with exit code 0, there is no backup, and the one before stays."""
-    (tmp_path / "backups").mkdir()
-    settings = {
-        "POSTGRES_DB": "hub",
-        "POSTGRES_USER": "hub",
-        "POSTGRES_PASSWORD": "canari-7f3a",
-        "DB_CONTAINER": database_container,
-        "BACKUP_DIR": str(tmp_path / "backups"),
-    }
+    program = for_container(database_container, tmp_path, POSTGRES_PASSWORD="canari-7f3a")
     with docker_proxy() as proxy:
-        program = Program(tmp_path, {**settings, "DOCKER_HOST": proxy.url})
+        program = program.but(DOCKER_HOST=proxy.url)
         name = good(program.run("backup", "--json"))
         assert program.manifest(name).rows == {"public.t": 50_000}
         before = program.files()

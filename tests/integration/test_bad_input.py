@@ -18,7 +18,7 @@ from tests.support import proxy as s3_faults
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Done, Program, beside, for_server
 from tests.support.proxy import FaultProxy
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 
 CANARY = "canari-7f3a9b1c"
 WITHOUT_ROOTS_POWERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
@@ -238,12 +238,6 @@ def test_full_disk(program: Program, earlier: Path, tmp_path: Path) -> None:
 
 
 # -- S3
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
 
 
 def with_s3(program: Program, s3: S3Server, bucket: str, endpoint_url: str = "") -> Program:

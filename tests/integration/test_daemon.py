@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.program import Program, beside, for_server, locked_table, wait_until
+from tests.support.moments import locked_table, wait_until
+from tests.support.program import Program, beside, for_server
 
 # A schedule has minutes; so that no test has to wait for one, every second is due here. All else is the program.
 EVERY_SECOND = """\

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from hubbackup.runners import data_connection
-from tests.support import Psql, psql_through
-from tests.support.containers import DATABASE, USER, postgres_container
+from tests.support.containers import DATABASE, postgres_container, psql_of
 from tests.support.fingerprint import diff, fingerprint
-from tests.support.program import Program, finish, in_the_middle, wait_until
+from tests.support.moments import in_the_middle, wait_until
+from tests.support.program import Program, finish, for_container
 from tests.support.sample import load_sample
 
 pytestmark = pytest.mark.docker
@@ -26,10 +26,6 @@ MORE_THAN_BUFFERS_MEGABYTES = 60
 CHECKSUM = 0b100
 """Of a zstd frame's descriptor, its fifth byte (RFC 8878, 3.1.1.1.1): pg_dump's own frames have none."""
 OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%'"
-
-
-def psql_of(container: str) -> Psql:
-    return psql_through("docker", "exec", "--interactive", container, "psql", "--username", USER)
 
 
 @pytest.fixture(scope="module", params=["postgres:17", "postgres:15"])
@@ -48,17 +44,8 @@ def near_17(docker_engine: str) -> Iterator[str]:
         yield name
 
 
-def settings_for(container: str, tmp_path: Path) -> dict[str, str]:
-    backups = tmp_path / "backups"
-    backups.mkdir(exist_ok=True)
-    return {
-        "POSTGRES_DB": DATABASE,
-        "POSTGRES_USER": USER,
-        "POSTGRES_PASSWORD": "canari-7f3a",
-        "DB_CONTAINER": container,
-        "BACKUP_DIR": str(backups),
-        "BACKUP_GLOBALS": "false",
-    }
+def program_for(container: str, directory: Path, **settings: str) -> Program:
+    return for_container(container, directory, POSTGRES_PASSWORD="canari-7f3a", BACKUP_GLOBALS="false", **settings)
 
 
 def plain(data: bytes) -> bytes:
@@ -68,7 +55,7 @@ def plain(data: bytes) -> bytes:
 
 def test_either_way_gives_the_same_backup(near: str, tmp_path: Path) -> None:
     """By the data connection and by the engine: the same bytes, the same count, and the log tells the slower way."""
-    program = Program(tmp_path, settings_for(near, tmp_path))
+    program = program_for(near, tmp_path)
     dumps, rows = [], []
     for way in ("true", "false"):
         done = program.run("backup", "--json", DB_DATA_CONNECTION=way)
@@ -85,8 +72,8 @@ def test_either_way_gives_the_same_backup(near: str, tmp_path: Path) -> None:
 def test_what_came_by_it_restores(near: str, tmp_path: Path, compression: str) -> None:
     """A backup by the data connection gives a database equal to the first; zstd is hubbackup's own, and not what
     served pg_dump as a buffer."""
-    psql = psql_of(near)
-    program = Program(tmp_path, {**settings_for(near, tmp_path), "BACKUP_COMPRESSION": compression})
+    program = program_for(near, tmp_path, BACKUP_COMPRESSION=compression)
+    psql = program.psql
     before = fingerprint(psql, DATABASE)
     made = program.run("backup", "--json")
     assert made.code == 0, made.err
@@ -101,24 +88,23 @@ def test_what_came_by_it_restores(near: str, tmp_path: Path, compression: str) -
 
 def test_a_stop_leaves_nothing(near_17: str, tmp_path: Path) -> None:
     """SIGTERM in the middle: exit 143, no file, and no pg_dump that goes on in the container."""
-    program = Program(tmp_path, {**settings_for(near_17, tmp_path), "BACKUP_RATE_LIMIT": "1MB"})
+    program = program_for(near_17, tmp_path, BACKUP_RATE_LIMIT="1MB")
     with in_the_middle(program) as process:
-        assert psql_of(near_17)(OURS).strip() == "1"
+        assert program.psql(OURS).strip() == "1"
         process.send_signal(signal.SIGTERM)
     assert finish(process).code == 143
     assert program.files() == {}
-    assert psql_of(near_17)(OURS).strip() == "0"
+    assert program.psql(OURS).strip() == "0"
 
 
 def test_a_killed_program_takes_its_dump_along(near_17: str, tmp_path: Path) -> None:
     """kill -9: pg_dump has nobody to write to and ends, which a dropped exec alone would not make it do."""
-    program = Program(tmp_path, {**settings_for(near_17, tmp_path), "BACKUP_RATE_LIMIT": "1MB"})
-    psql = psql_of(near_17)
+    program = program_for(near_17, tmp_path, BACKUP_RATE_LIMIT="1MB")
     with in_the_middle(program) as process:
-        assert psql(OURS).strip() == "1"
+        assert program.psql(OURS).strip() == "1"
         process.kill()
     assert finish(process).code == -signal.SIGKILL
-    wait_until(lambda: psql(OURS).strip() == "0", "the end of pg_dump")
+    wait_until(lambda: program.psql(OURS).strip() == "0", "the end of pg_dump")
     assert program.run("backup", BACKUP_RATE_LIMIT="0").code == 0
     assert [name for name in program.files() if name.endswith(".partial")] == []
 
@@ -127,7 +113,7 @@ def test_a_container_that_dies_fails_the_run(docker_engine: str, tmp_path: Path)
     """docker kill in the middle of the dump: no backup, told within the last bytes' time, and nothing is left."""
     with postgres_container(network="bridge") as name:
         load_sample(psql_of(name), DATABASE, MORE_THAN_BUFFERS_MEGABYTES)
-        program = Program(tmp_path, {**settings_for(name, tmp_path), "BACKUP_RATE_LIMIT": "1MB"})
+        program = program_for(name, tmp_path, BACKUP_RATE_LIMIT="1MB")
         with in_the_middle(program, "--json") as process:
             subprocess.run(["docker", "kill", name], check=True, capture_output=True)
             clock = time.monotonic()
@@ -146,7 +132,7 @@ def doctors_row(program: Program, **more: str) -> dict[str, str]:
 
 def test_the_doctor_tries_it(near_17: str, tmp_path: Path) -> None:
     """It says by which way dumps will go."""
-    program = Program(tmp_path, settings_for(near_17, tmp_path))
+    program = program_for(near_17, tmp_path)
     assert doctors_row(program)["status"] == "ok"
     assert doctors_row(program, DB_DATA_CONNECTION="false")["status"] == "skipped"
 
@@ -154,7 +140,7 @@ def test_the_doctor_tries_it(near_17: str, tmp_path: Path) -> None:
 def test_the_doctor_tells_how_to_get_it(docker_engine: str, tmp_path: Path) -> None:
     """Without a network in common, backups work all the same: a warning, with what to write into the compose file."""
     with postgres_container() as name:
-        found = doctors_row(Program(tmp_path, settings_for(name, tmp_path)))
+        found = doctors_row(program_for(name, tmp_path))
     assert found["status"] == "warn"
     assert "no network in common" in found["sentence"]
     assert "networks:" in found["remedy"]

@@ -23,17 +23,15 @@ from hubbackup.errors import StoppedError
 from hubbackup.logs.setup import get_logger
 from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 from tests.support.sinks import ADDRESSES, http_sink, mail_sink, self_signed
 
 PASSWORD = "canary-Mot2Passe"
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.client.create_bucket(Bucket="hub-backups")
-        yield server
+@pytest.fixture(scope="module", autouse=True)
+def hub_backups(s3: S3Server) -> None:
+    s3.client.create_bucket(Bucket="hub-backups")
 
 
 class Patient:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,9 @@ from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs import setup as logs
 from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
 from hubbackup.streams.cancel import Cancel
-from tests.support.containers import postgres_container, psql_in
+from tests.support.containers import USER, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 
 TABLES = """
 CREATE TABLE utilisateurs (id int PRIMARY KEY, nom text NOT NULL);
@@ -141,12 +142,6 @@ def test_a_check_that_finds_nothing_fails(embedded: App, postgres16: EmbeddedPos
         embedded.drill()
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
-
-
 def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3: S3Server, tmp_path: Path) -> None:
     """Every other drill is from S3, also where those from S3 fail each time: local has its turn all the same."""
     bucket = s3.bucket()
@@ -189,7 +184,7 @@ def drill_containers(container: str) -> list[str]:
 def containerised(container: str, directory: Path, **values: str) -> App:
     return make_app(
         POSTGRES_DB="hub_chantier",
-        POSTGRES_USER="hub",
+        POSTGRES_USER=USER,
         POSTGRES_PASSWORD="x",
         DB_CONTAINER=container,
         BACKUP_DIR=str(directory),
@@ -240,7 +235,8 @@ def test_what_a_killed_drill_left_is_removed_at_the_start(container: str, tmp_pa
     """The daemon's first job: the servers of this database's drills go, running or not, and no other container."""
     app = containerised(container, tmp_path)
     run = ["docker", "run", "--detach", "--network=none"]
-    for of in (container, container, "another-database"):
+    another = f"another-{secrets.token_hex(4)}"
+    for of in (container, container, another):
         subprocess.run(
             [*run, f"--label={LABEL}={of}", "postgres:17", "sleep", "600"], check=True, capture_output=True
         )
@@ -249,10 +245,10 @@ def test_what_a_killed_drill_left_is_removed_at_the_start(container: str, tmp_pa
     try:
         assert app.remove_drill_orphans() == 2
         assert drill_containers(container) == []
-        assert len(drill_containers("another-database")) == 1
+        assert len(drill_containers(another)) == 1
         assert app.remove_drill_orphans() == 0
     finally:
-        for left in drill_containers("another-database"):
+        for left in drill_containers(another):
             subprocess.run(["docker", "rm", "--force", "--volumes", left], capture_output=True)
 
 

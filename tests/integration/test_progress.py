@@ -15,9 +15,10 @@ import pytest
 from hubbackup.jobs.current import FILE_NAME, AtWork, all_alive
 from tests.support import proxy as faults
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.program import Program, finish, for_server, wait_until
+from tests.support.moments import wait_until
+from tests.support.program import Program, finish, for_server
 from tests.support.proxy import Exchange, Fault, FaultProxy, Seen
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 
 EVERY_HALF_SECOND = """
 from hubbackup.jobs.progress import LogProgress
@@ -26,12 +27,6 @@ from hubbackup.__main__ import main
 main()
 """
 """The program with its thirty seconds between two events made short."""
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Done, Program, beside, for_server
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 
 # The daemon with its own jobs, each due once and now.
 DUE_AT_ONCE = """
@@ -21,12 +21,6 @@ from hubbackup.daemon.scheduler import ScheduleTrigger
 ScheduleTrigger.get_next_fire_time = lambda self, previous, now: now if previous is None else None
 main()
 """
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
 
 
 @pytest.fixture

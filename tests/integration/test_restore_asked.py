@@ -18,14 +18,15 @@ import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
-from tests.support.restoring import DATABASE, ROOT, SMALL, Hub, embedded_hub
+from tests.support.program import DATABASE, ROOT, Program, for_server
+from tests.support.sample import SMALL
 
 PROMPT = f"Type the database's name ({DATABASE}) to go on: "
 
 
 @pytest.fixture(scope="module")
-def hub(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    hub = embedded_hub(postgres16, tmp_path_factory.mktemp("backups"))
+def hub(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    hub = for_server(postgres16, DATABASE, tmp_path_factory.mktemp("backups"))
     before = hub.databases()
     postgres16.create_database(DATABASE)
     hub.psql(SMALL, database=DATABASE)
@@ -68,7 +69,7 @@ class Terminal:
 
 
 @contextmanager
-def terminal(hub: Hub, *arguments: str) -> Iterator[Terminal]:
+def terminal(hub: Program, *arguments: str) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "hubbackup", "restore", *arguments]
     with subprocess.Popen(
@@ -90,7 +91,7 @@ def terminal(hub: Hub, *arguments: str) -> Iterator[Terminal]:
 
 
 @contextmanager
-def nothing_done(hub: Hub) -> Iterator[Fingerprint]:
+def nothing_done(hub: Program) -> Iterator[Fingerprint]:
     databases, live = hub.databases(), fingerprint(hub.psql, DATABASE)
     yield live
     assert hub.databases() == databases
@@ -100,17 +101,17 @@ def nothing_done(hub: Hub) -> Iterator[Fingerprint]:
 @pytest.mark.parametrize(
     "arguments", [["--latest"], ["--undo"], ["--latest", "--into", "new_one"], ["--latest", "--json"]]
 )
-def test_without_a_terminal_and_without_yes(hub: Hub, arguments: list[str]) -> None:
+def test_without_a_terminal_and_without_yes(hub: Program, arguments: list[str]) -> None:
     """Nobody is there to agree: exit 2, before anything is looked for, with what to do."""
     with nothing_done(hub):
-        done = hub("restore", *arguments)
+        done = hub.run("restore", *arguments)
     assert done.code == 2, done.said
     assert "nobody is there to confirm this" in done.err
     assert "add --yes" in done.err
 
 
 @pytest.mark.parametrize("typed", ["yes\n", "HUB_CHANTIER\n", "\x04"])
-def test_a_wrong_name_does_nothing(hub: Hub, typed: str) -> None:
+def test_a_wrong_name_does_nothing(hub: Program, typed: str) -> None:
     """Whatever is typed instead of the name, or the end of the input: exit 2, and nothing was done."""
     with nothing_done(hub), terminal(hub, "--latest") as operator:
         operator.wait_for(PROMPT)
@@ -119,7 +120,7 @@ def test_a_wrong_name_does_nothing(hub: Hub, typed: str) -> None:
         assert "not confirmed, nothing was done" in operator.said
 
 
-def test_control_c_at_the_question(hub: Hub) -> None:
+def test_control_c_at_the_question(hub: Program) -> None:
     """It ends at once with 130, and nothing was done."""
     with nothing_done(hub), terminal(hub, "--latest") as operator:
         operator.wait_for(PROMPT)
@@ -127,7 +128,7 @@ def test_control_c_at_the_question(hub: Hub) -> None:
         assert operator.end() == 130, operator.said
 
 
-def test_what_is_shown_and_what_follows(hub: Hub, postgres16: EmbeddedPostgres) -> None:
+def test_what_is_shown_and_what_follows(hub: Program, postgres16: EmbeddedPostgres) -> None:
     """Backup, proof, age and size; database, size and live connections; then the name is typed, and it is done."""
     command = ["psql", "-X", "-q", "-d", DATABASE]
     with subprocess.Popen(command, env=postgres16.env(), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as session:
@@ -154,11 +155,11 @@ def test_what_is_shown_and_what_follows(hub: Hub, postgres16: EmbeddedPostgres) 
         assert operator.end() == 0, operator.said
 
 
-def test_a_stop_while_the_question_waits_leaves_the_lock_free(hub: Hub) -> None:
+def test_a_stop_while_the_question_waits_leaves_the_lock_free(hub: Program) -> None:
     """SIGTERM at the question is exit 143, and the next run is not held up."""
     with nothing_done(hub), terminal(hub, "--latest") as operator:
         operator.wait_for(PROMPT)
         operator.process.terminate()
         assert operator.end() == 143, operator.said
     assert not Path(f"/proc/{operator.process.pid}/stat").exists()
-    assert hub("backup").code == 0
+    assert hub.run("backup").code == 0

@@ -32,9 +32,10 @@ from hubbackup.restore.source import BackupSelector, find
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
+from tests.support.backups import plain_of
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
-from tests.support.restoring import DATABASE, Hub, embedded_hub, plain_of
+from tests.support.program import DATABASE, Program, for_server
 from tests.support.sample import load_sample
 
 POINTS = int(os.environ.get("HUBBACKUP_CUT_POINTS", "300"))
@@ -46,7 +47,7 @@ BOMB_BYTES = 10 << 30
 class Scene:
     """A server with a live database, and a good backup of it to be damaged."""
 
-    hub: Hub
+    hub: Program
     name: str
     data: bytes
     plain: bytes
@@ -55,7 +56,7 @@ class Scene:
 
     def put(self, data: bytes, *, manifest: bool) -> str:
         """The only backup there is: these bytes, under the good one's name."""
-        file = self.hub.directory / self.name
+        file = self.hub.backups / self.name
         file.write_bytes(data)
         beside = file.with_name(self.name.replace(".sql.gz", ".manifest.json"))
         beside.unlink(missing_ok=True)
@@ -70,11 +71,11 @@ class Scene:
         return str(caught.value)
 
     def job(self, file: str) -> RestoreJob:
-        targets = [local_target(self.hub.directory)]
+        targets = [local_target(self.hub.backups)]
         return RestoreJob(
             request=Request(DATABASE, replace=True),
             find_source=lambda run: find(
-                run, BackupSelector(DATABASE, file=file), targets, ZoneInfo("UTC"), self.hub.directory / "scratch"
+                run, BackupSelector(DATABASE, file=file), targets, ZoneInfo("UTC"), self.hub.backups / "scratch"
             ),
             open_runner=never,
             connection=lambda run_id: pytest.fail("the server is asked about a backup that is not proven"),
@@ -97,8 +98,7 @@ def run() -> Run:
 
 @pytest.fixture(scope="module")
 def scene(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    hub = embedded_hub(postgres16, tmp_path_factory.mktemp("backups"), "hub_damaged")
-    hub = Hub(hub.psql, hub.directory, hub.settings)
+    hub = for_server(postgres16, DATABASE, tmp_path_factory.mktemp("damaged"))
     postgres16.create_database(DATABASE)
     try:
         load_sample(postgres16.psql, DATABASE, 0.2)
@@ -113,7 +113,7 @@ def scene(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 def proof_of(scene: Scene, data: bytes) -> Proven:
     """What is proven of an unproven file."""
     name = scene.put(data, manifest=False)
-    targets = [local_target(scene.hub.directory)]
+    targets = [local_target(scene.hub.backups)]
     with find(run(), BackupSelector(DATABASE, file=name), targets, ZoneInfo("UTC"), Path("/nowhere")) as source:
         return proven(run(), source)
 
@@ -217,32 +217,32 @@ def test_a_manifest_that_is_not_its_own_is_refused(scene: Scene) -> None:
         {"properties": {}, "then": "the server is not changed either"},
     ):
         file = scene.put(scene.data, manifest=False)
-        beside = scene.hub.directory / file.replace(".sql.gz", ".manifest.json")
+        beside = scene.hub.backups / file.replace(".sql.gz", ".manifest.json")
         beside.write_text(json.dumps(document | change))
-        done = scene.hub("restore", file, "--yes")
+        done = scene.hub.run("restore", file, "--yes")
         assert done.code == 1, done.said
         assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
     # With its own manifest it is another database's backup, plainly.
     other = "other_backup_20260101_000000"
-    (scene.hub.directory / f"{other}.sql.gz").write_bytes(scene.data)
+    (scene.hub.backups / f"{other}.sql.gz").write_bytes(scene.data)
     document |= {"database": "other", "name": f"{other}.sql.gz"}
-    (scene.hub.directory / f"{other}.manifest.json").write_text(json.dumps(document))
-    done = scene.hub("restore", f"{other}.sql.gz", "--yes")
+    (scene.hub.backups / f"{other}.manifest.json").write_text(json.dumps(document))
+    done = scene.hub.run("restore", f"{other}.sql.gz", "--yes")
     assert done.code == 2
     assert "is a backup of the database other, not of hub_chantier" in done.err
 
 
 def test_a_file_that_changes_between_proof_and_load_is_not_swapped_in(scene: Scene) -> None:
     """What is loaded is what was proven, byte for byte, also where no manifest tells."""
-    file = scene.hub.directory / scene.put(scene.data, manifest=False)
+    file = scene.hub.backups / scene.put(scene.data, manifest=False)
     other = gzip.compress(scene.plain.replace(b"\tLyon\t", b"\tNice\t"), 1)
-    hub = Hub(scene.hub.psql, scene.hub.directory, scene.hub.settings)
+    hub = scene.hub
     changing = "import sys\nfrom hubbackup import cli\nfrom hubbackup.restore import job\nload = job.load\n"
     changing += "def changed(*arguments):\n    open(sys.argv[1], 'wb').write(open(sys.argv[2], 'rb').read())\n"
     changing += (
         "    return load(*arguments)\njob.load = changed\nsys.exit(cli.run(['restore', sys.argv[1], '--yes']))"
     )
-    replacement = scene.hub.directory / "replacement"
+    replacement = scene.hub.backups / "replacement"
     replacement.write_bytes(other)
     done = subprocess.run(
         [sys.executable, "-c", changing, str(file), str(replacement)], env=hub.env(), capture_output=True, text=True
@@ -274,7 +274,7 @@ def test_a_gzip_bomb_is_refused_by_the_manifests_size(scene: Scene) -> None:
 def test_a_dump_twice_in_one_file_fails_beside_the_live_database(scene: Scene) -> None:
     """Without a manifest it is whole enough to be tried, and the server itself refuses the second one."""
     name = scene.put(joined(scene.plain, scene.plain), manifest=False)
-    done = scene.hub("restore", name, "--yes")
+    done = scene.hub.run("restore", name, "--yes")
     assert done.code == 1, done.said
     assert "already exists" in done.err
     assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
@@ -289,7 +289,7 @@ def test_the_whole_program_refuses_a_dozen(scene: Scene) -> None:
     dozen += [(scene.data[:length], False) for length in numbers(4, len(scene.data))]
     dozen += [(gzip.compress(scene.plain[: ends[index]], 1), False) for index in numbers(4, len(ends))]
     for data, manifest in dozen:
-        done = scene.hub("restore", scene.put(data, manifest=manifest), "--yes")
+        done = scene.hub.run("restore", scene.put(data, manifest=manifest), "--yes")
         assert done.code == 1, done.said
         assert "damaged" in done.err
         assert "use an older backup, or another copy" in done.err

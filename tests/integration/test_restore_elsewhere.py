@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.backups import plain_of, unproven
+from tests.support.containers import postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
-from tests.support.restoring import DATABASE, SMALL, Hub, container, container_hub, embedded_hub, plain_of, unproven
-from tests.support.s3 import S3Server, s3_server
+from tests.support.program import DATABASE, Program, for_container, for_server
+from tests.support.s3 import S3Server
+from tests.support.sample import SMALL
 
 ROLES = """
 CREATE ROLE "hub Équipe" NOLOGIN;
@@ -40,39 +43,32 @@ FROM pg_roles r WHERE rolname LIKE 'hub\\_%' OR rolname LIKE 'hub %' ORDER BY 1;
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def source(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def source(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """Server A: PostgreSQL 16 with roles of its own, its backup in S3 too."""
     with EmbeddedPostgres(16) as server:
         server.create_database(DATABASE, options="TEMPLATE template0")
-        hub = embedded_hub(server, tmp_path_factory.mktemp("a"))
-        hub.settings = {**hub.settings, **s3.settings(s3.bucket())}
+        hub = for_server(server, DATABASE, tmp_path_factory.mktemp("a"), **s3.settings(s3.bucket()))
         hub.psql(SMALL, database=DATABASE)
         hub.psql(ROLES, database=DATABASE, variables={"name": DATABASE})
         yield hub
 
 
 @pytest.fixture(scope="module", params=["direct-18", pytest.param("docker-17", marks=pytest.mark.docker)])
-def other_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def other_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """Server B: a newer one; in a container its superuser has another name too."""
     with ExitStack() as stack:
         if request.param == "direct-18":
-            yield embedded_hub(stack.enter_context(EmbeddedPostgres(18)), tmp_path_factory.mktemp("b"))
+            yield for_server(stack.enter_context(EmbeddedPostgres(18)), DATABASE, tmp_path_factory.mktemp("b"))
         else:
-            name = stack.enter_context(container(17, user="postgres", database="postgres"))
-            yield container_hub(name, tmp_path_factory.mktemp("b"), user="postgres")
+            name = stack.enter_context(postgres_container(user="postgres", database="postgres"))
+            yield for_container(name, tmp_path_factory.mktemp("b"), user="postgres")
 
 
 @pytest.fixture
-def empty(other_server: Hub, source: Hub, tmp_path: Path) -> Iterator[Hub]:
+def empty(other_server: Program, source: Program, tmp_path: Path) -> Iterator[Program]:
     """Server B, empty, with none of A's roles and none of its backups but through S3."""
     shared = {name: value for name, value in source.settings.items() if name.startswith(("S3_", "AWS_"))}
-    hub = replace(other_server, directory=tmp_path, settings={**other_server.settings, **shared})
+    hub = replace(other_server.but(**shared), directory=tmp_path)
     before, roles = hub.databases(), set(hub.psql(ALL_ROLES).split("\n"))
     yield hub
     hub.drop(*(hub.databases() - before))
@@ -83,21 +79,21 @@ def empty(other_server: Hub, source: Hub, tmp_path: Path) -> Iterator[Hub]:
 ALL_ROLES = "SELECT rolname FROM pg_roles ORDER BY 1"
 
 
-def test_scenario_3_to_a_new_server(source: Hub, empty: Hub) -> None:
+def test_scenario_3_to_a_new_server(source: Program, empty: Program) -> None:
     """Backup with upload on A; on the empty B the roles are missing, --globals makes them: equal fingerprints."""
     good = fingerprint(source.psql, DATABASE)
     name = source.backup().name
     before = empty.databases()
-    refused = empty("restore", "--from-s3", name, "--yes")
+    refused = empty.run("restore", "--from-s3", name, "--yes")
     assert refused.code == 1, refused.said
     assert "these roles do not exist on this server: " in refused.err
     for role in ("hub Équipe", "hub_api", "hub_chef"):
         assert role in refused.err
     assert "--globals creates them from the backup" in refused.err
     assert empty.databases() == before
-    assert list((empty.directory / ".hubbackup").glob("download-*")) == []
+    assert list((empty.backups / ".hubbackup").glob("download-*")) == []
 
-    done = empty("restore", "--from-s3", name, "--globals", "--yes")
+    done = empty.run("restore", "--from-s3", name, "--globals", "--yes")
     assert done.code == 0, done.said
     assert diff(good, fingerprint(empty.psql, DATABASE)) == []
     assert empty.psql(FACTS_OF_ROLES) == source.psql(FACTS_OF_ROLES)
@@ -105,67 +101,67 @@ def test_scenario_3_to_a_new_server(source: Hub, empty: Hub) -> None:
     assert "Roles created: " in done.out
     assert "restart api" in done.out
     assert "kept as" not in done.out
-    assert list((empty.directory / ".hubbackup").glob("download-*")) == []
+    assert list((empty.backups / ".hubbackup").glob("download-*")) == []
     # --latest finds it in S3 too, where the new server has no local copy.
-    assert empty("restore", "--latest", "--yes").code == 0
+    assert empty.run("restore", "--latest", "--yes").code == 0
 
 
-def test_passwords_only_where_asked_for(source: Hub, empty: Hub) -> None:
+def test_passwords_only_where_asked_for(source: Program, empty: Program) -> None:
     """BACKUP_GLOBALS=with-passwords: the role's password hash comes along; a role that exists is never altered."""
     name = source.backup(BACKUP_GLOBALS="with-passwords").name
     empty.psql("CREATE ROLE hub_chef NOLOGIN CONNECTION LIMIT 3")
-    done = empty("restore", "--from-s3", name, "--globals", "--yes", "--json")
+    done = empty.run("restore", "--from-s3", name, "--globals", "--yes", "--json")
     assert done.code == 0, done.said
-    assert set(done.json["roles_created"]) >= {"hub Équipe", "hub_api"}
-    assert "hub_chef" not in done.json["roles_created"]
+    assert set(done.document["roles_created"]) >= {"hub Équipe", "hub_api"}
+    assert "hub_chef" not in done.document["roles_created"]
     password = "SELECT rolpassword FROM pg_authid WHERE rolname = 'hub_api'"
     assert empty.psql(password) == source.psql(password) != ""
     chef = "SELECT rolcreatedb, rolconnlimit FROM pg_roles WHERE rolname = 'hub_chef'"
     assert empty.psql(chef) == "f|3"
 
 
-def test_without_owners(source: Hub, empty: Hub) -> None:
+def test_without_owners(source: Program, empty: Program) -> None:
     """--no-owner: every row is there, what belonged to missing roles is ours, and no role has been made."""
     good = fingerprint(source.psql, DATABASE)
     name = source.backup().name
     roles = empty.psql(ALL_ROLES)
-    done = empty("restore", "--from-s3", name, "--no-owner", "--yes")
+    done = empty.run("restore", "--from-s3", name, "--no-owner", "--yes")
     assert done.code == 0, done.said
     assert fingerprint(empty.psql, DATABASE).rows == good.rows
     assert empty.psql(ALL_ROLES) == roles
     owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
-    assert empty.psql(owners, database=DATABASE) == empty.user
+    assert empty.psql(owners, database=DATABASE) == empty.settings["POSTGRES_USER"]
 
 
-def test_no_globals_in_the_backup(source: Hub, tmp_path: Path) -> None:
+def test_no_globals_in_the_backup(source: Program, tmp_path: Path) -> None:
     """--globals where the backup has none is exit 2, before anything is done."""
     name = source.backup(BACKUP_GLOBALS="false").name
-    done = source("restore", name, "--globals", "--yes")
+    done = source.run("restore", name, "--globals", "--yes")
     assert done.code == 2, done.said
     assert "has no globals" in done.err
     assert source.derived("before") == []
 
 
-def test_an_older_server_is_refused(source: Hub, postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_an_older_server_is_refused(source: Program, postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
     """A dump of 18 on a 16: refused with the reason; --force tries, and what comes of it is whole or nothing."""
-    newer = embedded_hub(postgres18, tmp_path)
-    older = Hub(source.psql, tmp_path, source.settings)
+    newer = for_server(postgres18, DATABASE, tmp_path)
+    older = replace(source, directory=tmp_path)
     postgres18.create_database(DATABASE, options="TEMPLATE template0")
     try:
         postgres18.psql(SMALL, database=DATABASE)
         file = newer.backup(BACKUP_GLOBALS="false")
         wanted, live = fingerprint(newer.psql, DATABASE), fingerprint(older.psql, DATABASE)
-        refused = older("restore", str(file), "--yes")
+        refused = older.run("restore", str(file), "--yes")
         assert refused.code == 1, refused.said
         assert "comes from PostgreSQL 18" in refused.err
         assert "an older server may lack what the dump uses" in refused.err
         assert diff(live, fingerprint(older.psql, DATABASE)) == []
-        done = older("restore", str(file), "--into", "tried", "--force", "--yes")
+        done = older.run("restore", str(file), "--into", "tried", "--force", "--yes")
         assert done.code == 0, done.said
         assert diff(wanted, fingerprint(older.psql, "tried")) == []
         # What the older server truly can't do fails in the middle, beside the live database.
         plain = plain_of(file).replace(b"COPY public.utilisateurs", b"SELECT uuidv7();\nCOPY public.utilisateurs", 1)
-        done = older("restore", str(unproven(tmp_path, plain)), "--force", "--yes")
+        done = older.run("restore", str(unproven(older.backups, plain)), "--force", "--yes")
         assert done.code == 1, done.said
         assert "uuidv7" in done.err
         assert diff(live, fingerprint(older.psql, DATABASE)) == []
@@ -178,7 +174,7 @@ def test_an_older_server_is_refused(source: Hub, postgres18: EmbeddedPostgres, t
 def test_latin1(postgres16: EmbeddedPostgres, tmp_path: Path) -> None:
     """A database in LATIN1, with accents in its tables' names: found, counted, restored in LATIN1."""
     name = "hub_latin1"
-    hub = embedded_hub(postgres16, tmp_path, name)
+    hub = for_server(postgres16, name, tmp_path)
     postgres16.create_database(name, options="TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
     try:
         hub.psql(
@@ -189,10 +185,10 @@ def test_latin1(postgres16: EmbeddedPostgres, tmp_path: Path) -> None:
         good = fingerprint(hub.psql, name)
         file = hub.backup()
         hub.psql('DROP TABLE "été"', database=name)
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
         assert done.code == 0, done.said
         assert diff(good, fingerprint(hub.psql, name)) == []
-        done = hub("restore", str(unproven(tmp_path, plain_of(file))), "--yes")
+        done = hub.run("restore", str(unproven(hub.backups, plain_of(file))), "--yes")
         assert done.code == 0, done.said
         assert diff(good, fingerprint(hub.psql, name)) == []
     finally:
@@ -201,7 +197,7 @@ def test_latin1(postgres16: EmbeddedPostgres, tmp_path: Path) -> None:
 
 def test_a_refused_setting_is_a_remark(postgres16: EmbeddedPostgres, tmp_path: Path) -> None:
     """A setting that this server can't have costs no restore: the rest is applied, and the refusal told."""
-    hub = embedded_hub(postgres16, tmp_path, "hub_settings")
+    hub = for_server(postgres16, "hub_settings", tmp_path)
     postgres16.create_database(hub.database, options="TEMPLATE template0")
     try:
         hub.psql(SMALL, database=hub.database)
@@ -211,7 +207,7 @@ def test_a_refused_setting_is_a_remark(postgres16: EmbeddedPostgres, tmp_path: P
         document["properties"]["settings"] = [["", "lc_messages=xx_XX.UTF-8"], ["", "work_mem=7MB"], ["", "gone=1"]]
         document["properties"]["comment"] = "a comment"
         beside.write_text(json.dumps(document))
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
         assert done.code == 0, done.said
         assert (
             "Note: the server refused what the backup's database had, the setting lc_messages: invalid value"
@@ -232,19 +228,19 @@ def test_a_refused_setting_is_a_remark(postgres16: EmbeddedPostgres, tmp_path: P
 @pytest.mark.docker
 def test_icu_and_builtin_locales(docker_engine: str, tmp_path: Path) -> None:
     """Databases with an ICU locale (and rules) or 17's builtin one come back with them, whatever template0 has."""
-    with container(17) as name:
+    with postgres_container() as name:
         for database, options in (
             ("hub_icu", "LOCALE_PROVIDER icu ICU_LOCALE 'fr-FR' ICU_RULES '&a < g' LOCALE 'C.UTF-8'"),
             ("hub_builtin", "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"),
         ):
-            hub = container_hub(name, tmp_path, database=database)
+            hub = for_container(name, tmp_path, database=database)
             hub.psql(f"CREATE DATABASE {database} TEMPLATE template0 {options}")
             hub.psql(SMALL, database=database)
             row = "SELECT to_jsonb(d) - 'oid' - 'datfrozenxid' - 'datminmxid' FROM pg_database d"
             row += f" WHERE datname = '{database}'"
             good, wanted = fingerprint(hub.psql, database), hub.psql(row)
             hub.backup()
-            done = hub("restore", "--latest", "--yes")
+            done = hub.run("restore", "--latest", "--yes")
             assert done.code == 0, done.said
             assert diff(good, fingerprint(hub.psql, database)) == []
             assert hub.psql(row) == wanted
@@ -252,13 +248,13 @@ def test_icu_and_builtin_locales(docker_engine: str, tmp_path: Path) -> None:
 
 def test_special_kinds_of_objects(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     """Event triggers, unlogged tables, forced row security, identities, inheritance, an extension's own types."""
-    hub = embedded_hub(postgres, tmp_path, "hub_special")
+    hub = for_server(postgres, "hub_special", tmp_path)
     postgres.create_database(hub.database, options="TEMPLATE template0")
     try:
         hub.psql(SPECIAL, database=hub.database)
         good = fingerprint(hub.psql, hub.database)
         hub.backup()
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
         assert done.code == 0, done.said
         assert diff(good, fingerprint(hub.psql, hub.database)) == []
     finally:

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import PsqlError
+from tests.support.backups import plain_of, unproven
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
-from tests.support.restoring import DATABASE, SMALL, Hub, embedded_hub, plain_of, unproven
+from tests.support.program import DATABASE, Program, for_server
+from tests.support.sample import SMALL
 
 TRAILER = b"\n--\n-- PostgreSQL database dump complete\n"
 ROWS_BEGIN = b"COPY public.utilisateurs "
@@ -32,8 +34,8 @@ def server() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture
-def hub(server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Hub]:
-    hub = embedded_hub(server, tmp_path)
+def hub(server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Program]:
+    hub = for_server(server, DATABASE, tmp_path)
     before = hub.databases()
     server.create_database(DATABASE)
     hub.psql(SMALL, database=DATABASE)
@@ -42,7 +44,7 @@ def hub(server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Hub]:
 
 
 @contextlib.contextmanager
-def unchanged(hub: Hub) -> Iterator[Fingerprint]:
+def unchanged(hub: Program) -> Iterator[Fingerprint]:
     """Inside, a restore fails; after it nothing of it is left: no database, no session, no changed row."""
     databases, live = hub.databases(), fingerprint(hub.psql, DATABASE)
     yield live
@@ -54,16 +56,16 @@ def unchanged(hub: Hub) -> Iterator[Fingerprint]:
 # ------------------------------------------------------------------------------------------------ what fails half-way
 
 
-def test_an_error_in_the_middle(hub: Hub) -> None:
+def test_an_error_in_the_middle(hub: Program) -> None:
     """The server's own words are the cause, and the remedy says that nothing was changed."""
     plain = plain_of(hub.backup()).replace(ROWS_BEGIN, b"SELECT 1 / 0;\n" + ROWS_BEGIN, 1)
-    file = unproven(hub.directory, plain)
+    file = unproven(hub.backups, plain)
     with unchanged(hub):
-        done = hub("restore", str(file), "--yes")
+        done = hub.run("restore", str(file), "--yes")
     assert done.code == 1, done.said
     assert "could not be loaded: psql ended with exit code 3: ERROR:  division by zero" in done.err
     assert "the live database is as it was" in done.err
-    document = hub("restore", str(file), "--yes", "--json").json
+    document = hub.run("restore", str(file), "--yes", "--json").document
     assert (document["exit_code"], "division by zero" in document["message"]) == (1, True)
 
 
@@ -79,22 +81,22 @@ def wrapped(directory: Path, server: EmbeddedPostgres, script: str, tool: str = 
 LOADING = 'case "$*$PGDATABASE" in *--version*) exec "$real" "$@";; *_restore_*) ;; *) exec "$real" "$@";; esac\n'
 
 
-def test_a_psql_that_takes_half_for_all(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_a_psql_that_takes_half_for_all(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """psql sees an end inside of COPY, commits, and exits 0: the nonce is not answered, so nothing is swapped."""
     path = wrapped(tmp_path, server, LOADING + 'head -n 1000 | "$real" "$@"')
     hub.backup()
     with unchanged(hub):
-        done = hub("restore", "--latest", "--yes", PATH=path)
+        done = hub.run("restore", "--latest", "--yes", PATH=path)
     assert done.code == 1, done.said
     assert "psql ended without an error before it had read all of" in done.err
 
 
-def test_a_psql_that_answers_and_has_lost_rows(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_a_psql_that_answers_and_has_lost_rows(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """Should psql answer the nonce all the same, the rows are counted, and the table is named."""
     script = LOADING + 'grep -v -a "^17\t" | "$real" "$@"'
     hub.backup()
     with unchanged(hub):
-        done = hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
+        done = hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
     assert done.code == 1, done.said
     assert "public.utilisateurs has 999 rows after the restore, the dump held 1000" in done.err or (
         "public.chantiers has 1999 rows after the restore, the dump held 2000" in done.err
@@ -102,32 +104,32 @@ def test_a_psql_that_answers_and_has_lost_rows(hub: Hub, server: EmbeddedPostgre
 
 
 @pytest.mark.parametrize("number", ["KILL", "TERM"])
-def test_a_dying_psql(hub: Hub, server: EmbeddedPostgres, tmp_path: Path, number: str) -> None:
+def test_a_dying_psql(hub: Program, server: EmbeddedPostgres, tmp_path: Path, number: str) -> None:
     """A psql that is killed in the middle is told as such."""
     hub.backup()
     with unchanged(hub):
         path = wrapped(tmp_path, server, LOADING + f"head -c 100000 > /dev/null; kill -{number} $$")
-        done = hub("restore", "--latest", "--yes", PATH=path)
+        done = hub.run("restore", "--latest", "--yes", PATH=path)
     assert done.code == 1, done.said
     assert f"psql ended with exit code {137 if number == 'KILL' else 143}" in done.err
 
 
-def test_a_missing_psql(hub: Hub) -> None:
+def test_a_missing_psql(hub: Program) -> None:
     """Without the tools, the cause is that, with what to install."""
     hub.backup()
     with unchanged(hub):
-        done = hub("restore", "--latest", "--yes", PATH="/nowhere")
+        done = hub.run("restore", "--latest", "--yes", PATH="/nowhere")
     assert (done.code, "psql is not installed here" in done.err) == (1, True), done.said
 
 
-def test_a_killed_session(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_a_killed_session(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """The server ends the restore's session: its words, and nothing is left."""
     hub.backup()
     ending = f'PGDATABASE=postgres {server.bin_dir}/psql -Xqc "SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
     ending += f" WHERE datname LIKE '{DATABASE}_restore_%'\" > /dev/null"
     script = LOADING + f'{{ head -c 150000; sleep 0.3; {ending}; cat; }} | "$real" "$@"'
     with unchanged(hub):
-        done = hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
+        done = hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
     assert done.code == 1, done.said
     assert "terminating connection" in done.err or "server closed the connection" in done.err
 
@@ -148,7 +150,7 @@ COMMANDS = [
 ]
 
 
-def test_a_command_in_a_dump_is_refused(hub: Hub, tmp_path: Path) -> None:
+def test_a_command_in_a_dump_is_refused(hub: Program, tmp_path: Path) -> None:
     """What makes psql or the server run a program, or go elsewhere, is found before anything is loaded."""
     canary = tmp_path / "canary"
     plain = plain_of(hub.backup())
@@ -156,8 +158,8 @@ def test_a_command_in_a_dump_is_refused(hub: Hub, tmp_path: Path) -> None:
         for line in COMMANDS:
             hostile = b"\n" + line.format(canary=canary).encode() + b"\n"
             for place in (ROWS_BEGIN, TRAILER):
-                file = unproven(hub.directory, plain.replace(place, hostile + place, 1))
-                done = hub("restore", str(file), "--yes")
+                file = unproven(hub.backups, plain.replace(place, hostile + place, 1))
+                done = hub.run("restore", str(file), "--yes")
                 assert done.code == 1, done.said
                 cause = (
                     "no pg_dump wrote it",
@@ -170,11 +172,11 @@ def test_a_command_in_a_dump_is_refused(hub: Hub, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [b"COMMIT;", b"BEGIN;", b"ROLLBACK;", b"BEGIN; COMMIT; ABORT;"])
-def test_a_transaction_in_a_dump_is_harmless(hub: Hub, line: bytes) -> None:
+def test_a_transaction_in_a_dump_is_harmless(hub: Program, line: bytes) -> None:
     """There is no transaction to be ended early; where one is left open, its rows are missed, and it is refused."""
     live = fingerprint(hub.psql, DATABASE)
     plain = plain_of(hub.backup()).replace(ROWS_BEGIN, line + b"\n" + ROWS_BEGIN, 1)
-    done = hub("restore", str(unproven(hub.directory, plain)), "--yes")
+    done = hub.run("restore", str(unproven(hub.backups, plain)), "--yes")
     assert done.code == (1 if line == b"BEGIN;" else 0), done.said
     assert diff(live, fingerprint(hub.psql, DATABASE)) == []
 
@@ -206,90 +208,86 @@ def test_a_name_in_s3_is_exactly_one_of_ours(tmp_path: Path, name: str) -> None:
     """Anything else is exit 2, before S3 or the server is asked (there is neither here)."""
     settings = {"BACKUP_SOURCE": "direct", "PGHOST": "127.0.0.1", "PGPORT": "1", "S3_BACKUP_BUCKET": "b"}
     settings |= {"S3_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    hub = Hub(never, tmp_path, settings | {"AWS_DEFAULT_REGION": "us-east-1"})
-    done = hub("restore", "--from-s3", name, "--yes")
+    hub = Program(tmp_path, settings | {"POSTGRES_DB": DATABASE, "AWS_DEFAULT_REGION": "us-east-1"})
+    done = hub.run("restore", "--from-s3", name, "--yes")
     assert done.code == 2, done.said
     assert "is not a name of a backup" in done.err
-
-
-def never(*_arguments: object, **_options: object) -> str:
-    pytest.fail("the server is asked")
 
 
 # ------------------------------------------------------------------------------------------- what is found beforehand
 
 
-def test_a_missing_extension(hub: Hub) -> None:
+def test_a_missing_extension(hub: Program) -> None:
     """An extension that the server lacks is named before anything is created."""
     plain = plain_of(hub.backup()).replace(
         ROWS_BEGIN, b"CREATE EXTENSION IF NOT EXISTS postgis WITH SCHEMA public;\n" + ROWS_BEGIN, 1
     )
     with unchanged(hub):
-        done = hub("restore", str(unproven(hub.directory, plain)), "--yes")
+        done = hub.run("restore", str(unproven(hub.backups, plain)), "--yes")
     assert done.code == 1, done.said
     assert "the server lacks the extensions postgis" in done.err
     assert "install them" in done.err
 
 
-def test_too_little_room(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_too_little_room(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """Too little room stops the restore; --force goes on; a df that tells nothing is passed over."""
     hub.backup()
     answer = 'printf "Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 9 %s 9%% /\\n"'
     path = wrapped(tmp_path, server, f"{answer} 4096", "df")
     with unchanged(hub):
-        done = hub("restore", "--latest", "--yes", PATH=path)
+        done = hub.run("restore", "--latest", "--yes", PATH=path)
         assert done.code == 1, done.said
         assert "4,194,304 bytes free" in done.err
         assert "--in-place" in done.err
-    assert hub("restore", "--latest", "--yes", "--force", PATH=path).code == 0
+    assert hub.run("restore", "--latest", "--yes", "--force", PATH=path).code == 0
     # What a killed restore has left counts as room: it goes first.
     left = f"{DATABASE}_restore_20260101_000000"
     hub.psql('CREATE DATABASE :"n"', variables={"n": left})
-    assert hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, f"{answer} 6000", "df")).code == 0
+    assert hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, f"{answer} 6000", "df")).code == 0
     for nothing in ("exit 1", "echo nonsense", f"{answer} none"):
         path = wrapped(tmp_path, server, nothing, "df")
-        assert hub("restore", "--latest", "--yes", PATH=path).code == 0, nothing
+        assert hub.run("restore", "--latest", "--yes", PATH=path).code == 0, nothing
 
 
-def test_prepared_transactions_and_slots(hub: Hub) -> None:
+def test_prepared_transactions_and_slots(hub: Program) -> None:
     """A prepared transaction would hold the swap up: it is named first. A replication slot is told of, and stays."""
     hub.backup()
     hub.psql("SELECT pg_create_logical_replication_slot('hub_slot', 'pgoutput')", database=DATABASE)
     try:
         hub.psql("BEGIN; DELETE FROM utilisateurs WHERE id = 1; PREPARE TRANSACTION 'hub-gid';", database=DATABASE)
         with unchanged(hub):
-            done = hub("restore", "--latest", "--yes")
+            done = hub.run("restore", "--latest", "--yes")
         assert done.code == 1, done.said
         assert "held by prepared transactions: hub-gid" in done.err
         assert "ROLLBACK PREPARED" in done.err
         hub.psql("ROLLBACK PREPARED 'hub-gid'", database=DATABASE)
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
         assert done.code == 0, done.said
         assert "the logical replication slots hub_slot stay with the old database" in done.err
     finally:
         hub.psql("SELECT pg_drop_replication_slot('hub_slot')")
 
 
-def test_a_kept_database_that_cannot_be_dropped(hub: Hub) -> None:
+def test_a_kept_database_that_cannot_be_dropped(hub: Program) -> None:
     """The backup is good all the same: the run is degraded and says which database stays, and why."""
     old = f"{DATABASE}_before_20200101_000000"
     hub.psql('CREATE DATABASE :"n" IS_TEMPLATE true', variables={"n": old})
     try:
-        done = hub("backup", "--json")
+        done = hub.run("backup", "--json")
         assert done.code == 3, done.said
         assert f"the old database {old} can't be dropped" in done.err
-        assert hub("restore", "--latest", "--yes").code == 0
+        assert hub.run("restore", "--latest", "--yes").code == 0
     finally:
         hub.psql('ALTER DATABASE :"n" IS_TEMPLATE false', variables={"n": old})
 
 
-def test_a_template_is_not_replaced(hub: Hub) -> None:
+def test_a_template_is_not_replaced(hub: Program) -> None:
     """A live database that is a template is refused, with the statement that makes it none."""
     hub.backup()
     hub.psql(f"ALTER DATABASE {DATABASE} IS_TEMPLATE true")
     try:
         with unchanged(hub):
-            done = hub("restore", "--latest", "--yes")
+            done = hub.run("restore", "--latest", "--yes")
         assert done.code == 1, done.said
         assert f'ALTER DATABASE "{DATABASE}" IS_TEMPLATE false' in done.err
     finally:
@@ -299,7 +297,7 @@ def test_a_template_is_not_replaced(hub: Hub) -> None:
 # --------------------------------------------------------------------------------------------------- who is connected
 
 
-def test_a_session_in_the_way_is_ended(hub: Hub, server: EmbeddedPostgres) -> None:
+def test_a_session_in_the_way_is_ended(hub: Program, server: EmbeddedPostgres) -> None:
     """One that sits in an open transaction too; the restore waits for nobody."""
     hub.backup()
     command = ["psql", "-X", "-q", "-d", DATABASE]
@@ -312,7 +310,7 @@ def test_a_session_in_the_way_is_ended(hub: Hub, server: EmbeddedPostgres) -> No
             == "0"
         ):
             time.sleep(0.05)
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
         assert done.code == 0, done.said
         assert "1 live connections will be ended" in done.err
         session.wait(10)
@@ -356,7 +354,7 @@ def open_server(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
         server.psql("SELECT pg_reload_conf()")
 
 
-def test_a_pool_that_reconnects_at_once(hub: Hub, open_server: EmbeddedPostgres) -> None:
+def test_a_pool_that_reconnects_at_once(hub: Program, open_server: EmbeddedPostgres) -> None:
     """Thirty clients that come back the moment they are ended: the swap gets through, and the undo too."""
     hub.backup()
     good = fingerprint(hub.psql, DATABASE)
@@ -367,7 +365,7 @@ def test_a_pool_that_reconnects_at_once(hub: Hub, open_server: EmbeddedPostgres)
         while not all(client.connections for client in clients):
             time.sleep(0.05)
         for arguments in (["--latest"], ["--undo"], ["--undo"]):
-            done = hub("restore", *arguments, "--yes")
+            done = hub.run("restore", *arguments, "--yes")
             assert done.code == 0, done.said
         deadline = time.monotonic() + 20
         while hub.psql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}'") != "30":
@@ -382,59 +380,59 @@ def test_a_pool_that_reconnects_at_once(hub: Hub, open_server: EmbeddedPostgres)
     assert diff(good, fingerprint(hub.psql, DATABASE)) == []
 
 
-def test_a_lost_answer_to_the_swap_is_no_failure(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_a_lost_answer_to_the_swap_is_no_failure(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """psql dies after the COMMIT: the server is asked, and the restore has succeeded; before it: nothing has."""
     hub.backup()
     swap = "input=$(cat; echo x); input=${input%x}\n"
     swap += 'case "$input" in *RENAME*) ;; *) printf %s "$input" | "$real" "$@"; exit;; esac\n'
     other = 'case "$*$PGDATABASE" in *--version*|*_restore_*) exec "$real" "$@";; esac\n'
     after = wrapped(tmp_path, server, other + swap + 'printf %s "$input" | "$real" "$@"; kill -KILL $$')
-    done = hub("restore", "--latest", "--yes", PATH=after)
+    done = hub.run("restore", "--latest", "--yes", PATH=after)
     assert done.code == 0, done.said
     assert hub.derived("before")
     hub.drop(*hub.derived("before"))
     with unchanged(hub):
-        done = hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, other + swap + "kill -KILL $$"))
+        done = hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, other + swap + "kill -KILL $$"))
         assert done.code == 1, done.said
 
 
 # ----------------------------------------------------------------------------------------------------------- in place
 
 
-def test_in_place(hub: Hub) -> None:
+def test_in_place(hub: Program) -> None:
     """A safety backup first; then the database is dropped, filled, and nothing is kept beside."""
     good = fingerprint(hub.psql, DATABASE)
     file = hub.backup()
     hub.psql("DROP TABLE utilisateurs", database=DATABASE)
     damaged = fingerprint(hub.psql, DATABASE)
-    done = hub("restore", file.name, "--in-place", "--yes")
+    done = hub.run("restore", file.name, "--in-place", "--yes")
     assert done.code == 0, done.said
     assert "RISK" in done.err
     assert diff(good, fingerprint(hub.psql, DATABASE)) == []
     assert hub.derived("before") == hub.derived("restore") == []
     back = done.out.split("To go back: hubbackup ")[1].splitlines()[0].split()
-    assert hub(*back, "--yes").code == 0
+    assert hub.run(*back, "--yes").code == 0
     assert diff(damaged, fingerprint(hub.psql, DATABASE)) == []
 
 
-def test_in_place_of_another_database(hub: Hub) -> None:
+def test_in_place_of_another_database(hub: Program) -> None:
     """With --database the safety backup is of that database, not of POSTGRES_DB."""
     hub.psql("CREATE DATABASE other_one")
     hub.psql("CREATE TABLE only_here AS SELECT 1 AS n", database="other_one")
-    other = Hub(hub.psql, hub.directory, hub.settings, "other_one")
+    other = hub.but(POSTGRES_DB="other_one")
     file = other.backup()
     hub.psql("INSERT INTO only_here VALUES (2)", database="other_one")
     live, two = fingerprint(hub.psql, DATABASE), fingerprint(hub.psql, "other_one")
-    done = hub("restore", file.name, "--database", "other_one", "--in-place", "--yes")
+    done = hub.run("restore", file.name, "--database", "other_one", "--in-place", "--yes")
     assert done.code == 0, done.said
     back = done.out.split("To go back: hubbackup ")[1].splitlines()[0].split()
-    done = hub(*back, "--yes")
+    done = hub.run(*back, "--yes")
     assert done.code == 0, done.said
     assert diff(two, fingerprint(hub.psql, "other_one")) == []
     assert diff(live, fingerprint(hub.psql, DATABASE)) == []
 
 
-def test_in_place_prunes_nothing(hub: Hub) -> None:
+def test_in_place_prunes_nothing(hub: Program) -> None:
     """The safety backup removes no old backup: the one that is being restored could be among them."""
     file = hub.backup()
     old = file.with_name(f"{DATABASE}_backup_20200101_000000.sql.gz")
@@ -443,16 +441,16 @@ def test_in_place_prunes_nothing(hub: Hub) -> None:
     document = json.loads(beside.read_text()) | {"name": old.name, "started_at": "2020-01-01T00:00:00Z"}
     beside.unlink()
     Path(str(old).replace(".sql.gz", ".manifest.json")).write_text(json.dumps(document))
-    done = hub("restore", old.name, "--in-place", "--yes")
+    done = hub.run("restore", old.name, "--in-place", "--yes")
     assert done.code == 0, done.said
     assert old.exists()
 
 
-def test_in_place_that_fails_names_the_way_back(hub: Hub) -> None:
+def test_in_place_that_fails_names_the_way_back(hub: Program) -> None:
     """After the drop there is no live database: the error names the safety backup, and that brings it back."""
     live = fingerprint(hub.psql, DATABASE)
     plain = plain_of(hub.backup()).replace(ROWS_BEGIN, b"SELECT 1 / 0;\n" + ROWS_BEGIN, 1)
-    done = hub("restore", str(unproven(hub.directory, plain)), "--in-place", "--yes")
+    done = hub.run("restore", str(unproven(hub.backups, plain)), "--in-place", "--yes")
     assert done.code == 1, done.said
     assert "division by zero" in done.err
     assert f"the database {DATABASE} had been dropped (--in-place)" in done.err
@@ -460,21 +458,21 @@ def test_in_place_that_fails_names_the_way_back(hub: Hub) -> None:
         hub.psql("SELECT 1", database=DATABASE)
     back = done.err.strip().splitlines()[-1].split("safety backup: hubbackup ")[1].split()
     assert back[-1] == "--yes"
-    done = hub(*back)
+    done = hub.run(*back)
     assert done.code == 0, done.said
     assert diff(live, fingerprint(hub.psql, DATABASE)) == []
 
 
-def test_in_place_finds_out_first(hub: Hub) -> None:
+def test_in_place_finds_out_first(hub: Program) -> None:
     """What can be known beforehand (a locale that is not there) stops it before the safety backup and the drop."""
     file = hub.backup()
     beside = Path(str(file).replace(".sql.gz", ".manifest.json"))
     document = json.loads(beside.read_text())
     document["properties"]["catalog_row"] |= {"datcollate": "xx_XX.UTF-8", "datctype": "xx_XX.UTF-8"}
     beside.write_text(json.dumps(document))
-    files = set(hub.directory.iterdir())
+    files = set(hub.backups.iterdir())
     with unchanged(hub):
-        done = hub("restore", "--latest", "--in-place", "--yes")
+        done = hub.run("restore", "--latest", "--in-place", "--yes")
     assert done.code == 1, done.said
     assert 'invalid LC_COLLATE locale name: "xx_XX.UTF-8"' in done.err
-    assert {path for path in hub.directory.iterdir() if path.suffix == ".gz"} <= files
+    assert {path for path in hub.backups.iterdir() if path.suffix == ".gz"} <= files

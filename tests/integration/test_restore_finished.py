@@ -17,7 +17,8 @@ from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres, installed_versions
 from tests.support.fingerprint import diff, fingerprint
-from tests.support.restoring import DATABASE, SMALL, embedded_hub
+from tests.support.program import DATABASE, for_server
+from tests.support.sample import SMALL
 
 MANY_KINDS = """
 CREATE TABLE parts (id int, day date, note text) PARTITION BY RANGE (day);
@@ -54,11 +55,11 @@ SELECT coalesce(string_agg(line, E'\\n' ORDER BY line), '') FROM (
 def test_the_statistics_are_those_of_analyze(major: int, tmp_path: Path) -> None:
     """Of every kind of table, with its expressions and extended statistics: ANALYZE by hand adds nothing."""
     with EmbeddedPostgres(major) as server:
-        hub = embedded_hub(server, tmp_path)
+        hub = for_server(server, DATABASE, tmp_path)
         server.create_database(DATABASE)
         hub.psql(SMALL + MANY_KINDS, database=DATABASE)
         hub.backup()
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
         assert done.code == 0, done.said
         restored = hub.psql(STATISTICS, database=DATABASE)
         hub.psql("ANALYZE", database=DATABASE)
@@ -74,13 +75,13 @@ def test_a_crash_right_after_the_end_loses_nothing(waits: str, tmp_path: Path) -
     )
     slow = {"synchronous_commit": waits, "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}
     with EmbeddedPostgres(16, configuration=slow) as server:
-        hub = embedded_hub(server, tmp_path)
+        hub = for_server(server, DATABASE, tmp_path)
         server.create_database(DATABASE)
         hub.psql(SMALL, database=DATABASE)
         hub.backup()
         live, configured = fingerprint(hub.psql, DATABASE), hub.psql(settings)
         hub.psql("DELETE FROM utilisateurs", database=DATABASE)
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
         server.kill()
         assert done.code == 0, done.said
         server.start()

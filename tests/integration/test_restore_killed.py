@@ -14,14 +14,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
-from tests.support.restoring import DATABASE, SMALL, Hub, embedded_hub
+from tests.support.forked import Forked
+from tests.support.program import DATABASE, Program, for_server
+from tests.support.sample import SMALL
 
 POINTS = int(os.environ.get("HUBBACKUP_KILL_POINTS", "100"))
 KINDS = {"kill": 45, "stop": 25, "psql": 20, "server": 10}
@@ -34,7 +35,7 @@ class Scene:
     """A server of its own, a backup, and the live database in one of two states."""
 
     server: EmbeddedPostgres
-    hub: Hub
+    hub: Program
     log: Path
     good: Fingerprint
     damaged: Fingerprint
@@ -61,7 +62,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     # The default of the tests' servers forgets a commit that it has confirmed, when it is killed.
     with EmbeddedPostgres(16, configuration={"synchronous_commit": "on"}) as server:
         server.create_database(DATABASE)
-        hub = embedded_hub(server, directory)
+        hub = for_server(server, DATABASE, directory)
         hub.psql(SMALL, database=DATABASE)
         hub.psql("CREATE ROLE hub_absent; GRANT SELECT ON chantiers TO hub_absent", database=DATABASE)
         good = fingerprint(hub.psql, DATABASE)
@@ -71,15 +72,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         for _ in range(2):  # the first one starts the process that the others are forked from
             started = time.monotonic()
             process = start(scene)
-            process.join()
+            process.wait(60)
             scene.seconds = time.monotonic() - started
-            assert process.exitcode == 0, scene.log.read_text()
+            assert process.poll() == 0, scene.log.read_text()
             scene.reset("new")
         yield scene
 
 
-def start(scene: Scene) -> BaseProcess:
-    return scene.hub.start("restore", "--latest", "--yes", output=scene.log)
+def start(scene: Scene) -> Forked:
+    return scene.hub.fork("restore", "--latest", "--yes", output=scene.log)
 
 
 def plan() -> list[str]:
@@ -101,52 +102,51 @@ def test_a_death_at_any_point_leaves_the_old_or_the_new_database(scene: Scene) -
         share = chooser.uniform(0.8, 1.05) if len(points) % 3 == 0 else chooser.uniform(0.0, 1.0)
         started = time.monotonic()
         process = start(scene)
-        process.join(share * scene.seconds)
-        kind = points.pop() if process.exitcode is None else "missed"
+        process.wait(share * scene.seconds)
+        kind = points.pop() if process.poll() is None else "missed"
         if kind == "missed":  # it was quicker than the last ones: no point, but a better measure
             missed += 1
             scene.seconds = (scene.seconds + time.monotonic() - started) / 2
             assert missed < 3 * POINTS, "the restores end before they can be killed"
         else:
             strike(scene, process, kind)
-            process.join(30)
-            assert process.exitcode is not None, f"{kind}: the restore does not end"
-            if process.exitcode == 0:
+            process.wait(30)
+            assert process.poll() is not None, f"{kind}: the restore does not end"
+            if process.poll() == 0:
                 scene.seconds *= 1.02
         if kind == "server":
             scene.server.kill()
             scene.server.start()
         wait_until_no_session(scene)  # a psql that has its whole script may still be swapping
         state = scene.live()
-        outcomes[kind, state, process.exitcode] += 1
-        if process.exitcode == 0:
+        outcomes[kind, state, process.poll()] += 1
+        if process.poll() == 0:
             assert state == "new", scene.log.read_text()
         left = scene.hub.derived("restore")
         assert len(left) <= 1, left
         if left and not named:
-            assert f"kept        {left[0]}, " in scene.hub("status").out
+            assert f"kept        {left[0]}, " in scene.hub.run("status").out
             named += 1
         scene.reset(state)
     print(f"\n{sum(outcomes.values()) - missed} points: {dict(outcomes)}")
     assert {kind for kind, _, _ in outcomes} >= set(KINDS)
     assert "old" in {state for _, state, _ in outcomes}
     assert named, "no death left anything: the points are badly chosen"
-    last = scene.hub("restore", "--latest", "--yes")
+    last = scene.hub.run("restore", "--latest", "--yes")
     assert last.code == 0, last.said
     assert scene.live() == "new"
     assert scene.hub.derived("restore") == []
 
 
-def strike(scene: Scene, process: BaseProcess, kind: str) -> None:
+def strike(scene: Scene, process: Forked, kind: str) -> None:
     """Kill it. A process that has ended by itself is none to be killed."""
-    assert process.pid is not None
     with contextlib.suppress(ProcessLookupError):
         if kind == "kill":
             os.kill(process.pid, signal.SIGKILL)
         elif kind == "stop":
             os.kill(process.pid, signal.SIGTERM)
-            process.join(10)
-            assert process.exitcode is not None, "a stop must end within ten seconds"
+            process.wait(10)
+            assert process.poll() is not None, "a stop must end within ten seconds"
         elif kind == "psql":
             for pid in children(process.pid):
                 os.kill(pid, signal.SIGKILL)
@@ -178,16 +178,16 @@ def test_the_roles_that_stand_in_go_with_a_killed_restore(scene: Scene) -> None:
     scene.hub.drop(*scene.hub.derived("restore"))
     scene.hub.psql("DROP ROLE hub_absent")
     for number in (signal.SIGTERM, signal.SIGKILL):
-        process = scene.hub.start("restore", "--latest", "--no-owner", "--yes", output=scene.log)
+        process = scene.hub.fork("restore", "--latest", "--no-owner", "--yes", output=scene.log)
         wait_for_role(scene, process)
-        os.kill(process.pid or 0, number)
-        process.join(15)
+        os.kill(process.pid, number)
+        process.wait(15)
         if number == signal.SIGTERM:
-            assert process.exitcode == 143, scene.log.read_text()
+            assert process.poll() == 143, scene.log.read_text()
             assert role_exists(scene) == "f"
             assert scene.hub.derived("restore") == []
     assert role_exists(scene) == "t"
-    done = scene.hub("restore", "--latest", "--no-owner", "--yes")
+    done = scene.hub.run("restore", "--latest", "--no-owner", "--yes")
     assert done.code == 0, done.said
     assert role_exists(scene) == "f"
 
@@ -196,6 +196,6 @@ def role_exists(scene: Scene) -> str:
     return scene.hub.psql("SELECT count(*) > 0 FROM pg_roles WHERE rolname = 'hub_absent'")
 
 
-def wait_for_role(scene: Scene, process: BaseProcess) -> None:
+def wait_for_role(scene: Scene, process: Forked) -> None:
     while role_exists(scene) == "f":
-        assert process.is_alive(), scene.log.read_text()
+        assert process.poll() is None, scene.log.read_text()

@@ -28,41 +28,35 @@ from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import GrowingFile
 from tests.support import proxy as faults
 from tests.support.proxy import Fault, FaultProxy, Predicate
-from tests.support.s3 import QUICK, S3Server, s3_server
+from tests.support.s3 import QUICK, S3Server
 
 PARTS_BYTES = 60_000
 """Six parts of the scaled plan, and a rest."""
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with s3_server() as running:
+def bucket(s3: S3Server) -> str:
+    return s3.bucket()
+
+
+@pytest.fixture(scope="module")
+def shared_proxy(s3: S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(s3.endpoint_url) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def bucket(server: S3Server) -> str:
-    return server.bucket()
-
-
-@pytest.fixture(scope="module")
-def shared_proxy(server: S3Server) -> Iterator[FaultProxy]:
-    with FaultProxy(server.endpoint_url) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shared_store(server: S3Server, shared_proxy: FaultProxy, bucket: str) -> S3Store:
-    return server.store(bucket, endpoint_url=shared_proxy.url)  # boto3 takes a quarter of a second for each client
+def shared_store(s3: S3Server, shared_proxy: FaultProxy, bucket: str) -> S3Store:
+    return s3.store(bucket, endpoint_url=shared_proxy.url)  # boto3 takes a quarter of a second for each client
 
 
 @pytest.fixture
-def proxy(server: S3Server, shared_proxy: FaultProxy, bucket: str) -> FaultProxy:
+def proxy(s3: S3Server, shared_proxy: FaultProxy, bucket: str) -> FaultProxy:
     """The proxy without faults, before a bucket without objects and uploads."""
-    for key in server.keys(bucket):
-        server.client.delete_object(Bucket=bucket, Key=key)
-    for upload in server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
-        server.client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    for key in s3.keys(bucket):
+        s3.client.delete_object(Bucket=bucket, Key=key)
+    for upload in s3.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        s3.client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
     shared_proxy.forget()
     return shared_proxy
 
@@ -84,9 +78,9 @@ def read(store: S3Store, name: str = "dump.sql.gz") -> bytes:
         return file.read()
 
 
-def assert_nothing_left(server: S3Server, bucket: str) -> None:
-    assert server.keys(bucket) == []
-    assert server.unfinished(bucket) == []
+def assert_nothing_left(s3: S3Server, bucket: str) -> None:
+    assert s3.keys(bucket) == []
+    assert s3.unfinished(bucket) == []
 
 
 # 19: errors that pass
@@ -164,7 +158,7 @@ def test_no_such_upload_after_a_lost_answer_is_decided_by_looking(store: S3Store
     ids=["part", "complete", "head"],
 )
 def test_an_error_that_stays_ends_the_upload_in_time(
-    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, fault: Fault, when: Predicate
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, fault: Fault, when: Predicate
 ) -> None:
     """Within the deadline, one transient StoreError with a remedy or the server's word, and nothing is left."""
     proxy.fault(fault, when=when)
@@ -173,24 +167,24 @@ def test_an_error_that_stays_ends_the_upload_in_time(
         upload(store, b"x" * PARTS_BYTES)
     assert time.monotonic() - started < QUICK.no_progress_seconds + QUICK.call_seconds
     assert raised.value.transient
-    assert server.secret_access_key not in str(raised.value)
-    assert_nothing_left(server, bucket)
+    assert s3.secret_access_key not in str(raised.value)
+    assert_nothing_left(s3, bucket)
 
 
-def test_a_server_that_is_not_there_ends_the_upload(server: S3Server, bucket: str) -> None:
+def test_a_server_that_is_not_there_ends_the_upload(s3: S3Server, bucket: str) -> None:
     """Connection refused is retried a few times, then told."""
-    store = server.store(bucket, endpoint_url="http://127.0.0.1:9")
+    store = s3.store(bucket, endpoint_url="http://127.0.0.1:9")
     with pytest.raises(StoreError, match="no connection") as raised:
         upload(store, b"x")
     assert "S3_ENDPOINT_URL" in raised.value.remedy
 
 
 def test_a_part_that_is_taken_too_slowly_ends_the_upload(
-    server: S3Server, proxy: FaultProxy, bucket: str, tmp_path: Path
+    s3: S3Server, proxy: FaultProxy, bucket: str, tmp_path: Path
 ) -> None:
     """A server that sips at a part, never silent for long, runs into the bound on bytes that get no further."""
     limits = replace(QUICK, no_progress_seconds=1.5, slowest_bytes_per_second=32 << 20)
-    store = server.store(bucket, endpoint_url=proxy.url, limits=limits, part_size=part_size_bytes)
+    store = s3.store(bucket, endpoint_url=proxy.url, limits=limits, part_size=part_size_bytes)
     proxy.fault(faults.sip_request, when=faults.is_part())
     path = tmp_path / "dump"
     path.write_bytes(bytes(9 << 20))
@@ -198,15 +192,15 @@ def test_a_part_that_is_taken_too_slowly_ends_the_upload(
     with store.create("dump.sql.gz") as draft, pytest.raises(StoreError):
         draft.follow(GrowingFile.complete(path))
     assert time.monotonic() - started < 4
-    assert_nothing_left(server, bucket)
+    assert_nothing_left(s3, bucket)
 
 
 @pytest.mark.parametrize("size", [2 << 20, 8 << 20, (16 << 20) - 1])
-def test_a_followed_file_is_not_held_in_memory(server: S3Server, bucket: str, tmp_path: Path, size: int) -> None:
+def test_a_followed_file_is_not_held_in_memory(s3: S3Server, bucket: str, tmp_path: Path, size: int) -> None:
     """Not its parts, not the end that makes no whole part, not a file that is less than one: it is on the disk."""
     path = tmp_path / "x"
     path.write_bytes(os.urandom(size))
-    store = server.store(bucket, part_size=part_size_bytes)
+    store = s3.store(bucket, part_size=part_size_bytes)
     list(store.entries())  # makes the client
     tracemalloc.start()
     try:
@@ -251,23 +245,21 @@ def test_a_dead_server_never_slows_the_writer(store: S3Store, proxy: FaultProxy,
 @pytest.mark.parametrize(
     "when", [faults.is_part(2), faults.is_complete, faults.is_head], ids=["part", "complete", "head"]
 )
-def test_a_stop_ends_a_hanging_request_at_once(
-    server: S3Server, proxy: FaultProxy, bucket: str, when: Predicate
-) -> None:
+def test_a_stop_ends_a_hanging_request_at_once(s3: S3Server, proxy: FaultProxy, bucket: str, when: Predicate) -> None:
     """A signal is heeded inside a request that hangs: StoppedError in a moment, and the upload is given up."""
     cancel = Cancel()
     limits = replace(QUICK, read_seconds=30, call_seconds=30, no_progress_seconds=30)
-    store = server.store(bucket, endpoint_url=proxy.url, cancel=cancel, limits=limits)
+    store = s3.store(bucket, endpoint_url=proxy.url, cancel=cancel, limits=limits)
     proxy.fault(faults.black_hole, when=when)
     threading.Timer(0.7, cancel.set).start()
     started = time.monotonic()
     with pytest.raises(StoppedError):
         upload(store, b"x" * PARTS_BYTES)
     assert time.monotonic() - started < 3
-    assert_nothing_left(server, bucket)
+    assert_nothing_left(s3, bucket)
 
 
-def test_giving_up_is_short_and_silent(server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str) -> None:
+def test_giving_up_is_short_and_silent(s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str) -> None:
     """`abort` against a dead server returns in its few seconds and raises nothing; `clean` ends the upload later."""
     draft = store.create("dump.sql.gz")
     draft.write(b"x" * PARTS_BYTES)
@@ -275,10 +267,10 @@ def test_giving_up_is_short_and_silent(server: S3Server, store: S3Store, proxy: 
     started = time.monotonic()
     draft.abort()
     assert time.monotonic() - started < QUICK.abort_seconds + 1
-    assert server.unfinished(bucket) == ["backups/dump.sql.gz"]
+    assert s3.unfinished(bucket) == ["backups/dump.sql.gz"]
     proxy.mend()
     assert store.clean() == ["dump.sql.gz"]
-    assert_nothing_left(server, bucket)
+    assert_nothing_left(s3, bucket)
 
 
 # 21: 200 with an error inside
@@ -294,13 +286,13 @@ def test_an_error_inside_a_200_is_retried(store: S3Store, proxy: FaultProxy) -> 
 
 
 def test_an_error_inside_a_200_that_stays_is_an_error(
-    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str
 ) -> None:
     """A completion that never succeeds is never counted as one."""
     proxy.fault(faults.answer(200, "InternalError"), when=faults.is_complete)
     with pytest.raises(StoreError, match="InternalError"):
         upload(store, b"x" * PARTS_BYTES)
-    assert_nothing_left(server, bucket)
+    assert_nothing_left(s3, bucket)
 
 
 def test_a_completion_that_was_only_said_is_an_error(store: S3Store, proxy: FaultProxy) -> None:
@@ -318,7 +310,7 @@ def test_a_completion_that_was_only_said_is_an_error(store: S3Store, proxy: Faul
     ids=["size", "ETag"],
 )
 def test_an_object_that_is_not_what_was_sent_is_an_error_and_is_removed(
-    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, size: int, header: str, value: str
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, size: int, header: str, value: str
 ) -> None:
     """Size and ETag are compared with what was counted on the way; the object under the name is taken away."""
     data = os.urandom(size)
@@ -328,7 +320,7 @@ def test_an_object_that_is_not_what_was_sent_is_an_error_and_is_removed(
         proxy.fault(faults.with_header(header, value), when=faults.is_head)
         with pytest.raises(StoreError, match="does not hold"):
             draft.commit()
-    assert_nothing_left(server, bucket)
+    assert_nothing_left(s3, bucket)
 
 
 @pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
@@ -359,7 +351,7 @@ def test_an_etag_that_is_no_md5_is_not_compared(store: S3Store, proxy: FaultProx
     "when", [faults.is_part(3), faults.is_begin, faults.is_complete], ids=["part", "begin", "complete"]
 )
 def test_what_is_denied_is_told_at_once(
-    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, when: Predicate, status: int, code: str
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, when: Predicate, status: int, code: str
 ) -> None:
     """Credentials that are wrong, or revoked mid-upload: StoreDeniedError after one attempt, with a remedy."""
     proxy.fault(faults.answer(status, code, "No.\nReally"), when=when)
@@ -370,13 +362,13 @@ def test_what_is_denied_is_told_at_once(
     assert f"s3://{bucket}/backups/" in message
     assert "\n" not in message
     assert raised.value.remedy
-    assert server.secret_access_key not in message + raised.value.remedy
-    assert_nothing_left(server, bucket)
+    assert s3.secret_access_key not in message + raised.value.remedy
+    assert_nothing_left(s3, bucket)
 
 
-def test_a_missing_bucket_is_told_with_its_name(server: S3Server) -> None:
+def test_a_missing_bucket_is_told_with_its_name(s3: S3Server) -> None:
     """Every call on a bucket that does not exist is NotFoundError; it names bucket and setting."""
-    store = server.store("no-such-bucket")
+    store = s3.store("no-such-bucket")
     with pytest.raises(NotFoundError, match="no-such-bucket") as raised:
         upload(store, b"x" * PARTS_BYTES)
     assert "S3_BACKUP_BUCKET" in raised.value.remedy
@@ -395,14 +387,14 @@ def test_a_listing_that_is_denied_is_an_error(store: S3Store, proxy: FaultProxy)
 
 
 def test_no_credentials_at_all_are_told(
-    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where boto3's own chain finds nothing either, the error names the two variables."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
-    store = server.store(bucket, access_key_id=None, secret_access_key=None)
+    store = s3.store(bucket, access_key_id=None, secret_access_key=None)
     with pytest.raises(StoreDeniedError) as raised:
         list(store.entries())
     assert "AWS_ACCESS_KEY_ID" in raised.value.remedy
@@ -416,9 +408,9 @@ def test_a_full_bucket_is_told_as_such(store: S3Store, proxy: FaultProxy, status
         upload(store, b"x" * PARTS_BYTES)
 
 
-def test_a_password_in_the_endpoint_is_never_told(server: S3Server, bucket: str) -> None:
+def test_a_password_in_the_endpoint_is_never_told(s3: S3Server, bucket: str) -> None:
     """Messages name the endpoint without the user and password that its URL may hold."""
-    store = server.store(bucket, endpoint_url="http://user:hunter2@127.0.0.1:9")
+    store = s3.store(bucket, endpoint_url="http://user:hunter2@127.0.0.1:9")
     with pytest.raises(StoreError, match=r"127\.0\.0\.1:9") as raised:
         list(store.entries())
     assert "hunter2" not in str(raised.value) + raised.value.remedy + store.describe()
@@ -428,7 +420,7 @@ def test_a_password_in_the_endpoint_is_never_told(server: S3Server, bucket: str)
 
 
 def test_more_parts_than_a_fixed_size_would_allow(
-    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, tmp_path: Path
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, tmp_path: Path
 ) -> None:
     """A server that refuses part 1001 and the newer checksums takes a dump of 1,500 parts of the first size.
 
@@ -446,7 +438,7 @@ def test_more_parts_than_a_fixed_size_would_allow(
     assert list(store.entries())
     store.delete("dump.sql.gz")
     assert proxy.count(faults.is_part()) < 100
-    assert_nothing_left(server, bucket)
+    assert_nothing_left(s3, bucket)
 
 
 @pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (400, "InvalidArgument")])
@@ -467,19 +459,19 @@ def test_a_server_without_conditional_writes(
 
 @pytest.mark.parametrize("size", [8, PARTS_BYTES], ids=["small", "in parts"])
 def test_a_rival_between_the_last_look_and_publishing_wins(
-    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, size: int
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, size: int
 ) -> None:
     """Where the server knows If-None-Match, not even a name taken at the last moment is overwritten."""
 
     def overtake(exchange: faults.Exchange) -> None:
-        server.client.put_object(Bucket=bucket, Key="backups/dump.sql.gz", Body=b"rival")
+        s3.client.put_object(Bucket=bucket, Key="backups/dump.sql.gz", Body=b"rival")
         faults.pass_on(exchange)
 
     proxy.fault(overtake, when=lambda seen: faults.is_put(seen) or faults.is_complete(seen))
     with pytest.raises(ExistsError):
         upload(store, b"x" * size)
     assert read(store) == b"rival"
-    assert server.unfinished(bucket) == []
+    assert s3.unfinished(bucket) == []
 
 
 def test_a_server_that_can_not_list_uploads(store: S3Store, proxy: FaultProxy) -> None:
@@ -488,26 +480,26 @@ def test_a_server_that_can_not_list_uploads(store: S3Store, proxy: FaultProxy) -
     assert store.clean() == []
 
 
-def test_clean_ends_only_uploads_of_ours(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
+def test_clean_ends_only_uploads_of_ours(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
     """Uploads of other programs, under other prefixes or deeper ones are left alone."""
     keys = ["backups/ours.sql.gz", "backups/theirs.iso", "backups/deeper/ours.sql.gz", "other/ours.sql.gz"]
     for key in keys:
-        server.client.create_multipart_upload(Bucket=bucket, Key=key)
-    store = server.store(bucket, is_ours=lambda name: name.endswith(".sql.gz"))
+        s3.client.create_multipart_upload(Bucket=bucket, Key=key)
+    store = s3.store(bucket, is_ours=lambda name: name.endswith(".sql.gz"))
     assert store.clean() == ["ours.sql.gz"]
-    assert sorted(server.unfinished(bucket)) == sorted(keys[1:])
+    assert sorted(s3.unfinished(bucket)) == sorted(keys[1:])
 
 
 # 24: listing and deleting
 
 
 def test_more_than_a_page_is_listed_whole_and_in_order(
-    server: S3Server, store: S3Store, bucket: str, proxy: FaultProxy
+    s3: S3Server, store: S3Store, bucket: str, proxy: FaultProxy
 ) -> None:
     """Pages of the server are joined, with foreign keys left out."""
     wanted = [f"{number:04}.sql.gz" for number in range(12)]
     for key in [*wanted, ".hidden", "deeper/0001.sql.gz", "x.partial"]:
-        server.client.put_object(Bucket=bucket, Key=f"backups/{key}", Body=b"x")
+        s3.client.put_object(Bucket=bucket, Key=f"backups/{key}", Body=b"x")
     proxy.fault(page_of(5), when=faults.is_list)
     assert [entry.name for entry in store.entries()] == wanted
     assert len({seen.query.get("continuation-token") for seen in proxy.seen if faults.is_list(seen)}) == 3
@@ -516,11 +508,11 @@ def test_more_than_a_page_is_listed_whole_and_in_order(
 
 
 def test_a_page_that_fails_for_a_while_is_asked_for_again(
-    server: S3Server, store: S3Store, bucket: str, proxy: FaultProxy
+    s3: S3Server, store: S3Store, bucket: str, proxy: FaultProxy
 ) -> None:
     """A failing or a cut page is repeated, and no entry comes twice or is lost."""
     for number in range(3):
-        server.client.put_object(Bucket=bucket, Key=f"backups/{number}", Body=b"x")
+        s3.client.put_object(Bucket=bucket, Key=f"backups/{number}", Body=b"x")
     proxy.fault(faults.answer(503, "SlowDown"), when=faults.is_list, times=1)
     proxy.fault(faults.with_body(lambda body: body[: len(body) // 2]), when=faults.is_list, times=1)
     assert [entry.name for entry in store.entries()] == ["0", "1", "2"]
@@ -540,11 +532,11 @@ def test_a_page_that_fails_for_a_while_is_asked_for_again(
     ids=["error", "no token", "in circles", "backwards", "captive portal"],
 )  # fmt: skip
 def test_a_lost_page_is_an_error(
-    server: S3Server, store: S3Store, bucket: str, proxy: FaultProxy, fault: Fault, times: float
+    s3: S3Server, store: S3Store, bucket: str, proxy: FaultProxy, fault: Fault, times: float
 ) -> None:
     """A listing that can't be finished raises; it never ends as if it were whole, and never runs forever."""
     for number in range(3):
-        server.client.put_object(Bucket=bucket, Key=f"backups/{number}", Body=b"x")
+        s3.client.put_object(Bucket=bucket, Key=f"backups/{number}", Body=b"x")
     proxy.fault(fault, when=faults.is_list, times=times)
     with pytest.raises(StoreError):
         list(store.entries())
@@ -600,7 +592,7 @@ def test_a_dripping_download_is_an_error(store: S3Store, proxy: FaultProxy) -> N
 
 @pytest.mark.parametrize("knows_if_match", [True, False])
 def test_an_object_that_is_replaced_while_it_is_read_is_an_error(
-    server: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, knows_if_match: bool
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, knows_if_match: bool
 ) -> None:
     """Two versions are never mixed into one stream, also where the server ignores If-Match."""
     upload(store, os.urandom(400_000))
@@ -609,7 +601,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_an_error(
         proxy.fault(without("if-match"), when=faults.is_get)
     with store.open("dump.sql.gz") as file:
         file.read(1)
-        server.client.put_object(Bucket=bucket, Key="backups/dump.sql.gz", Body=os.urandom(400_000))
+        s3.client.put_object(Bucket=bucket, Key="backups/dump.sql.gz", Body=os.urandom(400_000))
         with pytest.raises(StoreError, match="replaced"):
             file.read()
 
@@ -617,15 +609,15 @@ def test_an_object_that_is_replaced_while_it_is_read_is_an_error(
 # what is sent
 
 
-def test_options_reach_the_server(server: S3Server, bucket: str, proxy: FaultProxy) -> None:
+def test_options_reach_the_server(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
     """Storage class and metadata go with both ways of uploading."""
-    store = server.store(bucket, endpoint_url=proxy.url, storage_class="STANDARD_IA")
+    store = s3.store(bucket, endpoint_url=proxy.url, storage_class="STANDARD_IA")
     for name, size in (("small", 8), ("large", PARTS_BYTES)):
         with store.create(name, {"run": "42"}) as draft:
             draft.metadata["database"] = "hub"
             draft.write(b"x" * size)
             draft.commit()
-        head = server.client.head_object(Bucket=bucket, Key=f"backups/{name}")
+        head = s3.client.head_object(Bucket=bucket, Key=f"backups/{name}")
         assert head["StorageClass"] == "STANDARD_IA"
         assert head["Metadata"].items() >= {"run": "42", "database": "hub"}.items()
 
@@ -651,8 +643,8 @@ def without(*names: str) -> Fault:
     return fault
 
 
-def test_the_seen_requests_hold_no_secret(server: S3Server, store: S3Store, proxy: FaultProxy) -> None:
+def test_the_seen_requests_hold_no_secret(s3: S3Server, store: S3Store, proxy: FaultProxy) -> None:
     """The secret key signs requests, and is in none of them."""
     upload(store, b"x" * PARTS_BYTES)
     sent: Any = [(seen.path, seen.query, seen.headers) for seen in proxy.seen]
-    assert server.secret_access_key not in repr(sent)
+    assert s3.secret_access_key not in repr(sent)

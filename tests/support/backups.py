@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
@@ -78,3 +79,15 @@ def put_backup(store: Store, database: str, when: datetime, **changes: Any) -> B
     put_file(store, str(name), data)
     write_manifest(store, manifest_of(name, data, **changes))
     return name
+
+
+def plain_of(file: Path) -> bytes:
+    """A backup's dump."""
+    return gzip.decompress(file.read_bytes())
+
+
+def unproven(directory: Path, plain: bytes, name: str = "from_elsewhere.sql.gz") -> Path:
+    """A dump as a file without a manifest, whose gzip is right."""
+    path = directory / name
+    path.write_bytes(gzip.compress(plain, 1))
+    return path

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-USER, DATABASE = "hub", "hub_chantier"
+from tests.support import Psql, psql_through
+
+USER, DATABASE = "hubchantier", "hub_chantier"
 START_SECONDS = 60
+QUICK = ("postgres", "-cfsync=off", "-cfull_page_writes=off")
 
 
 @contextmanager
-def postgres_container(image: str = "postgres:17", network: str = "none") -> Iterator[str]:
+def postgres_container(
+    image: str = "postgres:17", network: str = "none", user: str = USER, database: str = DATABASE
+) -> Iterator[str]:
     """Start it, with an empty database; its name. Removed at the end with its data.
 
     In the `network` named `bridge` it can connect to this machine, and so take the data connection.
     """
-    name = f"hub-test-{time.time_ns():x}"
-    account = [f"-ePOSTGRES_USER={USER}", "-ePOSTGRES_PASSWORD=x", f"-ePOSTGRES_DB={DATABASE}"]
-    run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", *account, image]
+    name = f"hub-test-{secrets.token_hex(6)}"
+    account = [f"-ePOSTGRES_USER={user}", "-ePOSTGRES_PASSWORD=x", f"-ePOSTGRES_DB={database}"]
+    account += ["-ePOSTGRES_INITDB_ARGS=--no-sync"]
+    run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", *account, image, *QUICK]
     subprocess.run(run, check=True, capture_output=True)
     try:
-        ready = ["docker", "exec", name, "pg_isready", "-h127.0.0.1", f"-U{USER}"]
+        # By TCP: the server that the image starts for initdb has only its socket.
+        ready = ["docker", "exec", name, "pg_isready", "-h127.0.0.1", f"-U{user}"]
         deadline = time.monotonic() + START_SECONDS
         while subprocess.run(ready, capture_output=True).returncode != 0:
             assert time.monotonic() < deadline, "the database container does not come up"
-            time.sleep(0.2)
+            time.sleep(0.1)
         yield name
     finally:
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
 
 
+def psql_of(container: str, user: str = USER) -> Psql:
+    """The container's own psql."""
+    return psql_through("docker", "exec", "-i", container, "psql", "-U", user)
+
+
 def psql_in(container: str, sql: str) -> str:
-    """What psql prints for `sql`."""
-    command = ["docker", "exec", "-i", container, "psql", "-qAtv", "ON_ERROR_STOP=1", f"-U{USER}", DATABASE]
-    return subprocess.run(command, input=sql, text=True, check=True, capture_output=True).stdout
+    """What psql prints for `sql` in the container's database."""
+    return psql_of(container)(sql, database=DATABASE)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from hubbackup.catalog.backup import BackupName, Manifest
+from tests.support import Psql, forked, psql_through
+from tests.support.containers import DATABASE, USER, psql_of
 from tests.support.embedded_postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[2]
-LONGEST_SECONDS = 60
-OF_THE_MACHINE = ("PATH", "HOME", "LANG", "TMPDIR")
+NO_SERVER = psql_through("false")
+LONGEST_SECONDS = 120
+OF_THE_MACHINE = ("PATH", "HOME", "LANG", "TMPDIR", "DOCKER_HOST")
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,11 @@ class Done:
     def document(self) -> Any:
         """The one JSON document of `--json`."""
         return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """All of it, for a failing assertion."""
+        return f"exit code {self.code}\n{self.out}\n{self.err}"
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -58,14 +62,29 @@ class Program:
     """hubbackup for one database and one directory; `settings` go into its environment beside nothing of ours."""
 
     directory: Path
+    """Where it runs; BACKUP_DIR is `backups` in it, unless the settings say otherwise."""
     settings: dict[str, str] = field(default_factory=dict)
+    psql: Psql = NO_SERVER
+    """What a superuser can do on its server; no server: it fails."""
     before: list[str] = field(default_factory=list)
     """What the command is started by, such as `setpriv`."""
+
+    def __post_init__(self) -> None:
+        self.backups.mkdir(parents=True, exist_ok=True)
 
     @property
     def backups(self) -> Path:
         """BACKUP_DIR."""
-        return Path(self.settings["BACKUP_DIR"])
+        return Path(self.settings.get("BACKUP_DIR", self.directory / "backups"))
+
+    @property
+    def database(self) -> str:
+        """POSTGRES_DB."""
+        return self.settings["POSTGRES_DB"]
+
+    def but(self, **settings: str) -> Program:
+        """The same with other settings."""
+        return replace(self, settings={**self.settings, **settings})
 
     def env(self, **more: str) -> dict[str, str]:
         """The environment of a run."""
@@ -74,25 +93,67 @@ class Program:
             **machine,
             "PYTHONPATH": str(ROOT),
             "HUBBACKUP_RUNTIME_DIR": str(self.directory / "run"),
+            "BACKUP_DIR": str(self.backups),
             **self.settings,
             **more,
         }
 
     def start(self, *arguments: str, code: str = "", **more: str) -> subprocess.Popen[str]:
-        """Start the program (or, with `code`, Python code that ends in it); the caller waits for it."""
+        """Start a fresh interpreter with the program (or, with `code`, Python code that ends in it); `finish` it."""
         launch = ["-c", code] if code else ["-m", "hubbackup"]
         return subprocess.Popen(
             [*self.before, sys.executable, *launch, *arguments],
             env=self.env(**more),
             cwd=self.directory,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
+    def fork(self, *arguments: str, output: Path, **more: str) -> forked.Forked:
+        """Start the program from the loaded one, its output in a file: for what is to be killed at any moment."""
+        with output.open("wb") as file:
+            return forked.start(arguments, self.env(**more), self.directory, file.fileno(), file.fileno())
+
     def run(self, *arguments: str, **more: str) -> Done:
-        """Run a command to its end."""
-        return finish(self.start(*arguments, **more))
+        """Run a command to its end, with nothing on stdin."""
+        if self.before:
+            return finish(self.start(*arguments, **more))
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            process = forked.start(arguments, self.env(**more), self.directory, out.fileno(), err.fileno())
+            code = process.wait(LONGEST_SECONDS)
+            if code is None:
+                process.kill()
+            out.seek(0)
+            err.seek(0)
+            told = out.read(), err.read()
+        assert code is not None, f"the program did not end in {LONGEST_SECONDS} s\n{told}"
+        return Done(code, *told)
+
+    def backup(self, **more: str) -> Path:
+        """Take a good backup; returns its file."""
+        done = self.run("backup", "--json", **more)
+        assert done.code == 0, done.said
+        return self.backups / str(done.document["name"])
+
+    def databases(self) -> set[str]:
+        """Every database of the server."""
+        return set(json.loads(self.psql("SELECT jsonb_agg(datname) FROM pg_database")))
+
+    def derived(self, word: str) -> list[str]:
+        """The databases that restores of ours put aside (`before`), or left (`restore`)."""
+        return sorted(name for name in self.databases() if name.startswith(f"{self.database}_{word}_"))
+
+    def sessions(self) -> list[str]:
+        """What hubbackup still has open on the server."""
+        ours = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%'"
+        return self.psql(ours).splitlines()
+
+    def drop(self, *names: str) -> None:
+        """Remove databases."""
+        for name in names:
+            self.psql('DROP DATABASE IF EXISTS :"name" WITH (FORCE);', variables={"name": name})
 
     def files(self) -> dict[str, bytes]:
         """What lies in BACKUP_DIR, but for our own state."""
@@ -122,23 +183,25 @@ def beside(name: str) -> str:
 
 
 def for_server(server: EmbeddedPostgres, database: str, directory: Path, **settings: str) -> Program:
-    """The program over libpq, with the server's own pg_dump; BACKUP_DIR is `directory`/backups."""
-    backups = directory / "backups"
-    backups.mkdir(parents=True, exist_ok=True)
-    return Program(
-        directory,
-        {
-            "BACKUP_SOURCE": "direct",
-            "PATH": f"{server.bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "PGHOST": server.host,
-            "PGPORT": str(server.port),
-            "POSTGRES_USER": server.user,
-            "POSTGRES_PASSWORD": server.password,
-            "POSTGRES_DB": database,
-            "BACKUP_DIR": str(backups),
-            **settings,
-        },
-    )
+    """The program over libpq, with the server's own pg_dump."""
+    named = {
+        "BACKUP_SOURCE": "direct",
+        "PATH": f"{server.bin_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PGHOST": server.host,
+        "PGPORT": str(server.port),
+        "POSTGRES_USER": server.user,
+        "POSTGRES_PASSWORD": server.password,
+        "POSTGRES_DB": database,
+    }
+    return Program(directory, {**named, **settings}, server.psql)
+
+
+def for_container(
+    container: str, directory: Path, user: str = USER, database: str = DATABASE, **settings: str
+) -> Program:
+    """The program over the Docker engine, by exec in the database's container."""
+    named = {"POSTGRES_USER": user, "POSTGRES_PASSWORD": "x", "POSTGRES_DB": database, "DB_CONTAINER": container}
+    return Program(directory, {**named, **settings}, psql_of(container, user))
 
 
 def finish(process: subprocess.Popen[str], timeout_seconds: float = LONGEST_SECONDS) -> Done:
@@ -150,66 +213,3 @@ def finish(process: subprocess.Popen[str], timeout_seconds: float = LONGEST_SECO
         out, err = process.communicate()
         raise AssertionError(f"the program did not end in {timeout_seconds} s\n{out}\n{err}") from None
     return Done(process.returncode, out, err)
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
-    """Poll until `condition` holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not in {seconds} s")
-        time.sleep(0.002)
-
-
-@contextmanager
-def in_the_middle(program: Program, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
-    """A backup that is stopped (SIGSTOP) while its file grows; it goes on when the block ends or by SIGCONT."""
-    process = program.start("backup", *arguments, **more)
-    try:
-        wait_until(
-            lambda: any(path.stat().st_size for path in existing(program.backups.glob("*.partial"))),
-            "a growing file",
-        )
-        process.send_signal(signal.SIGSTOP)
-        assert list(program.backups.glob("*.partial")), "the dump was over before it could be stopped: make it larger"
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGCONT)
-        if process.poll() is None and sys.exc_info()[0] is not None:
-            process.kill()
-
-
-def existing(paths: Iterator[Path]) -> list[Path]:
-    """Those that have not vanished meanwhile."""
-    return [path for path in paths if path.exists()]
-
-
-@contextmanager
-def locked_table(server: EmbeddedPostgres, database: str, table: str) -> Iterator[None]:
-    """Somebody holds an ACCESS EXCLUSIVE lock: pg_dump waits for it."""
-    psql = subprocess.Popen(
-        [server.bin_dir / "psql", "-X", "-q", "-A", "-t", "-d", database],
-        env=server.env(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert psql.stdin is not None
-    assert psql.stdout is not None
-    psql.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'locked';\n")
-    psql.stdin.flush()
-    assert psql.stdout.readline() == "locked\n"
-    try:
-        yield
-    finally:
-        psql.communicate("ROLLBACK;\n", timeout=10)
-
-
-def our_backends(server: EmbeddedPostgres, database: str) -> list[int]:
-    """The process ids of the server's backends that a run of ours uses."""
-    found = server.psql(
-        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%' AND datname = :'name'",
-        variables={"name": database},
-    )
-    return [int(pid) for pid in found.split()]

@@ -13,6 +13,14 @@ from tests.support import Psql
 
 SCRIPT = Path(__file__).with_suffix(".sql")
 READER = "hub_lecture"
+SMALL = """
+CREATE TABLE chantiers (id int PRIMARY KEY, nom text NOT NULL, note text);
+INSERT INTO chantiers SELECT g, 'chantier ' || g, repeat(md5(g::text), 4) FROM generate_series(1, 2000) g;
+CREATE TABLE utilisateurs (id int PRIMARY KEY, chantier int REFERENCES chantiers, nom text);
+INSERT INTO utilisateurs SELECT g, g, md5(g::text) FROM generate_series(1, 1000) g;
+CREATE INDEX ON utilisateurs (nom);
+"""
+"""Two tables, some 400 kB: enough to be cut anywhere, little enough to be restored a hundred times."""
 
 
 def load_sample(

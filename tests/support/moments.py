@@ -1,0 +1,78 @@
+"""The middle of a run: how a test waits for it, stops there, and gets into its way."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.program import Program
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+    """Poll until `condition` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not in {seconds} s")
+        time.sleep(0.002)
+
+
+@contextmanager
+def in_the_middle(program: Program, *arguments: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A backup that is stopped (SIGSTOP) while its file grows; it goes on when the block ends or by SIGCONT."""
+    process = program.start("backup", *arguments, **more)
+    try:
+        wait_until(
+            lambda: any(path.stat().st_size for path in existing(program.backups.glob("*.partial"))),
+            "a growing file",
+        )
+        process.send_signal(signal.SIGSTOP)
+        assert list(program.backups.glob("*.partial")), "the dump was over before it could be stopped: make it larger"
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+        if process.poll() is None and sys.exc_info()[0] is not None:
+            process.kill()
+
+
+def existing(paths: Iterator[Path]) -> list[Path]:
+    """Those that have not vanished meanwhile."""
+    return [path for path in paths if path.exists()]
+
+
+@contextmanager
+def locked_table(server: EmbeddedPostgres, database: str, table: str) -> Iterator[None]:
+    """Somebody holds an ACCESS EXCLUSIVE lock: pg_dump waits for it."""
+    psql = subprocess.Popen(
+        [server.bin_dir / "psql", "-X", "-q", "-A", "-t", "-d", database],
+        env=server.env(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert psql.stdin is not None
+    assert psql.stdout is not None
+    psql.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'locked';\n")
+    psql.stdin.flush()
+    assert psql.stdout.readline() == "locked\n"
+    try:
+        yield
+    finally:
+        psql.communicate("ROLLBACK;\n", timeout=10)
+
+
+def our_backends(server: EmbeddedPostgres, database: str) -> list[int]:
+    """The process ids of the server's backends that a run of ours uses."""
+    found = server.psql(
+        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%' AND datname = :'name'",
+        variables={"name": database},
+    )
+    return [int(pid) for pid in found.split()]
