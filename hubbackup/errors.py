@@ -1,4 +1,4 @@
-"""The whole tree of errors.
+"""The whole tree of errors, and the exit codes.
 
     HubbackupError                 exit 1: the run failed
     ├── UsageError                 exit 2: bad usage or settings, nothing was done
@@ -16,7 +16,8 @@
     │   ├── ExistsError                the name is taken; a store never overwrites
     │   ├── StoreFullError             no space left
     │   └── StoreDeniedError           credentials or permissions
-    └── NotProvenError             a backup, or what should have become one, failed a check
+    ├── NotProvenError             a backup, or what should have become one, failed a check
+    └── InternalError              a fault of the program: an exception that is not one of these
 
 Every foreign exception (OSError, docker, botocore, zlib) is mapped to one of these at the edge where it
 arises, with `from`. A message is one sentence that names what failed and where; `remedy` says what to do
@@ -25,21 +26,32 @@ next. Neither ever holds a secret. A run that is *degraded* (exit 3) is an outco
 
 from __future__ import annotations
 
+import signal
+
+EXIT_SUCCESS, EXIT_FAILED, EXIT_USAGE, EXIT_DEGRADED, EXIT_LOCKED = range(5)
+EXIT_INTERRUPTED, EXIT_STOPPED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""What each means stands in `cli`, for the help. `hubbackup check` alone has those of Nagios."""
+
 
 class HubbackupError(Exception):
     """A run failed. `str()` gives the sentence; `remedy` the next step, or an empty string."""
 
-    exit_code = 1
+    exit_code = EXIT_FAILED
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
         self.remedy = remedy
 
+    @property
+    def kind(self) -> str:
+        """Its name in the tree, as the log has it."""
+        return type(self).__name__
+
 
 class UsageError(HubbackupError):
     """The command line asks for something that can't be; nothing was done."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class SettingsError(UsageError):
@@ -49,7 +61,7 @@ class SettingsError(UsageError):
 class LockHeldError(HubbackupError):
     """Another run of hubbackup holds the lock; this one left nothing behind."""
 
-    exit_code = 4
+    exit_code = EXIT_LOCKED
 
 
 class StoppedError(HubbackupError):
@@ -120,3 +132,16 @@ class StoreDeniedError(StoreError):
 
 class NotProvenError(HubbackupError):
     """A backup, or the dump that should have become one, failed a check of the publish gate."""
+
+
+class InternalError(HubbackupError):
+    """A fault of the program; `cause` is the exception that shows it."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"internal error: {type(cause).__name__}: {cause}")
+        self.cause = cause
+
+    @property
+    def kind(self) -> str:
+        """The cause's own name."""
+        return type(self.cause).__name__

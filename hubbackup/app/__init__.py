@@ -25,18 +25,19 @@ from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.settings import LoadedSettings, Settings
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.progress import ProgressMaker
-from hubbackup.jobs.run import Outcome, Run, guarded
+from hubbackup.jobs.results import BackupResult, DrillResult, MarkResult, RestoreResult, UndoResult
+from hubbackup.jobs.run import Job, Outcome, R_co, guarded
 from hubbackup.notify.notifier import Notifier
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.job import Preview, RestoreJob
 from hubbackup.restore.preflight import Request
 from hubbackup.restore.source import BackupSelector, find, find_in
 from hubbackup.restore.undo import UndoJob
-from hubbackup.retention.prune import PruneJob, TargetPlan
+from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Compression
-from hubbackup.verify.job import CopySelector, VerifyJob, due_copies
+from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copies
 
 
 class App:
@@ -121,9 +122,9 @@ class App:
             keep_before_days=settings.backup_keep_before_days,
         )
 
-    def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome:
+    def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome[BackupResult]:
         """Take one backup now, under the lock. Raises HubbackupError."""
-        return self.run("backup", self.backup_job(upload=upload), progress=progress)
+        return self.run(self.backup_job(upload=upload), progress)
 
     def restore(
         self,
@@ -132,7 +133,7 @@ class App:
         *,
         confirm: Callable[[Preview], None],
         progress: ProgressMaker | None = None,
-    ) -> Outcome:
+    ) -> Outcome[RestoreResult]:
         """Restore one backup, under the lock. Raises HubbackupError."""
         job = RestoreJob(
             request=request,
@@ -142,9 +143,9 @@ class App:
             confirm=confirm,
             safety_backup=lambda run: self.backup_job().safety_backup(run, request.target),
         )
-        return self.run("restore", job, progress=progress)
+        return self.run(job, progress)
 
-    def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome:
+    def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome[DrillResult]:
         """Restore one backup for real, elsewhere. Without a `store`, the targets take turns."""
         chosen = self.targets(store)[0] if store else whose_turn(self.targets(), self.state.history)
         job = DrillJob(
@@ -154,15 +155,15 @@ class App:
             open_server=lambda run: self.server.drill_server(run, self.database),
             checks=self.settings.drill_checks,
         )
-        return self.run("drill", job, progress=progress)
+        return self.run(job, progress)
 
     def remove_drill_orphans(self) -> int:
         """Remove what a killed drill left of its server; returns how many. Raises HubbackupError."""
         return self.server.remove_drill_orphans(self.state.lock)
 
-    def verify(self, job: VerifyJob, progress: ProgressMaker | None = None) -> Outcome:
+    def verify(self, job: VerifyJob, progress: ProgressMaker | None = None) -> Outcome[VerifyResult]:
         """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError."""
-        return self.run("verify", job, progress=progress, with_lock=False)
+        return self.run(job, progress)
 
     def verify_job(self, wanted: CopySelector, store: str = "all") -> VerifyJob:
         """Read the wanted copies through, decoded."""
@@ -174,7 +175,7 @@ class App:
             read_unproven=bool(wanted.name),
         )
 
-    def verify_due(self) -> Outcome:
+    def verify_due(self) -> Outcome[VerifyResult]:
         """Read the copies that were read longest ago, within the day's budget."""
         targets = self.targets(self.settings.verify_store)
         budget_bytes = self.settings.verify_daily_bytes
@@ -187,39 +188,28 @@ class App:
         )
         return self.verify(job)
 
-    def undo_restore(self, target: str) -> Outcome:
+    def undo_restore(self, target: str) -> Outcome[UndoResult]:
         """Swap back what the last restore of the database `target` put aside. Raises HubbackupError."""
-        return self.run("undo", UndoJob(target, self.server.open_runner, self.server.connection))
+        return self.run(UndoJob(target, self.server.open_runner, self.server.connection))
 
-    def prune(self, *, dry_run: bool = False) -> list[TargetPlan]:
+    def prune(self, *, dry_run: bool = False) -> Outcome[PruneResult]:
         """Remove what the policies no longer keep, or with `dry_run` only plan it. Raises HubbackupError."""
-        job = PruneJob(self.targets(), self.zone, dry_run)
-        self.run("prune", job, with_lock=not dry_run)
-        return job.plans
+        return self.run(PruneJob(self.targets(), self.zone, dry_run))
 
-    def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome:
+    def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome[MarkResult]:
         """Pin, unpin or accept one backup, in every store that has it."""
-        return self.run(kind, MarkJob(typed, mark, on, self.targets(), kind))
+        return self.run(MarkJob(typed, mark, on, self.targets(), kind))
 
-    def run(
-        self,
-        kind: str,
-        body: Callable[[Run], Outcome],
-        progress: ProgressMaker | None = None,
-        *,
-        with_lock: bool = True,
-    ) -> Outcome:
-        """One guarded run of `body`."""
+    def run(self, job: Job[R_co], progress: ProgressMaker | None = None) -> Outcome[R_co]:
+        """One guarded run of a job. Raises HubbackupError."""
         return guarded(
-            kind,
-            lock=self.state.lock if with_lock else None,
+            job,
+            lock=self.state.lock,
             cancel=self.cancel,
             log=self.log,
             history=self.state.history,
-            body=body,
             progress=progress,
             observers=self.notifier.observers,
-            shown_in=None if with_lock else self.state.directory,
         )
 
     def collector(self) -> Collector:

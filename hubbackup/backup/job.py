@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_normal
@@ -25,6 +26,7 @@ from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.listing import Listed, load, newest_first, scan
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
+from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import client
 from hubbackup.postgres.databases import Databases
@@ -51,8 +53,10 @@ class BackupJob:
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kind: ClassVar[str] = "backup"
+    needs_lock: ClassVar[bool] = True
 
-    def __call__(self, run: Run) -> Outcome:
+    def __call__(self, run: Run) -> Outcome[BackupResult]:
         """Take the backup, upload it, prune. Raises HubbackupError where there is no good backup."""
         problems: list[str] = []
         started_at = self.now()
@@ -89,23 +93,23 @@ class BackupJob:
         pruned = self._prune(run, targets, listed, problems)
         with run.stage("clean up"):
             dropped = self._drop_replaced(run, source, problems)
-        fields = {
-            "database": self.database,
-            "name": manifest.name,
-            "plain_bytes": manifest.plain_bytes,
-            "stored_bytes": manifest.stored_bytes,
-            "dump_seconds": manifest.dump_seconds,
-            "verify_seconds": manifest.verify_seconds,
-            "plain_bytes_per_second": round(manifest.plain_bytes / max(manifest.dump_seconds, 0.001)),
-            "copies": copies,
-            "rows": sum(manifest.rows.values()),
-            "tables": manifest.table_count,
-            "uploaded_late": uploaded,
-            "pruned": pruned,
-            "dropped": dropped,
-            "warnings": list(manifest.warnings),
-        }
-        return Outcome("Backup termine", fields, tuple(problems))
+        result = BackupResult(
+            database=self.database,
+            name=manifest.name,
+            plain_bytes=manifest.plain_bytes,
+            stored_bytes=manifest.stored_bytes,
+            dump_seconds=manifest.dump_seconds,
+            verify_seconds=manifest.verify_seconds,
+            plain_bytes_per_second=round(manifest.plain_bytes / max(manifest.dump_seconds, 0.001)),
+            copies=tuple(copies),
+            rows=sum(manifest.rows.values()),
+            tables=manifest.table_count,
+            uploaded_late=tuple(uploaded),
+            pruned=tuple(pruned),
+            dropped=tuple(dropped),
+            warnings=manifest.warnings,
+        )
+        return Outcome("Backup termine", result, tuple(problems))
 
     def safety_backup(self, run: Run, database: str) -> str:
         """Back up `database` before it is dropped; returns the words that restore it. Nothing is pruned meanwhile.
@@ -120,9 +124,9 @@ class BackupJob:
             remotes=[replace(target, policy=keep_all) for target in self.remotes],
             keep_before_days=0,
         )
-        fields = job(run).fields
-        way = fields["name"] if self.local.name in fields["copies"] else f"--from-s3 {fields['name']}"
-        return f"{way} --database {shlex.quote(database)}" if database != self.database else str(way)
+        made = job(run).result
+        way = made.name if self.local.name in made.copies else f"--from-s3 {made.name}"
+        return f"{way} --database {shlex.quote(database)}" if database != self.database else way
 
     def _last_normal(self, run: Run) -> Manifest | None:
         """What the backup is measured by; a local store that can't be read is not a reason not to back up to S3."""

@@ -10,10 +10,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from hubbackup.catalog.backup import BackupName, Mark, read_manifest
 from hubbackup.catalog.target import Target
 from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
+from hubbackup.jobs.results import MarkResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores import Store
 
@@ -56,10 +58,12 @@ class MarkJob:
     mark: Mark
     on: bool
     targets: Sequence[Target]
-    message: str
+    kind: str
+    """`pin`, `unpin`, `accept`."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    needs_lock: ClassVar[bool] = True
 
-    def __call__(self, run: Run) -> Outcome:
+    def __call__(self, run: Run) -> Outcome[MarkResult]:
         """Raises UsageError, NotFoundError where no target has the backup, StoreError where none could be marked."""
         name = parse_name(self.typed)
         done: list[str] = []
@@ -76,9 +80,8 @@ class MarkJob:
         if not done:
             where = ", ".join(target.describe() for target in self.targets)
             raise NotFoundError(f"there is no {name} in {where}", remedy=REMEDY)
-        return Outcome(
-            f"{self.message}: {name}", {"name": str(name), "stores": done}, tuple(str(error) for error in failures)
-        )
+        result = MarkResult(str(name), tuple(done))
+        return Outcome(f"{self.kind}: {name}", result, tuple(str(error) for error in failures))
 
     def _apply(self, store: Store, name: BackupName) -> bool:
         """Whether the store holds the backup, which then is marked, or isn't any more. Raises StoreError."""
@@ -91,5 +94,5 @@ class MarkJob:
         except NotFoundError:
             return False
         if self.on:
-            put_mark(store, name, self.mark, why=f"hubbackup {self.message}", now=self.now())
+            put_mark(store, name, self.mark, why=f"hubbackup {self.kind}", now=self.now())
         return True

@@ -30,15 +30,15 @@ def backup(
             {
                 "exit_code": outcome.exit_code,
                 "message": outcome.message,
-                **outcome.fields,
+                **outcome.facts(),
                 "problems": outcome.problems,
             }
         )
         return outcome.exit_code
-    facts = outcome.fields
+    made = outcome.result
     print(
-        f"{outcome.message}: {facts['name']} ({human_bytes(facts['stored_bytes'])}, {facts['tables']} tables,"
-        f" {facts['rows']} rows) in {', '.join(facts['copies'])}"
+        f"{outcome.message}: {made.name} ({human_bytes(made.stored_bytes)}, {made.tables} tables,"
+        f" {made.rows} rows) in {', '.join(made.copies)}"
     )
     print_warnings(outcome.problems)
     return outcome.exit_code

@@ -28,13 +28,13 @@ def drill(
         raise UsageError("drill takes a NAME or --latest, not both")
     outcome = make_app().drill(name, store, progress=progress(quiet=json))
     if json:
-        print_json({"exit_code": outcome.exit_code, **outcome.fields})
+        print_json({"exit_code": outcome.exit_code, **outcome.facts()})
         return outcome.exit_code
-    facts = outcome.fields
+    drilled = outcome.result
     print(
-        f"{facts['name']} ({facts['store']}) restores: {facts['tables']} tables, {facts['rows']} rows"
-        f" in {facts['rto_seconds']} s, in {facts['place']}."
+        f"{drilled.name} ({drilled.store}) restores: {drilled.tables} tables, {drilled.rows} rows"
+        f" in {drilled.rto_seconds} s, in {drilled.place}."
     )
-    for check, answer in facts["checks"].items():
+    for check, answer in drilled.checks.items():
         print(f"  {check} -> {answer}")
     return outcome.exit_code

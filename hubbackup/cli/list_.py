@@ -16,6 +16,7 @@ from hubbackup.catalog.listing import Listed, load, newest, oldest_first, scan
 from hubbackup.cli.options import Json, Store
 from hubbackup.cli.output import print_columns, print_json_items
 from hubbackup.cli.session import make_app
+from hubbackup.errors import EXIT_SUCCESS
 from hubbackup.units import human_age, human_bytes
 from hubbackup.verify.job import last_proven
 
@@ -62,14 +63,17 @@ class _Facts:
     def __init__(self, app: App) -> None:
         self._proven_at = last_proven(app.state.copy_history)
         self._drills: dict[str, dict[str, Any]] = {
-            record["name"]: record
+            record.name: {
+                "started_at": record.started_at.isoformat(),
+                "store": record.store or None,
+                "rto_seconds": record.rto_seconds,
+            }
             for record in app.state.history.runs()
-            if record["kind"] == "drill" and record["exit_code"] == 0 and "name" in record
+            if record.kind == "drill" and record.exit_code == EXIT_SUCCESS and record.name
         }
 
     def of(self, backup: Backup, now: datetime) -> dict[str, Any]:
         name, manifest = str(backup.name), backup.manifest
-        drill = self._drills.get(name, {})
         copies = sorted(backup.copies)
         verified = {store: self._proven_at[store, name] for store in copies if (store, name) in self._proven_at}
         return {
@@ -89,7 +93,7 @@ class _Facts:
             "suspicious": backup.suspicious,
             "warnings": manifest.warnings if manifest else (),
             "last_verified": verified,
-            "last_drill": {key: drill.get(key) for key in ("started_at", "store", "rto_seconds")} if drill else None,
+            "last_drill": self._drills.get(name),
         }
 
 

@@ -29,8 +29,8 @@ def accept(name: BackupName, json: Json = False) -> int:
 def _mark(name: str, mark: Mark, *, on: bool, kind: str, json: bool) -> int:
     outcome = make_app().mark(name, mark, on=on, kind=kind)
     if json:
-        print_json({"exit_code": outcome.exit_code, **outcome.fields, "problems": outcome.problems})
+        print_json({"exit_code": outcome.exit_code, **outcome.facts(), "problems": outcome.problems})
         return outcome.exit_code
-    print(f"{outcome.message} in {', '.join(outcome.fields['stores'])}")
+    print(f"{outcome.message} in {', '.join(outcome.result.stores)}")
     print_warnings(f"{problem}; give the command again once this store answers" for problem in outcome.problems)
     return outcome.exit_code

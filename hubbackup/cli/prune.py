@@ -26,7 +26,7 @@ def prune(
     """
     app = make_app()
     now = datetime.now(UTC).astimezone(app.zone)
-    plans = app.prune(dry_run=dry_run)
+    plans = app.prune(dry_run=dry_run).result.plans
     rows = _rows(plans, now)
     if json:
         policies = {target.name: str(target.policy) for target in app.targets()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from hubbackup.cli.options import Json, Latest
 from hubbackup.cli.output import print_json
 from hubbackup.cli.session import make_app, progress
 from hubbackup.errors import UsageError
+from hubbackup.jobs.results import RestoreResult, UndoResult
 from hubbackup.postgres.side_databases import check_target
 from hubbackup.restore.job import Preview
 from hubbackup.restore.preflight import Request
@@ -94,9 +95,9 @@ def restore(
         progress=progress(quiet=json),
     )
     if json:
-        print_json({"exit_code": outcome.exit_code, **outcome.fields})
+        print_json({"exit_code": outcome.exit_code, **outcome.facts()})
     else:
-        _print_restored(outcome.fields, replaced=replace)
+        _print_restored(outcome.result, outcome.seconds, replaced=replace)
     return outcome.exit_code
 
 
@@ -105,35 +106,35 @@ def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
         _ask(app.cancel, target, f"The database {target} is swapped with the one that the last restore replaced.")
     outcome = app.undo_restore(target)
     if json:
-        print_json({"exit_code": outcome.exit_code, **outcome.fields})
+        print_json({"exit_code": outcome.exit_code, **outcome.facts()})
     else:
-        _print_undone(outcome.fields)
+        _print_undone(outcome.result)
     return outcome.exit_code
 
 
-def _print_restored(facts: dict[str, Any], *, replaced: bool) -> None:
+def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) -> None:
     """What was restored, and what to do now."""
-    proof = "" if facts["proven"] else " It had no manifest: only the file itself could be proven."
+    proof = "" if restored.proven else " It had no manifest: only the file itself could be proven."
     print(
-        f"{facts['name']} is now the database {facts['database']}: {facts['tables']} tables, {facts['rows']} rows,"
-        f" in {facts['seconds']:.1f} s.{proof}"
+        f"{restored.name} is now the database {restored.database}: {restored.tables} tables, {restored.rows} rows,"
+        f" in {seconds:.1f} s.{proof}"
     )
-    if facts["roles_created"]:
-        print(f"Roles created: {', '.join(facts['roles_created'])} (without passwords unless the backup has them).")
-    for remark in facts["remarks"]:
+    if restored.roles_created:
+        print(f"Roles created: {', '.join(restored.roles_created)} (without passwords unless the backup has them).")
+    for remark in restored.remarks:
         print(f"Note: {remark}")
-    if facts["kept_as"]:
-        size = human_bytes(facts["kept_bytes"])
-        print(f"The old database is kept as {facts['kept_as']} ({size}). To go back: hubbackup restore --undo")
-    if facts["safety_backup"]:
-        print(f"Its state before is in a safety backup. To go back: hubbackup restore {facts['safety_backup']}")
+    if restored.kept_as:
+        size = human_bytes(restored.kept_bytes)
+        print(f"The old database is kept as {restored.kept_as} ({size}). To go back: hubbackup restore --undo")
+    if restored.safety_backup:
+        print(f"Its state before is in a safety backup. To go back: hubbackup restore {restored.safety_backup}")
     if replaced:
         print(NEXT_STEP)
 
 
-def _print_undone(facts: dict[str, Any]) -> None:
-    kept = f"; what was live is kept as {facts['kept_as']} ({human_bytes(facts['kept_bytes'])})"
-    print(f"{facts['database']} is again what was kept as {facts['restored']}{kept if facts['kept_as'] else ''}.")
+def _print_undone(undone: UndoResult) -> None:
+    kept = f"; what was live is kept as {undone.kept_as} ({human_bytes(undone.kept_bytes)})"
+    print(f"{undone.database} is again what was kept as {undone.restored}{kept if undone.kept_as else ''}.")
     print(NEXT_STEP)
 
 

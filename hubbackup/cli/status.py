@@ -15,6 +15,7 @@ from hubbackup.errors import HubbackupError
 from hubbackup.health import health_path
 from hubbackup.health import judge as judge_daemon
 from hubbackup.jobs.current import AtWork, all_alive
+from hubbackup.jobs.history import RunRecord
 from hubbackup.postgres.side_databases import derived_kind
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import Verdict
@@ -69,7 +70,6 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
     """The snapshot for machines. Times are ISO 8601, sizes bytes; the newest is first."""
     database = snapshot.databases[0]
     newest = snapshot.last_good(database)
-    last_run = snapshot.last_run("backup")
     stores = {}
     for store in snapshot.stores:
         held = snapshot.in_store(store.name, database)
@@ -91,8 +91,8 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
         ],
         "last_good": newest.name if newest else None,
         "last_good_age_seconds": round((now - newest.started_at).total_seconds()) if newest else None,
-        "last_run": asdict(last_run) | {"result": last_run.result} if last_run else None,
-        "last_drill": asdict(drill) | {"result": drill.result} if (drill := snapshot.last_run("drill")) else None,
+        "last_run": _run_document(snapshot.last_run("backup")),
+        "last_drill": _run_document(snapshot.last_run("drill")),
         "next_run": snapshot.schedule.next_after(now),
         "schedule": snapshot.schedule.expression,
         "time_zone": snapshot.schedule.time_zone,
@@ -100,6 +100,13 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
         "backups": [asdict(backup) for backup in snapshot.backups],
         "leaving": [asdict(one) for one in snapshot.leaving],
     }
+
+
+def _run_document(run: RunRecord | None) -> dict[str, Any] | None:
+    """A recorded run for machines; why its backup is suspicious stands with the backup."""
+    if run is None:
+        return None
+    return {name: value for name, value in asdict(run).items() if name != "warnings"} | {"result": run.result}
 
 
 def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, runs: Sequence[AtWork]) -> None:

@@ -9,9 +9,9 @@ import typer
 from hubbackup.cli.options import Json, OptionalName, Store
 from hubbackup.cli.output import print_error, print_json
 from hubbackup.cli.session import make_app, progress
-from hubbackup.errors import HubbackupError, StoppedError, UsageError
+from hubbackup.errors import EXIT_SUCCESS, UsageError
 from hubbackup.units import human_bytes
-from hubbackup.verify.job import CopySelector
+from hubbackup.verify.job import CopySelector, VerifyFailedError
 
 
 def verify(
@@ -29,33 +29,29 @@ def verify(
         raise UsageError("verify takes one of NAME, --latest and --all")
     app = make_app()
     job = app.verify_job(CopySelector(name, everything), store)
-    failure: HubbackupError | None = None
+    failure: VerifyFailedError | None = None
+    exit_code = EXIT_SUCCESS
     try:
-        app.verify(job, progress=progress(quiet=json))
-    except StoppedError:
-        raise
-    except HubbackupError as error:
-        if not job.findings:
-            raise
-        failure = error
-    exit_code = 0 if failure is None else failure.exit_code
+        result = app.verify(job, progress=progress(quiet=json)).result
+    except VerifyFailedError as error:
+        failure, result, exit_code = error, error.result, error.exit_code
     if json:
         rows = [
             {
-                "name": str(finding.copy.name),
-                "store": finding.copy.target.name,
-                "stored_bytes": finding.copy.size_bytes,
-                "verdict": finding.verdict,
-                "problem": finding.problem,
+                "name": str(one.copy.name),
+                "store": one.copy.target.name,
+                "stored_bytes": one.copy.size_bytes,
+                "verdict": one.verdict,
+                "problem": one.problem,
             }
-            for finding in job.findings
+            for one in result.copies
         ]
         print_json({"exit_code": exit_code, "message": str(failure or ""), "copies": rows})
         return exit_code
-    for finding in job.findings:
-        where = f"{finding.copy.name} in {finding.copy.target.name}"
-        size = human_bytes(finding.copy.size_bytes)
-        print(f"{finding.verdict:<9} {where} ({size}){': ' if finding.problem else ''}{finding.problem}")
+    for one in result.copies:
+        where = f"{one.copy.name} in {one.copy.target.name}"
+        size = human_bytes(one.copy.size_bytes)
+        print(f"{one.verdict:<9} {where} ({size}){': ' if one.problem else ''}{one.problem}")
     if failure is not None:
         print_error(failure)
     return exit_code

@@ -4,14 +4,101 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hubbackup.errors import EXIT_DEGRADED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_SUCCESS
+
 KEEP_LINES = 1000
 TRIM_BYTES = 1 << 20
-REQUIRED = {"kind", "run_id", "started_at", "seconds", "exit_code"}
+RESULTS = ("success", "degraded", "failed", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One recorded run, of any kind. Empty or None is what a run of this kind, or of an earlier version, didn't tell.
+
+    Texts are as they were written: a database's name may hold bytes that no terminal can show.
+    """
+
+    kind: str
+    run_id: str
+    started_at: datetime
+    """In UTC."""
+    seconds: float
+    exit_code: int
+    stage: str = ""
+    """Where it failed."""
+    cause: str = ""
+    """Why it failed."""
+    problems: tuple[str, ...] = ()
+    """What was not as it should be, though it did not fail."""
+    database: str = ""
+    name: str = ""
+    """The backup that it made or used."""
+    store: str = ""
+    copies: tuple[str, ...] = ()
+    """The stores that the run left a good copy in."""
+    plain_bytes: int | None = None
+    stored_bytes: int | None = None
+    rto_seconds: float | None = None
+    ok: bool = True
+    """False where a drill of an earlier version came to its end and found a difference."""
+    warnings: tuple[str, ...] = ()
+    """Why its backup is suspicious."""
+
+    @classmethod
+    def parse(cls, line: str) -> RunRecord | None:
+        """One line of the file, its types checked: it is on the operators' disk. None where they are wrong."""
+        try:
+            facts = json.loads(line)
+            started_at = datetime.fromisoformat(facts["started_at"])
+            if started_at.tzinfo is None:
+                return None
+            started_at = started_at.astimezone(UTC)
+            kind, run_id = facts["kind"], facts["run_id"]
+            exit_code, seconds = int(facts["exit_code"]), float(facts["seconds"])
+        except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
+            return None
+        if not isinstance(kind, str) or not isinstance(run_id, str):
+            return None
+        rto_seconds = facts.get("rto_seconds")
+        return cls(
+            kind=kind,
+            run_id=run_id,
+            started_at=started_at,
+            seconds=seconds,
+            exit_code=exit_code,
+            stage=_text(facts, "stage"),
+            cause=_text(facts, "cause"),
+            problems=_texts(facts, "problems"),
+            database=_text(facts, "database"),
+            name=_text(facts, "name"),
+            store=_text(facts, "store"),
+            copies=_texts(facts, "copies"),
+            plain_bytes=_whole(facts, "plain_bytes"),
+            stored_bytes=_whole(facts, "stored_bytes"),
+            rto_seconds=float(rto_seconds) if isinstance(rto_seconds, int | float) else None,
+            ok=facts.get("ok") is not False,
+            warnings=_texts(facts, "warnings"),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """It came to its end: what it made is there."""
+        return self.exit_code in (EXIT_SUCCESS, EXIT_DEGRADED)
+
+    @property
+    def result(self) -> str:
+        """One of RESULTS."""
+        if self.exit_code in (EXIT_STOPPED, EXIT_INTERRUPTED):
+            return "stopped"
+        if not self.finished or not self.ok:
+            return "failed"
+        return "degraded" if self.exit_code == EXIT_DEGRADED else "success"
 
 
 class History:
@@ -23,7 +110,13 @@ class History:
         self._trim_bytes = trim_bytes
 
     def add(
-        self, kind: str, run_id: str, started_at: datetime, seconds: float, exit_code: int, facts: dict[str, Any]
+        self,
+        kind: str,
+        run_id: str,
+        started_at: datetime,
+        seconds: float,
+        exit_code: int,
+        facts: Mapping[str, object],
     ) -> None:
         """Append one run."""
         record = {
@@ -57,30 +150,47 @@ class History:
             return (0, 0)
         return (figures.st_mtime_ns, figures.st_size)
 
-    def runs(self) -> Iterator[dict[str, Any]]:
-        """The recorded runs, oldest first; a line cut by a crash is passed over."""
+    def runs(self) -> Iterator[RunRecord]:
+        """The recorded runs, oldest first; a line that makes no sense is passed over, as one that a crash cut."""
+        for _, record in self._lines():
+            yield record
+
+    def last(self, kind: str) -> RunRecord | None:
+        """The newest run of one kind, or None."""
+        newest = None
+        for record in self.runs():
+            if record.kind == kind:
+                newest = record
+        return newest
+
+    def _lines(self) -> Iterator[tuple[str, RunRecord]]:
+        """Each line that makes sense, and what it says."""
         try:
             lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return
         for line in lines:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and record.keys() >= REQUIRED:
-                yield record
-
-    def last(self, kind: str) -> dict[str, Any] | None:
-        """The newest run of one kind, or None."""
-        newest = None
-        for record in self.runs():
-            if record.get("kind") == kind:
-                newest = record
-        return newest
+            record = RunRecord.parse(line)
+            if record is not None:
+                yield line, record
 
     def _trim(self) -> None:
-        kept = [json.dumps(record) for record in self.runs()][-self._keep_lines :]
+        kept = [line for line, _ in self._lines()][-self._keep_lines :]
         fresh = self._path.with_suffix(".new")
         fresh.write_text("\n".join(kept) + "\n", encoding="utf-8")
         fresh.replace(self._path)
+
+
+def _text(facts: Mapping[str, Any], key: str) -> str:
+    value = facts.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(facts: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = facts.get(key)
+    return tuple(str(one) for one in value) if isinstance(value, list) else ()
+
+
+def _whole(facts: Mapping[str, Any], key: str) -> int | None:
+    value = facts.get(key)
+    return value if isinstance(value, int) else None

@@ -1,6 +1,6 @@
-"""One guarded run: an id, a lock, a stage, a cancel event, and exactly one closing line.
+"""One guarded run of a job: an id, a lock, a stage, a cancel event, and exactly one closing line.
 
-A run is one execution of a job. Every log line of it carries its run id; the stage tells a failure's place.
+Every log line of a run carries its run id; the stage tells a failure's place.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from hubbackup.errors import HubbackupError, LockHeldError
+from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, HubbackupError, InternalError, LockHeldError
 from hubbackup.jobs.current import FILE_NAME, RunFile, unlocked_file
 from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.progress import ProgressMaker, logged
+from hubbackup.jobs.results import Result
 from hubbackup.streams.cancel import Cancel
 
-EXIT_DEGRADED = 3
+R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 
 @dataclass
@@ -51,20 +52,44 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to. `problems` are sentences; a run with problems and no error is degraded.
+class Outcome(Generic[R_co]):
+    """How a run ended that did not fail. `problems` are sentences; a run with problems is degraded.
 
-    `message` is the closing line's text for people, `fields` its facts for machines.
+    `message` is the closing line's text for people, `result` what it came to. `seconds` is how long it took: as
+    the job counts, or (0) as the run does when it has ended.
     """
 
     message: str
-    fields: dict[str, Any] = field(default_factory=dict)
+    result: R_co
     problems: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
         """0, or 3 where the run is degraded."""
-        return EXIT_DEGRADED if self.problems else 0
+        return EXIT_DEGRADED if self.problems else EXIT_SUCCESS
+
+    def facts(self) -> dict[str, object]:
+        """What machines are told beside message, exit code and problems."""
+        return {"seconds": self.seconds, **self.result.facts()}
+
+
+class Job(Protocol[R_co]):
+    """What a run can execute: a value, put together beforehand, that never changes."""
+
+    @property
+    def kind(self) -> str:
+        """`backup`, `restore`, …: the first word of its events."""
+        ...
+
+    @property
+    def needs_lock(self) -> bool:
+        """False where it changes nothing that another run relies on."""
+        ...
+
+    def __call__(self, run: Run) -> Outcome[R_co]:
+        """Do it. Raises HubbackupError where it fails."""
+        ...
 
 
 class RunObserver(Protocol):
@@ -74,7 +99,7 @@ class RunObserver(Protocol):
         """The run holds the lock and is about to begin."""
         ...
 
-    def ended(self, run: Run, result: Outcome | Exception) -> None:
+    def ended(self, run: Run, ending: Outcome[Result] | HubbackupError) -> None:
         """The run has let go of the lock, and is in the log and in the history already."""
         ...
 
@@ -85,77 +110,75 @@ def new_run_id(now: datetime) -> str:
 
 
 def guarded(
-    kind: str,
+    job: Job[R_co],
     *,
-    lock: Path | None,
+    lock: Path,
     cancel: Cancel,
     log: structlog.stdlib.BoundLogger,
     history: History,
-    body: Callable[[Run], Outcome],
     progress: ProgressMaker | None = None,
     observers: Sequence[RunObserver] = (),
-    shown_in: Path | None = None,
-) -> Outcome:
-    """Run `body` under the lock, and log its end in one closing line, `<kind>.finished` or `<kind>.failed`.
+) -> Outcome[R_co]:
+    """Run the job, under the lock where it needs it, and log its end in one closing line, `<kind>.finished` or
+    `<kind>.failed`. How far it has come is written beside the lock.
 
-    Without a `lock`, the body is one that changes nothing which another run relies on. How far it has come is
-    written beside the lock, or without one into the directory `shown_in`.
-    Raises LockHeldError at once where another run is at work, whatever `body` raises, and nothing else.
+    Raises LockHeldError at once where another run is at work, whatever the job raises, and nothing else.
     """
     started_at = datetime.now(UTC)
     run_id = new_run_id(started_at)
     bound = log.bind(run_id=run_id)
-    path = unlocked_file(shown_in, run_id) if shown_in is not None else None
-    if lock is not None:
-        path = lock.with_name(FILE_NAME)
-    run_file = RunFile(path, kind, run_id, started_at)
-    shown = run_file.recorded(progress or logged(bound, kind))
-    run = Run(kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage)
+    path = lock.with_name(FILE_NAME) if job.needs_lock else unlocked_file(lock.parent, run_id)
+    run_file = RunFile(path, job.kind, run_id, started_at)
+    shown = run_file.recorded(progress or logged(bound, job.kind))
+    run = Run(job.kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage)
     clock = time.monotonic()
     try:
         with contextlib.ExitStack() as stack:
-            if lock is not None:
+            if job.needs_lock:
                 stack.enter_context(locked(lock))
             stack.callback(run_file.remove)
             run_file.stage(run.stage_name)
             _tell(observers, run, lambda observer: observer.started(run))
-            outcome = body(run)
+            outcome = job(run)
     except LockHeldError:
         raise  # it is not a run: the one at work writes the closing line and the record
     except Exception as error:
-        _record_failure(run, error, round(time.monotonic() - clock, 3), history)
-        failure = error
+        failure = error if isinstance(error, HubbackupError) else InternalError(error)
+        _record_failure(run, failure, round(time.monotonic() - clock, 3), history)
         _tell(observers, run, lambda observer: observer.ended(run, failure))
         raise
-    seconds = round(time.monotonic() - clock, 3)
-    outcome = replace(outcome, fields={"seconds": seconds, **outcome.fields})
-    fields = dict(outcome.fields)
-    if outcome.problems:
-        fields["problems"] = list(outcome.problems)
-    level = bound.warning if outcome.problems else bound.info
-    level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **fields)
-    history.add(kind, run_id, started_at, seconds, outcome.exit_code, fields)
+    if not outcome.seconds:
+        outcome = replace(outcome, seconds=round(time.monotonic() - clock, 3))
+    _record_end(run, outcome, history)
     _tell(observers, run, lambda observer: observer.ended(run, outcome))
     return outcome
 
 
-def _record_failure(run: Run, error: Exception, seconds: float, history: History) -> None:
-    """The closing line and the record of a run that failed; a foreign error is a fault of the program."""
-    foreign = not isinstance(error, HubbackupError)
-    cause = f"internal error: {type(error).__name__}: {error}" if foreign else str(error)
-    kind, exit_code = run.kind, getattr(error, "exit_code", 1)
+def _record_end(run: Run, outcome: Outcome[Result], history: History) -> None:
+    """The closing line and the record of a run that did not fail."""
+    kind, facts = run.kind, outcome.facts()
+    if outcome.problems:
+        facts["problems"] = list(outcome.problems)
+    level = run.log.warning if outcome.problems else run.log.info
+    level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **facts)
+    history.add(kind, run.run_id, run.started_at, outcome.seconds, outcome.exit_code, facts)
+
+
+def _record_failure(run: Run, failure: HubbackupError, seconds: float, history: History) -> None:
+    """The closing line and the record of a run that failed."""
+    kind = run.kind
     run.log.error(
         f"{kind}.failed",
-        message=f"{kind} failed: {cause}",
+        message=f"{kind} failed: {failure}",
         stage=run.stage_name,
-        error=type(error).__name__,
-        cause=cause,
-        remedy=getattr(error, "remedy", ""),
+        error=failure.kind,
+        cause=str(failure),
+        remedy=failure.remedy,
         seconds=seconds,
-        exit_code=exit_code,
+        exit_code=failure.exit_code,
     )
-    facts = {"stage": run.stage_name, "cause": cause}
-    history.add(kind, run.run_id, run.started_at, seconds, exit_code, facts)
+    facts: dict[str, object] = {"stage": run.stage_name, "cause": str(failure)}
+    history.add(kind, run.run_id, run.started_at, seconds, failure.exit_code, facts)
 
 
 def _tell(observers: Sequence[RunObserver], run: Run, say: Callable[[RunObserver], None]) -> None:

@@ -6,15 +6,15 @@ success too. What was typed wrong, or stopped by Ctrl-C, is told to whoever type
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-from hubbackup.errors import StoppedError, UsageError
-from hubbackup.jobs.history import History
+from hubbackup.errors import EXIT_INTERRUPTED, EXIT_SUCCESS, HubbackupError, UsageError
+from hubbackup.jobs.history import History, RunRecord
+from hubbackup.jobs.results import BackupResult, Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.spool import Kind, Message
@@ -40,6 +40,10 @@ VERBS: dict[News, str] = {
     "recovered": "works again",
     "success": "succeeded",
 }
+
+
+Ending = Outcome[Result] | HubbackupError
+"""How a run ended."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,13 @@ class Trouble:
     cause: str
 
 
-def news_of(kind: str, result: Outcome | Exception, trouble: Trouble | None, level: str) -> News | None:
+def news_of(kind: str, ending: Ending, trouble: Trouble | None, level: str) -> News | None:
     """What a run's end is to people, or None where they need not hear of it. `level` as NOTIFICATION_LEVEL has it."""
-    if isinstance(result, Exception):
-        return None if is_private(kind, getattr(result, "exit_code", 1), isinstance(result, UsageError)) else "failed"
-    if result.problems:
+    if isinstance(ending, HubbackupError):
+        return None if is_private(kind, ending.exit_code, isinstance(ending, UsageError)) else "failed"
+    if ending.problems:
         return "degraded"
-    if result.fields.get("warnings"):
+    if isinstance(ending.result, BackupResult) and ending.result.warnings:
         return "suspicious"
     if trouble is not None:
         return "recovered"
@@ -85,23 +89,22 @@ def is_private(kind: str, exit_code: int, usage: bool) -> bool:
     """Whether a failure concerns only whoever sits at the terminal."""
     if kind in MARKING_KINDS:
         return True
-    return exit_code == StoppedError(signal.SIGINT).exit_code or (usage and kind not in SCHEDULED_KINDS)
+    return exit_code == EXIT_INTERRUPTED or (usage and kind not in SCHEDULED_KINDS)
 
 
-def trouble_before(records: Iterable[dict[str, Any]], kind: str, run_id: str) -> Trouble | None:
+def trouble_before(records: Iterable[RunRecord], kind: str, run_id: str) -> Trouble | None:
     """The bad runs of `kind` since the last good one and before `run_id`; None where the last was good."""
     trouble: Trouble | None = None
     for record in records:
-        if record["kind"] != kind or record["run_id"] == run_id:
+        if record.kind != kind or record.run_id == run_id:
             continue
-        code = record["exit_code"]
-        if is_private(kind, code, usage=code == UsageError.exit_code):
+        if is_private(kind, record.exit_code, usage=record.exit_code == UsageError.exit_code):
             continue
-        causes = record.get("cause") or "; ".join([*record.get("problems", []), *record.get("warnings", [])])
-        if code == 0 and not record.get("warnings"):
+        causes = record.cause or "; ".join([*record.problems, *record.warnings])
+        if record.exit_code == EXIT_SUCCESS and not record.warnings:
             trouble = None
         elif trouble is None:
-            trouble = Trouble(1, datetime.fromisoformat(record["started_at"]), causes)
+            trouble = Trouble(1, record.started_at, causes)
         else:
             trouble = Trouble(trouble.count + 1, trouble.since, causes)
     return trouble
@@ -110,7 +113,7 @@ def trouble_before(records: Iterable[dict[str, Any]], kind: str, run_id: str) ->
 def compose(
     news: News,
     run: Run,
-    result: Outcome | Exception,
+    ending: Ending,
     place: Place,
     *,
     last_good: LastGood | None,
@@ -122,15 +125,14 @@ def compose(
     subject = f"{run.kind} of {place.database} on {place.host}"
     word = "ALERTE" if MESSAGE_KINDS[news] != "success" else "OK"
     rows: list[tuple[str, str]] = []
-    if isinstance(result, Exception):
-        cause = str(result) if hasattr(result, "remedy") else f"internal error: {type(result).__name__}: {result}"
+    if isinstance(ending, HubbackupError):
         rows += [
             ("What failed", f"{run.kind}, at the stage {run.stage_name}"),
-            ("Cause", cause),
-            ("What to do", getattr(result, "remedy", "") or "hubbackup doctor tells what is wrong and what to do"),
+            ("Cause", str(ending)),
+            ("What to do", ending.remedy or "hubbackup doctor tells what is wrong and what to do"),
         ]
     else:
-        rows += _rows_of(result)
+        rows += _rows_of(ending)
     if trouble is not None:
         runs = "one run" if trouble.count == 1 else f"{trouble.count} runs"
         rows.append(("Before", f"{runs} ended badly since {_time(trouble.since, place)}: {trouble.cause}"))
@@ -197,24 +199,25 @@ class Alerts:
     def started(self, run: Run) -> None:
         """Nobody needs to hear of that."""
 
-    def ended(self, run: Run, result: Outcome | Exception) -> None:
+    def ended(self, run: Run, ending: Ending) -> None:
         """Tell people, where it is news."""
         remembered = self._trouble.pop(run.kind, None)
         trouble = trouble_before(self._history.runs(), run.kind, run.run_id) or remembered
-        was_silent = run.kind == "backup" and isinstance(result, Outcome) and self._on_good()
+        was_silent = run.kind == "backup" and isinstance(ending, Outcome) and self._on_good()
         if was_silent and trouble is None:
             trouble = Trouble(1, run.started_at, "there was no backup in time")
-        news = news_of(run.kind, result, trouble, self._level)
+        news = news_of(run.kind, ending, trouble, self._level)
         if MESSAGE_KINDS.get(news or "success") != "success":
-            self._trouble[run.kind] = Trouble(1, run.started_at, str(result) if isinstance(result, Exception) else "")
+            cause = str(ending) if isinstance(ending, HubbackupError) else ""
+            self._trouble[run.kind] = Trouble(1, run.started_at, cause)
         if news is None:
-            if isinstance(result, Exception) and remembered is not None:
+            if isinstance(ending, HubbackupError) and remembered is not None:
                 self._trouble[run.kind] = remembered  # a Ctrl-C has mended nothing
             return
         message = compose(
             news,
             run,
-            result,
+            ending,
             self._place(),
             last_good=self._last_good(),
             trouble=trouble,
@@ -237,34 +240,36 @@ class Heartbeats:
         if run.kind == "backup":
             self._pinger.ping("start")
 
-    def ended(self, run: Run, result: Outcome | Exception) -> None:
+    def ended(self, run: Run, ending: Ending) -> None:
         """`URL`, or `URL/fail`."""
         if run.kind != "backup":
             return
-        good = isinstance(result, Outcome) and result.exit_code == 0
+        good = isinstance(ending, Outcome) and ending.exit_code == EXIT_SUCCESS
         self._pinger.ping("" if good else "fail")
         if self._wait():
             self._pinger.drain(HEARTBEAT_SECONDS)
 
 
-def _rows_of(outcome: Outcome) -> list[tuple[str, str]]:
-    facts = outcome.fields
+def _rows_of(outcome: Outcome[Result]) -> list[tuple[str, str]]:
     rows = [("What is wrong", problem) for problem in outcome.problems]
-    rows += [("Suspicious", warning) for warning in facts.get("warnings", [])]
-    if facts.get("warnings"):
+    made = outcome.result if isinstance(outcome.result, BackupResult) else None
+    if made is not None and made.warnings:
+        rows += [("Suspicious", warning) for warning in made.warnings]
         advice = "compare it with the database; if it is right: hubbackup accept NAME. Until then nothing is pruned"
         rows.append(("What to do", advice))
     elif outcome.problems:
         rows.append(("What to do", "hubbackup doctor checks each store; the next run uploads what is missing"))
+    facts = outcome.result.facts()
     if "name" in facts:
-        details = [f"{facts[key]:,} {word}" for key, word in COUNTS if isinstance(facts.get(key), int)]
-        rows.append(("Backup", ", ".join([str(facts["name"]), *details])))
-    if facts.get("copies"):
-        rows.append(("Copies", ", ".join(facts["copies"])))
+        counts = [f"{count:,} {word}" for key, word in COUNTS if isinstance(count := facts.get(key), int)]
+        rows.append(("Backup", ", ".join([str(facts["name"]), *counts])))
+    if made is not None:
+        rows.append(("Copies", ", ".join(made.copies)))
     return rows
 
 
 COUNTS = (("stored_bytes", "bytes"), ("tables", "tables"), ("rows", "rows"))
+"""Told of a result that has them."""
 
 
 def _last_good(last_good: LastGood | None, place: Place, now: datetime) -> str:

@@ -100,13 +100,13 @@ class Notifier:
             if on_disk is not None:
                 found.append(LastGood(str(on_disk.name), on_disk.started_at))
         found += [
-            LastGood(str(record["name"]), datetime.fromisoformat(record["started_at"]))
+            LastGood(record.name, record.started_at)
             for record in self._history.runs()
-            if record["kind"] == "backup"
-            and record["exit_code"] in (0, 3)
-            and "name" in record
+            if record.kind == "backup"
+            and record.finished
+            and record.name
             # Of what was on disk the directory itself is the better witness.
-            and self._local.name not in record.get("copies", [])
+            and self._local.name not in record.copies
         ]
         return max(found, key=lambda good: good.started_at, default=None)
 

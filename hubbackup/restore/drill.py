@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.jobs.history import History
+from hubbackup.jobs.results import DrillResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
@@ -48,8 +50,10 @@ class DrillJob:
     open_server: Callable[[Run], AbstractContextManager[DrillServer]]
     checks: tuple[str, ...] = ()
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kind: ClassVar[str] = "drill"
+    needs_lock: ClassVar[bool] = True
 
-    def __call__(self, run: Run) -> Outcome:
+    def __call__(self, run: Run) -> Outcome[DrillResult]:
         """Restore, compare, check, time, remove. Raises HubbackupError for what does not restore."""
         with run.stage("find"):
             found_at = time.monotonic()
@@ -58,7 +62,7 @@ class DrillJob:
                 with run.stage("server"), self.open_server(run) as server:
                     return self._drill(run, source, server, fetch_seconds)
 
-    def _drill(self, run: Run, source: Source, server: DrillServer, fetch_seconds: float) -> Outcome:
+    def _drill(self, run: Run, source: Source, server: DrillServer, fetch_seconds: float) -> Outcome[DrillResult]:
         target = derived_name(self.database, "drill", self.now())
         restore = RestoreJob(
             request=Request(target, replace=False, with_globals=bool(globals_of(source)) and not server.keeps_roles),
@@ -71,7 +75,7 @@ class DrillJob:
         started_at = time.monotonic()
         databases = Databases(server.runner, server.connection, target)
         try:
-            restored = restore(run)
+            restored = restore(run).result
             rto_seconds = fetch_seconds + time.monotonic() - started_at
             with run.stage("checks"):
                 answers = {check: self._check(databases, target, check) for check in self.checks}
@@ -81,17 +85,17 @@ class DrillJob:
         finally:
             if server.keeps_roles:
                 Databases(server.runner.detached(), server.connection, target).drop(target)
-        fields = {
-            "name": source.name,
-            "store": self.store,
-            "database": self.database,
-            "place": server.description,
-            "rto_seconds": round(rto_seconds, 1),
-            "rows": restored.fields["rows"],
-            "tables": restored.fields["tables"],
-            "checks": answers,
-        }
-        return Outcome("drill passed", fields)
+        result = DrillResult(
+            name=source.name,
+            store=self.store,
+            database=self.database,
+            place=server.description,
+            rto_seconds=round(rto_seconds, 1),
+            rows=restored.rows,
+            tables=restored.tables,
+            checks=answers,
+        )
+        return Outcome("drill passed", result)
 
     def _check(self, databases: Databases, target: str, check: str) -> str:
         """The answer of one of the operator's own queries. Raises NotProvenError where it is nothing."""
@@ -113,8 +117,8 @@ def whose_turn(targets: Sequence[Target], history: History) -> Target:
     names = [target.name for target in order]
     turn = 0
     for record in history.runs():
-        if record["kind"] == "drill":
-            store = record.get("store", names[turn])
+        if record.kind == "drill":
+            store = record.store or names[turn]
             turn = (names.index(store) + 1) % len(names) if store in names else 0
     return order[turn]
 

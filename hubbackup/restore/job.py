@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import ClassVar
 
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError
+from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
@@ -54,8 +55,10 @@ class RestoreJob:
     safety_backup: Callable[[Run], str]
     """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kind: ClassVar[str] = "restore"
+    needs_lock: ClassVar[bool] = True
 
-    def __call__(self, run: Run) -> Outcome:
+    def __call__(self, run: Run) -> Outcome[RestoreResult]:
         """Restore. Raises HubbackupError; then the live database is as it was (see `Request.in_place`)."""
         request = self.request
         started = time.monotonic()
@@ -74,18 +77,17 @@ class RestoreJob:
                 started += time.monotonic() - asked
                 # Nothing is changed above this line.
                 self._remove_leftovers(run, databases, server)
-                made_roles = []
+                made_roles: list[str] = []
                 if request.with_globals:
                     made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
                 if made_roles:
                     server = databases.look()
             dialect = Dialect(psql=psql_version(runner), server_major=server.major)
             work = _Work(run, runner, connection, databases, server, source, proof, properties, dialect)
-            fields = self._restore(work)
-        fields |= {"roles_created": made_roles, "seconds": round(time.monotonic() - started, 3)}
-        return Outcome("restore finished", fields)
+            result = replace(self._restore(work), roles_created=tuple(made_roles))
+        return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
-    def _restore(self, work: _Work) -> dict[str, Any]:
+    def _restore(self, work: _Work) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
         started_at = self.now()
         live = work.server.databases.get(request.target)
@@ -127,18 +129,18 @@ class RestoreJob:
             if dropped:
                 _tell_of_safety_backup(error, request.target, safety)
             raise
-        return {
-            "name": name,
-            "proven": work.source.manifest is not None,
-            "database": request.target,
-            "rows": sum(facts.rows.values()),
-            "tables": facts.table_count,
-            "plain_bytes": facts.plain_bytes,
-            "kept_as": aside if put_aside else "",
-            "kept_bytes": live.size_bytes if put_aside and live else 0,
-            "safety_backup": safety,
-            "remarks": remarks,
-        }
+        return RestoreResult(
+            name=name,
+            proven=work.source.manifest is not None,
+            database=request.target,
+            rows=sum(facts.rows.values()),
+            tables=facts.table_count,
+            plain_bytes=facts.plain_bytes,
+            kept_as=aside if put_aside else "",
+            kept_bytes=live.size_bytes if put_aside and live else 0,
+            safety_backup=safety,
+            remarks=tuple(remarks),
+        )
 
     def _finish(self, work: _Work, fresh: str, statistics: Statistics) -> list[str]:
         """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""

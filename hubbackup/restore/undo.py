@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from hubbackup.errors import UsageError
+from hubbackup.jobs.results import UndoResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.databases import Databases, Server
 from hubbackup.postgres.session import Connection
@@ -23,8 +25,10 @@ class UndoJob:
     open_runner: Callable[[Cancel], Runner]
     connection: Callable[[str], Connection]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kind: ClassVar[str] = "undo"
+    needs_lock: ClassVar[bool] = True
 
-    def __call__(self, run: Run) -> Outcome:
+    def __call__(self, run: Run) -> Outcome[UndoResult]:
         """Raises UsageError where nothing was put aside, HubbackupError where the swap fails."""
         target = self.target
         databases = Databases(self.open_runner(run.cancel), self.connection(run.run_id), target)
@@ -38,13 +42,13 @@ class UndoJob:
         with run.stage("swap"):
             put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
         live = server.databases.get(target)
-        fields = {
-            "database": target,
-            "restored": newest,
-            "kept_as": aside if put_aside else "",
-            "kept_bytes": live.size_bytes if put_aside and live else 0,
-        }
-        return Outcome("restore undone", fields)
+        result = UndoResult(
+            database=target,
+            restored=newest,
+            kept_as=aside if put_aside else "",
+            kept_bytes=live.size_bytes if put_aside and live else 0,
+        )
+        return Outcome("restore undone", result)
 
 
 def kept_aside(server: Server, target: str) -> Iterator[str]:

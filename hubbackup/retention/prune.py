@@ -7,14 +7,16 @@ plan rests on, or removes.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Mark
 from hubbackup.catalog.listing import Listed, load, scan
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoreError
+from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.retention.policy import Candidate, Decision, plan
 from hubbackup.stores import Store
@@ -46,31 +48,46 @@ class Pruned:
 
 
 @dataclass(frozen=True)
-class PruneJob:
-    """Removes from `targets` what their policies no longer keep, of every database.
+class PruneResult(Result):
+    """The plans, and `target:name` of each copy that went; None where it was only tried."""
 
-    `plans` fills while it works, for the caller to show; with `dry_run` nothing is removed.
-    """
+    plans: tuple[TargetPlan, ...]
+    removed: tuple[str, ...] | None = None
+
+    def facts(self) -> dict[str, object]:
+        """What was removed; the plans may be long."""
+        return {} if self.removed is None else {"removed": list(self.removed)}
+
+
+@dataclass(frozen=True)
+class PruneJob:
+    """Removes from `targets` what their policies no longer keep, of every database; with `dry_run` it only plans."""
 
     targets: Sequence[Target]
     zone: ZoneInfo
     dry_run: bool = False
-    plans: list[TargetPlan] = field(default_factory=list)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kind: ClassVar[str] = "prune"
 
-    def __call__(self, run: Run) -> Outcome:
+    @property
+    def needs_lock(self) -> bool:
+        """A plan alone hinders nobody."""
+        return not self.dry_run
+
+    def __call__(self, run: Run) -> Outcome[PruneResult]:
         """Raises HubbackupError naming each removal that failed, StoreError where a target can't be listed."""
         now = self.now().astimezone(self.zone)
         with run.stage("plan"):
             listed = scan(self.targets)
-            self.plans.extend(make_plans(listed, self.targets, now, lambda some: load(some, self.targets, self.zone)))
+            plans = make_plans(listed, self.targets, now, lambda some: load(some, self.targets, self.zone))
         if self.dry_run:
-            return Outcome("prune tried without removing")
+            return Outcome("prune tried without removing", PruneResult(tuple(plans)))
         with run.stage("prune"):
-            pruned = apply_plans(self.plans)
+            pruned = apply_plans(plans)
         if pruned.problems:
             raise HubbackupError("; ".join(pruned.problems), remedy="the next prune tries again")
-        return Outcome("prune finished", {"removed": [f"{target}:{name}" for target, name in pruned.removed]})
+        removed = tuple(f"{target}:{name}" for target, name in pruned.removed)
+        return Outcome("prune finished", PruneResult(tuple(plans), removed))
 
 
 def make_plans(listed: Iterable[Listed], targets: Sequence[Target], now: datetime, load: Load) -> list[TargetPlan]:

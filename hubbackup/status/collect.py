@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -25,10 +25,10 @@ from hubbackup.catalog.listing import Listed, load, newest, scan
 from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreError
-from hubbackup.jobs.history import History
+from hubbackup.jobs.history import History, RunRecord
 from hubbackup.retention.forecast import removals
 from hubbackup.retention.prune import make_plans
-from hubbackup.status.snapshot import BackupFacts, Leaving, RunFacts, Snapshot, StoreFacts
+from hubbackup.status.snapshot import BackupFacts, Leaving, Snapshot, StoreFacts
 from hubbackup.stores import Entry
 from hubbackup.units import printable
 
@@ -61,7 +61,7 @@ class Collector:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._memories: dict[str, dict[Entry, bytes]] = {target.name: {} for target in scope.targets}
-        self._counted = {str(record["run_id"]) for record in scope.history.runs()}
+        self._counted = {run.run_id for run in scope.history.runs()}
         self._tally: Counter[tuple[str, str]] = Counter()
 
     def take(self, now: datetime) -> Snapshot:
@@ -111,13 +111,10 @@ class Collector:
                 ]
         return found
 
-    def _runs(self) -> Iterator[RunFacts]:
+    def _runs(self) -> Iterator[RunRecord]:
         """The recorded runs. A new one is counted here, since the record is trimmed and a counter must not fall."""
         present = set()
-        for record in self._scope.history.runs():
-            run = _run_facts(record)
-            if run is None:
-                continue
+        for run in map(_shown, self._scope.history.runs()):
             present.add(run.run_id)
             if run.run_id not in self._counted:
                 self._tally[run.kind, run.result] += 1
@@ -231,51 +228,21 @@ def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> Back
     )
 
 
-def _run_facts(record: Mapping[str, Any]) -> RunFacts | None:
-    """A line of the history, its types checked: the file is on the operators' disk. None where they are wrong."""
-    try:
-        started_at = datetime.fromisoformat(str(record["started_at"]))
-        exit_code, seconds = int(record["exit_code"]), float(record["seconds"])
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if started_at.tzinfo is None:
-        return None
-    rto_seconds = record.get("rto_seconds")
-    name = _text(record, "name")
-    parsed = BackupName.parse(name)
-    return RunFacts(
-        kind=_text(record, "kind"),
-        run_id=_text(record, "run_id"),
-        started_at=started_at.astimezone(UTC),
-        seconds=seconds,
-        exit_code=exit_code,
-        stage=_text(record, "stage"),
-        cause=_text(record, "cause"),
-        problems=_texts(record, "problems"),
-        database=_text(record, "database") or (printable(parsed.database) if parsed else ""),
-        name=name,
-        store=_text(record, "store"),
-        copies=_texts(record, "copies"),
-        plain_bytes=_whole(record, "plain_bytes"),
-        stored_bytes=_whole(record, "stored_bytes"),
-        rto_seconds=float(rto_seconds) if isinstance(rto_seconds, int | float) else None,
-        ok=record.get("ok") is not False,
+def _shown(run: RunRecord) -> RunRecord:
+    """The record in texts that can be shown; where it names no database, its backup does."""
+    parsed = BackupName.parse(run.name)
+    return replace(
+        run,
+        kind=printable(run.kind),
+        run_id=printable(run.run_id),
+        stage=printable(run.stage),
+        cause=printable(run.cause),
+        problems=tuple(map(printable, run.problems)),
+        database=printable(run.database or (parsed.database if parsed else "")),
+        name=printable(run.name),
+        store=printable(run.store),
+        copies=tuple(map(printable, run.copies)),
     )
-
-
-def _text(record: Mapping[str, Any], key: str) -> str:
-    value = record.get(key)
-    return printable(value) if isinstance(value, str) else ""
-
-
-def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = record.get(key)
-    return tuple(printable(str(one)) for one in value) if isinstance(value, list) else ()
-
-
-def _whole(record: Mapping[str, Any], key: str) -> int | None:
-    value = record.get(key)
-    return value if isinstance(value, int) else None
 
 
 def _store_facts(target: Target, error: StoreError | None) -> StoreFacts:

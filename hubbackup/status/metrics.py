@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hubbackup.status.snapshot import RESULTS, Snapshot
+from hubbackup.jobs.history import RESULTS
+from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import Verdict
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

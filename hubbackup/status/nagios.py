@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_good, scan
 from hubbackup.errors import StoreError, UsageError
+from hubbackup.jobs.history import RunRecord
 from hubbackup.stores import Readable
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -67,7 +67,7 @@ def parse_age(text: str) -> timedelta:
 def assess(
     database: str,
     stores: Sequence[StoreView],
-    last_run: dict[str, Any] | None,
+    last_run: RunRecord | None,
     *,
     deadline: datetime | None,
     max_age: timedelta | None,
@@ -92,7 +92,7 @@ def assess(
     performance = [f"'age'={max(0.0, age.total_seconds()):.0f}s{threshold};0", f"'size'={size_bytes}B;;;0", *counts]
     shown = f"{newest.name} is {_hours(age)} old"
     if limit is not None and age > limit:
-        cause = f"; the last run failed: {last_run['cause']}" if last_run and last_run.get("cause") else ""
+        cause = f"; the last run failed: {last_run.cause}" if last_run and last_run.cause else ""
         return Answer(CRITICAL, f"{shown}, more than {_hours(limit)}{cause}", " ".join(performance))
     doubts = _doubts(newest, stores, last_run)
     code = WARNING if doubts else OK
@@ -102,7 +102,7 @@ def assess(
     return Answer(code, "; ".join([f"{shown} (in {copies})", *doubts]), " ".join(performance))
 
 
-def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: dict[str, Any] | None) -> list[str]:
+def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | None) -> list[str]:
     """What is not as it should be, though a good backup is young enough."""
     doubts = []
     for store in stores:
@@ -112,11 +112,10 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: dict[str, Any
             doubts.append(f"{store.name} lacks it")
     if newest.manifest is not None and newest.suspicious:
         doubts += [f"suspicious: {warning}" for warning in newest.manifest.warnings]
-    code = last_run.get("exit_code") if last_run else 0
-    if last_run and code not in (0, 3):
-        doubts.append(f"the last run failed: {last_run.get('cause', f'exit code {code}')}")
-    elif last_run and last_run.get("problems"):
-        doubts.append(f"the last run is degraded: {'; '.join(map(str, last_run['problems']))}")
+    if last_run and not last_run.finished:
+        doubts.append(f"the last run failed: {last_run.cause or f'exit code {last_run.exit_code}'}")
+    elif last_run and last_run.problems:
+        doubts.append(f"the last run is degraded: {'; '.join(last_run.problems)}")
     return doubts
 
 

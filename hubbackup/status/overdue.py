@@ -57,7 +57,7 @@ def missed_run(schedule: Schedule, since: datetime | None, history: History, now
     """
     if since is None:
         first = next(history.runs(), None)
-        since = datetime.fromisoformat(first["started_at"]).astimezone(UTC) if first else None
+        since = first.started_at if first else None
     due = schedule.next_after(since) if since is not None else None
     return due if due is not None and due <= now else None
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hubbackup.config.schedule import Schedule
-
-RESULTS = ("success", "degraded", "failed", "stopped")
-STOPPED_EXIT_CODES = (130, 143)
+from hubbackup.jobs.history import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +45,6 @@ class BackupFacts:
     def good(self) -> bool:
         """It is proven and whole in at least one store."""
         return bool(self.good_in)
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """One recorded run, of any kind. `name` is the backup that it made or used, where it told."""
-
-    kind: str
-    run_id: str
-    started_at: datetime
-    seconds: float
-    exit_code: int
-    stage: str = ""
-    cause: str = ""
-    problems: tuple[str, ...] = ()
-    database: str = ""
-    name: str = ""
-    store: str = ""
-    copies: tuple[str, ...] = ()
-    """The stores that the run left a good copy in."""
-    plain_bytes: int | None = None
-    stored_bytes: int | None = None
-    rto_seconds: float | None = None
-    ok: bool = True
-    """False where a drill came to its end and found a difference."""
-
-    @property
-    def result(self) -> str:
-        """One of RESULTS."""
-        if self.exit_code in STOPPED_EXIT_CODES:
-            return "stopped"
-        if self.exit_code not in (0, 3) or not self.ok:
-            return "failed"
-        return "degraded" if self.exit_code == 3 else "success"
 
 
 @dataclass(frozen=True)
@@ -122,7 +87,7 @@ class Snapshot:
     databases: tuple[str, ...]
     stores: tuple[StoreFacts, ...]
     backups: tuple[BackupFacts, ...] = ()
-    runs: tuple[RunFacts, ...] = ()
+    runs: tuple[RunRecord, ...] = ()
     leaving: tuple[Leaving, ...] = ()
     drill_schedule: Schedule | None = None
     tally: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -143,10 +108,10 @@ class Snapshot:
         """The backups that are good in `store`, newest first."""
         return [b for b in self.backups if store in b.good_in and database in ("", b.database)]
 
-    def runs_of(self, kind: str) -> list[RunFacts]:
+    def runs_of(self, kind: str) -> list[RunRecord]:
         """The runs of one kind, newest first."""
         return [run for run in self.runs if run.kind == kind]
 
-    def last_run(self, kind: str) -> RunFacts | None:
+    def last_run(self, kind: str) -> RunRecord | None:
         """The newest run of one kind."""
         return next((run for run in self.runs if run.kind == kind), None)

@@ -7,17 +7,18 @@ meanwhile is passed over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import BackupName, Manifest, Mark, read_manifest
 from hubbackup.catalog.listing import Listed, newest_first, scan
 from hubbackup.catalog.marks import REMEDY, drop_mark, parse_name, put_mark
 from hubbackup.catalog.target import Target
-from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, StoreError
+from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS, HubbackupError, NotFoundError, NotProvenError, StoreError
 from hubbackup.jobs.history import History
+from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.verify.reader import Expected, prove, read_through
 
@@ -39,12 +40,42 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CopyResult:
     """What reading a copy showed: it is as it was written, damaged, without a manifest, or could not be read."""
 
     copy: Copy
     verdict: Literal["ok", "bad", "unproven", "unread", "gone"]
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class VerifyResult(Result):
+    """What was found of each copy, in the order in which they were read."""
+
+    copies: tuple[CopyResult, ...]
+
+    def facts(self) -> dict[str, object]:
+        """How many are whole, with how many bytes, and which have no manifest."""
+        whole = [one.copy for one in self.copies if one.verdict == "ok"]
+        return {
+            "verified": len(whole),
+            "bytes": sum(copy.size_bytes for copy in whole),
+            "unproven": [str(one.copy.name) for one in self.copies if one.verdict == "unproven"],
+        }
+
+
+class VerifyFailedError(HubbackupError):
+    """Copies are damaged, or could not be read: `cause` says which, `result` what was found of every copy."""
+
+    def __init__(self, cause: HubbackupError, result: VerifyResult) -> None:
+        super().__init__(str(cause), remedy=cause.remedy)
+        self.cause = cause
+        self.result = result
+
+    @property
+    def kind(self) -> str:
+        """The cause's."""
+        return self.cause.kind
 
 
 def copies_of(
@@ -75,9 +106,8 @@ def last_proven(history: History) -> dict[tuple[str, str], datetime]:
     """When each copy, by target and file name, was last found whole."""
     found = {}
     for record in history.runs():
-        if record["kind"] == KIND and record["exit_code"] == 0:
-            at = datetime.fromisoformat(record["started_at"])
-            found[str(record.get("store")), str(record.get("name"))] = at
+        if record.kind == KIND and record.exit_code == EXIT_SUCCESS:
+            found[record.store, record.name] = record.started_at
     return found
 
 
@@ -137,12 +167,12 @@ class CopySelector:
         return copies_of(found, targets, zone, {})
 
 
-@dataclass
+@dataclass(frozen=True)
 class VerifyJob:
     """Reads the copies that `choose` gives, marks the damaged ones, and fails where there is one.
 
     `decode`: also decode each and count its rows again; else its bytes are hashed, which finds all that changed
-    since it was decoded. `findings` fills while it works, for the caller to show.
+    since it was decoded.
     """
 
     choose: Callable[[Run], Sequence[Copy]]
@@ -150,41 +180,48 @@ class VerifyJob:
     decode: bool
     read_unproven: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    findings: list[Finding] = field(default_factory=list)
+    kind: ClassVar[str] = "verify"
+    needs_lock: ClassVar[bool] = False
 
-    def __call__(self, run: Run) -> Outcome:
-        """Raises NotProvenError naming every damaged copy, StoreError where none is but some could not be read."""
+    def __call__(self, run: Run) -> Outcome[VerifyResult]:
+        """Raises VerifyFailedError where a copy is damaged, or none is but some could not be read; StoreError."""
         with run.stage("choose"):
             copies = self.choose(run)
+        found: list[CopyResult] = []
         given_up: set[str] = set()
         with run.stage("read"):
             for copy in copies:
                 if copy.target.name in given_up:
-                    finding = Finding(copy, "unread", "its store could not be read a moment ago")
+                    found.append(CopyResult(copy, "unread", "its store could not be read a moment ago"))
                 else:
-                    finding = self._look(run, copy)
-                if finding.verdict == "unread":
+                    found.append(self._look(run, copy))
+                if found[-1].verdict == "unread":
                     given_up.add(copy.target.name)
-                self._record(run, finding)
-        return self._close(run)
+                self._record(run, found[-1])
+        result = VerifyResult(tuple(found))
+        failure = _failure(result, fail_unproven=self.read_unproven)
+        if failure is not None:
+            raise VerifyFailedError(failure, result)
+        whole = sum(one.verdict == "ok" for one in found)
+        return Outcome(f"verify finished: {whole} copies are whole", result)
 
-    def _look(self, run: Run, copy: Copy) -> Finding:
+    def _look(self, run: Run, copy: Copy) -> CopyResult:
         name = str(copy.name)
         try:
             if not copy.published:
                 if self.read_unproven:
                     self._read(run, copy, None)
-                return Finding(copy, "unproven", "it has no manifest to compare it with")
+                return CopyResult(copy, "unproven", "it has no manifest to compare it with")
             manifest = read_manifest(copy.target, copy.name)
             self._read(run, copy, manifest)
         except NotFoundError:
-            return Finding(copy, "gone", "it was removed meanwhile")
+            return CopyResult(copy, "gone", "it was removed meanwhile")
         except NotProvenError as error:
-            return Finding(copy, "bad", str(error))
+            return CopyResult(copy, "bad", str(error))
         except StoreError as error:
             run.cancel.check()
-            return Finding(copy, "unread", f"{name} could not be read: {error}")
-        return Finding(copy, "ok")
+            return CopyResult(copy, "unread", f"{name} could not be read: {error}")
+        return CopyResult(copy, "ok")
 
     def _read(self, run: Run, copy: Copy, manifest: Manifest | None) -> None:
         name = str(copy.name)
@@ -197,49 +234,44 @@ class VerifyJob:
             with copy.target.open(name) as stream:
                 read_through(stream, expected, name=name, cancel=run.cancel, progress=progress)
 
-    def _record(self, run: Run, finding: Finding) -> None:
+    def _record(self, run: Run, found: CopyResult) -> None:
         """Keep what was found: in the history, as a mark in the store, and a damaged one in the log at once."""
-        copy, now = finding.copy, self.now()
-        self.findings.append(finding)
-        if finding.verdict in ("ok", "bad"):
-            facts = {"store": copy.target.name, "name": str(copy.name), "problem": finding.problem}
-            self.history.add(KIND, run.run_id, now, 0.0, 0 if finding.verdict == "ok" else 1, facts)
+        copy, now = found.copy, self.now()
+        if found.verdict in ("ok", "bad"):
+            code = EXIT_SUCCESS if found.verdict == "ok" else EXIT_FAILED
+            facts = {"store": copy.target.name, "name": str(copy.name), "problem": found.problem}
+            self.history.add(KIND, run.run_id, now, 0.0, code, facts)
         try:
-            if finding.verdict == "bad":
+            if found.verdict == "bad":
                 run.log.error(
                     "verify.bad",
-                    message=f"damaged backup: {finding.problem}",
+                    message=f"damaged backup: {found.problem}",
                     name=str(copy.name),
                     store=copy.target.name,
                 )
-                put_mark(copy.target.store, copy.name, Mark.BAD, why=finding.problem, now=now)
-            elif finding.verdict == "ok" and copy.marked_bad:
+                put_mark(copy.target.store, copy.name, Mark.BAD, why=found.problem, now=now)
+            elif found.verdict == "ok" and copy.marked_bad:
                 drop_mark(copy.target.store, copy.name, Mark.BAD)
         except HubbackupError as error:  # a dying disk is read-only: the finding stands without its mark
             run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.target.name)
 
-    def _close(self, run: Run) -> Outcome:
-        by_verdict: dict[str, list[Finding]] = {}
-        for finding in self.findings:
-            by_verdict.setdefault(finding.verdict, []).append(finding)
-        bad, unread = by_verdict.get("bad", []), by_verdict.get("unread", [])
-        if bad:
-            raise NotProvenError(
-                "; ".join(f"{finding.problem} (in {finding.copy.target.describe()})" for finding in bad),
-                remedy="they no longer count as backups; hubbackup list shows where there is another copy",
-            )
-        gone = by_verdict.get("gone", [])
-        if len(gone) == len(self.findings) > 0:
-            raise NotFoundError("; ".join(f"{one.copy.name}: {one.problem}" for one in gone))
-        if unread:
-            raise StoreError(f"{len(unread)} copies could not be read: {unread[0].problem}")
-        unproven = by_verdict.get("unproven", [])
-        if unproven and self.read_unproven:
-            raise NotProvenError("; ".join(f"{one.copy.name} is unproven: {one.problem}" for one in unproven))
-        ok = by_verdict.get("ok", [])
-        fields = {
-            "verified": len(ok),
-            "bytes": sum(finding.copy.size_bytes for finding in ok),
-            "unproven": [str(finding.copy.name) for finding in unproven],
-        }
-        return Outcome(f"verify finished: {len(ok)} copies are whole", fields)
+
+def _failure(result: VerifyResult, *, fail_unproven: bool) -> HubbackupError | None:
+    """What is wrong with the copies; of several things the worst, with every copy that it is true of."""
+    by_verdict: dict[str, list[CopyResult]] = {}
+    for one in result.copies:
+        by_verdict.setdefault(one.verdict, []).append(one)
+    bad, unread, gone = (by_verdict.get(verdict, []) for verdict in ("bad", "unread", "gone"))
+    if bad:
+        return NotProvenError(
+            "; ".join(f"{one.problem} (in {one.copy.target.describe()})" for one in bad),
+            remedy="they no longer count as backups; hubbackup list shows where there is another copy",
+        )
+    if len(gone) == len(result.copies) > 0:
+        return NotFoundError("; ".join(f"{one.copy.name}: {one.problem}" for one in gone))
+    if unread:
+        return StoreError(f"{len(unread)} copies could not be read: {unread[0].problem}")
+    unproven = by_verdict.get("unproven", [])
+    if unproven and fail_unproven:
+        return NotProvenError("; ".join(f"{one.copy.name} is unproven: {one.problem}" for one in unproven))
+    return None

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hubbackup.jobs.current import AtWork
-from hubbackup.status.snapshot import BackupFacts, RunFacts, Snapshot
+from hubbackup.jobs.history import RunRecord
+from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.units import human_age, human_bytes, human_number, human_seconds
 from hubbackup.web.plot import Plot, Point, decimal_step, draw, time_step
 
@@ -118,7 +119,7 @@ class View:
         ]
         return (row for _, row in sorted(entries, key=lambda entry: entry[0], reverse=True))
 
-    def _backup_row(self, backup: BackupFacts, run: RunFacts | None, drilled: bool) -> Row:
+    def _backup_row(self, backup: BackupFacts, run: RunRecord | None, drilled: bool) -> Row:
         copies = self._copies(backup, run)
         damaged = [f"the copy in {self._snapshot.title(store)} is damaged" for store in backup.damaged_in]
         problem = backup.problem or ("its file is not what its manifest says" if not backup.good else "")
@@ -145,7 +146,7 @@ class View:
             note="; ".join(filter(None, (*notes, problem, *damaged, *backup.warnings))),
         )
 
-    def _copies(self, backup: BackupFacts, run: RunFacts | None) -> list[tuple[str, str]]:
+    def _copies(self, backup: BackupFacts, run: RunRecord | None) -> list[tuple[str, str]]:
         """Where it is; and where its own run could not leave it, unless it came there later."""
         failed = run.result == "degraded" if run else False
         marks = dict.fromkeys(backup.not_good_in, "bad") | dict.fromkeys(backup.good_in, "good")
@@ -156,7 +157,7 @@ class View:
                 marks[store.name] = "late" if store.name in backup.good_in else "missing"
         return [(store.name, marks[store.name]) for store in self._snapshot.stores if store.name in marks]
 
-    def _run_row(self, run: RunFacts) -> Row:
+    def _run_row(self, run: RunRecord) -> Row:
         stage = f" at the stage {run.stage}" if run.stage else ""
         word = "Stopped" if run.result == "stopped" else "Failed"
         note = f"{word}{stage}: {run.cause or 'no cause was recorded'}"
@@ -187,7 +188,7 @@ class View:
                 drawn.append(draw(f"{key}{number}", f"{title}{of}", points, lost, axis, steps, self._zone))
         return [plot for plot in drawn if plot is not None]
 
-    def _points(self, runs: Sequence[RunFacts], attribute: str, label: Callable[[float], str]) -> tuple[Point, ...]:
+    def _points(self, runs: Sequence[RunRecord], attribute: str, label: Callable[[float], str]) -> tuple[Point, ...]:
         return tuple(
             Point(run.started_at, value, f"{self.time(run.started_at).text}: {label(value)}")
             for run in runs

@@ -22,6 +22,7 @@ from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
 from hubbackup.streams.cancel import Cancel
 from tests.support.containers import USER, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.jobs import Doing
 from tests.support.s3 import S3Server
 
 TABLES = """
@@ -77,23 +78,23 @@ def databases_of(pg: EmbeddedPostgres) -> set[str]:
 def test_a_good_backup_passes_and_is_recorded(embedded: App, postgres16: EmbeddedPostgres) -> None:
     """A drill restores every row, asks the operator's own checks, times itself, and leaves no database behind."""
     before = databases_of(postgres16)
-    name = embedded.backup().fields["name"]
+    name = embedded.backup().result.name
     outcome = embedded.drill()
     assert outcome.exit_code == 0
-    assert outcome.fields["name"] == name
-    assert outcome.fields["rows"] == 502
-    assert list(outcome.fields["checks"].values()) == ["500", "Lyon"]
+    assert outcome.result.name == name
+    assert outcome.result.rows == 502
+    assert list(outcome.result.checks.values()) == ["500", "Lyon"]
     record = embedded.state.history.last("drill")
     assert record is not None
-    assert record["rto_seconds"] > 0
-    assert (record["exit_code"], record["store"]) == (0, "local")
+    assert (record.rto_seconds or 0) > 0
+    assert (record.exit_code, record.store) == (0, "local")
     assert databases_of(postgres16) == before
 
 
 def test_a_wrong_count_fails(embedded: App, postgres16: EmbeddedPostgres) -> None:
     """A file that is proven in every byte and yet restores to fewer rows fails its drill, and the table is named."""
     before = databases_of(postgres16)
-    name = embedded.backup().fields["name"]
+    name = embedded.backup().result.name
     trailer = b"\n--\n-- PostgreSQL database dump complete\n"
     tamper(
         embedded.settings.backup_dir,
@@ -107,7 +108,7 @@ def test_a_wrong_count_fails(embedded: App, postgres16: EmbeddedPostgres) -> Non
 
 def test_a_tampered_backup_fails(embedded: App) -> None:
     """A file that is not the one the manifest was written for is refused before a server sees a byte of it."""
-    name = embedded.backup().fields["name"]
+    name = embedded.backup().result.name
     file = embedded.settings.backup_dir / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 0x10
@@ -116,13 +117,13 @@ def test_a_tampered_backup_fails(embedded: App) -> None:
         embedded.drill()
     record = embedded.state.history.last("drill")
     assert record is not None
-    assert (record["exit_code"], record["stage"]) == (1, "prove")
+    assert (record.exit_code, record.stage) == (1, "prove")
 
 
 def test_a_dump_that_does_not_load_fails(embedded: App, postgres16: EmbeddedPostgres) -> None:
     """An SQL error half-way fails the drill with PostgreSQL's own words, and the scratch database goes."""
     before = databases_of(postgres16)
-    name = embedded.backup().fields["name"]
+    name = embedded.backup().result.name
     tamper(
         embedded.settings.backup_dir,
         name,
@@ -155,9 +156,9 @@ def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3
         BACKUP_DIR=str(tmp_path),
         **s3.settings(bucket),
     )
-    name = app.backup().fields["name"]
-    assert [app.drill().fields["store"] for _ in range(3)] == ["s3", "local", "s3"]
-    assert app.drill(store="local").fields["store"] == "local"
+    name = app.backup().result.name
+    assert [app.drill().result.store for _ in range(3)] == ["s3", "local", "s3"]
+    assert app.drill(store="local").result.store == "local"
     key = f"backups/{name}"
     data = bytearray(s3.client.get_object(Bucket=bucket, Key=key)["Body"].read())
     data[len(data) // 2] ^= 1
@@ -165,7 +166,7 @@ def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3
     for _ in range(2):
         with pytest.raises(NotProvenError, match=name):
             app.drill()
-        assert app.drill().fields["store"] == "local"
+        assert app.drill().result.store == "local"
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +202,8 @@ def test_a_throwaway_server_is_made_and_removed(container: str, tmp_path: Path) 
         orphan = ["docker", "run", "--detach", "--network=none", f"--label={LABEL}={container}", "postgres:17"]
         subprocess.run([*orphan, "sleep", "600"], check=True, capture_output=True)
         outcome = app.drill()
-        assert outcome.fields["place"] == "a throwaway server"
-        assert outcome.fields["rows"] == 502
+        assert outcome.result.place == "a throwaway server"
+        assert outcome.result.rows == 502
         assert drill_containers(container) == []
     finally:
         psql_in(container, "DROP OWNED BY lecture; DROP ROLE lecture;")
@@ -213,7 +214,7 @@ def test_the_throwaway_server_is_shut_in_and_goes_whatever_happens(container: st
     app = containerised(container, tmp_path)
     original = json.loads(subprocess.check_output(["docker", "inspect", container]))[0]
 
-    def body(run: Run) -> Outcome:
+    def body(run: Run) -> Outcome[Any]:
         with app.server.drill_server(run, app.database):
             (server,) = drill_containers(container)
             found.extend(json.loads(subprocess.check_output(["docker", "inspect", server])))
@@ -221,7 +222,7 @@ def test_the_throwaway_server_is_shut_in_and_goes_whatever_happens(container: st
 
     found: list[dict[str, Any]] = []
     with pytest.raises(ZeroDivisionError):
-        app.run("drill", body)
+        app.run(Doing(body, "drill"))
     (server,) = found
     assert server["Image"] == original["Image"]
     assert server["HostConfig"]["NetworkMode"] == "none"

@@ -20,6 +20,7 @@ from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.sinks import Post, Sinks
 from hubbackup.notify.spool import Message, Spool
 from hubbackup.streams.cancel import Cancel
+from tests.support.jobs import Doing, a_backup, done
 from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
 
 CANARY = "canary-Mot2Passe"
@@ -68,18 +69,18 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def failing(run: Run) -> Outcome:
+def failing(run: Run) -> Outcome[Any]:
     with run.stage("dump"):
         raise ToolError(f"the server refuses {CANARY}", remedy="check POSTGRES_PASSWORD")
 
 
 def fail(app: App) -> None:
     with pytest.raises(ToolError):
-        app.run("backup", failing)
+        app.run(Doing(failing))
 
 
-def succeed(app: App) -> Outcome:
-    return app.run("backup", lambda run: Outcome("Backup termine", {"name": "x.sql.gz", "copies": ["local"]}))
+def succeed(app: App) -> Outcome[Any]:
+    return app.run(Doing(lambda run: a_backup()))
 
 
 def test_a_mail_arrives(place: Place, mail: MailSink) -> None:
@@ -202,7 +203,7 @@ def test_an_old_message_is_given_up(place: Place, http: HttpSink) -> None:
 def test_a_bad_url_is_exit_2_before_anything_is_done(place: Place, urls: str) -> None:
     """The setting is named, its value is not shown, and no run began."""
     with pytest.raises(SettingsError, match="NOTIFICATION_URLS") as caught:
-        place.app(NOTIFICATION_URLS=urls).run("backup", lambda run: pytest.fail("it began"))
+        place.app(NOTIFICATION_URLS=urls).run(Doing(lambda run: pytest.fail("it began")))
     assert CANARY not in str(caught.value) + caught.value.remedy
     assert place.lines == []
 
@@ -211,7 +212,7 @@ def test_what_is_wrong_with_a_url_is_told_in_one_sentence(place: Place, capfd: p
     """Apprise's own complaint, without a word of the URL, and no second line of its log beside it."""
     for mode, shown in (("tls", "tls"), (CANARY, "…")):
         with pytest.raises(SettingsError) as caught:
-            place.app(NOTIFICATION_URLS=f"mailtos://me:{CANARY}@host.example.org?mode={mode}").run("backup", failing)
+            place.app(NOTIFICATION_URLS=f"mailtos://me:{CANARY}@host.example.org?mode={mode}").run(Doing(failing))
         assert str(caught.value) == (
             "NOTIFICATION_URLS: number 1 (mailtos://…) is not a URL that apprise can send to:"
             f" the secure mode specified ({shown}) is invalid"
@@ -232,8 +233,8 @@ def test_the_heartbeat(place: Place, heart: HttpSink) -> None:
     app = place.app(HEARTBEAT_URL=f"{heart.url}/uuid-{CANARY}?x=1")
     succeed(app)
     fail(app)
-    app.run("backup", lambda run: Outcome("Backup termine", problems=("no copy in s3",)))
-    app.run("prune", lambda run: Outcome("done"))
+    app.run(Doing(lambda run: a_backup(problems=("no copy in s3",))))
+    app.run(Doing(lambda run: done(), "prune"))
     path = f"/uuid-{CANARY}"
     ends = ["", "/fail", "/fail"]
     assert heart.paths == [url for end in ends for url in (f"{path}/start?x=1", f"{path}{end}?x=1")]
@@ -274,5 +275,5 @@ def test_drills_prunes_and_restores_alert_too(place: Place, http: HttpSink) -> N
     app = place.app(NOTIFICATION_URLS=http.apprise_url)
     for kind in ("drill", "prune", "restore", "verify"):
         with pytest.raises(HubbackupError):
-            app.run(kind, failing)
+            app.run(Doing(failing, kind))
     assert [title.split()[1] for title in http.titles] == ["drill", "prune", "restore", "verify"]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.jobs.history import KEEP_LINES, History
+from hubbackup.jobs.history import KEEP_LINES, History, RunRecord
 
 START = datetime(2026, 2, 8, 3, tzinfo=UTC)
+WHOLE = {"kind": "backup", "run_id": "r", "started_at": START.isoformat(), "seconds": 1.5, "exit_code": 0}
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def add(history: History, run_id: str, kind: str = "backup", **facts: object) ->
 
 
 def ids(history: History) -> list[str]:
-    return [run["run_id"] for run in history.runs()]
+    return [run.run_id for run in history.runs()]
 
 
 def test_runs_come_back_in_order(path: Path) -> None:
@@ -34,7 +35,7 @@ def test_runs_come_back_in_order(path: Path) -> None:
     assert ids(history) == ["one", "two"]
     last = history.last("backup")
     assert last is not None
-    assert (last["run_id"], last["name"], last["started_at"]) == ("one", "é\n", START.isoformat())
+    assert (last.run_id, last.name, last.started_at) == ("one", "é\n", START)
     assert history.last("restore") is None
 
 
@@ -52,7 +53,24 @@ def test_a_torn_line_costs_no_other_run(path: Path, cut: int) -> None:
     assert "torn" not in found or cut == 1  # without its newline alone, the line is whole
 
 
-@pytest.mark.parametrize("line", [b"\0\0\0", b"[1]", b"null", b"{}", b"\xff\xfe", b'{"kind": "backup"}'])
+WRONG = [
+    json.dumps(WHOLE | change).encode()
+    for change in (
+        {"started_at": 5},
+        {"started_at": "never"},
+        {"started_at": "2026-02-07T03:00:00"},
+        {"started_at": "0001-01-01T00:00:00+14:00"},
+        {"exit_code": None},
+        {"exit_code": float("inf")},
+        {"seconds": "long"},
+        {"kind": 1},
+        {"run_id": []},
+    )
+]
+"""Whole lines with one value that can't be."""
+
+
+@pytest.mark.parametrize("line", [b"\0\0\0", b"[1]", b"null", b"{}", b"\xff\xfe", b'{"kind": "backup"}', *WRONG])
 def test_a_foreign_line_is_passed_over(path: Path, line: bytes) -> None:
     """Nobody who reads a run has to ask whether it has a time."""
     history = History(path)
@@ -81,3 +99,54 @@ def test_no_history_is_no_error(tmp_path: Path) -> None:
     add(history, "lost")
     assert ids(history) == []
     assert history.last("backup") is None
+
+
+EARLIER = """\
+{"kind": "backup", "run_id": "20260207T020000-00000a", "started_at": "2026-02-07T03:00:00+01:00", "seconds": 14.3,\
+ "exit_code": 3, "database": "hub", "name": "hub_backup_20260207_030000.sql.gz", "plain_bytes": 512,\
+ "stored_bytes": 51, "dump_seconds": 9.1, "copies": ["local"], "rows": 3, "problems": ["no copy in s3: 503"]}
+{"kind": "backup", "run_id": "20260207T030000-00000b", "started_at": "2026-02-07T03:00:00+00:00", "seconds": 2,\
+ "exit_code": 1, "stage": "prepare", "cause": "no socket"}
+{"kind": "drill", "run_id": "20260207T040000-00000c", "started_at": "2026-02-07T04:00:00Z", "seconds": 52.1,\
+ "exit_code": 0, "ok": false, "store": "s3", "rto_seconds": 43}
+{"kind": "restore", "run_id": "20260207T050000-00000d", "started_at": "2026-02-07T05:00:00Z", "seconds": 1,\
+ "exit_code": 143}
+{"kind": "prune", "run_id": "20260207T060000-00000e", "started_at": "2026-02-07T06:00:00Z", "seconds": 1,\
+ "exit_code": 0, "removed": [], "of_a_later_version": {"x": 1}}
+"""
+
+
+def test_what_earlier_versions_wrote_is_read(path: Path) -> None:
+    """A year of runs is not lost by an update: what they told is there, and what they didn't is empty."""
+    path.parent.mkdir()
+    path.write_text(EARLIER)
+    backup, failed, drill, stopped, prune = History(path).runs()
+    at = datetime(2026, 2, 7, 2, tzinfo=UTC)
+    assert backup == RunRecord(
+        "backup",
+        "20260207T020000-00000a",
+        at,
+        14.3,
+        3,
+        problems=("no copy in s3: 503",),
+        database="hub",
+        name="hub_backup_20260207_030000.sql.gz",
+        copies=("local",),
+        plain_bytes=512,
+        stored_bytes=51,
+    )
+    assert (failed.stage, failed.cause, failed.seconds) == ("prepare", "no socket", 2.0)
+    assert (drill.store, drill.rto_seconds, drill.name, drill.copies) == ("s3", 43.0, "", ())
+    results = [run.result for run in (backup, failed, drill, stopped, prune)]
+    assert results == ["degraded", "failed", "failed", "stopped", "success"]
+
+
+def test_what_is_kept_is_kept_as_it_was(path: Path) -> None:
+    """Trimming loses no field of a line, of whichever version: not even one that this version doesn't know."""
+    path.parent.mkdir()
+    path.write_text(EARLIER)
+    history = History(path, keep_lines=3, trim_bytes=10)
+    add(history, "new")
+    lines = path.read_text().splitlines()
+    assert lines[:2] == EARLIER.splitlines()[3:]
+    assert json.loads(lines[2])["run_id"] == "new"

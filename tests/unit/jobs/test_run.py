@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import structlog
 from hubbackup.errors import HubbackupError, LockHeldError, NotProvenError, StoppedError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
+from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run, guarded, new_run_id
 from hubbackup.streams.cancel import Cancel
+from tests.support.jobs import Doing, a_backup, done
 
 
 class Fixture:
@@ -32,16 +35,16 @@ class Fixture:
         self.cancel = Cancel()
         self.lines: list[dict[str, Any]] = []
 
-    def run(self, body: Any) -> Outcome:
+    def run(self, body: Any) -> Outcome[Any]:
         def collect(_logger: Any, method: str, event: dict[str, Any]) -> Any:
             self.lines.append({**event, "level": method})
             raise structlog.DropEvent
 
         log = structlog.wrap_logger(None, processors=[collect], wrapper_class=structlog.stdlib.BoundLogger)
-        return guarded("backup", lock=self.lock, cancel=self.cancel, log=log, history=self.history, body=body)
+        return guarded(Doing(body), lock=self.lock, cancel=self.cancel, log=log, history=self.history)
 
     def records(self) -> list[dict[str, Any]]:
-        return list(self.history.runs())
+        return [json.loads(line) for line in (self.lock.parent / "history.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def place(tmp_path: Path) -> Fixture:
 
 def test_success_has_one_closing_line(place: Fixture) -> None:
     """A run that ends well is told once, with its facts, and recorded once."""
-    outcome = place.run(lambda run: Outcome("Backup termine", {"rows": 3}))
+    outcome = place.run(lambda run: a_backup(rows=3))
     assert outcome.exit_code == 0
     (line,) = place.lines
     assert (line["event"], line["level"], line["message"]) == ("backup.finished", "info", "Backup termine")
@@ -62,7 +65,7 @@ def test_success_has_one_closing_line(place: Fixture) -> None:
 
 def test_degraded_is_a_warning(place: Fixture) -> None:
     """A run with problems is exit 3, and its closing line has them."""
-    outcome = place.run(lambda run: Outcome("Backup termine", problems=("no copy in s3: x",)))
+    outcome = place.run(lambda run: a_backup(problems=("no copy in s3: x",)))
     assert outcome.exit_code == 3
     (line,) = place.lines
     assert (line["event"], line["level"], line["problems"]) == ("backup.finished", "warning", ["no copy in s3: x"])
@@ -75,7 +78,7 @@ def test_degraded_is_a_warning(place: Fixture) -> None:
 def test_failure_has_one_closing_line_with_its_stage(place: Fixture, error: HubbackupError, code: int) -> None:
     """A run that fails names the stage, the cause and the exit code, once, and the error goes on to the caller."""
 
-    def body(run: Run) -> Outcome:
+    def body(run: Run) -> Outcome[Any]:
         with run.stage("prepare"):
             pass
         with run.stage("dump"):
@@ -92,13 +95,13 @@ def test_failure_has_one_closing_line_with_its_stage(place: Fixture, error: Hubb
 def test_a_second_run_leaves_nothing(place: Fixture) -> None:
     """While a run is at work another raises at once: no closing line, no record, and the first one's lock holds."""
 
-    def body(run: Run) -> Outcome:
+    def body(run: Run) -> Outcome[Any]:
         for _ in range(2):
             with pytest.raises(LockHeldError, match=f"process {os.getpid()}") as caught:
                 place.run(lambda run: pytest.fail("two runs at once"))
             assert caught.value.exit_code == 4
         assert place.lines == []
-        return Outcome("done")
+        return done()
 
     place.run(body)
     assert len(place.lines) == len(place.records()) == 1
@@ -158,7 +161,7 @@ def test_a_full_disk_does_not_break_the_lock(full_disk: Path) -> None:
 def test_a_stage_is_not_entered_after_a_stop(place: Fixture) -> None:
     """A stop that came in one stage is told with the next one's name, before it did anything."""
 
-    def body(run: Run) -> Outcome:
+    def body(run: Run) -> Outcome[Any]:
         with run.stage("dump"):
             run.cancel.set(15)
         with run.stage("verify"):
@@ -179,5 +182,11 @@ def test_run_ids_sort_by_time() -> None:
 
 def test_records_are_json(place: Fixture) -> None:
     """A fact that JSON does not know, such as a path or a time, costs no record."""
-    place.run(lambda run: Outcome("done", {"where": Path("/x"), "when": datetime(2026, 1, 1, tzinfo=UTC)}))
-    assert json.loads((place.lock.parent / "history.jsonl").read_text())["where"] == "/x"
+
+    @dataclass(frozen=True)
+    class Odd(Result):
+        where: Path
+        when: datetime
+
+    place.run(lambda run: Outcome("done", Odd(Path("/x"), datetime(2026, 1, 1, tzinfo=UTC))))
+    assert place.records()[0]["where"] == "/x"

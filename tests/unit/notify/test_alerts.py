@@ -10,16 +10,17 @@ from zoneinfo import ZoneInfo
 import pytest
 import structlog
 
-from hubbackup.errors import HubbackupError, SettingsError, StoppedError, ToolError, UsageError
-from hubbackup.jobs.history import History
+from hubbackup.errors import HubbackupError, InternalError, SettingsError, StoppedError, ToolError, UsageError
+from hubbackup.jobs.history import History, RunRecord
 from hubbackup.jobs.run import Outcome, guarded
 from hubbackup.notify.alerts import Alerts, LastGood, Place, news_of, trouble_before
 from hubbackup.notify.spool import Message
 from hubbackup.streams.cancel import Cancel
+from tests.support.jobs import Doing, a_backup, done
 
-GOOD = Outcome("Backup termine", {"name": "x.sql.gz", "copies": ["local"], "stored_bytes": 5, "rows": 3})
-DEGRADED = Outcome("Backup termine", problems=("no copy in s3: 503",))
-SUSPICIOUS = Outcome("Backup termine", {"warnings": ["half as big"]})
+GOOD = a_backup()
+DEGRADED = a_backup(problems=("no copy in s3: 503",))
+SUSPICIOUS = a_backup(warnings=("half as big",))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ SUSPICIOUS = Outcome("Backup termine", {"warnings": ["half as big"]})
         ("backup", SUSPICIOUS, "problems", "suspicious"),
         ("backup", ToolError("x"), "problems", "failed"),
         ("backup", SettingsError("x"), "problems", "failed"),
-        ("backup", ValueError("x"), "problems", "failed"),
+        ("backup", InternalError(ValueError("x")), "problems", "failed"),
         ("backup", StoppedError(15), "problems", "failed"),
         ("backup", StoppedError(2), "all", None),
         ("restore", UsageError("not confirmed"), "all", None),
@@ -40,7 +41,7 @@ SUSPICIOUS = Outcome("Backup termine", {"warnings": ["half as big"]})
         ("drill", UsageError("x"), "problems", "failed"),
         ("prune", HubbackupError("x"), "problems", "failed"),
         ("pin", HubbackupError("no such backup"), "all", None),
-        ("accept", Outcome("done"), "all", None),
+        ("accept", done(), "all", None),
     ],
 )
 def test_news(kind: str, result: Any, level: str, news: str | None) -> None:
@@ -48,9 +49,8 @@ def test_news(kind: str, result: Any, level: str, news: str | None) -> None:
     assert news_of(kind, result, None, level) == news
 
 
-def record(kind: str, number: int, exit_code: int, **facts: Any) -> dict[str, Any]:
-    started_at = datetime(2026, 2, number, 3, tzinfo=UTC).isoformat()
-    return {"kind": kind, "run_id": f"r{number}", "started_at": started_at, "exit_code": exit_code, **facts}
+def record(kind: str, number: int, exit_code: int, **facts: Any) -> RunRecord:
+    return RunRecord(kind, f"r{number}", datetime(2026, 2, number, 3, tzinfo=UTC), 1.0, exit_code, **facts)
 
 
 def test_trouble_is_what_came_since_the_last_good_run() -> None:
@@ -61,8 +61,8 @@ def test_trouble_is_what_came_since_the_last_good_run() -> None:
         record("backup", 3, 1, cause="first"),
         record("drill", 4, 0),
         record("backup", 5, 130, cause="Ctrl-C"),
-        record("backup", 6, 3, problems=["no copy"]),
-        record("backup", 7, 0, warnings=["half"]),
+        record("backup", 6, 3, problems=("no copy",)),
+        record("backup", 7, 0, warnings=("half",)),
         record("backup", 8, 0),
     ]
     trouble = trouble_before(records, "backup", "r8")
@@ -92,8 +92,8 @@ class Office:
             on_good=lambda: self.was_silent,
         )
 
-    def run(self, result: Outcome | Exception, kind: str = "backup") -> None:
-        def body(run: Any) -> Outcome:
+    def run(self, result: Outcome[Any] | Exception, kind: str = "backup") -> None:
+        def body(run: Any) -> Outcome[Any]:
             with run.stage("dump"):
                 if isinstance(result, Exception):
                     raise result
@@ -103,12 +103,11 @@ class Office:
         lock = self.directory / "state" / "lock"
         try:
             guarded(
-                kind,
+                Doing(body, kind),
                 lock=lock,
                 cancel=Cancel(),
                 log=log,
                 history=self.history,
-                body=body,
                 observers=[self.alerts],
             )
         except type(result):  # type: ignore[misc]
@@ -186,4 +185,4 @@ def test_a_fault_of_the_program_is_told_too(tmp_path: Path) -> None:
     office.run(ZeroDivisionError("oops"))
     assert "internal error: ZeroDivisionError: oops" in office.messages[0].body
     (run,) = office.history.runs()
-    assert (run["exit_code"], run["stage"]) == (1, "dump")
+    assert (run.exit_code, run.stage) == (1, "dump")

@@ -23,6 +23,7 @@ from hubbackup.jobs.progress import silent
 from hubbackup.jobs.run import Outcome, Run, guarded
 from hubbackup.notify.heartbeat import Pinger
 from hubbackup.streams.cancel import Cancel
+from tests.support.jobs import Doing, done
 
 
 class Observer:
@@ -37,13 +38,13 @@ class Observer:
         if self.broken:
             raise RuntimeError("observer")
 
-    def ended(self, run: Run, result: Outcome | Exception) -> None:
-        self.told.append(result)
+    def ended(self, run: Run, ending: Outcome[Any] | HubbackupError) -> None:
+        self.told.append(ending)
         if self.broken:
             raise SystemError("observer")
 
 
-def run(directory: Path, body: Any, *observers: Observer, lines: list[Any] | None = None) -> Outcome:
+def run(directory: Path, body: Any, *observers: Observer, lines: list[Any] | None = None) -> Outcome[Any]:
     def collect(_logger: Any, _method: str, event: Any) -> Any:
         if lines is not None:
             lines.append(event)
@@ -52,23 +53,17 @@ def run(directory: Path, body: Any, *observers: Observer, lines: list[Any] | Non
     log = structlog.wrap_logger(None, processors=[collect], wrapper_class=structlog.stdlib.BoundLogger)
     history = History(directory / "history.jsonl")
     return guarded(
-        "backup",
-        lock=directory / "lock",
-        cancel=Cancel(),
-        log=log,
-        history=history,
-        body=body,
-        observers=observers,
+        Doing(body), lock=directory / "lock", cancel=Cancel(), log=log, history=history, observers=observers
     )
 
 
 def test_observers_are_told_of_both_ends(tmp_path: Path) -> None:
     """Start, and the outcome or the error; with the record of the run already in the history."""
     observer = Observer()
-    outcome = run(tmp_path, lambda run: Outcome("done"), observer)
+    outcome = run(tmp_path, lambda run: done(), observer)
     error = HubbackupError("no")
 
-    def fail(run: Run) -> Outcome:
+    def fail(run: Run) -> Outcome[Any]:
         raise error
 
     with pytest.raises(HubbackupError):
@@ -80,7 +75,7 @@ def test_a_broken_observer_changes_nothing(tmp_path: Path) -> None:
     """What it raises is logged; the run, the other observers and the exit code stay as they are."""
     lines: list[Any] = []
     broken, well = Observer(broken=True), Observer()
-    outcome = run(tmp_path, lambda run: Outcome("done", problems=("p",)), broken, well, lines=lines)
+    outcome = run(tmp_path, lambda run: done("done", "p"), broken, well, lines=lines)
     assert outcome.exit_code == 3
     assert well.told == ["started", outcome]
     assert [line["event"] for line in lines] == ["observer.failed", "backup.finished", "observer.failed"]
@@ -90,11 +85,11 @@ def test_a_run_that_found_the_lock_held_is_no_run(tmp_path: Path) -> None:
     """Nobody is told of it, and the file of the run at work stays."""
     outer, inner = Observer(), Observer()
 
-    def body(_: Run) -> Outcome:
+    def body(_: Run) -> Outcome[Any]:
         with pytest.raises(LockHeldError):
-            run(tmp_path, lambda run: Outcome("two at once"), inner)
+            run(tmp_path, lambda run: done("two at once"), inner)
         assert read(tmp_path / FILE_NAME) is not None
-        return Outcome("done")
+        return done()
 
     run(tmp_path, body, outer)
     assert inner.told == []
@@ -105,7 +100,7 @@ def test_a_second_terminal_sees_the_run(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     seen = []
 
-    def body(run: Run) -> Outcome:
+    def body(run: Run) -> Outcome[Any]:
         with run.stage("dump"):
             seen.append(read(path))
             with run.progress("dump", 1000) as progress:
@@ -206,19 +201,18 @@ def test_runs_without_the_lock_are_seen_beside_it(tmp_path: Path) -> None:
     assert [run.kind for run in all_alive(tmp_path)] == ["backup"]
     seen: list[str] = []
 
-    def body(run: Run) -> Outcome:
+    def body(run: Run) -> Outcome[Any]:
         seen.extend(run.kind for run in all_alive(tmp_path))
-        return Outcome("done")
+        return done()
 
     guarded(
-        "verify",
-        lock=None,
-        shown_in=tmp_path,
+        Doing(body, "verify", needs_lock=False),
+        lock=tmp_path / "lock",
         cancel=Cancel(),
         log=structlog.stdlib.get_logger(),
         history=History(tmp_path / "history.jsonl"),
-        body=body,
     )
+    assert not (tmp_path / "lock").exists()
     assert seen == ["backup", "verify"]
     assert sorted(path.name for path in tmp_path.glob("run*")) == ["run-3.json", FILE_NAME]
     assert all_alive(tmp_path / "absent") == []

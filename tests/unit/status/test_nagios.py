@@ -12,6 +12,7 @@ import pytest
 
 from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
 from hubbackup.errors import StoreError, UsageError
+from hubbackup.jobs.history import RunRecord
 from hubbackup.status.nagios import StoreView, assess, parse_age
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
@@ -29,8 +30,13 @@ def backup(hours: float = 6, warnings: tuple[str, ...] = ()) -> Backup:
     return Backup(name, started_at, manifest)
 
 
+def ended(exit_code: int, **facts: Any) -> RunRecord:
+    """The last run of the history."""
+    return RunRecord("backup", "r1", NOW - timedelta(hours=6), 9.0, exit_code, **facts)
+
+
 def ask(
-    *stores: StoreView, last_run: dict[str, Any] | None = None, max_age: timedelta | None = timedelta(hours=26)
+    *stores: StoreView, last_run: RunRecord | None = None, max_age: timedelta | None = timedelta(hours=26)
 ) -> Any:
     answer = assess("hub", stores, last_run, deadline=None, max_age=max_age, now=NOW)
     line = str(answer)
@@ -44,7 +50,7 @@ def ask(
 def test_all_is_well() -> None:
     """A young good backup in each store: OK, with age, size and counts."""
     young = backup()
-    answer = ask(StoreView("local", young, 2), StoreView("s3", young, 1), last_run={"exit_code": 0})
+    answer = ask(StoreView("local", young, 2), StoreView("s3", young, 1), last_run=ended(0))
     assert answer.code == 0
     assert str(answer) == (
         "BACKUP OK - hub_backup_20260209_030000.sql.gz is 6 h old (in local, s3)"
@@ -54,12 +60,12 @@ def test_all_is_well() -> None:
 
 def test_none_at_all_is_critical() -> None:
     """Without a good backup nothing else counts."""
-    assert ask(StoreView("local"), last_run={"exit_code": 0}).code == 2
+    assert ask(StoreView("local"), last_run=ended(0)).code == 2
 
 
 def test_too_old_is_critical_with_the_cause() -> None:
     """The line says how old, how old it may be, and why the last run failed."""
-    answer = ask(StoreView("local", backup(30), 1), last_run={"exit_code": 1, "cause": "disk | full\nreally"})
+    answer = ask(StoreView("local", backup(30), 1), last_run=ended(1, cause="disk | full\nreally"))
     assert answer.code == 2
     assert "30 h old, more than 26 h; the last run failed: disk / full really" in str(answer)
 
@@ -80,11 +86,11 @@ def test_the_schedule_gives_the_limit() -> None:
         ([StoreView("local", backup(), 1), StoreView("s3", backup(30), 1)], None, "s3 lacks it"),
         ([StoreView("local", backup(), 1), StoreView("s3", problem="no key")], None, "s3 can't be read: no key"),
         ([StoreView("local", backup(6, ("half as big",)), 1)], None, "suspicious: half as big"),
-        ([StoreView("local", backup(), 1)], {"exit_code": 1, "cause": "no socket"}, "the last run failed: no socket"),
-        ([StoreView("local", backup(), 1)], {"exit_code": 3, "problems": ["no roles"]}, "degraded: no roles"),
+        ([StoreView("local", backup(), 1)], ended(1, cause="no socket"), "the last run failed: no socket"),
+        ([StoreView("local", backup(), 1)], ended(3, problems=("no roles",)), "degraded: no roles"),
     ],
 )
-def test_a_doubt_is_a_warning(stores: list[StoreView], last_run: dict[str, Any] | None, said: str) -> None:
+def test_a_doubt_is_a_warning(stores: list[StoreView], last_run: RunRecord | None, said: str) -> None:
     """A young good backup with something wrong beside it: WARNING, and what it is."""
     answer = ask(*stores, last_run=last_run)
     assert answer.code == 1

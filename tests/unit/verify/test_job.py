@@ -17,14 +17,24 @@ from hypothesis import strategies as st
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import scan
 from hubbackup.catalog.target import Target
-from hubbackup.errors import NotFoundError, NotProvenError, StoreError, UsageError
+from hubbackup.errors import NotFoundError, StoreError, UsageError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.progress import silent
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs.setup import get_logger
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.cancel import Cancel
-from hubbackup.verify.job import Copy, CopySelector, VerifyJob, copies_of, due, due_copies, last_proven
+from hubbackup.verify.job import (
+    Copy,
+    CopySelector,
+    VerifyFailedError,
+    VerifyJob,
+    VerifyResult,
+    copies_of,
+    due,
+    due_copies,
+    last_proven,
+)
 from tests.support.backups import put_backup, target_of
 
 ZONE = ZoneInfo("UTC")
@@ -67,14 +77,14 @@ def flip(store: MemoryStore, name: BackupName) -> None:
 
 def verify(
     history: History, stores: list[MemoryStore], wanted: CopySelector, **options: Any
-) -> tuple[VerifyJob, Outcome]:
+) -> Outcome[VerifyResult]:
     job = VerifyJob(
         choose=lambda run: wanted.copies(targets(stores), ZONE, "hub"),
         history=history,
         decode=True,
         read_unproven=bool(wanted.name),
     )
-    return job, job(run())
+    return job(run())
 
 
 def copy(age_days: float, size: int = 10, **facts: Any) -> Copy:
@@ -138,9 +148,9 @@ def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) ->
 
 def test_good_copies_are_proven_and_recorded(history: History, stores: list[MemoryStore]) -> None:
     """`--all` reads every copy in every store, and each has its line in the history."""
-    job, outcome = verify(history, stores, CopySelector(everything=True))
-    assert outcome.fields["verified"] == 6
-    assert {finding.verdict for finding in job.findings} == {"ok"}
+    outcome = verify(history, stores, CopySelector(everything=True))
+    assert outcome.facts()["verified"] == 6
+    assert {one.verdict for one in outcome.result.copies} == {"ok"}
     assert len(last_proven(history)) == 6
 
 
@@ -153,11 +163,14 @@ def test_a_flipped_bit_is_found_and_marked(
     damaged = names(stores[store])[1]
     flip(stores[store], damaged)
     job = VerifyJob(lambda run: CopySelector(everything=True).copies(targets(stores), ZONE, "hub"), history, decode)
-    with pytest.raises(NotProvenError, match=f"{damaged} is damaged.*in {stores[store].name}:"):
+    with pytest.raises(VerifyFailedError, match=f"{damaged} is damaged.*in {stores[store].name}:") as failure:
         job(run())
-    assert [(str(f.copy.name), f.copy.target.name) for f in job.findings if f.verdict == "bad"] == [
+    assert (failure.value.kind, failure.value.exit_code) == ("NotProvenError", 1)
+    found = failure.value.result.copies
+    assert [(str(one.copy.name), one.copy.target.name) for one in found if one.verdict == "bad"] == [
         (str(damaged), stores[store].name)
     ]
+    assert len(found) == 6
     assert damaged.mark(Mark.BAD) in stores[store].files
     assert damaged.mark(Mark.BAD) not in stores[1 - store].files
     assert (stores[store].name, str(damaged)) not in last_proven(history)
@@ -167,7 +180,7 @@ def test_every_bad_one_is_named(history: History, stores: list[MemoryStore]) -> 
     """One damaged copy does not hide the next."""
     for one in names(stores[0])[:2]:
         flip(stores[0], one)
-    with pytest.raises(NotProvenError) as failure:
+    with pytest.raises(VerifyFailedError) as failure:
         verify(history, stores, CopySelector(everything=True))
     assert all(str(one) in str(failure.value) for one in names(stores[0])[:2])
 
@@ -185,20 +198,20 @@ def test_an_unproven_file_is_told_but_no_failure_of_the_others(history: History,
     name = names(stores[0])[0]
     for store in stores:
         store.delete(name.manifest)
-    _, outcome = verify(history, stores, CopySelector(everything=True))
-    assert outcome.fields["unproven"] == [str(name)] * 2
+    outcome = verify(history, stores, CopySelector(everything=True))
+    assert outcome.facts()["unproven"] == [str(name)] * 2
     assert outcome.exit_code == 0
-    with pytest.raises(NotProvenError, match="is unproven"):
+    with pytest.raises(VerifyFailedError, match="is unproven"):
         verify(history, stores, CopySelector(str(name)))
     stores[0].files[str(name)] = stores[0].files[str(name)][:-9]
-    with pytest.raises(NotProvenError, match="is damaged"):
+    with pytest.raises(VerifyFailedError, match="is damaged"):
         verify(history, stores, CopySelector(str(name)))
 
 
 def test_the_latest_is_the_newest_with_a_manifest(history: History, stores: list[MemoryStore]) -> None:
     """Each of its copies is read."""
-    job, _ = verify(history, stores, CopySelector())
-    assert [(f.copy.target.name, f.copy.name) for f in job.findings] == [
+    outcome = verify(history, stores, CopySelector())
+    assert [(one.copy.target.name, one.copy.name) for one in outcome.result.copies] == [
         ("local", names(stores[0])[-1]),
         ("s3", names(stores[0])[-1]),
     ]
@@ -219,9 +232,10 @@ def test_a_store_that_cannot_be_read_damages_nothing(history: History, stores: l
     job = VerifyJob(
         lambda run: CopySelector(everything=True).copies(targets([stores[0], down]), ZONE, "hub"), history, True
     )
-    with pytest.raises(StoreError, match="3 copies could not be read"):
+    with pytest.raises(VerifyFailedError, match="3 copies could not be read") as failure:
         job(run())
-    assert sorted(finding.verdict for finding in job.findings) == ["ok"] * 3 + ["unread"] * 3
+    assert failure.value.kind == "StoreError"
+    assert sorted(one.verdict for one in failure.value.result.copies) == ["ok"] * 3 + ["unread"] * 3
     assert down.calls == 1
     assert not any(name.endswith(".bad") for name in down.files)
 
@@ -232,8 +246,9 @@ def test_what_is_pruned_meanwhile_is_passed_over(history: History, stores: list[
     for part in [one for one in stores[0].files if one.startswith(copies[0].name.stem)]:
         stores[0].delete(part)
     job = VerifyJob(lambda run: copies, history, decode=True)
-    assert job(run()).fields["verified"] == 5
-    assert job.findings[0].verdict == "gone"
+    outcome = job(run())
+    assert outcome.facts()["verified"] == 5
+    assert outcome.result.copies[0].verdict == "gone"
 
 
 @pytest.mark.parametrize("name", ["../etc/passwd", "hub_backup_20260201_030000.sql.gz\n", "notes.txt"])

@@ -1,0 +1,100 @@
+"""What each kind of run came to. The names are those of closing line, history and `--json`, and never change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to, beside its message and its problems. Sizes are bytes, times seconds."""
+
+    def facts(self) -> dict[str, object]:
+        """The fields by name, in their order, as JSON has them. One that is None is left out."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+@dataclass(frozen=True)
+class BackupResult(Result):
+    """A good backup, and where it is."""
+
+    database: str
+    name: str
+    plain_bytes: int
+    stored_bytes: int
+    dump_seconds: float
+    verify_seconds: float
+    plain_bytes_per_second: int
+    copies: tuple[str, ...]
+    """The stores that hold it."""
+    rows: int
+    tables: int
+    uploaded_late: tuple[str, ...] = ()
+    """Earlier backups that S3 lacked until now."""
+    pruned: tuple[str, ...] = ()
+    """`store:name` of each copy that the retention removed."""
+    dropped: tuple[str, ...] = ()
+    """Databases that restores had put aside."""
+    warnings: tuple[str, ...] = ()
+    """Why it is suspicious."""
+
+
+@dataclass(frozen=True)
+class RestoreResult(Result):
+    """A database as the backup has it."""
+
+    name: str
+    proven: bool
+    """It had a manifest to be compared with."""
+    database: str
+    rows: int
+    tables: int
+    plain_bytes: int
+    kept_as: str = ""
+    """The name of what was live before; empty where nothing was."""
+    kept_bytes: int = 0
+    safety_backup: str = ""
+    """The words after `hubbackup restore` that bring back what was dropped."""
+    remarks: tuple[str, ...] = ()
+    roles_created: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UndoResult(Result):
+    """A swap back."""
+
+    database: str
+    restored: str
+    """The database that is live again."""
+    kept_as: str = ""
+    kept_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class DrillResult(Result):
+    """A backup that restores."""
+
+    name: str
+    store: str
+    database: str
+    place: str
+    rto_seconds: float
+    """Until the database was usable, fetching included."""
+    rows: int
+    tables: int
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """The operator's own queries, and what they answered."""
+
+
+@dataclass(frozen=True)
+class MarkResult(Result):
+    """The stores in which a backup was marked, or its mark removed."""
+
+    name: str
+    stores: tuple[str, ...]
