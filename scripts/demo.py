@@ -28,8 +28,9 @@ from hubbackup.catalog.backup import BackupName, Manifest
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.postgres.census import Census
 from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.format import DEFAULT_FORMAT
 from hubbackup.units import human_bytes
-from hubbackup.verify.reader import Expected, read_through
+from hubbackup.verify.reader import Expected, check_file
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
 from tests.support.s3 import S3Server, s3_server
@@ -288,10 +289,10 @@ class Demo:
     def _refusal(self, copy: Path) -> str:
         """What hubbackup's own reading path says of `copy`. Raises DemoError where it finds it good."""
         manifest = self._manifest
-        expected = Expected(manifest.stored_bytes, manifest.sha256, manifest.plain_bytes)
         try:
             with copy.open("rb") as stream:
-                read_through(stream, expected, name=copy.name, cancel=Cancel())
+                decoder = DEFAULT_FORMAT.decoder()
+                check_file(stream, Expected.of(manifest), decoder, name=copy.name, cancel=Cancel())
         except NotProvenError as error:
             return str(error)
         raise DemoError("a damaged copy passed for a good one")

@@ -18,7 +18,7 @@ from hubbackup.app.state import State
 from hubbackup.app.stores import choose, local_target, remote_targets
 from hubbackup.backup.dump import DumpOptions
 from hubbackup.backup.job import BackupJob
-from hubbackup.backup.pipeline import AtRest
+from hubbackup.backup.pipeline import FileOptions
 from hubbackup.catalog.backup import Mark
 from hubbackup.catalog.marks import MarkJob
 from hubbackup.catalog.target import LocalTarget, Target
@@ -36,7 +36,6 @@ from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import Compression
 from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copies
 
 
@@ -111,10 +110,8 @@ class App:
             remotes=self.remotes if upload else (),
             zone=self.zone,
             options=DumpOptions(
-                at_rest=AtRest(
-                    Compression(settings.backup_compression),
-                    settings.backup_compression_level,
-                    settings.backup_rate_limit,
+                file=FileOptions(
+                    settings.backup_format, settings.backup_compression_level, settings.backup_rate_limit
                 ),
                 verify=settings.backup_verify,
                 with_globals=settings.backup_globals,

@@ -22,7 +22,7 @@ from hubbackup.retention.policy import Candidate, wanted
 from hubbackup.stores import Draft
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.growing_file import GrowingFile
-from hubbackup.verify.reader import Expected, read_through
+from hubbackup.verify.reader import Expected, check_file
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,8 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, targe
 
     Raises HubbackupError.
     """
-    expected = Expected(manifest.stored_bytes, manifest.sha256, None)
     with local.open(manifest.name) as stream, run.progress("verify local", manifest.stored_bytes) as progress:
-        read_through(stream, expected, name=manifest.name, cancel=run.cancel, progress=progress)
+        check_file(stream, Expected.of(manifest), name=manifest.name, cancel=run.cancel, progress=progress)
     if target.name in backup.manifests_in:  # of an object that is gone, or of another size
         target.store.delete(backup.name.manifest)
     if target.name in backup.copies:  # an upload that died before its end

@@ -12,9 +12,9 @@ from typing import Literal
 from hubbackup import package_version
 from hubbackup.backup.anomalies import Figures, suspicions
 from hubbackup.backup.dump_methods import dump_methods, dump_options, refuses_method
-from hubbackup.backup.pipeline import AtRest, DumpResult, pump
+from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
-from hubbackup.errors import HubbackupError, NoDataConnectionError, StoreError, ToolError
+from hubbackup.errors import HubbackupError, NoDataConnectionError, ToolError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
 from hubbackup.postgres.client import DatabaseProperties
@@ -23,8 +23,7 @@ from hubbackup.postgres.messages import explain
 from hubbackup.postgres.session import Connection, dump_globals, open_dump
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft
-from hubbackup.streams.codecs import Compression
-from hubbackup.verify.reader import Expected, read_through
+from hubbackup.verify.reader import Expected, check_file
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class DumpSource:
 class DumpOptions:
     """How the file is made: what it is, how it is read back, which roles go with it, how long a lock may hold."""
 
-    at_rest: AtRest = field(default_factory=AtRest)
+    file: FileOptions = field(default_factory=FileOptions)
     verify: Literal["full", "hash"] = "full"
     with_globals: Literal["true", "false", "with-passwords"] = "true"
     lock_wait_seconds: float = 300.0
@@ -86,7 +85,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         plain_bytes=facts.plain_bytes,
         stored_bytes=result.stored_bytes,
         sha256=result.sha256,
-        compression=f"{options.at_rest.compression}:{options.at_rest.level}",
+        compression=options.file.format.written(options.file.level),
         verified=options.verify,
         server_version=source.properties.server_version,
         pg_dump_version=facts.pg_dump_version,
@@ -108,9 +107,9 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
     """pg_dump into `draft`, in the best method that this pg_dump has. Raises HubbackupError."""
     runner, connection, database = source.runner, source.connection, source.database
     total_bytes = source.normal.plain_bytes if source.normal else 0
-    at_rest = options.at_rest
-    methods = dump_methods(at_rest.level if at_rest.compression is Compression.ZSTD else 1)
-    while methods:
+    file = options.file
+    methods = dump_methods(file.format.codec, file.level)
+    while True:
         method = methods.pop(0)
         pg_options = dump_options(method, lock_wait_seconds=options.lock_wait_seconds)
         try:
@@ -118,25 +117,23 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
                 open_dump(runner, connection, database, pg_options, bulk=method.bulk) as process,
                 run.progress("dump", total_bytes) as progress,
             ):
-                return pump(process, draft, at_rest, keep=method.kept, cancel=run.cancel, progress=progress)
+                return pump(process, draft, file, keep=method.kept, cancel=run.cancel, progress=progress)
         except NoDataConnectionError as error:
             run.log.info(
                 "dump.relayed", message=f"the dump comes through the Docker engine, which is slower: {error}"
             )
             methods = [other for other in methods if not other.bulk]
         except ToolError as error:
-            untouched = draft.size_bytes == 0  # where bytes came already, that was not a refusal
-            if untouched and refuses_method(error) and methods:
-                methods = [other for other in methods if other.codec != method.codec]
-                continue
-            explained = explain(error, connection.user, database)
-            raise client.explain_lock(explained, runner, connection, database) from error
+            refused = draft.size_bytes == 0 and refuses_method(error)  # where bytes came already, it was not
+            methods = [other for other in methods if other.codec != method.codec] if refused else []
+            if not methods:
+                explained = explain(error, connection.user, database)
+                raise client.explain_lock(explained, runner, connection, database) from error
         except HubbackupError:
             # pg_dump may still run: a dropped connection does not stop it, the end of its backend does.
             with contextlib.suppress(HubbackupError):
                 client.end_backends(runner.detached(), connection, database)
             raise
-    raise StoreError("unreachable: the last method always returns or raises")
 
 
 def _read_globals(source: DumpSource, options: DumpOptions) -> tuple[str, list[str]]:
@@ -151,10 +148,10 @@ def _read_globals(source: DumpSource, options: DumpOptions) -> tuple[str, list[s
 
 
 def _read_back(run: Run, options: DumpOptions, draft: LocalDraft, result: DumpResult) -> None:
-    plain_bytes = result.facts.plain_bytes if options.verify == "full" else None
-    expected = Expected(result.stored_bytes, result.sha256, plain_bytes)
+    expected = Expected(result.stored_bytes, result.sha256, result.facts.plain_bytes)
+    decoder = options.file.format.decoder() if options.verify == "full" else None
     with draft.path.open("rb", buffering=0) as stream, run.progress("verify", result.stored_bytes) as progress:
-        read_through(stream, expected, name=draft.name, cancel=run.cancel, progress=progress)
+        check_file(stream, expected, decoder, name=draft.name, cancel=run.cancel, progress=progress)
 
 
 def _suspicions(run: Run, source: DumpSource, result: DumpResult, rows: dict[str, int], name: str) -> tuple[str, ...]:

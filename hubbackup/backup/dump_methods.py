@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hubbackup.errors import ToolError
+from hubbackup.streams.codecs import ZSTD, Codec
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class DumpMethod:
     """How pg_dump hands its bytes over.
 
     `compress` is what `--compress` is asked for. `bulk`: the bytes need a way on which one costs little
-    (`Runner.start`). `kept`: they may be stored as they come, where the backup is to be zstd.
+    (`Runner.start`). `kept`: they are what the file is to be, and may be stored as they come.
     """
 
     compress: str
@@ -25,18 +26,20 @@ class DumpMethod:
         return self.compress.partition(":")[0]
 
 
-def dump_methods(zstd_level: int) -> list[DumpMethod]:
-    """The methods that are tried, best first; a pg_dump that can't compress like that says so and exits.
+def dump_methods(codec: Codec, level: int) -> list[DumpMethod]:
+    """The methods that are tried for a file of `codec`, best first.
+
+    A pg_dump that can't compress like that says so and exits.
 
     Left to itself pg_dump writes by 4 KiB, and each write costs more than what it carries. zstd at level -1000 hardly
     looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB. A pg_dump without zstd is mostly
     one before 16, which heeds the buffer that a `bulk` start gives it. Where the engine relays every byte, a small
-    dump is the cheaper one: there pg_dump compresses, at `zstd_level`. The last works with any pg_dump.
-    Measured in docs/performance.md.
+    dump is the cheaper one: there pg_dump compresses, and where the file is to be zstd, what it makes is the file.
+    The last works with any pg_dump. Measured in docs/performance.md.
     """
     return [
         DumpMethod("zstd:level=-1000", bulk=True),
-        DumpMethod(f"zstd:{zstd_level}", kept=True),
+        DumpMethod(f"zstd:{level}", kept=True) if codec is ZSTD else DumpMethod("zstd:1"),
         DumpMethod("0", bulk=True),
         DumpMethod("1"),
         DumpMethod("0"),

@@ -173,7 +173,7 @@ class BackupJob:
         """A draft under the name of `started_at`, or of the next free second."""
         local_time = started_at.astimezone(self.zone).replace(tzinfo=None, microsecond=0)
         while True:
-            name = BackupName(self.database, local_time, self.options.at_rest.compression)
+            name = BackupName(self.database, local_time, self.options.file.format)
             try:
                 return store.create(str(name))
             except ExistsError:

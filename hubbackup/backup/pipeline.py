@@ -1,4 +1,4 @@
-"""The way of a backup's bytes: a process's stdout -> decode -> census -> gzip -> sha256 -> the `.partial` file.
+"""The way of a backup's bytes: a process's stdout -> decode -> census -> encode -> sha256 -> the `.partial` file.
 
 Two threads with a short queue of bytes between them: the reader takes them off the process's stdout, so that
 pg_dump never waits for our work, and the writer does all the rest on one piece at a time, while it is in the
@@ -12,6 +12,7 @@ import hashlib
 import queue
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +21,8 @@ from hubbackup.jobs.progress import Progress
 from hubbackup.postgres.census import Census, DumpFacts
 from hubbackup.runners import Process, tool_error
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import Compression, Encoder, SniffingDecoder, encoder_for
+from hubbackup.streams.codecs import Encoder, SniffingDecoder
+from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 BATCH_BYTES = 256 << 10
 """The reader hands on so much at a time, or all that one read brought: the queue's cost per item vanishes."""
@@ -33,6 +35,10 @@ END = b""
 """Queued behind the dump's last byte; None, put by `stop`, ends the writer without closing the encoder's stream."""
 
 
+Observer = Callable[[bytes], object]
+"""Looks at bytes that pass, or takes them; what it returns counts for nothing."""
+
+
 class Sink(Protocol):
     """Where the file's bytes go: a store's draft."""
 
@@ -40,10 +46,10 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class AtRest:
+class FileOptions:
     """What the file is to be, and how fast it may be made: `bytes_per_second` of plain dump, 0 for no limit."""
 
-    compression: Compression = Compression.GZIP
+    format: Format = DEFAULT_FORMAT
     level: int = 1
     bytes_per_second: int = 0
 
@@ -57,16 +63,54 @@ class DumpResult:
     sha256: str
 
 
+class Filters:
+    """What passes a dump by: who looks at its plain bytes, what makes the file's bytes of them, who takes those.
+
+    Each of `encoders` takes what the one before it gives. All work on one piece at a time, in the order given.
+    """
+
+    def __init__(
+        self, on_plain: Sequence[Observer], encoders: Sequence[Encoder], on_stored: Sequence[Observer]
+    ) -> None:
+        self.plain_bytes = 0
+        self.stored_bytes = 0
+        self._on_plain = on_plain
+        self._encoders = encoders
+        self._on_stored = on_stored
+
+    def look_at(self, plain: bytes) -> None:
+        """Show a piece of the plain dump to those who look at it."""
+        for observe in self._on_plain:
+            observe(plain)
+        self.plain_bytes += len(plain)
+
+    def store(self, data: bytes, *, passed: int = 0) -> None:
+        """Send a piece through the encoders to the file; the first `passed` of them it has behind it."""
+        for encoder in self._encoders[passed:]:
+            data = encoder.encode(data)
+        if data:
+            for take in self._on_stored:
+                take(data)
+            self.stored_bytes += len(data)
+
+    def finish(self, *, passed: int = 0) -> None:
+        """Send after it what the encoders still hold; the first `passed` of them were not used."""
+        for number, encoder in enumerate(self._encoders[passed:], passed + 1):
+            self.store(encoder.finish(), passed=number)
+
+
 def pump(
-    process: Process, sink: Sink, at_rest: AtRest, *, keep: bool = False, cancel: Cancel, progress: Progress
+    process: Process, sink: Sink, options: FileOptions, *, keep: bool = False, cancel: Cancel, progress: Progress
 ) -> DumpResult:
     """Move the whole dump into `sink` and prove what can be proved on the way.
 
-    `keep`: zstd is stored as it comes, where the file is to be zstd; otherwise it is only for the way.
+    `keep`: what comes in the codec of the file is stored as it comes; otherwise it is only for the way.
     Raises ToolError where pg_dump ended with an error, StreamError where its stream broke off, NotProvenError
     where what came is not a whole dump, StoreError where `sink` can't take it.
     """
-    writer = _Writer(sink, at_rest, keep=keep)
+    census, digest = Census(), hashlib.sha256()
+    filters = Filters([census.feed], options.format.encoders(options.level), [digest.update, sink.write])
+    writer = _Writer(filters, options, keep=keep)
     writer.start()
     try:
         batch: list[bytes] = []
@@ -77,33 +121,29 @@ def pump(
             if batch_bytes >= BATCH_BYTES:  # so the first of them tells what it is compressed with
                 writer.put(b"".join(batch), process, cancel)
                 batch, batch_bytes = [], 0
-                progress(writer.plain_bytes)
+                progress(filters.plain_bytes)
         end = process.wait()
         if end.code != 0:
             raise tool_error("pg_dump", end)
         if batch:
             writer.put(b"".join(batch), process, cancel)
-        return writer.finish(process, cancel)
+        writer.finish(process, cancel)
     finally:
         writer.stop()
+    return DumpResult(census.finish(), filters.stored_bytes, digest.hexdigest())
 
 
 class _Writer(threading.Thread):
-    """Decoder, census, encoder, sha256 and the file, behind a bounded queue."""
+    """The decoder and the filters, behind a bounded queue."""
 
-    def __init__(self, sink: Sink, at_rest: AtRest, *, keep: bool) -> None:
+    def __init__(self, filters: Filters, options: FileOptions, *, keep: bool) -> None:
         super().__init__(name="writer", daemon=True)
-        limited = at_rest.bytes_per_second > 0
-        self.plain_bytes = 0
-        self._sink = sink
-        self._at_rest = at_rest
+        limited = options.bytes_per_second > 0
+        self._filters = filters
+        self._options = options
         self._keep = keep
         self._queue: queue.Queue[bytes | None] = queue.Queue(LIMITED_QUEUE_BATCHES if limited else QUEUE_BATCHES)
         self._decoder = SniffingDecoder()
-        self._census = Census()
-        self._encoder: Encoder = encoder_for(at_rest.compression, at_rest.level)
-        self._digest = hashlib.sha256()
-        self._stored_bytes = 0
         self._free_at = 0.0
         self._error: BaseException | None = None
         self._hurried = threading.Event()
@@ -114,8 +154,7 @@ class _Writer(threading.Thread):
             while (data := self._queue.get()) is not None and not self._stopped.is_set():
                 if data == END:
                     self._decoder.finish()
-                    if not self._as_it_comes:
-                        self._store(self._encoder.finish())
+                    self._filters.finish(passed=int(self._as_it_comes))
                     return
                 self._take(data)
         except BaseException as error:  # noqa: BLE001 - handed to the reader, which raises it
@@ -123,31 +162,24 @@ class _Writer(threading.Thread):
 
     @property
     def _as_it_comes(self) -> bool:
-        """Whether pg_dump's own zstd is what is stored."""
-        return self._keep and self._decoder.found is self._at_rest.compression is Compression.ZSTD
+        """Whether what pg_dump compressed is what is stored: the first encoder has nothing left to do."""
+        return self._keep and self._decoder.found is self._options.format.codec
 
     def _take(self, data: bytes) -> None:
         for plain in self._decoder.pieces(data):
-            self._census.feed(plain)
-            self.plain_bytes += len(plain)
+            self._filters.look_at(plain)
             if not self._as_it_comes:
-                self._store(self._encoder.encode(plain))
+                self._filters.store(plain)
             self._wait_for_the_limit(len(plain))
         if self._as_it_comes:
-            self._store(data)
+            self._filters.store(data, passed=1)
 
     def _wait_for_the_limit(self, taken_bytes: int) -> None:
         """Time in which nothing came (a lock, a large index) is not made up for: no burst follows it."""
-        if self._at_rest.bytes_per_second:
+        if self._options.bytes_per_second:
             now = time.monotonic()
-            self._free_at = max(self._free_at, now) + taken_bytes / self._at_rest.bytes_per_second
+            self._free_at = max(self._free_at, now) + taken_bytes / self._options.bytes_per_second
             self._hurried.wait(self._free_at - now)
-
-    def _store(self, data: bytes) -> None:
-        if data:
-            self._digest.update(data)
-            self._sink.write(data)
-            self._stored_bytes += len(data)
 
     def put(self, data: bytes, process: Process, cancel: Cancel) -> None:
         """Queue what came; raises what stopped the writer, if anything did."""
@@ -160,11 +192,11 @@ class _Writer(threading.Thread):
                 return
             except queue.Full:
                 # What a command wrote before it ended is dropped by the engine after two seconds: read it at once.
-                if self._at_rest.bytes_per_second and _ended(process):
+                if self._options.bytes_per_second and _ended(process):
                     self._hurried.set()
 
-    def finish(self, process: Process, cancel: Cancel) -> DumpResult:
-        """Wait for the last byte to be written; raises NotProvenError where the dump was not whole."""
+    def finish(self, process: Process, cancel: Cancel) -> None:
+        """Wait for the last byte to be written; raises NotProvenError where what came was not whole."""
         self._hurried.set()  # the database is free: there is nothing left to be kind to
         self.put(END, process, cancel)
         while self.is_alive():
@@ -172,7 +204,6 @@ class _Writer(threading.Thread):
             cancel.check()
         if self._error is not None:
             raise self._error
-        return DumpResult(self._census.finish(), self._stored_bytes, self._digest.hexdigest())
 
     def stop(self) -> None:
         """End the thread, whatever it is at, so that the caller may close the file."""

@@ -21,15 +21,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from hubbackup.errors import NotProvenError, UsageError
 from hubbackup.stores import Entry, Readable, Store
-from hubbackup.streams.codecs import Compression
+from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 MANIFEST_SUFFIX = ".manifest.json"
-BACKUP_SUFFIXES = {compression.suffix: compression for compression in Compression}
 MANIFEST_MAX_BYTES = 64 << 20
 READ_BYTES = 64 << 10
-NAME = re.compile(
-    r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})(?P<suffix>\.sql\.(?:gz|zst))", re.ASCII
-)
+BASE = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})", re.ASCII)
+"""Of a backup's name, before the suffix of its format."""
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 YEARS = range(1000, MAXYEAR)
@@ -57,18 +55,18 @@ class BackupName:
     database: str
     local_time: datetime
     """As the name has it: no zone, whole seconds."""
-    compression: Compression = Compression.GZIP
+    format: Format = DEFAULT_FORMAT
 
     def __str__(self) -> str:
-        return f"{self._base}{self.compression.suffix}"
+        return f"{self._base}{self.format.suffix}"
 
     @property
     def stem(self) -> str:
-        """What the names of manifest and marks begin with: its own name, of gzip without `.sql.gz`.
+        """What the names of manifest and marks begin with: its own name, without the suffix of the default format.
 
         So a `.sql.zst` and a `.sql.gz` of one second, as somebody makes them who packs a backup anew, share nothing.
         """
-        return self._base if self.compression is Compression.GZIP else str(self)
+        return self._base if self.format == DEFAULT_FORMAT else str(self)
 
     @property
     def _base(self) -> str:
@@ -93,17 +91,8 @@ class BackupName:
     @classmethod
     def parse(cls, text: str) -> BackupName | None:
         """The parts of a name that is exactly ours, else None: what it gives back must render to `text` again."""
-        found = NAME.fullmatch(text)
-        if found is None:
-            return None
-        time = found["time"]
-        year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
-        try:
-            local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
-            name = cls(_decoded(found["database"]), local_time, BACKUP_SUFFIXES[found["suffix"]])
-        except ValueError:
-            return None
-        return name if str(name) == text and name.local_time.year in YEARS else None
+        file_format = Format.of(text)
+        return cls._of(text[: -len(file_format.suffix)], file_format) if file_format is not None else None
 
     @classmethod
     def owner_of(cls, text: str) -> BackupName | None:
@@ -114,23 +103,41 @@ class BackupName:
     @classmethod
     def of_stem(cls, stem: str) -> BackupName | None:
         """The backup whose manifest and marks begin so; None where it is not exactly ours."""
-        return cls.parse(stem if stem.endswith(Compression.ZSTD.suffix) else stem + Compression.GZIP.suffix)
+        file_format = Format.of(stem)
+        if file_format is None or file_format == DEFAULT_FORMAT:
+            return cls._of(stem, DEFAULT_FORMAT)
+        return cls._of(stem[: -len(file_format.suffix)], file_format)
+
+    @classmethod
+    def _of(cls, base: str, file_format: Format) -> BackupName | None:
+        found = BASE.fullmatch(base)
+        if found is None:
+            return None
+        time = found["time"]
+        year, month, day = int(time[:4]), int(time[4:6]), int(time[6:8])
+        try:
+            local_time = datetime(year, month, day, int(time[9:11]), int(time[11:13]), int(time[13:]))
+            name = cls(_decoded(found["database"]), local_time, file_format)
+        except ValueError:
+            return None
+        return name if year in YEARS and name._base == base else None
 
 
-ZSTD_ITSELF = ""
-"""What follows the stem in the name of a `.sql.zst`: nothing."""
-SUFFIXES = (Compression.GZIP.suffix, MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
-"""What follows it in the names of all other files of a backup."""
+ITSELF = ""
+"""The role of the backup's own file, in `split`."""
+ROLES = (MANIFEST_SUFFIX, *(f".{mark}" for mark in Mark))
+"""Of the files beside it: what follows the stem in their names."""
 
 
 def split(text: str) -> tuple[str, str] | None:
-    """Stem and suffix of a name that looks like one of ours, else None."""
-    if text.endswith(Compression.ZSTD.suffix):
-        return text, ZSTD_ITSELF
-    for suffix in SUFFIXES:
-        if text.endswith(suffix):
-            return text.removesuffix(suffix), suffix
-    return None
+    """Stem and role of a file whose name looks like one of ours, else None."""
+    for role in ROLES:
+        if text.endswith(role):
+            return text[: -len(role)], role
+    file_format = Format.of(text)
+    if file_format is None:
+        return None
+    return (text[: -len(file_format.suffix)] if file_format == DEFAULT_FORMAT else text), ITSELF
 
 
 @lru_cache(maxsize=1024)

@@ -17,8 +17,8 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import (
+    ITSELF,
     MANIFEST_SUFFIX,
-    ZSTD_ITSELF,
     Backup,
     BackupName,
     Manifest,
@@ -28,7 +28,6 @@ from hubbackup.catalog.backup import (
 )
 from hubbackup.errors import NotFoundError, NotProvenError
 from hubbackup.stores import Entry, Readable
-from hubbackup.streams.codecs import Compression
 
 READERS = 8
 """Manifests that are only in S3 are fetched by so many threads."""
@@ -63,9 +62,7 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
     # backup whose stem begins so (another database's, or the `.sql.zst` beside a `.sql.gz`): that one's names stand
     # between them. Hence a stack, and not `groupby`.
     open_: list[tuple[str, Listed | None]] = []
-    for text, stem, suffix, store, entry in heapq.merge(
-        *(_ours(store) for store in stores), key=lambda item: item[0]
-    ):
+    for text, stem, role, store, entry in heapq.merge(*(_ours(store) for store in stores), key=lambda item: item[0]):
         while open_ and not text.startswith(f"{open_[-1][0]}.") and text != open_[-1][0]:
             yield from _wanted(open_.pop()[1], database)
         if not open_ or open_[-1][0] != stem:
@@ -74,12 +71,12 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
         listed = open_[-1][1]
         if listed is None:
             continue
-        if suffix in (Compression.GZIP.suffix, ZSTD_ITSELF):
+        if role == ITSELF:
             listed.copies[store] = entry
-        elif suffix == MANIFEST_SUFFIX:
+        elif role == MANIFEST_SUFFIX:
             listed.manifests_in = _joined(listed.manifests_in, store)
         else:
-            mark = Mark(suffix[1:])
+            mark = Mark(role[1:])
             listed.marks = {**listed.marks, mark: _joined(listed.marks.get(mark, frozenset()), store)}
     while open_:
         yield from _wanted(open_.pop()[1], database)
@@ -174,7 +171,7 @@ def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: 
 
 
 def _ours(store: Readable) -> Iterator[tuple[str, str, str, str, Entry]]:
-    """What may be ours by its suffix: name, stem, suffix, the store's name."""
+    """What may be ours by its suffix: name, stem, role, the store's name."""
     for entry in store.entries():
         parts = split(entry.name)
         if parts is not None:

@@ -25,7 +25,8 @@ from hubbackup.config.env_file import for_libraries, read_env_file
 from hubbackup.config.schedule import Schedule
 from hubbackup.config.urls import secret_parts
 from hubbackup.errors import SettingsError
-from hubbackup.streams.codecs import Compression
+from hubbackup.streams.codecs import CODECS
+from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.units import parse_bytes
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
@@ -96,11 +97,15 @@ class Settings(BaseSettings):
     s3_keep_weeks: int | None = Field(default=None, ge=0, description="weeks kept in S3, where it differs")
     s3_keep_months: int | None = Field(default=None, ge=0, description="months kept in S3, where it differs")
     s3_keep_years: int | None = Field(default=None, ge=0, description="years kept in S3, where it differs")
-    backup_compression: Literal["gzip", "zstd"] = Field(
-        default="gzip", description="at rest: gzip for the guide's gunzip, or zstd (.sql.zst), faster and smaller"
+    backup_compression: str = Field(
+        default=DEFAULT_FORMAT.codec.word,
+        description="at rest: " + "; ".join(f"{one.word} ({one.suffix}), {one.about}" for one in CODECS.values()),
     )
     backup_compression_level: int = Field(
-        default=1, description="gzip: 0 fastest to 3 smallest, as isal has it; zstd: 1 to 19"
+        default=1,
+        description="; ".join(
+            f"{one.word}: {one.levels[0]} fastest to {one.levels[-1]} smallest" for one in CODECS.values()
+        ),
     )
     backup_rate_limit: ByteCount = Field(
         default=0,
@@ -206,13 +211,19 @@ class Settings(BaseSettings):
             raise ValueError("is not an absolute path")
         return value
 
+    @field_validator("backup_compression")
+    @classmethod
+    def _codec_exists(cls, value: str) -> str:
+        if value not in CODECS:
+            raise ValueError(f"must be {' or '.join(CODECS)}")
+        return value
+
     @field_validator("backup_compression_level")
     @classmethod
     def _level_exists(cls, value: int, info: Any) -> int:
-        compression = Compression(info.data.get("backup_compression", Compression.GZIP))
-        levels = compression.levels
-        if value not in levels:
-            raise ValueError(f"{compression} has the levels {levels[0]} to {levels[-1]}")
+        codec = CODECS[info.data.get("backup_compression", DEFAULT_FORMAT.codec.word)]
+        if value not in codec.levels:
+            raise ValueError(f"{codec.word} has the levels {codec.levels[0]} to {codec.levels[-1]}")
         return value
 
     @field_validator("status_user")
@@ -239,6 +250,11 @@ class Settings(BaseSettings):
                 "set both, or neither for a page that everybody may see",
             )
         return self
+
+    @property
+    def backup_format(self) -> Format:
+        """What a new backup's file is."""
+        return Format(CODECS[self.backup_compression])
 
     @property
     def schedule(self) -> Schedule:

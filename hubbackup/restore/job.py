@@ -23,7 +23,7 @@ from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, derived_time
 from hubbackup.restore import roles
 from hubbackup.restore.analyze import Statistics
-from hubbackup.restore.load import Proven, compare, load, proven
+from hubbackup.restore.load import DumpProof, compare, load, prove
 from hubbackup.restore.preflight import Request, globals_of, preflight
 from hubbackup.restore.psql_compat import Dialect, psql_version
 from hubbackup.restore.source import Source
@@ -64,7 +64,7 @@ class RestoreJob:
         started = time.monotonic()
         with run.stage("find"), self.find_source(run) as source:
             with run.stage("prove"):
-                proof = proven(run, source)
+                proof = prove(run, source)
             with run.stage("prepare"):
                 runner = self.open_runner(run.cancel)
                 connection = self.connection(run.run_id)
@@ -192,7 +192,7 @@ class _Work:
     databases: Databases
     server: Server
     source: Source
-    proof: Proven
+    proof: DumpProof
     properties: DatabaseProperties | None
     dialect: Dialect
 

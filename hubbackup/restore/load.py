@@ -24,7 +24,7 @@ from hubbackup.restore.source import Source
 from hubbackup.runners import Process, Runner, tool_error
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
-from hubbackup.verify.reader import Expected, prove, proven_chunks
+from hubbackup.verify.reader import Expected, check_dump, checked_chunks
 
 ANSWER_BYTES = 64 << 10
 RELAXED = b"SET synchronous_commit = off;\n"
@@ -34,7 +34,7 @@ NOTHING_CHANGED = "the live database is as it was; mend what the message names, 
 
 
 @dataclasses.dataclass(frozen=True)
-class Proven:
+class DumpProof:
     """A backup that was read through: what it holds, and what its file is, so that no other is loaded later."""
 
     facts: DumpFacts
@@ -43,11 +43,12 @@ class Proven:
     """The dump's own, by PostgreSQL's name: names in `facts` that are not UTF-8 are bytes of it."""
 
 
-def proven(run: Run, source: Source) -> Proven:
+def prove(run: Run, source: Source) -> DumpProof:
     """Read the whole backup. Raises NotProvenError for one that is not whole, or that pg_dump did not write."""
-    expected = Expected.of(source.manifest) if source.manifest is not None else _content(run, source)
+    manifest, decoder = source.manifest, source.format.decoder()
+    expected = Expected.of(manifest) if manifest is not None else _content(run, source)
     with run.progress("prove", source.stored_bytes) as progress:
-        facts = prove(source.open, source.manifest, name=source.name, cancel=run.cancel, progress=progress)
+        facts = check_dump(source.open, manifest, decoder, name=source.name, cancel=run.cancel, progress=progress)
     if facts.meta_commands:
         command = facts.meta_commands[0]
         if command.startswith("\\connect"):
@@ -61,11 +62,17 @@ def proven(run: Run, source: Source) -> Proven:
         )
     encoding = client_encoding(_head(run, source, expected))
     decoded = dataclasses.replace(facts, roles=tuple(readable(role, encoding) for role in facts.roles))
-    return Proven(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding)
+    return DumpProof(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding)
 
 
 def load(
-    run: Run, runner: Runner, connection: Connection, database: str, source: Source, proof: Proven, dialect: Dialect
+    run: Run,
+    runner: Runner,
+    connection: Connection,
+    database: str,
+    source: Source,
+    proof: DumpProof,
+    dialect: Dialect,
 ) -> None:
     """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError."""
     nonce = f"hubbackup-{secrets.token_hex(16)}"
@@ -77,7 +84,14 @@ def load(
         try:
             process.write(RELAXED)
             with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
-                chunks = proven_chunks(stream, proof.expected, name=source.name, cancel=run.cancel, progress=progress)
+                chunks = checked_chunks(
+                    stream,
+                    proof.expected,
+                    source.format.decoder(),
+                    name=source.name,
+                    cancel=run.cancel,
+                    progress=progress,
+                )
                 for chunk in dialect.adapt(chunks):
                     process.write(chunk)
             process.write(f"\nSELECT '{nonce}';\n".encode())
@@ -97,7 +111,7 @@ def load(
         )
 
 
-def compare(databases: Databases, database: str, proof: Proven) -> None:
+def compare(databases: Databases, database: str, proof: DumpProof) -> None:
     """Raises NotProvenError where `database` does not hold exactly the rows that the dump held."""
     facts = proof.facts
     counts, large_objects = databases.count(database, facts.rows, proof.encoding)
@@ -123,13 +137,14 @@ def _content(run: Run, source: Source) -> Expected:
             run.cancel.check()
             digest.update(data)
             stored_bytes += len(data)
-    return Expected(stored_bytes, digest.hexdigest(), None)
+    return Expected(stored_bytes, digest.hexdigest())
 
 
 def _head(run: Run, source: Source, expected: Expected) -> bytes:
     head = b""
     with source.open() as stream:
-        for chunk in proven_chunks(stream, expected, name=source.name, cancel=run.cancel):
+        decoder = source.format.decoder()
+        for chunk in checked_chunks(stream, expected, decoder, name=source.name, cancel=run.cancel):
             head += chunk
             if len(head) >= EDGE_BYTES:
                 break

@@ -16,7 +16,6 @@ from hubbackup.postgres.side_databases import derived_time
 from hubbackup.restore import roles
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
-from hubbackup.streams.codecs import Compression
 
 ROOM_FACTOR = 1.2
 """A restored database takes about as much room as the live one; indexes are built with room to sort."""
@@ -65,8 +64,11 @@ def preflight(
     notes = []
     if source.manifest is None:
         notes.append("this file is unproven, it has no manifest: its compression, header and trailer are right")
-        if source.name.endswith(Compression.ZSTD.suffix):
-            notes.append("pg_dump's zstd has no checksum of its own: without the manifest a flipped bit is not seen")
+        codec = source.format.codec
+        if not codec.always_has_checksum:
+            notes.append(
+                f"pg_dump's {codec.word} has no checksum of its own: without the manifest a flipped bit is not seen"
+            )
     elif source.manifest.warnings:
         notes.append(f"this backup is suspicious: {'; '.join(source.manifest.warnings)}")
     if live is not None and live.slots:

@@ -19,6 +19,7 @@ from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageErr
 from hubbackup.jobs.run import Run
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
+from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.streams.growing_file import CHUNK_BYTES
 
 ROOM_LEFT_BYTES = 64 << 20
@@ -34,6 +35,11 @@ class Source:
     started_at: datetime | None
     manifest: Manifest | None
     open: Callable[[], BinaryIO]
+
+    @property
+    def format(self) -> Format:
+        """What its name says that it is. A name without any format's suffix is taken for what `gunzip` reads."""
+        return Format.of(self.name) or DEFAULT_FORMAT
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,24 @@
-"""Compression: gzip and zstd, on the way out of pg_dump's container and at rest.
+"""What compresses: a table of codecs, for the stream out of pg_dump's container and for the stored file.
 
-gzip is isal's (Intel's ISA-L), some 10 times faster than zlib for the same size within a few percent
-(docs/performance.md has the figures). zstd is the standard library's, by its backport before Python 3.14: unlike
-others it bounds what one call gives back, and tells where a frame ends. All of it releases the GIL.
+Another codec is another row of `CODECS`. gzip is isal's (Intel's ISA-L), some 10 times faster than zlib for the same
+size within a few percent (docs/performance.md has the figures). zstd is the standard library's, by its backport
+before Python 3.14: unlike others it bounds what one call gives back, and tells where a frame ends. All of it releases
+the GIL.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol, cast
 
 from hubbackup.errors import NotProvenError
 
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_WBITS = 31
-MAGIC_BYTES = 4
 PIECE_BYTES = 512 << 10
 """Small enough to stay in a processor's cache from the decoder to the encoder, large enough to cost no calls."""
-
-
-class Compression(StrEnum):
-    """What a backup is at rest; the value is the word of BACKUP_COMPRESSION and of the manifest."""
-
-    GZIP = "gzip"
-    """What the guide's `gunzip` reads."""
-    ZSTD = "zstd"
-    """Smaller, and what pg_dump itself can make: then its bytes are stored as they come."""
-
-    @property
-    def suffix(self) -> str:
-        """The end of the backup's name."""
-        return ".sql.gz" if self is Compression.GZIP else ".sql.zst"
-
-    @property
-    def levels(self) -> range:
-        """The levels that it has: isal's for gzip, pg_dump's for zstd."""
-        return range(4) if self is Compression.GZIP else range(1, 20)
 
 
 class Decoder(Protocol):
@@ -63,28 +43,43 @@ class PlainDecoder:
         return
 
 
-class _MemberDecoder:
+class Decompressor(Protocol):
+    """What decodes one member, as the standard library's `lzma.LZMADecompressor` does."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes: ...
+
+
+class Decompression(NamedTuple):
+    """What makes a decompressor of one member, and the error that it raises for data that is broken."""
+
+    new_decompressor: Callable[[], Decompressor]
+    error: type[Exception]
+
+
+class MemberDecoder:
     """Decodes one member after another, in bounded pieces: a megabyte can hold a gigabyte of zeros.
 
-    `new_member` makes an object as the standard library's `compression.zstd.ZstdDecompressor` is, which raises
-    `error`; `format_name` and `member_name` are for sentences.
+    Libraries stop after the first member without a word. `codec_word` and `member_word` are for sentences.
     """
 
-    def __init__(
-        self, format_name: str, member_name: str, new_member: Callable[[], Any], error: type[Exception]
-    ) -> None:
-        self._format_name = format_name
-        self._member_name = member_name
-        self._new_member = new_member
-        self._error = error
-        self._open: Any = None
+    def __init__(self, codec_word: str, member_word: str, decompression: Decompression) -> None:
+        self._codec_word = codec_word
+        self._member_word = member_word
+        self._new_decompressor, self._error = decompression
+        self._open: Decompressor | None = None
         self._members = 0
 
     def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
         try:
             while data:
                 if self._open is None:
-                    self._open = self._new_member()
+                    self._open = self._new_decompressor()
                     self._members += 1
                 member = self._open
                 yield member.decompress(data, PIECE_BYTES)
@@ -95,81 +90,18 @@ class _MemberDecoder:
                     data = member.unused_data
                     self._open = None
         except self._error as error:
-            raise NotProvenError(f"the {self._format_name} data is broken: {error}") from error
+            raise NotProvenError(f"the {self._codec_word} data is broken: {error}") from error
 
     def finish(self) -> None:
         if self._open is not None or not self._members:
-            raise NotProvenError(f"the {self._format_name} data ends in the middle of a {self._member_name}")
-
-
-class GzipDecoder(_MemberDecoder):
-    """Decodes gzip, every member of it: zlib's own object stops after the first without a word."""
-
-    def __init__(self) -> None:
-        from isal import igzip_lib
-
-        def new_member() -> Any:
-            return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-
-        # Its stub calls the class an instance.
-        super().__init__("gzip", "member", new_member, cast("type[Exception]", igzip_lib.error))
-
-
-class ZstdDecoder(_MemberDecoder):
-    """Decodes zstd, every frame of it."""
-
-    def __init__(self) -> None:
-        zstd = _zstd()
-        super().__init__("zstd", "frame", zstd.ZstdDecompressor, zstd.ZstdError)
-
-
-class SniffingDecoder:
-    """Finds out from the first bytes what they are compressed with, and decodes that.
-
-    Told by the bytes and not by what was asked for: a pg_dump built without zlib answers `--compress=1` with
-    a plain dump and exit code 0.
-    """
-
-    def __init__(self) -> None:
-        self.found: Compression | None = None
-        """What it is, once `MAGIC_BYTES` came and where it is compressed at all."""
-        self._head = b""
-        self._decoder: Decoder | None = None
-
-    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
-        if self._decoder is None:
-            self._head += bytes(data)
-            if len(self._head) < MAGIC_BYTES:
-                return
-            self._decoder = self._choose(self._head)
-            data, self._head = self._head, b""
-        yield from self._decoder.pieces(data)
-
-    def finish(self) -> None:
-        if self._decoder is None:
-            raise NotProvenError("the dump is empty")
-        self._decoder.finish()
-
-    def _choose(self, head: bytes) -> Decoder:
-        if head.startswith(ZSTD_MAGIC):
-            self.found = Compression.ZSTD
-            return ZstdDecoder()
-        if head.startswith(GZIP_MAGIC):
-            self.found = Compression.GZIP
-            return GzipDecoder()
-        return PlainDecoder()
-
-
-def decoder_for(name: str) -> Decoder:
-    """The decoder of a file at rest, by its name: what its name says is demanded of its bytes."""
-    return ZstdDecoder() if name.endswith(Compression.ZSTD.suffix) else GzipDecoder()
+            raise NotProvenError(f"the {self._codec_word} data ends in the middle of a {self._member_word}")
 
 
 class Encoder(Protocol):
-    """Makes one gzip member or zstd frame of all that is encoded."""
+    """Turns the bytes of one file into others; a codec's makes one member of all that is encoded."""
 
     def encode(self, data: bytes) -> bytes:
-        """The compressed bytes that `data` completes; often empty."""
+        """The bytes that `data` completes; often empty."""
         ...
 
     def finish(self) -> bytes:
@@ -215,9 +147,16 @@ class ZstdEncoder:
         return bytes(self._frame.flush())
 
 
-def encoder_for(compression: Compression, level: int) -> Encoder:
-    """An encoder of what a backup is to be at rest."""
-    return GzipEncoder(level) if compression is Compression.GZIP else ZstdEncoder(level)
+def _gzip_decompression() -> Decompression:
+    from isal import igzip_lib
+
+    error = cast("type[Exception]", igzip_lib.error)  # its stub calls the class an instance
+    return Decompression(partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP), error)
+
+
+def _zstd_decompression() -> Decompression:
+    zstd = _zstd()
+    return Decompression(zstd.ZstdDecompressor, zstd.ZstdError)
 
 
 def _zstd() -> Any:
@@ -226,3 +165,88 @@ def _zstd() -> Any:
     else:
         from backports import zstd
     return zstd
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    """A row of the table: all that the program knows of one way to compress."""
+
+    word: str
+    """In BACKUP_COMPRESSION, in the manifest, and in sentences."""
+    suffix: str
+    """The end of a backup's name."""
+    magic: bytes
+    """What its data begins with."""
+    member: str
+    """Its word for what one encoder makes; several of them in a row are one file."""
+    levels: range
+    """From the fastest to the smallest."""
+    about: str
+    """What speaks for it, in a few words."""
+    encoder: Callable[[int], Encoder]
+    """For a level. It imports its library only when it is called: `--help` and `health` stay light."""
+    decompression: Callable[[], Decompression]
+    """Imports its library only when it is called, too."""
+    always_has_checksum: bool = True
+    """Whoever made the file, a flipped bit in it is seen when it is decoded."""
+
+    def __repr__(self) -> str:
+        return f"Codec({self.word})"
+
+    def decoder(self) -> Decoder:
+        """For one file, or for one stream from pg_dump."""
+        return MemberDecoder(self.word, self.member, self.decompression())
+
+
+GZIP = Codec(
+    "gzip", ".sql.gz", b"\x1f\x8b", "member", range(4), "for the guide's gunzip", GzipEncoder, _gzip_decompression
+)
+ZSTD = Codec(
+    "zstd",
+    ".sql.zst",
+    b"\x28\xb5\x2f\xfd",
+    "frame",
+    range(1, 20),
+    "faster and smaller",
+    ZstdEncoder,
+    _zstd_decompression,
+    always_has_checksum=False,  # pg_dump's own has none
+)
+CODECS = {codec.word: codec for codec in (GZIP, ZSTD)}
+"""The table, by the codecs' words. What is not in it is refused, never taken for one of the others."""
+
+
+class SniffingDecoder:
+    """Finds out from the first bytes what they are compressed with, and decodes that.
+
+    It goes by the bytes and not by what was asked for: a pg_dump built without zlib answers `--compress=1` with
+    a plain dump and exit code 0.
+    """
+
+    def __init__(self) -> None:
+        self.found: Codec | None = None
+        """What it is, once enough bytes came and where it is compressed at all."""
+        self._head_bytes = max(len(codec.magic) for codec in CODECS.values())
+        self._head = b""
+        self._decoder: Decoder | None = None
+
+    def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
+        if self._decoder is None:
+            self._head += bytes(data)
+            if len(self._head) < self._head_bytes:
+                return
+            self._decoder = self._choose(self._head)
+            data, self._head = self._head, b""
+        yield from self._decoder.pieces(data)
+
+    def finish(self) -> None:
+        if self._decoder is None:
+            raise NotProvenError("the dump is empty")
+        self._decoder.finish()
+
+    def _choose(self, head: bytes) -> Decoder:
+        for codec in CODECS.values():
+            if head.startswith(codec.magic):
+                self.found = codec
+                return codec.decoder()
+        return PlainDecoder()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo
 
@@ -20,7 +21,7 @@ from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS, HubbackupError, NotFound
 from hubbackup.jobs.history import History
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.verify.reader import Expected, prove, read_through
+from hubbackup.verify.reader import Expected, check_dump, check_file
 
 KIND = "verify.copy"
 """Of the records in the history of copies: one for each copy that was read."""
@@ -228,11 +229,12 @@ class VerifyJob:
         with run.progress(f"verify {copy.target.name}", copy.size_bytes) as progress:
             # What was only hashed when it was made has never been decoded by us.
             if self.decode or manifest is None or manifest.verified == "hash":
-                prove(lambda: copy.target.open(name), manifest, name=name, cancel=run.cancel, progress=progress)
+                decoder = copy.name.format.decoder()
+                opened = partial(copy.target.open, name)
+                check_dump(opened, manifest, decoder, name=name, cancel=run.cancel, progress=progress)
                 return
-            expected = Expected(manifest.stored_bytes, manifest.sha256, None)
             with copy.target.open(name) as stream:
-                read_through(stream, expected, name=name, cancel=run.cancel, progress=progress)
+                check_file(stream, Expected.of(manifest), name=name, cancel=run.cancel, progress=progress)
 
     def _record(self, run: Run, found: CopyResult) -> None:
         """Keep what was found: in the history, as a mark in the store, and a damaged one in the log at once."""

@@ -1,6 +1,6 @@
-"""Read a stored file through and prove it: one reading path for the publish gate, verify, restore and drill.
+"""Read a stored file through and check it: one reading path for the publish gate, verify, restore and drill.
 
-What was proved when the backup was made is what each later reader demands again.
+What was checked when the backup was made is what each later reader demands again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hubbackup.errors import NotProvenError
 from hubbackup.jobs.progress import Progress, silent
 from hubbackup.postgres.census import Census, DumpFacts
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import decoder_for
+from hubbackup.streams.codecs import Decoder
 from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.streams.read_ahead import ReadAhead
 
@@ -25,11 +25,11 @@ REMEDY = "use an older backup, or another copy of this one"
 
 @dataclass(frozen=True)
 class Expected:
-    """What the file must be: sizes in bytes, sha256 in hex of the stored file. `plain_bytes` None: don't decode."""
+    """What the file must be: sizes in bytes, sha256 in hex of the stored file. `plain_bytes` None: not known."""
 
     stored_bytes: int
     sha256: str
-    plain_bytes: int | None
+    plain_bytes: int | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Expected:
@@ -37,12 +37,21 @@ class Expected:
         return cls(manifest.stored_bytes, manifest.sha256, manifest.plain_bytes)
 
 
-def read_through(
-    stream: BinaryIO, expected: Expected, *, name: str, cancel: Cancel, progress: Progress = silent
+def check_file(
+    stream: BinaryIO,
+    expected: Expected,
+    decoder: Decoder | None = None,
+    *,
+    name: str,
+    cancel: Cancel,
+    progress: Progress = silent,
 ) -> None:
-    """Raises NotProvenError naming `name` and the first thing that is not as expected."""
-    if expected.plain_bytes is not None:
-        for _ in proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress):
+    """Read the file whole; without a `decoder` only its bytes are checked.
+
+    Raises NotProvenError naming `name` and the first thing that is not as expected.
+    """
+    if decoder is not None:
+        for _ in checked_chunks(stream, expected, decoder, name=name, cancel=cancel, progress=progress):
             pass
         return
     digest = hashlib.sha256()
@@ -55,17 +64,22 @@ def read_through(
     _compare(name, expected, stored_bytes, digest.hexdigest())
 
 
-def proven_chunks(
-    stream: BinaryIO, expected: Expected | None, *, name: str, cancel: Cancel, progress: Progress = silent
+def checked_chunks(
+    stream: BinaryIO,
+    expected: Expected | None,
+    decoder: Decoder,
+    *,
+    name: str,
+    cancel: Cancel,
+    progress: Progress = silent,
 ) -> Iterator[bytes]:
     """The plain dump, chunk by chunk; after the last one, and before the end, the whole is compared.
 
     Caller's duty: do nothing final with the chunks before the iteration ended without an error. Where nothing
-    is `expected` (an unproven file), its compression itself is all that is checked. `name` says which that is.
+    is `expected` (an unproven file), that `decoder` takes it is all that is checked.
     Raises NotProvenError naming `name`.
     """
     digest = hashlib.sha256()
-    decoder = decoder_for(name)
     stored_bytes = plain_bytes = 0
     limit = expected.plain_bytes if expected is not None else None
     with _naming(name):
@@ -88,9 +102,10 @@ def proven_chunks(
         _compare(name, expected, stored_bytes, digest.hexdigest())
 
 
-def prove(
+def check_dump(
     open_stream: Callable[[], AbstractContextManager[BinaryIO]],
     manifest: Manifest | None,
+    decoder: Decoder,
     *,
     name: str,
     cancel: Cancel,
@@ -103,7 +118,7 @@ def prove(
     census = Census()
     expected = Expected.of(manifest) if manifest is not None else None
     with open_stream() as stream:
-        decoded = proven_chunks(stream, expected, name=name, cancel=cancel, progress=progress)
+        decoded = checked_chunks(stream, expected, decoder, name=name, cancel=cancel, progress=progress)
         with ReadAhead(decoded) as chunks:
             for chunk in chunks:
                 census.feed(chunk)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.streams.codecs import ZstdDecoder
+from hubbackup.streams.codecs import ZSTD
 from tests.support.containers import postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
@@ -22,7 +22,7 @@ CHECKSUM = 0b100
 
 def unpacked(data: bytes) -> bytes:
     """What `zstd -dc` prints."""
-    decoder = ZstdDecoder()
+    decoder = ZSTD.decoder()
     plain = b"".join(decoder.pieces(data))
     decoder.finish()
     return plain

@@ -26,7 +26,7 @@ from hubbackup.jobs.progress import logged
 from hubbackup.jobs.run import Run
 from hubbackup.logs import setup as logs
 from hubbackup.restore.job import RestoreJob
-from hubbackup.restore.load import Proven, proven
+from hubbackup.restore.load import DumpProof, prove
 from hubbackup.restore.preflight import Request
 from hubbackup.restore.source import BackupSelector, find
 from hubbackup.runners import Runner
@@ -110,12 +110,12 @@ def scene(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
         hub.drop(DATABASE, *hub.derived("before"), *hub.derived("restore"))
 
 
-def proof_of(scene: Scene, data: bytes) -> Proven:
+def proof_of(scene: Scene, data: bytes) -> DumpProof:
     """What is proven of an unproven file."""
     name = scene.put(data, manifest=False)
     targets = [local_target(scene.hub.backups)]
     with find(run(), BackupSelector(DATABASE, file=name), targets, ZoneInfo("UTC"), Path("/nowhere")) as source:
-        return proven(run(), source)
+        return prove(run(), source)
 
 
 def numbers(count: int, below: int) -> Iterator[int]:

@@ -13,6 +13,7 @@ from hubbackup.catalog.backup import Manifest
 from hubbackup.cli import EXIT_CODES
 from hubbackup.cli.commands import COMMANDS, LazyCommand
 from hubbackup.config.settings import RESERVED, Settings, is_secret
+from hubbackup.streams.codecs import CODECS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -55,6 +56,17 @@ def test_every_setting_has_its_row() -> None:
         assert default.strip("`") == expected, name
         assert meaning
         assert ("*secret*" in meaning) == is_secret(name)
+
+
+def test_every_codec_is_offered() -> None:
+    """docs/settings.md has each codec's word, suffix and levels, docs/manifest.md how a manifest says it."""
+    _, _, meaning = rows_of("settings.md")["BACKUP_COMPRESSION"]
+    _, _, levels = rows_of("settings.md")["BACKUP_COMPRESSION_LEVEL"]
+    written = rows_of("manifest.md")["compression"][-1]
+    for codec in CODECS.values():
+        assert f"`{codec.word}` (`{codec.suffix}`)" in meaning
+        assert re.search(rf"{codec.word}\b[^;]*\b{codec.levels[0]}\b[^;]*\b{codec.levels[-1]}\b", levels), codec
+        assert f"`{codec.word}:`" in written
 
 
 def test_a_setting_that_is_refused_is_not_offered() -> None:

@@ -13,13 +13,14 @@ from collections.abc import Callable
 
 import pytest
 
-from hubbackup.backup.pipeline import AtRest, DumpResult, pump
+from hubbackup.backup.pipeline import DumpResult, FileOptions, Filters, pump
 from hubbackup.errors import EngineError, HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
 from hubbackup.jobs.progress import silent
 from hubbackup.runners import Process
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import Compression, decoder_for, encoder_for
+from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec
+from hubbackup.streams.format import Format
 
 HEADER = (
     b"--\n-- PostgreSQL database dump\n--\n\n"
@@ -48,11 +49,12 @@ class Sink:
 def run(
     dump: bytes,
     sink: Sink,
-    at_rest: AtRest | None = None,
+    options: FileOptions | None = None,
     *,
     cancel: Cancel | None = None,
     exit_code: int = 0,
     pause: float = 0,
+    keep: bool = False,
 ) -> DumpResult:
     """Pump what a real process prints."""
     program = (
@@ -71,7 +73,7 @@ def run(
         feeder = threading.Thread(target=feed)
         feeder.start()
         try:
-            return pump(process, sink, at_rest or AtRest(), cancel=cancel, progress=silent)
+            return pump(process, sink, options or FileOptions(), keep=keep, cancel=cancel, progress=silent)
         finally:
             feeder.join()
 
@@ -80,23 +82,21 @@ def no_writer_is_left() -> bool:
     return not any(thread.name == "writer" for thread in threading.enumerate())
 
 
-def compressed(data: bytes, way: Compression | None) -> bytes:
+def compressed(data: bytes, way: Codec | None) -> bytes:
     """As pg_dump sends it."""
     if way is None:
         return data
-    encoder = encoder_for(way, 1)
+    encoder = way.encoder(1)
     return encoder.encode(data) + encoder.finish()
 
 
-@pytest.mark.parametrize("way", [None, *Compression])
-@pytest.mark.parametrize(
-    ("compression", "level"), [(Compression.GZIP, 0), (Compression.GZIP, 3), (Compression.ZSTD, 1)]
-)
-def test_a_whole_dump_is_stored_and_counted(way: Compression | None, compression: Compression, level: int) -> None:
+@pytest.mark.parametrize("way", [None, *CODECS.values()])
+@pytest.mark.parametrize(("codec", "level"), [(GZIP, 0), (GZIP, 3), (ZSTD, 1)])
+def test_a_whole_dump_is_stored_and_counted(way: Codec | None, codec: Codec, level: int) -> None:
     """Whatever it came as, the file is the dump, byte for byte, and what is said of the file is true."""
     sink = Sink()
-    result = run(compressed(DUMP, way), sink, AtRest(compression, level))
-    decoder = decoder_for(f"x{compression.suffix}")
+    result = run(compressed(DUMP, way), sink, FileOptions(Format(codec), level))
+    decoder = codec.decoder()
     assert b"".join(decoder.pieces(bytes(sink.data))) == DUMP
     decoder.finish()
     assert result.stored_bytes == len(sink.data)
@@ -108,24 +108,78 @@ def test_a_whole_dump_is_stored_and_counted(way: Compression | None, compression
 
 def test_zstd_is_stored_as_pg_dump_made_it() -> None:
     """Nothing is compressed twice: the file holds the very bytes that came."""
-    sink, came = Sink(), compressed(DUMP, Compression.ZSTD)
-    run(came, sink, AtRest(Compression.ZSTD))
+    sink, came = Sink(), compressed(DUMP, ZSTD)
+    result = run(came, sink, FileOptions(Format(ZSTD)), keep=True)
     assert sink.data == came
+    assert (result.stored_bytes, result.sha256) == (len(came), hashlib.sha256(came).hexdigest())
 
 
-@pytest.mark.parametrize("at_rest", [AtRest(compression) for compression in Compression])
-@pytest.mark.parametrize("way", Compression)
-def test_a_cut_way_is_not_proven(way: Compression, at_rest: AtRest) -> None:
+@pytest.mark.parametrize(("way", "stored"), [(None, ZSTD), (GZIP, ZSTD), (ZSTD, GZIP)])
+def test_only_what_the_file_is_to_be_is_stored_as_it_comes(way: Codec | None, stored: Codec) -> None:
+    """Where something else came than was asked of pg_dump, the file is what its name says all the same."""
+    sink = Sink()
+    run(compressed(DUMP, way), sink, FileOptions(Format(stored)), keep=True)
+    decoder = stored.decoder()
+    assert b"".join(decoder.pieces(bytes(sink.data))) == DUMP
+    decoder.finish()
+
+
+class Wrapping:
+    """Puts each piece and the end into brackets of its own, and holds a piece back."""
+
+    def __init__(self, bracket: bytes) -> None:
+        self._bracket = bracket
+        self._held = b""
+
+    def encode(self, data: bytes) -> bytes:
+        done, self._held = self._held, self._bracket + data
+        return done
+
+    def finish(self) -> bytes:
+        return self._held + self._bracket + b"."
+
+
+def test_filters_are_passed_one_after_the_other() -> None:
+    """The plain pieces are seen as they are; each encoder takes what the one before it gave, to its last byte; who
+    looks at the file's bytes sees those of the last one, and no empty piece."""
+    plain: list[bytes] = []
+    stored: list[bytes] = []
+    digest = hashlib.sha256()
+    filters = Filters([plain.append], [Wrapping(b"a"), Wrapping(b"b")], [digest.update, stored.append])
+    for piece in (b"1", b"2", b"3"):
+        filters.look_at(piece)
+        filters.store(piece)
+    filters.finish()
+    assert plain == [b"1", b"2", b"3"]
+    assert b"".join(stored).replace(b"b", b"") == b"a1a2a3a.."
+    assert all(stored)
+    assert (filters.plain_bytes, filters.stored_bytes) == (3, sum(map(len, stored)))
+    assert digest.digest() == hashlib.sha256(b"".join(stored)).digest()
+
+
+def test_a_filter_that_is_passed_already_is_left_out() -> None:
+    """What pg_dump compressed itself still goes through what comes after compression."""
+    stored: list[bytes] = []
+    filters = Filters([], [Wrapping(b"a"), Wrapping(b"b")], [stored.append])
+    filters.store(b"1", passed=1)
+    filters.finish(passed=1)
+    assert b"".join(stored) == b"b1b."
+
+
+@pytest.mark.parametrize("stored", CODECS.values(), ids=list(CODECS))
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("way", CODECS.values(), ids=list(CODECS))
+def test_a_cut_way_is_not_proven(way: Codec, keep: bool, stored: Codec) -> None:
     """Compressed bytes that end early are not dump, though the command exited with 0 and all rows were there."""
     came = compressed(DUMP, way)
     for cut in (1, 3, len(came) // 2, len(came) - 1):
         with pytest.raises(NotProvenError):
-            run(came[:cut], Sink(), at_rest)
+            run(came[:cut], Sink(), FileOptions(Format(stored)), keep=keep)
 
 
 @pytest.mark.parametrize("pause", [0, 1.5])
-@pytest.mark.parametrize("way", [None, Compression.ZSTD])
-def test_a_rate_limit_holds(way: Compression | None, pause: float) -> None:
+@pytest.mark.parametrize("way", [None, ZSTD])
+def test_a_rate_limit_holds(way: Codec | None, pause: float) -> None:
     """No more of the plain dump is taken per second than was asked for, also after a time in which nothing came; and
     the file is whole all the same."""
     rows = secrets.token_bytes(1 << 20).hex().encode() + b"\n"
@@ -133,7 +187,7 @@ def test_a_rate_limit_holds(way: Compression | None, pause: float) -> None:
     dump += rows * 8 + b"\\.\n\n" + TRAILER
     sink = Sink()
     clock = time.monotonic()
-    result = run(compressed(dump, way), sink, AtRest(bytes_per_second=8 << 20), pause=pause)
+    result = run(compressed(dump, way), sink, FileOptions(bytes_per_second=8 << 20), pause=pause)
     # Of two seconds' worth: what pipe and queue hold when the command ends, 4 MiB, is read without a limit.
     assert time.monotonic() - clock > pause + 1.4
     assert gzip.decompress(sink.data) == dump
@@ -158,8 +212,8 @@ def test_an_engine_that_does_not_answer_does_not_end_a_limited_dump() -> None:
     with runner.start(["cat"], {}, stdin=True) as process:
         feeder = threading.Thread(target=lambda: (process.write(DUMP), process.close_stdin()))
         feeder.start()
-        at_rest = AtRest(bytes_per_second=1_000_000)
-        pump(Forgetful(process), sink, at_rest, cancel=Cancel(), progress=silent)
+        options = FileOptions(bytes_per_second=1_000_000)
+        pump(Forgetful(process), sink, options, cancel=Cancel(), progress=silent)
         feeder.join()
     assert gzip.decompress(sink.data) == DUMP
 
@@ -168,7 +222,7 @@ def test_a_limit_does_not_hold_up_what_an_ended_command_left() -> None:
     """The engine drops what is not read two seconds after a command ended: it is read at once, whatever the limit."""
     clock = time.monotonic()
     sink = Sink()
-    run(DUMP, sink, AtRest(bytes_per_second=1))
+    run(DUMP, sink, FileOptions(bytes_per_second=1))
     assert gzip.decompress(sink.data) == DUMP
     assert time.monotonic() - clock < 10
 
@@ -179,7 +233,7 @@ def test_a_stop_ends_a_wait_for_the_limit() -> None:
     threading.Timer(0.3, cancel.set).start()
     clock = time.monotonic()
     with pytest.raises(StoppedError):
-        run(DUMP * 20, Sink(), AtRest(bytes_per_second=1), cancel=cancel)
+        run(DUMP * 20, Sink(), FileOptions(bytes_per_second=1), cancel=cancel)
     assert time.monotonic() - clock < 5
     assert no_writer_is_left()
 
@@ -207,7 +261,7 @@ def test_a_sink_that_is_full_ends_the_run() -> None:
             raise StoreFullError("no space left")
 
     with pytest.raises(StoreFullError):
-        run(DUMP, Sink(full), AtRest(level=0))
+        run(DUMP, Sink(full), FileOptions(level=0))
     assert no_writer_is_left()
 
 
@@ -217,6 +271,6 @@ def test_a_stop_ends_a_stuck_writer() -> None:
     threading.Timer(0.3, cancel.set).start()
     clock = time.monotonic()
     with pytest.raises(StoppedError):
-        run(DUMP * 20, Sink(lambda size: time.sleep(0.2)), AtRest(level=0), cancel=cancel)
+        run(DUMP * 20, Sink(lambda size: time.sleep(0.2)), FileOptions(level=0), cancel=cancel)
     assert time.monotonic() - clock < 5
     assert no_writer_is_left()

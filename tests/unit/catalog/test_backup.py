@@ -25,7 +25,8 @@ from hubbackup.catalog.listing import list_backups
 from hubbackup.errors import ExistsError, NotFoundError, NotProvenError
 from hubbackup.stores import is_flat_name
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.streams.codecs import Compression
+from hubbackup.streams.codecs import CODECS, ZSTD
+from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 TIME = datetime(2026, 2, 8, 3, 0, 0)
 NAME = BackupName("hub_chantier", TIME)
@@ -34,6 +35,7 @@ PARIS = ZoneInfo("Europe/Paris")
 databases = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).filter(
     lambda name: len(name.encode()) <= 63
 )
+formats = st.sampled_from([Format(codec) for codec in CODECS.values()])
 times = st.datetimes(datetime(1970, 1, 1), datetime(2199, 1, 1)).map(lambda time: time.replace(microsecond=0))
 
 
@@ -75,25 +77,36 @@ def test_the_name_is_the_guides() -> None:
     """The file name that the users have in their guide, and the manifest's beside it."""
     assert str(NAME) == "hub_chantier_backup_20260208_030000.sql.gz"
     assert NAME.manifest == "hub_chantier_backup_20260208_030000.manifest.json"
-    assert str(BackupName("hub_chantier", TIME, Compression.ZSTD)) == "hub_chantier_backup_20260208_030000.sql.zst"
-    zst = BackupName("hub_chantier", TIME, Compression.ZSTD)
+    zst = BackupName("hub_chantier", TIME, Format(ZSTD))
+    assert str(zst) == "hub_chantier_backup_20260208_030000.sql.zst"
     assert zst.manifest == "hub_chantier_backup_20260208_030000.sql.zst.manifest.json"
 
 
-@given(databases, times)
-def test_any_database_has_a_name_that_leads_back(database: str, time: datetime) -> None:
-    """For any database name there is one file name: plain ASCII, taken by every store, and read back exactly."""
-    name = BackupName(database, time)
+@given(databases, times, formats)
+def test_any_database_has_a_name_that_leads_back(database: str, time: datetime, file_format: Format) -> None:
+    """For any database name and format there is one file name: plain ASCII, taken by every store, and read back
+    exactly; so are the names of its manifest and its marks."""
+    name = BackupName(database, time, file_format)
     assert re.fullmatch(r"[A-Za-z0-9_.%-]+", str(name))
-    assert is_flat_name(str(name))
-    assert is_flat_name(name.manifest)
     assert BackupName.parse(str(name)) == name
-    assert BackupName.owner_of(name.manifest) == name
-    zst = BackupName(database, time, Compression.ZSTD)
-    for text in (str(zst), zst.manifest, zst.mark(Mark.PINNED)):
+    for text in (str(name), name.manifest, *(name.mark(mark) for mark in Mark)):
         assert is_flat_name(text)
-        assert BackupName.owner_of(text) == zst
-    assert BackupName.parse(str(zst)) == zst
+        assert BackupName.owner_of(text) == name
+
+
+@given(databases, times)
+def test_files_of_two_formats_share_nothing(database: str, time: datetime) -> None:
+    """Of one database and one second, as somebody makes them who packs a backup anew: each has its own manifest."""
+    names = [BackupName(database, time, Format(codec)) for codec in CODECS.values()]
+    files = {text for name in names for text in (str(name), name.manifest, *(name.mark(mark) for mark in Mark))}
+    assert len(files) == len(names) * (2 + len(Mark))
+
+
+@pytest.mark.parametrize("kind", [".manifest.json", *(f".{mark}" for mark in Mark)])
+def test_a_manifest_of_nobody_has_no_owner(kind: str) -> None:
+    """What stands beside a `.sql.gz` leaves that suffix out; written with it, it belongs to no backup."""
+    assert BackupName.owner_of(f"{NAME.stem}{kind}") == NAME
+    assert BackupName.owner_of(f"{NAME.stem}{DEFAULT_FORMAT.suffix}{kind}") is None
 
 
 @pytest.mark.parametrize(
@@ -120,6 +133,9 @@ def test_two_databases_never_share_a_file(one: str, other: str, time: datetime) 
     "foreign",
     [
         "hub_chantier_backup_20260208_030000.sql",
+        "hub_chantier_backup_20260208_030000.sql.lz4",
+        "hub_chantier_backup_20260208_030000.gz",
+        "hub_chantier_backup_20260208_030000.sql.gz.sql.gz",
         "hub_chantier_backup_20260208_030000.sql.gz.partial",
         "hub_chantier_backup_20260208_030000.sql.gz.bak",
         "hub_chantier_backup_20260208_030000.sql.gz\n",

@@ -27,7 +27,8 @@ from hubbackup.catalog.target import Policy
 from hubbackup.retention.prune import make_plans
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.streams.codecs import Compression
+from hubbackup.streams.codecs import CODECS
+from hubbackup.streams.format import Format
 from tests.support.backups import manifest_of, put_backup, target_of
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -45,7 +46,7 @@ names = st.builds(
     BackupName,
     st.sampled_from(DATABASES),
     st.integers(0, 2).map(lambda days: START + timedelta(days=days)),
-    st.sampled_from(Compression),
+    st.sampled_from([Format(codec) for codec in CODECS.values()]),
 )
 FILE, MANIFEST = "file", "manifest"
 KINDS = (FILE, MANIFEST, *Mark)

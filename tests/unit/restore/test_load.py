@@ -11,7 +11,7 @@ import pytest
 from hubbackup.errors import NotProvenError
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.databases import Databases, Server, ServerDatabase
-from hubbackup.restore.load import Proven, compare
+from hubbackup.restore.load import DumpProof, compare
 from hubbackup.restore.undo import kept_aside
 from hubbackup.verify.reader import Expected
 
@@ -32,9 +32,9 @@ class Counted:
         return self.rows, self.large_objects
 
 
-def proof(rows: dict[str, int], encoding: str = "UTF8") -> Proven:
+def proof(rows: dict[str, int], encoding: str = "UTF8") -> DumpProof:
     facts = DumpFacts(1, rows, "17.6", "17.6", (), 2, len(rows), ())
-    return Proven(facts, Expected(1, "", 1), encoding)
+    return DumpProof(facts, Expected(1, "", 1), encoding)
 
 
 def check(wanted: dict[str, int], found: dict[str, tuple[int, bool]], large_objects: int = 2, **more: Any) -> None:

@@ -19,7 +19,8 @@ from hubbackup.retention.policy import Candidate, plan
 from hubbackup.retention.prune import apply_plans, make_plans
 from hubbackup.stores import Store
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.streams.codecs import Compression
+from hubbackup.streams.codecs import ZSTD
+from hubbackup.streams.format import Format
 from tests.support.backups import put_backup, target_of
 
 ZONE = ZoneInfo("Europe/Paris")
@@ -110,7 +111,7 @@ def test_a_twin_shares_nothing() -> None:
     and goes or stays by itself."""
     store = MemoryStore("local")
     old = put_backup(store, "hub", night(9))
-    twin = replace(old, compression=Compression.ZSTD)
+    twin = replace(old, format=Format(ZSTD))
     store.files |= {str(twin): store.files[str(old)], twin.mark(Mark.PINNED): b""}
     nights(store, *range(7))
     assert prune(store) == {f"local:{old}"}
