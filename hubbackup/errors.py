@@ -30,7 +30,7 @@ import signal
 
 EXIT_SUCCESS, EXIT_FAILED, EXIT_USAGE, EXIT_DEGRADED, EXIT_LOCKED = range(5)
 EXIT_INTERRUPTED, EXIT_STOPPED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-"""What each means stands in `cli`, for the help. `hubbackup check` alone has those of Nagios."""
+"""What each means stands in `cli`, for the help and docs/cli.md. `hubbackup check` alone has those of Nagios."""
 
 
 class HubbackupError(Exception):

@@ -133,9 +133,9 @@ class BackupJob:
         try:
             return last_normal(newest_first([self.local], self.zone, self.database))
         except StoreError as error:
-            run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
             if not self.remotes:
                 raise
+            run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
             return None
 
     def _begin(self, run: Run, started_at: datetime) -> DumpSource:
@@ -239,8 +239,8 @@ class BackupJob:
             try:
                 databases.drop(name)
             except RunnerError as error:
-                run.log.warning("replaced.stays", message=str(error), database=name, remedy=error.remedy)
                 problems.append(f"the old database {name} can't be dropped: {error}")
+                run.log.warning("replaced.stays", message=problems[-1], database=name, remedy=error.remedy)
                 continue
             dropped.append(name)
             run.log.info("replaced.dropped", message=f"replaced database dropped: {name}", database=name)

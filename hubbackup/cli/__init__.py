@@ -17,15 +17,25 @@ from typer.exceptions import Abort, TyperException
 from hubbackup import package_version
 from hubbackup.cli.commands import COMMANDS, LazyCommand
 from hubbackup.cli.output import print_error, print_json
-from hubbackup.errors import HubbackupError, UsageError
+from hubbackup.errors import (
+    EXIT_DEGRADED,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_LOCKED,
+    EXIT_STOPPED,
+    EXIT_SUCCESS,
+    EXIT_USAGE,
+    HubbackupError,
+    UsageError,
+)
 
 EXIT_CODES = {
-    "0": "success",
-    "1": "failed",
-    "2": "bad usage or settings; nothing was done",
-    "3": "degraded: a good backup, but a configured store lacks its copy",
-    "4": "another run holds the lock; nothing was done",
-    "130, 143": "stopped by a signal (SIGINT, SIGTERM)",
+    f"{EXIT_SUCCESS}": "success",
+    f"{EXIT_FAILED}": "failed",
+    f"{EXIT_USAGE}": "bad usage or settings; nothing was done",
+    f"{EXIT_DEGRADED}": "degraded: a good backup, but a configured store lacks its copy",
+    f"{EXIT_LOCKED}": "another run holds the lock; nothing was done",
+    f"{EXIT_INTERRUPTED}, {EXIT_STOPPED}": "stopped by a signal (SIGINT, SIGTERM)",
 }
 """The one table of exit codes: of the help, and of docs/cli.md."""
 
@@ -75,10 +85,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         return _report(UsageError(error.format_message().rstrip("."), remedy="hubbackup --help"), words)
     except (Abort, KeyboardInterrupt):
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, so nobody would read an error
-        return 1
+        return EXIT_FAILED
     except HubbackupError as error:
         return _report(error, words)
     except Exception as error:
@@ -86,7 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         text = f"internal error: {type(error).__name__}: {error}"
         return _report(HubbackupError(text, remedy="this is a bug; LOG_LEVEL=debug shows where"), words)
-    return result if isinstance(result, int) else 0
+    return result if isinstance(result, int) else EXIT_SUCCESS
 
 
 def _report(error: HubbackupError, words: Sequence[str]) -> int:

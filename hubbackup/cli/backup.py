@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_json, print_warnings
-from hubbackup.cli.session import make_app, progress
+from hubbackup.cli.output import print_json
+from hubbackup.cli.session import make_app
+from hubbackup.cli.terminal import print_warnings, progress
 from hubbackup.errors import SettingsError
 from hubbackup.units import human_bytes
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rich.table import Table
 
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_json, print_warnings
+from hubbackup.cli.output import print_json
 from hubbackup.cli.table import print_table
+from hubbackup.cli.terminal import print_warnings
 from hubbackup.config import settings
 
 

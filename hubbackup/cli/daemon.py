@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from hubbackup.cli.session import make_app
 from hubbackup.daemon.scheduler import Daemon
 
@@ -13,4 +11,4 @@ def daemon() -> int:
 
     This is the container's own command. A run that fails does not end it.
     """
-    return Daemon(make_app(log_stream=sys.stdout)).run()
+    return Daemon(make_app(for_daemon=True)).run()

@@ -8,7 +8,8 @@ import typer
 
 from hubbackup.cli.options import Json, Latest, OptionalName
 from hubbackup.cli.output import print_json
-from hubbackup.cli.session import make_app, progress
+from hubbackup.cli.session import make_app
+from hubbackup.cli.terminal import progress
 from hubbackup.errors import UsageError
 
 

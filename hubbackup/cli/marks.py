@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hubbackup.catalog.backup import Mark
 from hubbackup.cli.options import BackupName, Json
-from hubbackup.cli.output import print_json, print_warnings
+from hubbackup.cli.output import print_json
 from hubbackup.cli.session import make_app
+from hubbackup.cli.terminal import print_warnings
 
 
 def pin(name: BackupName, json: Json = False) -> int:

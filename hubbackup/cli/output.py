@@ -1,4 +1,4 @@
-"""What commands print on stdout: one JSON document, or aligned columns; and a problem on stderr."""
+"""What commands print on stdout: one JSON document, or aligned columns; and an error on stderr."""
 
 from __future__ import annotations
 
@@ -72,9 +72,3 @@ def print_error(error: HubbackupError) -> None:
     print(f"hubbackup: {error}", file=sys.stderr)
     if error.remedy:
         print(f"  what to do: {error.remedy}", file=sys.stderr)
-
-
-def print_warnings(sentences: Iterable[str]) -> None:
-    """What is not as it should be, though the command did its work, on stderr."""
-    for sentence in sentences:
-        print(f"warning: {sentence}", file=sys.stderr)

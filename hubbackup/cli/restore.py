@@ -12,7 +12,8 @@ import typer
 from hubbackup.app import App
 from hubbackup.cli.options import Json, Latest
 from hubbackup.cli.output import print_json
-from hubbackup.cli.session import make_app, progress
+from hubbackup.cli.session import make_app
+from hubbackup.cli.terminal import SENTENCES, progress
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RestoreResult, UndoResult
 from hubbackup.postgres.side_databases import check_target
@@ -122,7 +123,8 @@ def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) 
     if restored.roles_created:
         print(f"Roles created: {', '.join(restored.roles_created)} (without passwords unless the backup has them).")
     for remark in restored.remarks:
-        print(f"Note: {remark}")
+        if not SENTENCES.has_shown(remark):
+            print(f"Note: {remark}")
     if restored.kept_as:
         size = human_bytes(restored.kept_bytes)
         print(f"The old database is kept as {restored.kept_as} ({size}). To go back: hubbackup restore --undo")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TextIO
 
 from hubbackup.app import App
+from hubbackup.cli.terminal import SENTENCES
 from hubbackup.config import settings
-from hubbackup.jobs.progress import ProgressMaker, bar
 from hubbackup.logs import setup as logs
 from hubbackup.streams import malloc
 from hubbackup.streams.cancel import Cancel
 
 
-def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
+def make_app(*, for_daemon: bool = False) -> App:
     """Read the settings, set up logs and signals. The command line logs to stderr, the daemon to stdout.
 
     Raises SettingsError.
@@ -23,14 +22,16 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     malloc.one_heap()
     loaded = settings.load()
     os.environ.update(loaded.library_variables)
-    stream = log_stream or sys.stderr
+    stream = sys.stdout if for_daemon else sys.stderr
+    level = loaded.settings.log_level
     logs.configure(
-        level=loaded.settings.log_level,
-        log_format=log_format or ("console" if stream.isatty() else loaded.settings.log_format),
+        level=level,
+        log_format="console" if stream.isatty() else loaded.settings.log_format,
         stream=stream,
         secrets=loaded.secrets(),
         log_file=loaded.settings.log_file,
-        rotate=log_stream is not None,
+        rotate=for_daemon,
+        sentences=SENTENCES if stream.isatty() and not for_daemon and level != "debug" else None,
     )
     cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,8 +40,3 @@ def make_app(*, log_stream: TextIO | None = None, log_format: str = "") -> App:
     for warning in loaded.warnings:
         log.warning("settings.warning", message=warning)
     return App(loaded, cancel=cancel, log=log)
-
-
-def progress(*, quiet: bool) -> ProgressMaker | None:
-    """Bars where somebody looks; else, and with `quiet` (for --json), None: the log reports the progress."""
-    return None if quiet or not sys.stderr.isatty() else bar

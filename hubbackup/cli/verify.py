@@ -8,7 +8,8 @@ import typer
 
 from hubbackup.cli.options import Json, OptionalName, Store
 from hubbackup.cli.output import print_error, print_json
-from hubbackup.cli.session import make_app, progress
+from hubbackup.cli.session import make_app
+from hubbackup.cli.terminal import progress
 from hubbackup.errors import EXIT_SUCCESS, UsageError
 from hubbackup.units import human_bytes
 from hubbackup.verify.job import CopySelector, VerifyFailedError

@@ -12,10 +12,9 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from hubbackup.logs.handlers import PipeHandler, file_handler
+from hubbackup.logs.sentences import CLEAR_LINE, Sentences
 
 MASK = "********"
-CLEAR_LINE = "\r\x1b[2K"
-"""A progress bar may stand where a line is about to be written; it is drawn again after it."""
 SHORTEST_SECRET = 4
 """A shorter secret would mask ordinary words; it is kept out of messages by construction alone."""
 
@@ -28,10 +27,12 @@ def configure(
     secrets: Iterable[str] = (),
     log_file: str = "",
     rotate: bool = False,
+    sentences: Sentences | None = None,
 ) -> None:
     """Send structlog's and every library's log through one pipeline to `stream` (default: stdout).
 
     To `log_file` too, where one is named: always as JSON, rotated here only with `rotate` (the daemon).
+    With `sentences`, `stream` is a terminal: it gets only what they want, rendered by them.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -43,7 +44,10 @@ def configure(
     as_json = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
     out = stream or sys.stdout
     handlers: list[logging.Handler] = [PipeHandler(out)]
-    handlers[0].setFormatter(_formatter(_for_people(out) if log_format == "console" else as_json, shared))
+    if sentences is not None:
+        handlers[0].addFilter(sentences.wants)
+    plain = as_json if log_format == "json" else _for_people(out)
+    handlers[0].setFormatter(_formatter(sentences or plain, shared))
     file_problem = ""
     if log_file:
         try:

@@ -127,17 +127,18 @@ def _readable(run: Run, targets: Sequence[Target], zone: ZoneInfo, database: str
 
     Raises StoreError where none can.
     """
-    readable = []
-    problem: StoreError | None = None
+    readable: list[Target] = []
+    problems: list[tuple[Target, StoreError]] = []
     for target in targets:
         try:
             next(newest_first([target], zone, database), None)
             readable.append(target)
         except StoreError as error:
-            run.log.warning("source.unreadable", message=f"store passed over: {error}", store=target.name)
-            problem = error
-    if problem is not None and not readable:
-        raise problem
+            problems.append((target, error))
+    if problems and not readable:
+        raise problems[-1][1]
+    for target, problem in problems:
+        run.log.warning("source.unreadable", message=f"store passed over: {problem}", store=target.name)
     return readable
 
 

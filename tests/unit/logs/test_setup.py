@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbackup.logs import setup as logs
+from hubbackup.logs.sentences import CLEAR_LINE, Sentences
 from hubbackup.logs.setup import MASK, Redactor
 
 CANARY = 'can"ari\\7f\n$3a'
@@ -120,6 +122,32 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def test_sentences_on_a_terminal(output: io.StringIO, tmp_path: Path) -> None:
+    """Warnings and errors with what to do; no closing line, nothing that an answer reports; the file has it all."""
+    terminal, file = Terminal(), tmp_path / "log"
+    sentences = Sentences(answered={"verify.bad"})
+    logs.configure(
+        level="info", log_format="console", stream=terminal, secrets=[CANARY], log_file=str(file), sentences=sentences
+    )
+    log = logs.get_logger()
+    log.info("backup.started", message="began")
+    log.error("verify.bad", message="damaged")
+    log.warning("clean.failed", message=f"it holds {CANARY}", remedy="wait")
+    log.warning("upload.failed", message="AVERTISSEMENT: Echec upload S3: gone", cause="gone")
+    logging.getLogger("botocore").warning("slow")
+    log.error("backup.failed", message="failed", exit_code=1)
+    shown = terminal.getvalue().replace(CLEAR_LINE, "").splitlines()
+    assert shown == [
+        f"warning: it holds {MASK}",
+        "  what to do: wait",
+        "AVERTISSEMENT: Echec upload S3: gone",
+        "warning: slow",
+    ]
+    assert len(file.read_text().splitlines()) == 6
+    assert sentences.has_shown("no copy in s3: gone")
+    assert not sentences.has_shown("gone too")
 
 
 @pytest.mark.parametrize(("log_format", "cleared"), [("console", True), ("json", False)])

@@ -1,0 +1,24 @@
+"""What is different where a person looks on: progress bars, and the log as sentences."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from hubbackup.jobs.progress import ProgressMaker, bar
+from hubbackup.logs.sentences import Sentences
+
+SENTENCES = Sentences(answered={"verify.bad"})
+"""Of this process. `verify` lists every damaged copy in its answer."""
+
+
+def progress(*, quiet: bool) -> ProgressMaker | None:
+    """Bars where somebody looks on; else, and with `quiet` (for --json), None: the log reports the progress."""
+    return None if quiet or not sys.stderr.isatty() else bar
+
+
+def print_warnings(sentences: Iterable[str]) -> None:
+    """What is not as it should be, though the command did its work, on stderr: where the log has not shown it yet."""
+    for sentence in sentences:
+        if not SENTENCES.has_shown(sentence):
+            print(f"warning: {sentence}", file=sys.stderr)
