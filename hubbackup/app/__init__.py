@@ -24,6 +24,7 @@ from hubbackup.catalog.marks import MarkJob
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.settings import LoadedSettings, Settings
 from hubbackup.errors import SettingsError
+from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.results import BackupResult, DrillResult, MarkResult, RestoreResult, UndoResult
 from hubbackup.jobs.run import Job, Outcome, R_co, guarded
@@ -154,9 +155,9 @@ class App:
         )
         return self.run(job, progress)
 
-    def remove_drill_orphans(self) -> int:
-        """Remove what a killed drill left of its server; returns how many. Raises HubbackupError."""
-        return self.server.remove_drill_orphans(self.state.lock)
+    def leftovers(self) -> list[Leftovers]:
+        """What is to be removed when the daemon starts, before any run."""
+        return [self.server.drill_leftovers(self.state.lock)]
 
     def verify(self, job: VerifyJob, progress: ProgressMaker | None = None) -> Outcome[VerifyResult]:
         """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError."""

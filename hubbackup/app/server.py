@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hubbackup.config.settings import Settings
 from hubbackup.errors import SettingsError
+from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
@@ -102,14 +104,25 @@ class DatabaseServer:
         ) as server:
             yield DrillServer(server, connection, "a throwaway server", keeps_roles=False)
 
-    def remove_drill_orphans(self, lock: Path) -> int:
-        """Remove what a killed drill left of its server, holding `lock`; returns how many. Raises HubbackupError."""
+    def drill_leftovers(self, lock: Path) -> Leftovers:
+        """The servers that killed drills left; removed while `lock` is held."""
+        return Leftovers(
+            lambda: self._remove_drill_servers(lock),
+            event="orphans.removed",
+            message="{count} drill servers removed",
+            level=logging.WARNING,
+            failed="orphans.unknown",
+            failed_level=logging.DEBUG,
+        )
+
+    def _remove_drill_servers(self, lock: Path) -> list[str]:
+        """Returns their names. Raises HubbackupError."""
         settings = self._settings
         if settings.drills_in_database:
-            return 0
-        from hubbackup.runners.throwaway import remove_orphans
+            return []
+        from hubbackup.runners import throwaway
 
         engine = Engine(settings.docker_host)
         found = engine.find_container(service=settings.db_service, container=settings.db_container)
         with locked(lock):
-            return remove_orphans(engine, str(found.name))
+            return throwaway.remove_leftovers(engine, str(found.name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -131,8 +130,10 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
                 raise client.explain_lock(explained, runner, connection, database) from error
         except HubbackupError:
             # pg_dump may still run: a dropped connection does not stop it, the end of its backend does.
-            with contextlib.suppress(HubbackupError):
-                client.end_backends(runner.detached(), connection, database)
+            try:
+                client.end_sessions(runner.detached(), connection, database, [run.run_id])
+            except HubbackupError:
+                run.dead_runs.note(run.run_id)  # what can't be ended now, the next backup ends
             raise
 
 

@@ -7,6 +7,7 @@ backups go only after a new good one is there.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import shutil
 import tempfile
@@ -21,11 +22,12 @@ from zoneinfo import ZoneInfo
 from hubbackup.backup.anomalies import last_normal
 from hubbackup.backup.catch_up import CatchUp
 from hubbackup.backup.dump import DumpOptions, DumpSource, make
-from hubbackup.backup.upload import Upload, remove_leftovers
+from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.listing import Listed, load, newest_first, scan
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
+from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import client
@@ -143,11 +145,21 @@ class BackupJob:
         normal = self._last_normal(run)
         runner = self.open_runner(run.cancel)
         connection = self.connection(run.run_id)
-        ended, properties = client.take_over(runner, connection, self.database)
-        if ended:
-            run.log.warning("orphans.ended", message=f"{ended} orphaned database connections ended", count=ended)
-        remove_leftovers(run, self.local)
+        remove_leftovers(run.log, [self._sessions_of_the_dead(run, runner, connection), unfinished(self.local)])
+        properties = client.describe(runner, connection, self.database)
         return DumpSource(self.database, runner, connection, properties, normal, started_at)
+
+    def _sessions_of_the_dead(self, run: Run, runner: Runner, connection: Connection) -> Leftovers:
+        """The database sessions of runs that died: a pg_dump that waits for a lock does not notice it."""
+
+        def end() -> list[str]:
+            dead = run.dead_runs.ids
+            ended = client.end_sessions(runner, connection, self.database, dead)
+            run.dead_runs.forget(dead)
+            return ended
+
+        message = "{count} orphaned database connections ended"
+        return Leftovers(end, event="orphans.ended", message=message, level=logging.WARNING)
 
     @contextmanager
     def _draft(self, started_at: datetime, problems: list[str]) -> Iterator[tuple[LocalStore, LocalDraft]]:

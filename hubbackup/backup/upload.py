@@ -8,6 +8,7 @@ import time
 from hubbackup.catalog.backup import Manifest, write_manifest
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoppedError, StoreError
+from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.progress import Progress, silent
 from hubbackup.jobs.run import Run
 from hubbackup.stores import Draft
@@ -37,7 +38,8 @@ class Upload(threading.Thread):
 
     def run(self) -> None:
         try:
-            remove_leftovers(self._run, self.target)  # here, so that a dead S3 does not hold up the dump's beginning
+            # Here, so that a dead S3 does not hold up the dump's beginning.
+            remove_leftovers(self._run.log, [unfinished(self.target)])
             with self.target.store.create(self._name) as draft:
                 self._draft = draft
                 draft.follow(self._source)
@@ -84,12 +86,6 @@ class Upload(threading.Thread):
         return self.error
 
 
-def remove_leftovers(run: Run, target: Target) -> None:
-    """Remove what a killed run left unfinished in `target`; where that can't be done, the backup goes on."""
-    try:
-        leftovers = target.store.clean()
-    except StoreError as error:
-        run.log.warning("clean.failed", message=str(error), store=target.name)
-        return
-    if leftovers:
-        run.log.info("leftovers.removed", message="leftovers removed", store=target.name, names=leftovers)
+def unfinished(target: Target) -> Leftovers:
+    """What a killed run had begun to write there: `.partial` files, or uploads without an end."""
+    return Leftovers(target.store.remove_leftovers, fields={"store": target.name})

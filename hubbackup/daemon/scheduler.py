@@ -5,6 +5,7 @@ Nothing that fails in a run ends the daemon: it has told the failure, and tries 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -31,6 +32,7 @@ from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, StoppedError
 from hubbackup.health import health_path, write_beat
+from hubbackup.jobs.leftovers import remove_leftovers
 from hubbackup.status.overdue import missed_run
 from hubbackup.streams import malloc
 
@@ -88,7 +90,7 @@ class Daemon:
         verifications = app.settings.verifications
         if verifications is not None:
             self._scheduler.add_job(self._verify, ScheduleTrigger(verifications), id="verify", executor="reading")
-        self._scheduler.add_job(self._remove_drill_orphans, id="orphans", executor="work")
+        self._scheduler.add_job(self._remove_leftovers, id="leftovers", executor="work")
         self._scheduler.add_job(self._watch, IntervalTrigger(seconds=WATCH_SECONDS), id="watch", executor="watch")
         self._scheduler.add_job(self._doctor, id="doctor", executor="watch")
         self._scheduler.start()
@@ -156,14 +158,9 @@ class Daemon:
     def _verify(self) -> None:
         self._guard("verify", self._app.verify_due)
 
-    def _remove_drill_orphans(self) -> None:
-        try:
-            count = self._app.remove_drill_orphans()
-        except HubbackupError as error:
-            self._log.debug("orphans.unknown", message=str(error))
-            return
-        if count:
-            self._log.warning("orphans.removed", message=f"{count} drill servers removed", count=count)
+    def _remove_leftovers(self) -> None:
+        with contextlib.suppress(StoppedError):
+            remove_leftovers(self._log, self._app.leftovers())
 
     def _guard(self, kind: str, work: Callable[[], object]) -> None:
         """Do a run; the daemon outlives whatever it dies of. The run has told its end itself."""

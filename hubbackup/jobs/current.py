@@ -43,6 +43,8 @@ class AtWork:
     total_bytes: int = 0
     bytes_per_second: int = 0
     updated_at: str = ""
+    machine: str = ""
+    """As `machine()` has it: elsewhere a process number says nothing."""
 
     @property
     def since(self) -> datetime:
@@ -91,7 +93,9 @@ class RunFile:
         self._path = path
         self._clock = clock
         pid = os.getpid()
-        self._state = AtWork(kind, run_id, started_at.astimezone(UTC).isoformat(), pid, _process_start(pid))
+        self._state = AtWork(
+            kind, run_id, started_at.astimezone(UTC).isoformat(), pid, _process_start(pid), machine=machine()
+        )
         self._last_at = 0.0
 
     def stage(self, name: str) -> None:
@@ -178,6 +182,14 @@ def _unlocked(directory: Path) -> list[Path]:
         return sorted(directory.glob(UNLOCKED.format(run_id="*")))
     except OSError:
         return []
+
+
+def machine() -> str:
+    """What tells this start of this machine from any other; its containers share it. Empty where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _process_start(pid: int) -> int:

@@ -19,6 +19,7 @@ import structlog
 
 from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, HubbackupError, InternalError, LockHeldError
 from hubbackup.jobs.current import FILE_NAME, RunFile, unlocked_file
+from hubbackup.jobs.dead_runs import DeadRuns
 from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.progress import ProgressMaker, logged
@@ -40,6 +41,8 @@ class Run:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     stage_name: str = "start"
     on_stage: Callable[[str], None] = lambda name: None
+    dead_runs: DeadRuns = field(default_factory=lambda: DeadRuns(None))
+    """Those that held the same lock, and may have left something behind."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -130,12 +133,14 @@ def guarded(
     path = lock.with_name(FILE_NAME) if job.needs_lock else unlocked_file(lock.parent, run_id)
     run_file = RunFile(path, job.kind, run_id, started_at)
     shown = run_file.recorded(progress or logged(bound, job.kind))
-    run = Run(job.kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage)
+    dead_runs = DeadRuns(lock.parent)
+    run = Run(job.kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage, dead_runs=dead_runs)
     clock = time.monotonic()
     try:
         with contextlib.ExitStack() as stack:
             if job.needs_lock:
                 stack.enter_context(locked(lock))
+                dead_runs.note_killed(lock.with_name(FILE_NAME))
             stack.callback(run_file.remove)
             run_file.stage(run.stage_name)
             _tell(observers, run, lambda observer: observer.started(run))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hubbackup.errors import HubbackupError, NotProvenError, ToolError
 from hubbackup.postgres import session
+from hubbackup.postgres.identifiers import literal
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner
 
@@ -63,10 +65,12 @@ SELECT jsonb_build_object(
 FROM pg_database d WHERE d.datname = current_database();
 """
 
-END_BACKENDS_SQL = """\
-SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE application_name LIKE 'hubbackup-%' AND datname = current_database() AND pid <> pg_backend_pid();
+END_SESSIONS_SQL = """\
+SELECT CASE WHEN pg_terminate_backend(pid) THEN application_name || ' ' || pid END FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+  AND EXISTS (SELECT FROM unnest(ARRAY[{names}]) own (name) WHERE left(application_name, length(name)) = name);
 """
+"""Ends only what the whole WHERE has let through: a condition that ended sessions could be evaluated first."""
 
 EXCLUSIVE_LOCKS_SQL = """\
 SELECT DISTINCT c.oid::regclass FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
@@ -101,22 +105,17 @@ def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
     )
 
 
-def take_over(runner: Runner, connection: Connection, database: str) -> tuple[int, DatabaseProperties]:
-    """End the orphans of a killed run, and describe the database, over one connection; returns (ended, properties).
+def end_sessions(runner: Runner, connection: Connection, database: str, run_ids: Sequence[str]) -> list[str]:
+    """End the sessions that these runs have in `database`; returns their names.
 
-    Caller's duty: hold the run lock.
+    A dropped exec connection does not stop pg_dump, so a run that is stopped ends its own, and a later one those of
+    a run that was killed. Caller's duty: they are runs of one's own, and over.
     """
-    ended, facts = session.sql(runner, connection, database, END_BACKENDS_SQL + PROPERTIES_SQL).split("\n", 1)
-    return int(ended), properties_from_json(json.loads(facts))
-
-
-def end_backends(runner: Runner, connection: Connection, database: str) -> int:
-    """End every backend of a hubbackup run in `database`; returns how many.
-
-    A dropped exec connection does not stop pg_dump, so a stop ends its backend, and a start the orphans of a
-    process that was killed. Caller's duty: hold the run lock, so that none of them is at work.
-    """
-    return int(session.sql(runner, connection, database, END_BACKENDS_SQL))
+    names = ", ".join(literal(session.application_name(run_id)) for run_id in run_ids if run_id)
+    if not names:
+        return []
+    ended = session.sql(runner, connection, database, END_SESSIONS_SQL.format(names=names))
+    return [line for line in ended.splitlines() if line]
 
 
 def exclusively_locked(runner: Runner, connection: Connection, database: str) -> list[str]:

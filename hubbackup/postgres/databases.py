@@ -18,7 +18,7 @@ from hubbackup.postgres import ddl, session
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.session import Connection
-from hubbackup.postgres.side_databases import derived_kind
+from hubbackup.postgres.side_databases import derived_kind, derived_time
 from hubbackup.runners import Runner, run
 from hubbackup.streams.cancel import Cancel
 
@@ -185,6 +185,13 @@ class Databases:
     def drop(self, name: str) -> None:
         """Remove a database and end the sessions in it; one that is gone already is not an error."""
         self.sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE);")
+
+    def remove_leftovers(self, server: Server, target: str) -> list[str]:
+        """Drop the databases that killed restores of `target` left half-filled; returns their names."""
+        names = [name for name in server.databases if derived_time(name, target, "restore")]
+        for name in names:
+            self.drop(name)
+        return names
 
     def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> bool:
         """`live` becomes `aside` and `new` becomes `live`, in one transaction; without a `live`, only the last.

@@ -7,6 +7,7 @@ wholly the old one or wholly the new one. What is loaded is what was proven, and
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,13 +15,14 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError
+from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases, Server
 from hubbackup.postgres.session import Connection
-from hubbackup.postgres.side_databases import derived_name, derived_time
+from hubbackup.postgres.side_databases import derived_name
 from hubbackup.restore import roles
 from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.load import DumpProof, compare, load, prove
@@ -76,7 +78,7 @@ class RestoreJob:
                 self.confirm(Preview(source, proof.facts, request, server, tuple(notes)))
                 started += time.monotonic() - asked
                 # Nothing is changed above this line.
-                self._remove_leftovers(run, databases, server)
+                remove_leftovers(run.log, self._leftovers(databases, server))
                 made_roles: list[str] = []
                 if request.with_globals:
                     made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
@@ -172,14 +174,16 @@ class RestoreJob:
             return describe(runner, connection, self.request.target)
         return None
 
-    def _remove_leftovers(self, run: Run, databases: Databases, server: Server) -> None:
-        """Databases that an earlier, killed restore of this target left half-filled."""
-        for name in server.databases:
-            if derived_time(name, self.request.target, "restore"):
-                databases.drop(name)
-                run.log.warning("restore.leftover", message=f"leftover removed: {name}", database=name)
-        if server.has_stand_ins:
-            roles.remove_stand_ins(databases)
+    def _leftovers(self, databases: Databases, server: Server) -> list[Leftovers]:
+        """What killed restores left: databases of this target that are half-filled, then roles that stood in."""
+        half_filled = Leftovers(
+            lambda: databases.remove_leftovers(server, self.request.target),
+            event="restore.leftover",
+            message="leftover removed: {names}",
+            level=logging.WARNING,
+        )
+        stand_ins = Leftovers(lambda: roles.remove_leftovers(databases))
+        return [half_filled, stand_ins] if server.has_stand_ins else [half_filled]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ No role that exists is ever altered: it belongs to the server, not to the backup
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -129,13 +130,19 @@ def stand_ins(databases: Databases, database: str, missing: Iterable[str], last:
         raise
 
 
-def remove_stand_ins(databases: Databases) -> None:
-    """Remove the stand-ins that a killed restore left, but for those that a half-filled database still needs."""
-    databases.sql(
-        "SELECT format('DROP ROLE %I;', rolname) FROM pg_roles r"
+def remove_leftovers(databases: Databases) -> list[str]:
+    """Remove the stand-ins that a killed restore left, but for those that a half-filled database still needs.
+
+    Returns their names.
+    """
+    found = databases.sql(
+        "SELECT coalesce(jsonb_agg(rolname), '[]') FROM pg_roles r"
         f" WHERE shobj_description(r.oid, 'pg_authid') = {literal(STAND_IN)} AND NOT EXISTS"
-        " (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid)\n\\gexec\n"
+        " (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid);"
     )
+    names: list[str] = json.loads(found)
+    databases.sql("".join(f"DROP ROLE {quoted(name)};\n" for name in names))
+    return names
 
 
 def _plain(name: str) -> str:

@@ -16,6 +16,7 @@ from hubbackup.catalog.backup import Backup, BackupName, Manifest, read_manifest
 from hubbackup.catalog.listing import newest_first, newest_good
 from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
+from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.run import Run
 from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
@@ -60,7 +61,7 @@ def find(
     run: Run, selector: BackupSelector, targets: Sequence[Target], zone: ZoneInfo, scratch: Path
 ) -> Iterator[Source]:
     """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError."""
-    clean_scratch(scratch)
+    remove_leftovers(run.log, [Leftovers(lambda: _remove_downloads(scratch), fields={"store": "scratch"})])
     with ExitStack() as stack:
         if selector.file:
             disk = next(target.disk for target in targets if target.disk is not None)
@@ -212,10 +213,12 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
 SCRATCH_PREFIX = "download-"
 
 
-def clean_scratch(scratch: Path) -> None:
-    """Remove what a killed restore had downloaded. Caller's duty: hold the run lock."""
-    for leftover in scratch.glob(f"{SCRATCH_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+def _remove_downloads(scratch: Path) -> list[str]:
+    """Remove what a killed restore had downloaded; returns the names. Caller's duty: hold the run lock."""
+    found = sorted(scratch.glob(f"{SCRATCH_PREFIX}*"))
+    for directory in found:
+        shutil.rmtree(directory, ignore_errors=True)
+    return [directory.name for directory in found]
 
 
 def _of_store(local: LocalStore, backup: Backup) -> Source:

@@ -40,7 +40,7 @@ def throwaway_server(
     """
     import docker.errors
 
-    remove_orphans(engine, original.container_name)
+    remove_leftovers(engine, original.container_name)
     settings = [*FAST, *(f"{name}={value}" for name, value in options.items())]
     command = ["postgres", *(word for setting in settings for word in ("-c", setting))]
     client = engine.client
@@ -75,14 +75,14 @@ def throwaway_server(
             container.remove(force=True, v=True)
 
 
-def remove_orphans(engine: Engine, of: str) -> int:
-    """Remove the servers of drills that were killed; returns how many. Caller's duty: hold the run lock."""
+def remove_leftovers(engine: Engine, of: str) -> list[str]:
+    """Remove the servers of drills that were killed; returns their names. Caller's duty: hold the run lock."""
     client = engine.client
     with engine.errors():
-        orphans = client.containers.list(all=True, filters={"label": f"{LABEL}={of}"}, ignore_removed=True)
-        for orphan in orphans:
-            orphan.remove(force=True, v=True)
-    return len(orphans)
+        found = client.containers.list(all=True, filters={"label": f"{LABEL}={of}"}, ignore_removed=True)
+        for server in found:
+            server.remove(force=True, v=True)
+    return [str(server.name) for server in found]
 
 
 def _wait_until_ready(runner: DockerExecRunner, user: str, cancel: Cancel) -> None:

@@ -131,7 +131,7 @@ class Store(Readable, Protocol):
         """Remove a file; one that is gone already is not an error. Raises StoreError."""
         ...
 
-    def clean(self) -> list[str]:
+    def remove_leftovers(self) -> list[str]:
         """Remove what an earlier process of ours left unfinished; returns what was removed, for the log.
 
         Caller's duty: hold the run lock, so that nothing removed is still being written.

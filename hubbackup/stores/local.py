@@ -25,7 +25,8 @@ _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 class LocalStore:
     """Regular files directly in `directory`. Symbolic links and hidden files there are not seen and not touched.
 
-    `is_ours` says of a file's name whether this program may have begun it: `clean` removes no other's draft.
+    `is_ours` says of a file's name whether this program may have begun it: `remove_leftovers` takes no
+    other's draft.
     """
 
     remote = False
@@ -117,7 +118,7 @@ class LocalStore:
         # A prune removes the manifest first: a power cut must not bring it back without its backup.
         self.sync_directory()
 
-    def clean(self) -> list[str]:
+    def remove_leftovers(self) -> list[str]:
         """Remove the `.partial` files of ours; returns their names, sorted."""
 
         def is_our_draft(name: str) -> bool:
@@ -227,7 +228,7 @@ class LocalDraft:
                 _give_name(self.path, self._final)
         except FileExistsError as error:
             raise ExistsError(f"{self._final} exists already, and a store never overwrites") from error
-        with suppress(OSError):  # a second name of the same file; `clean` would remove it, too
+        with suppress(OSError):  # a second name of the same file; `remove_leftovers` would remove it, too
             self.path.unlink()
         try:
             self._store.sync_directory()
@@ -246,7 +247,7 @@ class LocalDraft:
         if self._descriptor < 0:
             return
         self.growing.fail()
-        with suppress(OSError):  # what can't be removed now, `clean` removes at the next start
+        with suppress(OSError):  # what can't be removed now, `remove_leftovers` removes at the next start
             if self._identity == _identity_at(self.path):
                 self.path.unlink()
         self._close()

@@ -57,7 +57,7 @@ class MemoryStore:
         self.files.pop(check_name(name), None)
         self.metadata.pop(name, None)
 
-    def clean(self) -> list[str]:
+    def remove_leftovers(self) -> list[str]:
         """Nothing: a draft leaves no trace here until it is committed."""
         return []
 

@@ -37,7 +37,8 @@ class S3Store:
     """Objects directly under `prefix`. boto3 is loaded, and the server asked, at the first call that needs it.
 
     What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether
-    this program may have begun it: `clean` ends no other's upload. `cancel` ends every wait with StoppedError.
+    this program may have begun it: `remove_leftovers` ends no other's upload. `cancel` ends every wait
+    with StoppedError.
     """
 
     remote = True
@@ -147,7 +148,7 @@ class S3Store:
             if error_code(error) == "NoSuchBucket":
                 raise
 
-    def clean(self) -> list[str]:
+    def remove_leftovers(self) -> list[str]:
         """End the unfinished uploads of ours; returns their names, sorted. A server that can't list them: nothing."""
         removed = []
         for name, key, upload_id in self._unfinished_of_ours():
@@ -156,7 +157,7 @@ class S3Store:
         return sorted(removed)
 
     def unfinished(self) -> list[str]:
-        """The names whose uploads `clean` would end: no listing shows them, and the vendor bills them."""
+        """The names whose uploads `remove_leftovers` would end: no listing shows them, and the vendor bills them."""
         return sorted(name for name, _, _ in self._unfinished_of_ours())
 
     def _unfinished_of_ours(self) -> list[tuple[str, str, str]]:

@@ -147,7 +147,7 @@ class S3Calls:
         try:
             self._attempt(doing, request, patience, None, Cancel())
         except StoreError:
-            return  # the caller has a worse error to tell; `clean` finds what is left at the next start
+            return  # the caller has a worse error to tell; `remove_leftovers` finds what is left at the next start
 
     def _attempt(
         self,

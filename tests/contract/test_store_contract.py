@@ -37,7 +37,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         s3_store: Store = request.getfixturevalue("s3_store")
         for entry in s3_store.entries():
             s3_store.delete(entry.name)
-        s3_store.clean()
+        s3_store.remove_leftovers()
         return s3_store
     if kind == "memory":
         return MemoryStore()
@@ -127,7 +127,7 @@ def test_aborting_leaves_nothing(store: Store, size: int) -> None:
         draft.write(b"x" * size)
     draft.abort()
     assert names(store) == []
-    assert store.clean() == []
+    assert store.remove_leftovers() == []
     put(store, "given-up", b"y")
     assert get(store, "given-up") == b"y"
 
@@ -142,7 +142,7 @@ def test_a_failure_inside_the_block_leaves_nothing(store: Store) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert names(store) == store.clean() == []
+    assert names(store) == store.remove_leftovers() == []
 
 
 def test_a_committed_draft_is_closed(store: Store) -> None:
@@ -222,7 +222,7 @@ def test_follow_of_a_writer_that_gave_up_publishes_nothing(store: Store, tmp_pat
             written.write(b"x" * 50_000)
         with pytest.raises(SourceFailedError):
             follower.join()
-    assert names(store) == store.clean() == []
+    assert names(store) == store.remove_leftovers() == []
 
 
 def test_follow_of_a_file_that_shrinks_is_an_error(store: Store, tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ import json
 import secrets
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from hubbackup.jobs.run import new_run_id
 from tests.support import docker_proxy as faults
 from tests.support.containers import postgres_container, psql_in
 from tests.support.docker_proxy import docker_proxy
@@ -335,6 +338,67 @@ def test_kill_9_leaves_no_final_name_and_the_next_run_cleans_up(
     assert {event["store"] for event in removed} == {"local", "s3"}
     assert sorted(program.files()) == sorted([made, beside(made)])
     assert s3.unfinished(bucket) == []
+
+
+def test_only_sessions_of_our_own_dead_runs_are_ended(
+    postgres18: EmbeddedPostgres, small: str, tmp_path: Path
+) -> None:
+    """After a kill -9 the next backup ends what that run left in the database: also after another run in between,
+    and neither another daemon's dump of the same database nor a doctor's session."""
+    mine = for_server(postgres18, small, tmp_path / "mine")
+    theirs = for_server(postgres18, small, tmp_path / "theirs")
+    doctor = f"hubbackup-doctor-{new_run_id(datetime.now(UTC))}"
+    with locked_table(postgres18, small, "t0"), idle_session(postgres18, small, doctor):
+        killed = mine.start("backup")
+        wait_until(lambda: dumping(postgres18, small), "pg_dump's backend")
+        killed.kill()
+        assert finish(killed).code == -signal.SIGKILL
+        (orphan,) = dumping(postgres18, small)
+        other = theirs.start("backup", "--json")
+        wait_until(lambda: len(dumping(postgres18, small)) == 2, "the other daemon's pg_dump")
+        (beside_it,) = dumping(postgres18, small) - {orphan}
+        assert mine.run("prune").code == 0
+        again = mine.start("backup", "--json")
+        wait_until(lambda: orphan not in our_backends(postgres18, small), "the orphan is gone")
+        wait_until(lambda: len(dumping(postgres18, small)) == 2, "the new run's pg_dump")
+        assert beside_it in our_backends(postgres18, small)
+        assert sessions_named(postgres18, doctor) == 1
+    done = finish(again)
+    good(done)
+    assert done.event("orphans.ended")["count"] == 1
+    good(finish(other))
+    assert "orphans.ended" not in {event["event"] for event in mine.run("backup", "--json").events}
+
+
+def dumping(server: EmbeddedPostgres, database: str) -> set[int]:
+    """The backends of ours that wait for a table."""
+    found = server.psql(
+        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%' AND datname = :'name'"
+        " AND query LIKE 'LOCK TABLE%'",
+        variables={"name": database},
+    )
+    return {int(pid) for pid in found.split()}
+
+
+@contextmanager
+def idle_session(server: EmbeddedPostgres, database: str, name: str) -> Iterator[None]:
+    """A session that is there and does nothing, under this application name."""
+    psql = subprocess.Popen(
+        [server.bin_dir / "psql", "-X", "-q", "-d", database],
+        env={**server.env(), "PGAPPNAME": name},
+        stdin=subprocess.PIPE,
+    )
+    try:
+        wait_until(lambda: sessions_named(server, name) == 1, "the session")
+        yield
+    finally:
+        psql.communicate(timeout=10)
+
+
+def sessions_named(server: EmbeddedPostgres, name: str) -> int:
+    """How many sessions have this application name."""
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = :'name'"
+    return int(server.psql(sql, variables={"name": name}))
 
 
 def test_kill_9_while_bytes_flow(postgres18: EmbeddedPostgres, big: str, tmp_path: Path) -> None:

@@ -244,10 +244,11 @@ def test_what_a_killed_drill_left_is_removed_at_the_start(container: str, tmp_pa
     stopped, _ = drill_containers(container)
     subprocess.run(["docker", "kill", stopped], check=True, capture_output=True)
     try:
-        assert app.remove_drill_orphans() == 2
+        (kind,) = app.leftovers()
+        assert len(kind.remove()) == 2
         assert drill_containers(container) == []
         assert len(drill_containers(another)) == 1
-        assert app.remove_drill_orphans() == 0
+        assert kind.remove() == []
     finally:
         for left in drill_containers(another):
             subprocess.run(["docker", "rm", "--force", "--volumes", left], capture_output=True)

@@ -260,7 +260,8 @@ def test_a_stop_ends_a_hanging_request_at_once(s3: S3Server, proxy: FaultProxy, 
 
 
 def test_giving_up_is_short_and_silent(s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str) -> None:
-    """`abort` against a dead server returns in its few seconds and raises nothing; `clean` ends the upload later."""
+    """`abort` against a dead server returns in its few seconds and raises nothing; the next run ends
+    the upload."""
     draft = store.create("dump.sql.gz")
     draft.write(b"x" * PARTS_BYTES)
     proxy.fault(faults.black_hole)
@@ -269,7 +270,7 @@ def test_giving_up_is_short_and_silent(s3: S3Server, store: S3Store, proxy: Faul
     assert time.monotonic() - started < QUICK.abort_seconds + 1
     assert s3.unfinished(bucket) == ["backups/dump.sql.gz"]
     proxy.mend()
-    assert store.clean() == ["dump.sql.gz"]
+    assert store.remove_leftovers() == ["dump.sql.gz"]
     assert_nothing_left(s3, bucket)
 
 
@@ -475,9 +476,9 @@ def test_a_rival_between_the_last_look_and_publishing_wins(
 
 
 def test_a_server_that_can_not_list_uploads(store: S3Store, proxy: FaultProxy) -> None:
-    """`clean` has nothing to do where unfinished uploads can't be listed."""
+    """`remove_leftovers` has nothing to do where unfinished uploads can't be listed."""
     proxy.fault(faults.answer(501, "NotImplemented"), when=faults.is_upload_list)
-    assert store.clean() == []
+    assert store.remove_leftovers() == []
 
 
 def test_clean_ends_only_uploads_of_ours(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
@@ -486,7 +487,7 @@ def test_clean_ends_only_uploads_of_ours(s3: S3Server, bucket: str, proxy: Fault
     for key in keys:
         s3.client.create_multipart_upload(Bucket=bucket, Key=key)
     store = s3.store(bucket, is_ours=lambda name: name.endswith(".sql.gz"))
-    assert store.clean() == ["ours.sql.gz"]
+    assert store.remove_leftovers() == ["ours.sql.gz"]
     assert sorted(s3.unfinished(bucket)) == sorted(keys[1:])
 
 

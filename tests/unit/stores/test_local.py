@@ -136,7 +136,7 @@ def test_a_directory_without_permission_is_denied(tmp_path: Path) -> None:
 def test_a_missing_directory_is_told_as_such(tmp_path: Path) -> None:
     """Every call that needs the directory names it and the way to make it."""
     store = LocalStore(tmp_path / "not-mounted")
-    for call in (lambda: store.create("a"), lambda: list(store.entries()), store.clean, store.free_bytes):
+    for call in (lambda: store.create("a"), lambda: list(store.entries()), store.remove_leftovers, store.free_bytes):
         with pytest.raises(NotFoundError, match="not-mounted") as raised:
             call()
         assert "mkdir" in raised.value.remedy
@@ -161,7 +161,7 @@ def test_a_symlink_where_a_file_would_go_is_never_followed(store: LocalStore, vi
     link.symlink_to(victim)
     with pytest.raises(ExistsError, match=name):
         put(store, "a")
-    assert store.clean() == []
+    assert store.remove_leftovers() == []
     assert link.readlink() == victim
     assert victim.read_bytes() == b"precious"
 
@@ -234,9 +234,9 @@ def test_clean_removes_our_drafts_only(tmp_path: Path, victim: Path) -> None:
     (tmp_path / "directory.sql.gz.partial").mkdir()
     put(store, "whole.sql.gz")
     before = {path.name for path in tmp_path.iterdir()}
-    assert store.clean() == ["dead.sql.gz.partial"]
+    assert store.remove_leftovers() == ["dead.sql.gz.partial"]
     assert before - {path.name for path in tmp_path.iterdir()} == {"dead.sql.gz.partial"}
-    assert store.clean() == []
+    assert store.remove_leftovers() == []
 
 
 def test_a_hundred_thousand_files_are_listed_in_seconds() -> None:
