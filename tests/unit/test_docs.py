@@ -24,6 +24,7 @@ KINDS["progress"] = ("backup", "restore", "drill", "verify")
 """The jobs that an event id made of a job's kind stands for, by its last word."""
 EVENT = re.compile(
     r"\b(?:debug|info|warning|error|exception|level)\(\s*f?\"([a-z_{}]+\.[a-z_]+)\"|f\"(\{kind\}\.progress)\""
+    r"|\b(?:event|failed)(?:: str = |=)\"([a-z_]+\.[a-z_]+)\""
 )
 
 
@@ -101,7 +102,7 @@ def logged_events() -> set[str]:
     found = set()
     for path in (ROOT / "hubbackup").rglob("*.py"):
         for match in EVENT.finditer(path.read_text(encoding="utf-8")):
-            event = match[1] or match[2]
+            event = match[1] or match[2] or match[3]
             found |= {event.replace("{kind}", kind) for kind in KINDS[event.rpartition(".")[2]]}
     return found
 
