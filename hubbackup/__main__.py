@@ -8,9 +8,9 @@ import sys
 def main() -> None:
     """Run the command line; `health` takes a short way, since HEALTHCHECK calls it every minute."""
     if sys.argv[1:] == ["health"]:
-        from hubbackup.health import health_path, judge
+        from hubbackup.health import check_beat, health_path
 
-        healthy, sentence = judge(health_path())
+        healthy, sentence = check_beat(health_path())
         print(sentence)
         sys.exit(0 if healthy else 1)
     from hubbackup.cli import run

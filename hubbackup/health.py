@@ -21,21 +21,17 @@ def health_path() -> Path:
     return Path(os.environ.get(PATH_VARIABLE, DEFAULT_DIRECTORY)) / "health.json"
 
 
-def write_beat(path: Path, *, next_run: str, now: float | None = None) -> None:
-    """Record that the scheduler's own thread is running, and when the next backup is due (text)."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    beat = {"time": time.time() if now is None else now, "pid": os.getpid(), "next_run": next_run}
-    fresh.write_text(json.dumps(beat), encoding="utf-8")
-    fresh.replace(path)
+def beat(next_run: str, now: float | None = None) -> dict[str, object]:
+    """What the daemon writes: the scheduler's own thread runs, and the next backup is due then (text)."""
+    return {"time": time.time() if now is None else now, "pid": os.getpid(), "next_run": next_run}
 
 
-def judge(path: Path, now: float | None = None) -> tuple[bool, str]:
+def check_beat(path: Path, now: float | None = None) -> tuple[bool, str]:
     """(healthy, one sentence)."""
     try:
-        beat = json.loads(path.read_text(encoding="utf-8"))
-        age = (time.time() if now is None else now) - float(beat["time"])
-        next_run = str(beat["next_run"])
+        last = json.loads(path.read_text(encoding="utf-8"))
+        age = (time.time() if now is None else now) - float(last["time"])
+        next_run = str(last["next_run"])
     except FileNotFoundError:
         return False, "the daemon has not started: it has written no heartbeat"
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -26,7 +26,7 @@ def human_bytes(size_bytes: int) -> str:
 
 
 def human_age(seconds: float) -> str:
-    """`5 min`, `3 h`, `12 d`."""
+    """How old something is: `5 min`, `3 h`, `12 d`; what is in the future is `0 min` old."""
     if seconds < 3600:
         return f"{max(0, seconds) / 60:.0f} min"
     if seconds < 48 * 3600:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.backup.upload import TICK_SECONDS
 from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, write_manifest
-from hubbackup.catalog.listing import Listed, load
+from hubbackup.catalog.listing import Listed, read_backups
 from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.errors import HubbackupError, StoreError
@@ -78,13 +78,13 @@ class CatchUp:
         here = [one for one in self.listed if self.local.name in one.copies]
         candidates = []
         lacking = set()
-        for backup in load(here, self.targets, self.zone):  # there may be many: of each, little is held
+        for backup in read_backups(here, self.targets, self.zone):  # there may be many: of each, little is held
             name, good = str(backup.name), backup.good_in(self.local.name)
             candidates.append(Candidate(name, backup.started_at, good and not backup.suspicious, backup.pinned))
             if good and not backup.good_in(target.name):
                 lacking.add(name)
         names = wanted(candidates, target.policy, self.now) & lacking
-        found = load([one for one in here if str(one.name) in names], self.targets, self.zone)
+        found = read_backups([one for one in here if str(one.name) in names], self.targets, self.zone)
         with_manifest = [(one, one.manifest) for one in found if one.manifest is not None]
         return sorted(with_manifest, key=lambda pair: pair[0].started_at)
 

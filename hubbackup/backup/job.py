@@ -24,7 +24,7 @@ from hubbackup.backup.catch_up import CatchUp
 from hubbackup.backup.dump import DumpOptions, DumpSource, make
 from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
-from hubbackup.catalog.listing import Listed, load, newest_first, scan
+from hubbackup.catalog.listing import Listed, newest_first, read_backups, scan
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
@@ -226,7 +226,7 @@ class BackupJob:
         """Remove what the policies no longer keep, unless a suspicious backup freezes that; returns `target:name`."""
         with run.stage("prune"):
             now = self.now().astimezone(self.zone)
-            plans = make_plans(listed, targets, now, lambda some: load(some, targets, self.zone))
+            plans = make_plans(listed, targets, now, lambda some: read_backups(some, targets, self.zone))
             frozen_by = next((one.frozen_by for one in plans if one.frozen_by), "")
             if frozen_by:
                 run.log.warning(

@@ -107,7 +107,7 @@ def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Ite
         yield waiting.pop()
 
 
-def load(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
+def read_backups(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
     """Read the manifests, in the order given: the one on this disk, or a remote one where that is missing or broken.
 
     A name's time is read in `zone` where no manifest tells better. Raises StoreError.
@@ -135,7 +135,7 @@ def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | Non
 
     Caller's duty: want them all. It reads every manifest; `newest_first` reads as few as it can.
     """
-    return sorted(load(scan(stores, database), stores, zone), key=_by_time)
+    return sorted(read_backups(scan(stores, database), stores, zone), key=_by_time)
 
 
 def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> Iterator[Backup]:
@@ -167,7 +167,7 @@ def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: 
             continue
         batch = waiting[-READERS:]
         del waiting[-READERS:]
-        ready = sorted([*ready, *load(batch, stores, zone)], key=_by_time)
+        ready = sorted([*ready, *read_backups(batch, stores, zone)], key=_by_time)
 
 
 def _ours(store: Readable) -> Iterator[tuple[str, str, str, str, Entry]]:

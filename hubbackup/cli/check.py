@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hubbackup.cli.session import make_app
-from hubbackup.daemon.watchdog import judge_at
+from hubbackup.daemon.watchdog import deadline_at
 from hubbackup.errors import HubbackupError
 from hubbackup.status.nagios import UNKNOWN, Answer, StoreView, assess, parse_age
 
@@ -40,5 +40,5 @@ def _ask(max_age: str) -> Answer:
     now = datetime.now(UTC)
     views = [StoreView.of(target, app.database, app.zone) for target in app.targets()]
     newest = max((view.newest for view in views if view.newest), key=lambda backup: backup.started_at, default=None)
-    deadline = judge_at(app, newest, now).deadline
+    deadline = deadline_at(app, newest, now).deadline
     return assess(app.database, views, app.state.history.last("backup"), deadline=deadline, max_age=limit, now=now)

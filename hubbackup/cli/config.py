@@ -16,7 +16,7 @@ def config(json: Json = False) -> int:
 
     Secrets are hidden.
     """
-    loaded = settings.load()
+    loaded = settings.load_settings()
     print_warnings(loaded.warnings)
     if json:
         print_json({name: {"value": value, "origin": origin} for name, value, origin in loaded.rows()})

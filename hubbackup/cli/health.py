@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hubbackup.health import health_path, judge
+from hubbackup.health import check_beat, health_path
 
 
 def health() -> int:
@@ -10,6 +10,6 @@ def health() -> int:
 
     Exit code 0, or 1 where it is not alive, or does not schedule.
     """
-    healthy, sentence = judge(health_path())
+    healthy, sentence = check_beat(health_path())
     print(sentence)
     return 0 if healthy else 1

@@ -12,7 +12,7 @@ import typer
 
 from hubbackup.app import App
 from hubbackup.catalog.backup import Backup
-from hubbackup.catalog.listing import Listed, load, newest, oldest_first, scan
+from hubbackup.catalog.listing import Listed, newest, oldest_first, read_backups, scan
 from hubbackup.cli.options import Json, Store
 from hubbackup.cli.output import print_columns, print_json_items
 from hubbackup.cli.session import make_app
@@ -47,7 +47,7 @@ def list_(
         chosen, left_out = newest(scan(targets, database or None), count)
     now = datetime.now(UTC)
     facts = _Facts(app)
-    rows = (facts.of(backup, now) for backup in load(chosen, targets, app.zone))
+    rows = (facts.of(backup, now) for backup in read_backups(chosen, targets, app.zone))
     if json:
         print_json_items(rows)
     else:

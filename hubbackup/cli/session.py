@@ -20,7 +20,7 @@ def make_app(*, for_daemon: bool = False) -> App:
     Raises SettingsError.
     """
     malloc.one_heap()
-    loaded = settings.load()
+    loaded = settings.load_settings()
     os.environ.update(loaded.library_variables)
     stream = sys.stdout if for_daemon else sys.stderr
     level = loaded.settings.log_level

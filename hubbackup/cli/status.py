@@ -12,14 +12,12 @@ from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json
 from hubbackup.cli.session import make_app
 from hubbackup.errors import HubbackupError
-from hubbackup.health import health_path
-from hubbackup.health import judge as judge_daemon
+from hubbackup.health import check_beat, health_path
 from hubbackup.jobs.current import AtWork, all_alive
 from hubbackup.jobs.history import RunRecord
 from hubbackup.postgres.side_databases import derived_kind
 from hubbackup.status.snapshot import Snapshot
-from hubbackup.status.verdict import Verdict
-from hubbackup.status.verdict import judge as judge_snapshot
+from hubbackup.status.verdict import Verdict, judge
 from hubbackup.units import human_age, human_bytes
 
 
@@ -33,8 +31,8 @@ def status(json: Json = False) -> int:
     beside = [run for run in all_alive(app.state.directory) if at_work is None or run.run_id != at_work.run_id]
     now = datetime.now(UTC)
     snapshot = app.collector().take(now)
-    healthy, sentence = judge_daemon(health_path())
-    verdict = judge_snapshot(snapshot, now, healthy=healthy, health_sentence=sentence)
+    healthy, sentence = check_beat(health_path())
+    verdict = judge(snapshot, now, healthy=healthy, health_sentence=sentence)
     kept: list[dict[str, Any]] | None = None
     kept_problem = ""
     try:

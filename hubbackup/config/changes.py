@@ -1,17 +1,14 @@
-"""The settings of the last start, so that the next one can tell what was changed in between.
+"""What was changed in the settings since the last start: compared here, kept by whoever asks.
 
 Secrets are kept as salted scrypt digests: enough to see that one was changed, and of no use to who reads the file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 HIDDEN = "********"
@@ -26,13 +23,15 @@ class Change:
     now: str
 
 
-def remember(path: Path, rows: Iterable[tuple[str, str, bool]]) -> list[Change]:
-    """Keep (name, value, is secret) in `path`; returns what is other than at the last start. Never raises OSError.
+def compare(last: Any, rows: Iterable[tuple[str, str, bool]]) -> tuple[list[Change], dict[str, dict[str, str]]]:
+    """What of (name, value, is secret) is other than in `last`, and what to keep as `last` for the next start.
 
-    At the first start, and for names that the last start did not know, nothing was changed.
+    `last` is what was read of the last start's file, whatever it holds. At the first start, and for names that the
+    last start did not know, nothing was changed.
     """
-    before = _read(path)
-    changes, kept = [], {}
+    before = _entries(last)
+    changes: list[Change] = []
+    kept: dict[str, dict[str, str]] = {}
     for name, value, secret in rows:
         old = before.get(name)
         if not secret:
@@ -45,13 +44,7 @@ def remember(path: Path, rows: Iterable[tuple[str, str, bool]]) -> list[Change]:
         kept[name] = {"salt": salt, "digest": _digest(value, salt)} if value else {"salt": "", "digest": ""}
         if old is not None and not same:
             changes.append(Change(name, HIDDEN if old.get("digest") else "", HIDDEN if value else ""))
-    fresh = path.with_suffix(".new")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        fresh.replace(path)
-    return changes
+    return changes, kept
 
 
 def _digest(value: str, salt: str) -> str:
@@ -60,11 +53,7 @@ def _digest(value: str, salt: str) -> str:
     return hashlib.scrypt(value.encode(), salt=salt.encode(), n=1 << 14, r=8, p=1).hex()
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def _entries(last: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(last, dict):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
+    return {name: entry for name, entry in last.items() if isinstance(entry, dict)}

@@ -334,7 +334,7 @@ def is_secret(name: str) -> bool:
     return found is not None and found.annotation is SecretStr
 
 
-def load(environ: Mapping[str, str] | None = None) -> LoadedSettings:
+def load_settings(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     """Read, merge and validate. Raises SettingsError naming the variable, never a secret's value."""
     environment = dict(os.environ if environ is None else environ)
     raw = {name: value for name, value in environment.items() if value}

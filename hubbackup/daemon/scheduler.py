@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,19 +23,20 @@ from apscheduler.triggers.interval import IntervalTrigger
 from hubbackup import package_version
 from hubbackup.app import App
 from hubbackup.catalog.listing import newest_good
-from hubbackup.config.changes import remember
+from hubbackup.config.changes import compare
 from hubbackup.config.schedule import Schedule
 from hubbackup.daemon.status_server import serve_status
 from hubbackup.daemon.watchdog import watch
 from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, StoppedError
-from hubbackup.health import health_path, write_beat
+from hubbackup.health import beat, health_path
 from hubbackup.jobs.leftovers import remove_leftovers
+from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.status.overdue import missed_run
 from hubbackup.streams import malloc
 
-HEARTBEAT_SECONDS = 60
+BEAT_SECONDS = 60
 WATCH_SECONDS = 600
 POST_SECONDS = 1.0
 """What the post gets to send the message of a run that was just stopped."""
@@ -81,9 +81,7 @@ class Daemon:
         self._tell_changes()
         notifier.post.start()
         self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
-        self._scheduler.add_job(
-            self._beat, IntervalTrigger(seconds=HEARTBEAT_SECONDS), id="heartbeat", executor="beat"
-        )
+        self._scheduler.add_job(self._beat, IntervalTrigger(seconds=BEAT_SECONDS), id="heartbeat", executor="beat")
         drills = app.settings.drills
         if drills is not None:
             self._scheduler.add_job(self._drill, ScheduleTrigger(drills), id="drill", executor="work")
@@ -176,7 +174,10 @@ class Daemon:
 
     def _tell_changes(self) -> None:
         """Log what was changed in the settings since the last start."""
-        changes = remember(self._app.state.settings_file, self._app.loaded.values())
+        path = self._app.state.settings_file
+        changes, kept = compare(read_json(path), self._app.loaded.values())
+        with contextlib.suppress(OSError):  # then the next start compares with an older one
+            write_json(path, kept)
         if changes:
             names = ", ".join(change.name for change in changes)
             self._log.info(
@@ -213,7 +214,7 @@ class Daemon:
     def _beat(self) -> None:
         """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""
         try:
-            write_beat(health_path(), next_run=self._next_run(), now=time.time())
+            write_json(health_path(), beat(self._next_run()))
         except OSError as error:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 

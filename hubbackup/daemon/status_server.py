@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hubbackup.app import App
-from hubbackup.health import health_path, judge
+from hubbackup.health import check_beat, health_path
 from hubbackup.jobs.current import all_alive
 from hubbackup.web.cache import SnapshotCache
 
@@ -26,7 +26,7 @@ def serve_status(app: App) -> Callable[[], None]:
     login = Login(settings.status_user, settings.status_password.get_secret_value()) if settings.status_user else None
     page = StatusApp(
         lambda: cache.current,
-        lambda: judge(health_path()),
+        lambda: check_beat(health_path()),
         log,
         login,
         at_work=lambda: all_alive(own.state.directory),

@@ -13,27 +13,27 @@ from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_good
 from hubbackup.errors import StoreError
 from hubbackup.notify.alerts import LastGood, compose_silence
-from hubbackup.status.overdue import Verdict, judge, should_tell
+from hubbackup.status.overdue import Deadline, deadline_of, should_tell
 
 
-def look(app: App, now: datetime) -> tuple[Verdict, Backup | None]:
+def look(app: App, now: datetime) -> tuple[Deadline, Backup | None]:
     """Whether a backup is overdue, and the last good one. S3 is asked only where the disk has none young enough."""
     last_good = _newest_good(app, with_remotes=False)
-    verdict = judge_at(app, last_good, now)
-    if verdict.overdue and app.remotes:
+    deadline = deadline_at(app, last_good, now)
+    if deadline.overdue and app.remotes:
         last_good = _newest_good(app, with_remotes=True)
-        verdict = judge_at(app, last_good, now)
-    return verdict, last_good
+        deadline = deadline_at(app, last_good, now)
+    return deadline, last_good
 
 
-def judge_at(app: App, last_good: Backup | None, now: datetime) -> Verdict:
-    """The verdict on `last_good`; where there never was one, the watch's own beginning counts."""
+def deadline_at(app: App, last_good: Backup | None, now: datetime) -> Deadline:
+    """The deadline on `last_good`; where there never was one, the watch's own beginning counts."""
     took = timedelta(0)
     if last_good is not None and last_good.manifest is not None:
         took = max(took, last_good.manifest.finished_at - last_good.manifest.started_at)
     at_work = app.state.at_work()
     busy = at_work is not None and at_work.alive and at_work.kind == "backup"
-    return judge(
+    return deadline_of(
         app.settings.schedule,
         since=last_good.started_at if last_good is not None else app.notifier.watch.since(now),
         took=took,
@@ -44,9 +44,9 @@ def judge_at(app: App, last_good: Backup | None, now: datetime) -> Verdict:
 
 def watch(app: App, now: datetime) -> None:
     """One look of the daemon: tell once a day while a backup is overdue. Raises HubbackupError."""
-    verdict, last_good = look(app, now)
+    deadline, last_good = look(app, now)
     memory = app.notifier.watch
-    if not verdict.overdue:
+    if not deadline.overdue:
         memory.quiet()
         return
     if not should_tell(memory.told_at(), now):
@@ -56,11 +56,11 @@ def watch(app: App, now: datetime) -> None:
     app.log.error(
         "backup.overdue",
         message="Aucun backup recent",
-        due=verdict.due,
+        due=deadline.due,
         last_good=told.name if told else None,
         last_good_at=told.started_at if told else None,
     )
-    app.notifier.send(compose_silence(verdict, app.notifier.place(), told, now))
+    app.notifier.send(compose_silence(deadline, app.notifier.place(), told, now))
 
 
 def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:

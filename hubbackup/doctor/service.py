@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
-from hubbackup.health import health_path, judge
+from hubbackup.health import check_beat, health_path
 
 
 def settings(site: Site) -> Verdict:
@@ -36,7 +36,7 @@ def schedule(site: Site) -> Verdict:
 
 def daemon(site: Site) -> Verdict:
     """Whether there is somebody to keep the schedule."""
-    healthy, sentence = judge(health_path())
+    healthy, sentence = check_beat(health_path())
     if healthy:
         return ok(sentence)
     return warn(sentence, "docker compose --profile backup up -d backup-cron; run this check inside its container")

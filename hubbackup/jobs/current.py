@@ -7,7 +7,6 @@ is none.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hubbackup.jobs.progress import Progress, ProgressMaker
+from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.units import human_bytes, human_seconds
 
 FILE_NAME = "run.json"
@@ -140,17 +140,15 @@ class RunFile:
         if self._path is None:
             return
         self._last_at = self._clock()
-        fresh = self._path.with_suffix(".new")
         state = replace(self._state, updated_at=datetime.now(UTC).isoformat())
         with contextlib.suppress(OSError):
-            fresh.write_text(json.dumps(asdict(state)), encoding="utf-8")
-            fresh.replace(self._path)
+            write_json(self._path, asdict(state))
 
 
 def read(path: Path) -> AtWork | None:
     """The run that `path` tells of, alive or not; None where there is none, or what is there makes no sense."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         found = AtWork(**facts)
         if any(type(facts[one.name]) is not (int if one.type == "int" else str) for one in fields(AtWork)):
             return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hubbackup.errors import EXIT_DEGRADED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_SUCCESS
+from hubbackup.jobs.state_file import write_text
 
 KEEP_LINES = 1000
 TRIM_BYTES = 1 << 20
@@ -176,9 +177,7 @@ class History:
 
     def _trim(self) -> None:
         kept = [line for line, _ in self._lines()][-self._keep_lines :]
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text("\n".join(kept) + "\n", encoding="utf-8")
-        fresh.replace(self._path)
+        write_text(self._path, "\n".join(kept) + "\n")
 
 
 def _text(facts: Mapping[str, Any], key: str) -> str:

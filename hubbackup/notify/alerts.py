@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -18,14 +18,15 @@ from hubbackup.jobs.results import BackupResult, Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.spool import Kind, Message
-from hubbackup.status.overdue import Verdict
+from hubbackup.status.overdue import Deadline
+from hubbackup.units import human_age
 
 News = Literal["failed", "degraded", "suspicious", "recovered", "success"]
 SCHEDULED_KINDS = {"backup", "drill"}
 """Nobody typed what is wrong with these, so wrong usage is news too."""
 MARKING_KINDS = {"pin", "unpin", "accept"}
 """Somebody types these, and sees at once what became of them."""
-HEARTBEAT_SECONDS = 5.0
+LAST_PING_SECONDS = 5.0
 MESSAGE_KINDS: dict[News, Kind] = {
     "failed": "failure",
     "degraded": "warning",
@@ -148,10 +149,10 @@ def compose(
     return Message(MESSAGE_KINDS[news], title, f"{sentence}\n\n{_layout(rows)}\n")
 
 
-def compose_silence(verdict: Verdict, place: Place, last_good: LastGood | None, now: datetime) -> Message:
+def compose_silence(deadline: Deadline, place: Place, last_good: LastGood | None, now: datetime) -> Message:
     """The message of an alarm for silence: no run failed, and yet there is no young backup."""
     title = _one_line(f"ALERTE: no good backup of {place.database} on {place.host} in time")
-    due = _time(verdict.due, place) if verdict.due is not None else "never, by BACKUP_SCHEDULE"
+    due = _time(deadline.due, place) if deadline.due is not None else "never, by BACKUP_SCHEDULE"
     rows = [
         ("What failed", f"the backup that was due {due} is not there"),
         ("What to do", "hubbackup status, hubbackup doctor, and the log of the service"),
@@ -247,7 +248,7 @@ class Heartbeats:
         good = isinstance(ending, Outcome) and ending.exit_code == EXIT_SUCCESS
         self._pinger.ping("" if good else "fail")
         if self._wait():
-            self._pinger.drain(HEARTBEAT_SECONDS)
+            self._pinger.drain(LAST_PING_SECONDS)
 
 
 def _rows_of(outcome: Outcome[Result]) -> list[tuple[str, str]]:
@@ -276,14 +277,7 @@ def _last_good(last_good: LastGood | None, place: Place, now: datetime) -> str:
     if last_good is None:
         return "there is none"
     age = now - last_good.started_at
-    return f"{last_good.name}, {_age(age)} old ({_time(last_good.started_at, place)})"
-
-
-def _age(age: timedelta) -> str:
-    hours = age.total_seconds() / 3600
-    if hours < 1:
-        return f"{max(0, age.total_seconds() / 60):.0f} min"
-    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.1f} days"
+    return f"{last_good.name}, {human_age(age.total_seconds())} old ({_time(last_good.started_at, place)})"
 
 
 def _time(moment: datetime, place: Place) -> str:

@@ -19,6 +19,7 @@ from hubbackup.config.urls import split_urls
 from hubbackup.errors import StoreError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.run import RunObserver
+from hubbackup.jobs.state_file import write_text
 from hubbackup.logs.setup import Redactor
 from hubbackup.notify.alerts import Alerts, Heartbeats, LastGood, Place
 from hubbackup.notify.heartbeat import Pinger
@@ -87,10 +88,8 @@ class Notifier:
 
     def learn_host(self, name: str) -> None:
         """Keep what the Docker engine calls its host: in a container, the host name is only the container's id."""
-        directory = self._state_directory()
         with contextlib.suppress(OSError):
-            directory.mkdir(mode=0o700, exist_ok=True)
-            (directory / HOST_FILE).write_text(name, encoding="utf-8")
+            write_text(self._state_directory() / HOST_FILE, name)
 
     def last_good(self) -> LastGood | None:
         """The newest good backup that can be seen without asking the network: on disk, or in the history."""

@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from hubbackup.jobs.state_file import write_text
+
 MAX_MESSAGES = 100
 MAX_AGE = timedelta(days=3)
 MAX_BODY_CHARACTERS = 8000
@@ -70,16 +72,10 @@ class Spool:
     def update(self, message: Message) -> None:
         """Write down how far its delivery has come."""
         path = self._path(message.id)
-        fresh = path.with_suffix(".new")
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(asdict(message), default=_as_text, ensure_ascii=False), encoding="utf-8")
-            fresh.chmod(0o600)
-            fresh.replace(path)
+            write_text(path, json.dumps(asdict(message), default=_as_text, ensure_ascii=False))
             self._in_memory.pop(message.id, None)
         except OSError:  # a full disk is what an alert may have to tell of
-            with contextlib.suppress(OSError):
-                fresh.unlink()
             self._in_memory[message.id] = message
 
     def remove(self, message: Message) -> None:

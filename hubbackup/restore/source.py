@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ class Source:
     stored_bytes: int
     started_at: datetime | None
     manifest: Manifest | None
-    open: Callable[[], BinaryIO]
+    open: Callable[[], AbstractContextManager[BinaryIO]]
 
     @property
     def format(self) -> Format:
@@ -162,7 +162,7 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
         entry.size_bytes,
         manifest.started_at if manifest is not None else started_at,
         manifest,
-        lambda: _open(store, path.name),
+        lambda: store.open(path.name),
     )
 
 
@@ -204,7 +204,7 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
             draft.commit()
         started_at = manifest.started_at if manifest else None
         yield Source(
-            str(name), store.describe(), entry.size_bytes, started_at, manifest, lambda: _open(local, str(name))
+            str(name), store.describe(), entry.size_bytes, started_at, manifest, lambda: local.open(str(name))
         )
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -229,12 +229,8 @@ def _of_store(local: LocalStore, backup: Backup) -> Source:
         backup.copies[local.name].size_bytes,
         backup.started_at,
         backup.manifest,
-        lambda: _open(local, name),
+        lambda: local.open(name),
     )
-
-
-def _open(store: LocalStore, name: str) -> BinaryIO:
-    return store.open(name).__enter__()
 
 
 def _manifest_if_any(store: Store, name: BackupName) -> Manifest | None:

@@ -13,7 +13,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Mark
-from hubbackup.catalog.listing import Listed, load, scan
+from hubbackup.catalog.listing import Listed, read_backups, scan
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoreError
 from hubbackup.jobs.results import Result
@@ -79,7 +79,7 @@ class PruneJob:
         now = self.now().astimezone(self.zone)
         with run.stage("plan"):
             listed = scan(self.targets)
-            plans = make_plans(listed, self.targets, now, lambda some: load(some, self.targets, self.zone))
+            plans = make_plans(listed, self.targets, now, lambda some: read_backups(some, self.targets, self.zone))
         if self.dry_run:
             return Outcome("prune tried without removing", PruneResult(tuple(plans)))
         with run.stage("prune"):

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from hubbackup import package_version
 from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, portions
-from hubbackup.catalog.listing import Listed, load, newest, scan
+from hubbackup.catalog.listing import Listed, newest, read_backups, scan
 from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreError
@@ -100,10 +100,12 @@ class Collector:
         for database in self._scope.databases:
             listed = list(scan(views, database))
             told, _ = newest(listed, READ_MANIFESTS)
-            read = {backup.name: backup for backup in load(told, views, zone)}
+            read = {backup.name: backup for backup in read_backups(told, views, zone)}
             found.backups += [_backup_facts(one, read.get(one.name), zone) for one in listed]
             targets = [view.target for view in views]
-            for plan in make_plans(listed, targets, now.astimezone(zone), lambda some: load(some, views, zone)):
+            for plan in make_plans(
+                listed, targets, now.astimezone(zone), lambda some: read_backups(some, views, zone)
+            ):
                 candidates = [decision.candidate for decision in plan.decisions]
                 found.leaving += [
                     Leaving(one.at.astimezone(UTC), plan.target.name, printable(database), one.name, one.reason)

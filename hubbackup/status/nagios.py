@@ -13,6 +13,7 @@ from hubbackup.catalog.listing import newest_good, scan
 from hubbackup.errors import StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
 from hubbackup.stores import Readable
+from hubbackup.units import human_age
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -90,10 +91,12 @@ def assess(
     size_bytes = newest.manifest.stored_bytes if newest.manifest is not None else 0
     threshold = f";;{limit.total_seconds():.0f}" if limit is not None else ";;"
     performance = [f"'age'={max(0.0, age.total_seconds()):.0f}s{threshold};0", f"'size'={size_bytes}B;;;0", *counts]
-    shown = f"{newest.name} is {_hours(age)} old"
+    shown = f"{newest.name} is {human_age(age.total_seconds())} old"
     if limit is not None and age > limit:
         cause = f"; the last run failed: {last_run.cause}" if last_run and last_run.cause else ""
-        return Answer(CRITICAL, f"{shown}, more than {_hours(limit)}{cause}", " ".join(performance))
+        return Answer(
+            CRITICAL, f"{shown}, more than {human_age(limit.total_seconds())}{cause}", " ".join(performance)
+        )
     doubts = _doubts(newest, stores, last_run)
     code = WARNING if doubts else OK
     copies = ", ".join(
@@ -117,10 +120,3 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | N
     elif last_run and last_run.problems:
         doubts.append(f"the last run is degraded: {'; '.join(last_run.problems)}")
     return doubts
-
-
-def _hours(span: timedelta) -> str:
-    seconds = max(0.0, span.total_seconds())
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.0f} h"

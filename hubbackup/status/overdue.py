@@ -6,7 +6,6 @@ again as the last one took; after that, silence is an alarm.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from hubbackup.config.schedule import Schedule
 from hubbackup.jobs.history import History
+from hubbackup.jobs.state_file import read_json, write_json
 
 GRACE = timedelta(hours=2)
 TELL_EVERY = timedelta(days=1)
@@ -22,7 +22,7 @@ LONGEST_RUN = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Deadline:
     """`due`: when the next backup should begin; `deadline`: when its absence is an alarm (None: never)."""
 
     due: datetime | None
@@ -30,24 +30,24 @@ class Verdict:
     overdue: bool
 
 
-def judge(
+def deadline_of(
     schedule: Schedule,
     *,
     since: datetime,
     took: timedelta = timedelta(0),
     now: datetime,
     busy_since: datetime | None = None,
-) -> Verdict:
+) -> Deadline:
     """`since`: when the last good backup began, or where there is none, since when there should be one.
 
     A run at work since `busy_since` is waited for.
     """
     due = schedule.next_after(since)
     if due is None:
-        return Verdict(None, None, False)
+        return Deadline(None, None, False)
     deadline = due + GRACE + took
     busy = busy_since is not None and now - busy_since < LONGEST_RUN
-    return Verdict(due, deadline, now > deadline and not busy)
+    return Deadline(due, deadline, now > deadline and not busy)
 
 
 def missed_run(schedule: Schedule, since: datetime | None, history: History, now: datetime) -> datetime | None:
@@ -99,20 +99,17 @@ class Watch:
 
     def _read(self) -> dict[str, datetime]:
         try:
-            texts = json.loads(self._path().read_text(encoding="utf-8"))
+            texts = read_json(self._path())
             facts = {name: datetime.fromisoformat(text).astimezone(UTC) for name, text in texts.items() if text}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError):
             facts = {}
         return {name: moment for name, moment in {**facts, **self._unwritten}.items() if moment is not None}
 
     def _write(self, **changes: datetime | None) -> None:
         path = self._path()
         facts = {name: moment.isoformat() if moment else None for name, moment in {**self._read(), **changes}.items()}
-        fresh = path.with_suffix(".new")
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            fresh.write_text(json.dumps(facts), encoding="utf-8")
-            fresh.replace(path)
+            write_json(path, facts)
             self._unwritten = {}
         except OSError:  # remembered here at least, so that the alarm is not told at each look
             self._unwritten |= changes

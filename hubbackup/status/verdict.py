@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from hubbackup.status import overdue as freshness
+from hubbackup.status.overdue import deadline_of
 from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.units import human_age, human_bytes, listed
 
@@ -26,7 +26,7 @@ class Level(IntEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Concern:
     """One thing that is not as it should be: a sentence, and what to do about it."""
 
     level: Level
@@ -41,7 +41,7 @@ class Verdict:
     level: Level
     headline: str
     summary: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Concern, ...]
 
 
 HEADLINES = {Level.OK: "All right.", Level.WARNING: "Needs attention.", Level.CRITICAL: "Action needed."}
@@ -92,9 +92,9 @@ def _where(snapshot: Snapshot, newest: list[BackupFacts]) -> str:
     return f"in {where} only"
 
 
-def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: str) -> Iterator[Finding]:
+def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: str) -> Iterator[Concern]:
     if not healthy:
-        yield Finding(
+        yield Concern(
             Level.CRITICAL,
             f"No backup will start by itself: {sentence}.",
             "docker compose -f docker-compose.prod.yml --profile backup up -d backup-cron;"
@@ -102,30 +102,30 @@ def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: s
         )
     age = now - snapshot.taken_at
     if age > STALE_AFTER:
-        yield Finding(
+        yield Concern(
             Level.WARNING,
             f"The facts below are {human_age(age.total_seconds())} old: the last look at the stores did not end.",
             "docker logs hub-chantier-backup; then hubbackup status",
         )
 
 
-def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator[Finding]:
+def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator[Concern]:
     newest = snapshot.last_good(database)
     if newest is None:
         # A store that can't be asked may hold one.
         unknown = any(store.problem for store in snapshot.stores)
         where = "in any store that answers" if unknown else "in any store"
-        yield Finding(
+        yield Concern(
             Level.CRITICAL,
             f"There is no good backup of {database} {where}.",
             "make one now: hubbackup backup",
         )
         return
     took = timedelta(seconds=(newest.dump_seconds or 0) + (newest.verify_seconds or 0))
-    fresh = freshness.judge(snapshot.schedule, since=newest.started_at, took=took, now=now)
+    fresh = deadline_of(snapshot.schedule, since=newest.started_at, took=took, now=now)
     if fresh.due is not None and fresh.overdue:
         late = human_age((now - fresh.due).total_seconds())
-        yield Finding(
+        yield Concern(
             Level.CRITICAL,
             f"A backup of {database} was due {late} ago, and there is none.",
             "see the failed runs below; then make one now: hubbackup backup",
@@ -136,73 +136,73 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
         run = next((run for run in snapshot.runs_of("backup") if run.name == newest.name), None)
         detail = f" ({'; '.join(run.problems)})" if run and run.problems else ""
         where = listed([snapshot.title(name) for name in lacking])
-        yield Finding(
+        yield Concern(
             Level.WARNING,
             f"The last good backup of {database} is not in {where}{detail}.",
             "the next run uploads what is missing; to do it now: hubbackup backup",
         )
     for warning in newest.warnings:
-        yield Finding(
+        yield Concern(
             Level.WARNING,
             f"The last backup of {database} looks unlike the ones before: {warning}.",
             f"nothing is pruned until you have looked; if it is right: hubbackup accept {newest.name}",
         )
 
 
-def _of_damaged_copies(snapshot: Snapshot) -> Iterator[Finding]:
+def _of_damaged_copies(snapshot: Snapshot) -> Iterator[Concern]:
     for backup in snapshot.backups:
         for store in backup.damaged_in:
-            yield Finding(
+            yield Concern(
                 Level.WARNING,
                 f"A verification found the copy of {backup.name} in {snapshot.title(store)} damaged.",
                 f"look again: hubbackup verify {backup.name}",
             )
 
 
-def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Finding]:
+def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
     last = snapshot.last_run("backup")
     if last is None:
         return
     ago = human_age((now - last.started_at).total_seconds())
     if last.result == "failed":
         stage = f" at the stage {last.stage}" if last.stage else ""
-        yield Finding(
+        yield Concern(
             Level.CRITICAL,
             f"The last run, {ago} ago, failed{stage}: {last.cause or 'no cause was recorded'}.",
             "hubbackup doctor",
         )
     elif last.result == "stopped":
-        yield Finding(Level.WARNING, f"The last run, {ago} ago, was stopped before its end.", "hubbackup backup")
+        yield Concern(Level.WARNING, f"The last run, {ago} ago, was stopped before its end.", "hubbackup backup")
     elif last.result == "degraded":
         newest = [snapshot.last_good(database) for database in snapshot.databases]
         made = next((backup for backup in newest if backup and backup.name == last.name), None)
         if made is None or len(made.good_in) == len(snapshot.stores):  # else the missing copy is told already
-            yield Finding(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(last.problems)}.")
+            yield Concern(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(last.problems)}.")
 
 
-def _of_the_last_drill(snapshot: Snapshot, now: datetime) -> Iterator[Finding]:
+def _of_the_last_drill(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
     last = snapshot.last_run("drill")
     if last is not None and last.result == "failed":
         ago = human_age((now - last.started_at).total_seconds())
         cause = f": {last.cause}" if last.cause else ""
-        yield Finding(
+        yield Concern(
             Level.CRITICAL, f"The last restore drill, {ago} ago, failed{cause}.", "hubbackup drill --latest"
         )
 
 
-def _of_the_stores(snapshot: Snapshot) -> Iterator[Finding]:
+def _of_the_stores(snapshot: Snapshot) -> Iterator[Concern]:
     none_answers = all(store.problem for store in snapshot.stores)
     for store in snapshot.stores:
         if store.problem:
             level = Level.CRITICAL if none_answers else Level.WARNING
             title = store.title[:1].upper() + store.title[1:]
-            yield Finding(level, f"{title} can't be read: {store.problem}.", store.remedy)
+            yield Concern(level, f"{title} can't be read: {store.problem}.", store.remedy)
     needed = sum(b.stored_bytes for database in snapshot.databases if (b := snapshot.last_good(database)))
     for store in snapshot.stores:
         if store.free_bytes is None or not needed or store.free_bytes >= ROOM_FOR_BACKUPS * needed:
             continue
         level = Level.CRITICAL if store.free_bytes < needed else Level.WARNING
-        yield Finding(
+        yield Concern(
             level,
             f"Only {human_bytes(store.free_bytes)} are free in {store.where}; a backup takes {human_bytes(needed)}.",
             "free some space, or lower BACKUP_RETENTION_DAYS",

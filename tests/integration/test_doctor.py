@@ -16,7 +16,7 @@ import pytest
 
 from hubbackup.app import App
 from hubbackup.cli import run as run_cli
-from hubbackup.config.settings import load
+from hubbackup.config.settings import load_settings
 from hubbackup.doctor import Check, Finding, all_checks, bucket, examine, fail, ok, service, storage
 from hubbackup.doctor.site import Site
 from hubbackup.errors import StoppedError
@@ -52,7 +52,7 @@ class Patient:
         }
 
     def look(self, checks: Sequence[Check] = (), **changes: str) -> dict[str, Finding]:
-        app = App(load(self.environ | changes), cancel=Cancel(), log=get_logger())
+        app = App(load_settings(self.environ | changes), cancel=Cancel(), log=get_logger())
         site = Site(app)
         found = {finding.name: finding for finding in examine(site, checks or all_checks(site))}
         for finding in found.values():
@@ -359,7 +359,7 @@ def test_no_container(patient: Patient) -> None:
 
 def test_a_check_that_breaks_hides_no_other(patient: Patient) -> None:
     """A fault of one check is its own finding."""
-    app = App(load(patient.environ), cancel=Cancel(), log=get_logger())
+    app = App(load_settings(patient.environ), cancel=Cancel(), log=get_logger())
 
     def broken(_: Site) -> Any:
         raise ZeroDivisionError("oops")
@@ -370,7 +370,7 @@ def test_a_check_that_breaks_hides_no_other(patient: Patient) -> None:
 
 def test_a_stop_ends_it(patient: Patient) -> None:
     """The daemon's own visit must not hold up `docker stop`."""
-    app = App(load(patient.environ), cancel=Cancel(), log=get_logger())
+    app = App(load_settings(patient.environ), cancel=Cancel(), log=get_logger())
     app.cancel.set(15)
     with pytest.raises(StoppedError):
         list(examine(Site(app), all_checks(Site(app))))

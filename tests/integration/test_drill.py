@@ -35,7 +35,7 @@ INSERT INTO chantiers VALUES (1, 'Lyon'), (2, 'Grenoble');
 
 def make_app(**values: str) -> App:
     """The program for these settings, and no other environment."""
-    return App(settings.load(values), cancel=Cancel(), log=logs.get_logger())
+    return App(settings.load_settings(values), cancel=Cancel(), log=logs.get_logger())
 
 
 @pytest.fixture

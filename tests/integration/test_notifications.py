@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from hubbackup.app import App
-from hubbackup.config.settings import load
+from hubbackup.config.settings import load_settings
 from hubbackup.errors import HubbackupError, SettingsError, ToolError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.notify import sinks as notify
@@ -58,7 +58,7 @@ class Place:
 
         log = structlog.wrap_logger(None, processors=[collect], wrapper_class=structlog.stdlib.BoundLogger)
         values = {"POSTGRES_DB": "hub_chantier", "BACKUP_DIR": str(self.directory), "POSTGRES_PASSWORD": CANARY}
-        return App(load({**values, "NOTIFICATION_HOST": "srv1", **environ}), cancel=Cancel(), log=log)
+        return App(load_settings({**values, "NOTIFICATION_HOST": "srv1", **environ}), cancel=Cancel(), log=log)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["event"] == event]
@@ -252,7 +252,7 @@ def test_a_dead_heartbeat_is_silent(place: Place, monkeypatch: pytest.MonkeyPatc
 
 def test_a_hanging_heartbeat_delays_no_run(place: Place, heart: HttpSink, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line waits for it briefly, once, at its end."""
-    monkeypatch.setattr("hubbackup.notify.alerts.HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr("hubbackup.notify.alerts.LAST_PING_SECONDS", 0.3)
     heart.status = 0
     began_at = time.monotonic()
     assert succeed(place.app(HEARTBEAT_URL=heart.url)).exit_code == 0

@@ -21,7 +21,7 @@ import pytest
 import structlog
 
 from hubbackup.app import App
-from hubbackup.config.settings import load
+from hubbackup.config.settings import load_settings
 from hubbackup.daemon.watchdog import watch
 from hubbackup.status.verdict import HEADLINES, Level
 from hubbackup.streams.cancel import Cancel
@@ -203,7 +203,7 @@ def test_silence_is_an_alarm(tmp_path: Path) -> None:
         values = {"POSTGRES_DB": "hub_chantier", "BACKUP_DIR": str(tmp_path), "NOTIFICATION_URLS": sink.apprise_url}
         told = []
         for hours in range(72):
-            app = App(load(values), cancel=Cancel(), log=log)  # each hour a new process: it remembers on disk
+            app = App(load_settings(values), cancel=Cancel(), log=log)  # a new process each hour
             watch(app, start + timedelta(hours=hours))
             told.append(len(sink.titles))
         host = app.notifier.place().host

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.health import MAX_AGE_SECONDS, PATH_VARIABLE, health_path, judge, write_beat
+from hubbackup.health import MAX_AGE_SECONDS, PATH_VARIABLE, beat, check_beat, health_path
+from hubbackup.jobs.state_file import write_json
 
 NOW = 1_770_000_000.0
 
@@ -18,8 +19,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_fresh_beat_is_healthy(path: Path) -> None:
     """The sentence tells the next run."""
-    write_beat(path, next_run="2026-02-09T03:00:00+01:00", now=NOW - 30)
-    healthy, sentence = judge(path, NOW)
+    write_json(path, beat("2026-02-09T03:00:00+01:00", NOW - 30))
+    healthy, sentence = check_beat(path, NOW)
     assert healthy
     assert "2026-02-09T03:00:00+01:00" in sentence
     assert "30 s ago" in sentence
@@ -28,13 +29,13 @@ def test_a_fresh_beat_is_healthy(path: Path) -> None:
 @pytest.mark.parametrize("age", [MAX_AGE_SECONDS + 1, 86_400 * 30, -MAX_AGE_SECONDS - 1])
 def test_an_old_beat_is_not(path: Path, age: float) -> None:
     """A beat that is too old, or from a clock that was far ahead, is a stuck daemon."""
-    write_beat(path, next_run="soon", now=NOW - age)
-    assert judge(path, NOW)[0] is False
+    write_json(path, beat("soon", NOW - age))
+    assert check_beat(path, NOW)[0] is False
 
 
 def test_no_beat_is_no_daemon(path: Path) -> None:
     """Without the file the daemon has not started, or was stopped."""
-    assert judge(path, NOW) == (False, "the daemon has not started: it has written no heartbeat")
+    assert check_beat(path, NOW) == (False, "the daemon has not started: it has written no heartbeat")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"time": "x", "next_run": ""}', '{"time": null}', "\udcff"])
@@ -42,7 +43,7 @@ def test_a_broken_beat_is_told(path: Path, text: str) -> None:
     """A file that is not a heartbeat is unhealthy, and no traceback in the health log."""
     path.parent.mkdir()
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    healthy, sentence = judge(path, NOW)
+    healthy, sentence = check_beat(path, NOW)
     assert not healthy
     assert "can't be read" in sentence
 

@@ -8,7 +8,7 @@ import pytest
 
 from hubbackup.app import App
 from hubbackup.catalog.target import Policy
-from hubbackup.config.settings import load
+from hubbackup.config.settings import load_settings
 from hubbackup.errors import UsageError
 from hubbackup.logs.setup import get_logger
 from hubbackup.streams.cancel import Cancel
@@ -17,7 +17,7 @@ BUCKET = {"S3_BACKUP_BUCKET": "hub"}
 
 
 def app(**environ: str) -> App:
-    return App(load(environ), cancel=Cancel(), log=get_logger())
+    return App(load_settings(environ), cancel=Cancel(), log=get_logger())
 
 
 def test_without_a_bucket_there_is_the_disk(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import (
     Listed,
     list_backups,
-    load,
     newest,
     newest_first,
     newest_good,
     oldest_first,
+    read_backups,
     scan,
 )
 from hubbackup.catalog.target import Policy
@@ -151,12 +151,12 @@ def test_the_local_manifest_spares_the_remote_one() -> None:
     local, s3 = Counting("local"), Counting("s3", remote=True)
     for store in (local, s3):
         name = put_backup(store, "hub", START)
-    (backup,) = load(scan([s3, local]), [s3, local], UTC_ZONE)
+    (backup,) = read_backups(scan([s3, local]), [s3, local], UTC_ZONE)
     assert (local.opened, s3.opened) == (1, 0)
     assert backup.good_in("local")
     assert backup.good_in("s3")
     local.files[name.manifest] = b"{"
-    (backup,) = load(scan([s3, local]), [s3, local], UTC_ZONE)
+    (backup,) = read_backups(scan([s3, local]), [s3, local], UTC_ZONE)
     assert backup.proven
 
 
@@ -207,7 +207,7 @@ def test_a_manifest_that_is_only_remote_is_found_after_a_broken_local_one() -> N
     del local.files[made[1].manifest]
     local.files[made[2].manifest] = b"{"
     del s3.files[made[2].manifest]
-    loaded = list(load(scan([local, s3]), [local, s3], UTC_ZONE))
+    loaded = list(read_backups(scan([local, s3]), [local, s3], UTC_ZONE))
     assert [backup.name for backup in loaded] == made
     assert [backup.manifest and backup.manifest.name for backup in loaded] == [str(made[0]), str(made[1]), None]
     assert [bool(backup.problem) for backup in loaded] == [False, False, True]
@@ -262,7 +262,7 @@ def test_all_manifests_are_read_in_little_memory() -> None:
 
     def work() -> int:
         listed = oldest_first([store], "hub")  # type: ignore[list-item]
-        return sum(backup.proven for backup in load(listed, [store], UTC_ZONE))  # type: ignore[list-item]
+        return sum(backup.proven for backup in read_backups(listed, [store], UTC_ZONE))  # type: ignore[list-item]
 
     count, peak = peak_of(work)
     assert count == 2_000
@@ -280,7 +280,7 @@ def test_a_long_backlog_is_planned_in_little_memory() -> None:
             listed,
             [target_of(store, Policy(7))],  # type: ignore[arg-type]
             now,
-            lambda some: load(some, [store], UTC_ZONE),  # type: ignore[list-item]
+            lambda some: read_backups(some, [store], UTC_ZONE),  # type: ignore[list-item]
         )
         return sum(not decision.keep for plan in plans for decision in plan.decisions)
 

@@ -18,7 +18,8 @@ import structlog
 
 from hubbackup import cli, errors
 from hubbackup.cli.commands import COMMANDS, LazyCommand
-from hubbackup.health import PATH_VARIABLE, write_beat
+from hubbackup.health import PATH_VARIABLE, beat
+from hubbackup.jobs.state_file import write_json
 from hubbackup.units import human_age, human_bytes
 
 HEAVY = {"structlog", "rich", "boto3", "botocore", "docker", "pydantic", "apscheduler", "requests", "isal"}
@@ -188,7 +189,7 @@ def test_config_hides_secrets(capfd: pytest.CaptureFixture[str], monkeypatch: py
 def test_health_tells_the_daemon(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The health command's exit code is the heartbeat's."""
     assert cli.run(["health"]) == 1
-    write_beat(tmp_path / "run" / "health.json", next_run="tomorrow")
+    write_json(tmp_path / "run" / "health.json", beat("tomorrow"))
     assert cli.run(["health"]) == 0
     assert "tomorrow" in capfd.readouterr().out
 

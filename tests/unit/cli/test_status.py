@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hubbackup.cli import run
-from hubbackup.health import PATH_VARIABLE, write_beat
+from hubbackup.health import PATH_VARIABLE, beat
+from hubbackup.jobs.state_file import write_json
 from tests.support.hub_chantier import CANARY, Site
 
 
@@ -25,7 +26,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
         PATH_VARIABLE: str(tmp_path / "run"),
     }.items():
         monkeypatch.setenv(name, value)
-    write_beat(tmp_path / "run" / "health.json", next_run="soon")
+    write_json(tmp_path / "run" / "health.json", beat("soon"))
     site = Site(tmp_path)
     now = datetime.now(UTC)
     site.add_backup(now - timedelta(days=2), stores=("local",), proven=False)

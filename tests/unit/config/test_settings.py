@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.config.settings import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, Settings, is_secret, load
+from hubbackup.config.settings import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, Settings, is_secret, load_settings
 from hubbackup.errors import SettingsError
 
 CANARY = "canari-7f3a9b1c"
@@ -14,7 +14,7 @@ CANARY = "canari-7f3a9b1c"
 
 def load_file(path: Path, text: str, **environ: str) -> LoadedSettings:
     path.write_text(text, encoding="utf-8")
-    return load({ENV_FILE_VARIABLE: str(path), **environ})
+    return load_settings({ENV_FILE_VARIABLE: str(path), **environ})
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def env_file(tmp_path: Path) -> Path:
 
 def test_defaults_are_those_of_the_contract() -> None:
     """With nothing set, the settings are the ones of the table that the users have."""
-    settings = load({}).settings
+    settings = load_settings({}).settings
     assert settings.backup_schedule == "0 3 * * *"
     assert settings.backup_retention_days == 7
     assert settings.s3_retention_days is None
@@ -70,14 +70,14 @@ def test_values_are_read_as_compose_reads_them(env_file: Path, line: str, expect
 
 def test_an_empty_value_counts_as_not_set(env_file: Path) -> None:
     """`NAME=` is the default, in the environment and in the file, where it also takes back the environment's."""
-    assert load({"BACKUP_RETENTION_DAYS": ""}).settings.backup_retention_days == 7
+    assert load_settings({"BACKUP_RETENTION_DAYS": ""}).settings.backup_retention_days == 7
     loaded = load_file(env_file, "S3_BACKUP_BUCKET=\n", S3_BACKUP_BUCKET="frozen")
     assert loaded.settings.s3_backup_bucket == ""
 
 
 def test_a_missing_file_is_a_warning(tmp_path: Path) -> None:
     """Without the file the environment alone counts, and it is said."""
-    loaded = load({ENV_FILE_VARIABLE: str(tmp_path / "absent"), "POSTGRES_DB": "hub"})
+    loaded = load_settings({ENV_FILE_VARIABLE: str(tmp_path / "absent"), "POSTGRES_DB": "hub"})
     assert loaded.settings.postgres_db == "hub"
     assert any("absent does not exist" in warning for warning in loaded.warnings)
 
@@ -85,11 +85,11 @@ def test_a_missing_file_is_a_warning(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     """A file that is there and can't be read is exit 2: to go on would be to back up something else."""
     with pytest.raises(SettingsError, match="can't be read"):
-        load({ENV_FILE_VARIABLE: str(tmp_path)})
+        load_settings({ENV_FILE_VARIABLE: str(tmp_path)})
     latin = tmp_path / "latin"
     latin.write_bytes(b"POSTGRES_DB=\xe9t\xe9\n")
     with pytest.raises(SettingsError, match="not UTF-8"):
-        load({ENV_FILE_VARIABLE: str(latin)})
+        load_settings({ENV_FILE_VARIABLE: str(latin)})
 
 
 def test_a_broken_line_is_a_warning_without_its_text(env_file: Path) -> None:
@@ -106,7 +106,7 @@ def test_each_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     path.write_text(f" {CANARY}$'\" \r\n", encoding="utf-8")
     other = "AWS_SECRET_ACCESS_KEY" if name == "AWS_ACCESS_KEY_ID" else "AWS_ACCESS_KEY_ID"
     pair = {other: "x"} if name.startswith("AWS") else {"STATUS_USER": "x"} if name == "STATUS_PASSWORD" else {}
-    loaded = load({f"{name}_FILE": str(path), **pair})
+    loaded = load_settings({f"{name}_FILE": str(path), **pair})
     assert getattr(loaded.settings, name.lower()).get_secret_value() == f" {CANARY}$'\" "
     assert loaded.origins[name] == str(path)
     assert f" {CANARY}$'\" " in loaded.secrets()
@@ -117,14 +117,14 @@ def test_a_secret_from_two_places_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text(CANARY)
     with pytest.raises(SettingsError, match=r"POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set") as caught:
-        load({"POSTGRES_PASSWORD": CANARY, "POSTGRES_PASSWORD_FILE": str(path)})
+        load_settings({"POSTGRES_PASSWORD": CANARY, "POSTGRES_PASSWORD_FILE": str(path)})
     assert CANARY not in str(caught.value) + caught.value.remedy
 
 
 def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
     """A NAME_FILE that is not there is exit 2, never an empty password."""
     with pytest.raises(SettingsError, match=r"POSTGRES_PASSWORD_FILE: .*absent can't be read: No such file"):
-        load({"POSTGRES_PASSWORD_FILE": str(tmp_path / "absent")})
+        load_settings({"POSTGRES_PASSWORD_FILE": str(tmp_path / "absent")})
 
 
 BAD_VALUES = [
@@ -157,7 +157,7 @@ BAD_VALUES = [
 def test_a_bad_value_is_named_with_its_place(name: str, value: str) -> None:
     """A bad value is one sentence that names the variable, the value and where it came from."""
     with pytest.raises(SettingsError) as caught:
-        load({name: value})
+        load_settings({name: value})
     assert str(caught.value).startswith(f"{name}={value} (environment): ")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
@@ -166,7 +166,7 @@ def test_a_bad_value_is_named_with_its_place(name: str, value: str) -> None:
 def test_keys_come_in_pairs() -> None:
     """One AWS key without the other is a slip, told without showing it."""
     with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") as caught:
-        load({"AWS_SECRET_ACCESS_KEY": CANARY})
+        load_settings({"AWS_SECRET_ACCESS_KEY": CANARY})
     assert CANARY not in str(caught.value)
 
 
@@ -182,7 +182,7 @@ def test_keys_come_in_pairs() -> None:
 def test_each_check_has_a_remedy_of_its_own(environ: dict[str, str], sentence: str, remedy: str) -> None:
     """A colon in STATUS_USER is not a question of boto3's keys."""
     with pytest.raises(SettingsError) as caught:
-        load(environ)
+        load_settings(environ)
     assert str(caught.value).startswith(sentence)
     assert remedy in caught.value.remedy
     assert CANARY not in f"{caught.value} {caught.value.remedy}"
@@ -194,7 +194,7 @@ def test_no_error_shows_a_secret() -> None:
     secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}
     for name, value in BAD_VALUES:
         with pytest.raises(SettingsError) as caught:
-            load({**secrets, name: value})
+            load_settings({**secrets, name: value})
         error: BaseException | None = caught.value
         while error is not None:
             assert CANARY not in str(error) + repr(error)
@@ -204,19 +204,19 @@ def test_no_error_shows_a_secret() -> None:
 def test_rows_and_repr_hide_secrets() -> None:
     """`hubbackup config` shows that a secret is set, never what it is."""
     secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}
-    loaded = load(secrets | {"STATUS_USER": "operator"})
+    loaded = load_settings(secrets | {"STATUS_USER": "operator"})
     rows = {name: value for name, value, _ in loaded.rows()}
     assert {rows[name] for name in secrets} == {"********"}
     assert CANARY not in f"{loaded!r}{loaded.settings}{loaded.rows()}"
-    assert {value for name, value, _ in load({}).rows() if name in secrets} == {""}
+    assert {value for name, value, _ in load_settings({}).rows() if name in secrets} == {""}
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_a_reserved_name_is_refused(name: str) -> None:
     """A setting of the contract that this version does not act on is refused: to ignore it would be silent."""
     with pytest.raises(SettingsError, match=rf"{name} \(environment\) is not supported"):
-        load({name: "1"})
-    load({name: ""})
+        load_settings({name: "1"})
+    load_settings({name: ""})
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_reserved_name_is_refused(name: str) -> None:
 )
 def test_an_unknown_name_is_a_warning_with_the_nearest(misspelt: str, meant: str) -> None:
     """A misspelt setting is warned of with the name that was probably meant, and without its value."""
-    (warning,) = load({misspelt: CANARY}).warnings
+    (warning,) = load_settings({misspelt: CANARY}).warnings
     assert warning.startswith(f"{misspelt} (environment) is not a setting of hubbackup")
     assert warning.endswith(f"did you mean {meant}?")
     assert CANARY not in warning
@@ -238,7 +238,7 @@ def test_an_unknown_name_is_a_warning_with_the_nearest(misspelt: str, meant: str
 
 def test_foreign_names_pass_without_a_word() -> None:
     """The application's own variables in the same file are none of our business."""
-    assert load({"SECRET_KEY": "x", "DATABASE_URL": "y", "PATH": "/bin", "HOME": "/root"}).warnings == ()
+    assert load_settings({"SECRET_KEY": "x", "DATABASE_URL": "y", "PATH": "/bin", "HOME": "/root"}).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -246,4 +246,4 @@ def test_foreign_names_pass_without_a_word() -> None:
 )
 def test_the_prefix_is_a_folder(written: str, used: str) -> None:
     """However it is written, a prefix ends in one slash and starts with none."""
-    assert load({"S3_PREFIX": written}).settings.s3_prefix == used
+    assert load_settings({"S3_PREFIX": written}).settings.s3_prefix == used

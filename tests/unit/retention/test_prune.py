@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubbackup.catalog.backup import Backup, BackupName, Mark
-from hubbackup.catalog.listing import Listed, list_backups, load, scan
+from hubbackup.catalog.listing import Listed, list_backups, read_backups, scan
 from hubbackup.catalog.target import Policy
 from hubbackup.errors import StoreError
 from hubbackup.retention.policy import Candidate, plan
@@ -39,7 +39,7 @@ def nights(store: MemoryStore, *days: float, **changes: object) -> list[BackupNa
 def prune(*stores: MemoryStore, policy: Policy = WEEK) -> set[str]:
     """What goes, as `store:name`."""
     targets = [target_of(store, policy) for store in stores]
-    plans = make_plans(scan(targets), targets, NOW, lambda some: load(some, targets, ZONE))
+    plans = make_plans(scan(targets), targets, NOW, lambda some: read_backups(some, targets, ZONE))
     done = apply_plans(plans)
     assert not done.problems
     return {f"{store}:{name}" for store, name in done.removed}
@@ -133,7 +133,7 @@ def test_an_interrupted_removal_is_taken_up_again() -> None:
     store = Failing("local")
     _, _, old = nights(store, 0, 1, 30)
     store.files[old.mark(Mark.BAD)] = b""
-    plans = make_plans(scan([store]), [target_of(store, WEEK)], NOW, lambda some: load(some, [store], ZONE))
+    plans = make_plans(scan([store]), [target_of(store, WEEK)], NOW, lambda some: read_backups(some, [store], ZONE))
     assert len(apply_plans(plans).problems) == 1
     assert {name for name in store.files if name.startswith(old.stem)} == {str(old)}
     store.fail = False
@@ -147,7 +147,7 @@ def test_few_manifests_are_read() -> None:
     read: list[BackupName] = []
 
     def counted(some: Iterable[Listed]) -> list[Backup]:
-        found = list(load(some, [store], ZONE))
+        found = list(read_backups(some, [store], ZONE))
         read.extend(backup.name for backup in found)
         return found
 
@@ -190,5 +190,5 @@ def test_the_plan_is_that_of_reading_everything(found: list[str], policy: Policy
         Candidate(str(b.name), b.started_at, b.good_in("local") and not b.suspicious, b.pinned) for b in backups
     ]
     expected = {d.candidate.name for d in plan(candidates, policy, NOW, frozen_by=frozen_by) if d.keep}
-    plans = make_plans(scan(stores), [target_of(store, policy)], NOW, lambda some: load(some, stores, ZONE))
+    plans = make_plans(scan(stores), [target_of(store, policy)], NOW, lambda some: read_backups(some, stores, ZONE))
     assert {d.candidate.name for one in plans for d in one.decisions if d.keep} == expected

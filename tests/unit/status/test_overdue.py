@@ -9,7 +9,7 @@ import pytest
 
 from hubbackup.config.schedule import Schedule
 from hubbackup.jobs.history import History
-from hubbackup.status.overdue import Watch, judge, missed_run, should_tell
+from hubbackup.status.overdue import Watch, deadline_of, missed_run, should_tell
 
 NIGHTLY = Schedule.parse("0 3 * * *", "UTC")
 WEEKDAYS = Schedule.parse("0 3 * * 1-5", "UTC")
@@ -22,28 +22,28 @@ SUNDAY = datetime(2026, 2, 8, 3, 0, 5, tzinfo=UTC)
 )
 def test_the_next_one_gets_two_hours(hours: float, overdue: bool) -> None:
     """A nightly backup is overdue two hours after the time at which the next one was due."""
-    assert judge(NIGHTLY, since=SUNDAY, now=SUNDAY + timedelta(hours=hours)).overdue is overdue
+    assert deadline_of(NIGHTLY, since=SUNDAY, now=SUNDAY + timedelta(hours=hours)).overdue is overdue
 
 
 def test_a_weekend_without_backups_is_no_silence() -> None:
     """What counts is the interval that the last good one lies in, not the shortest of the schedule."""
     friday = datetime(2026, 2, 6, 3, 0, 5, tzinfo=UTC)
     monday = datetime(2026, 2, 9, 3, 0, 0, tzinfo=UTC)
-    assert not judge(WEEKDAYS, since=friday, now=monday + timedelta(hours=1.9)).overdue
-    assert judge(WEEKDAYS, since=friday, now=monday + timedelta(hours=2.1)).overdue
+    assert not deadline_of(WEEKDAYS, since=friday, now=monday + timedelta(hours=1.9)).overdue
+    assert deadline_of(WEEKDAYS, since=friday, now=monday + timedelta(hours=2.1)).overdue
 
 
 def test_a_long_backup_gets_its_time() -> None:
     """Where the last one took five hours, the next may too; and one that is at work is waited for, for a day."""
     now = SUNDAY + timedelta(hours=28)
-    assert not judge(NIGHTLY, since=SUNDAY, took=timedelta(hours=5), now=now).overdue
-    assert not judge(NIGHTLY, since=SUNDAY, now=now, busy_since=now - timedelta(hours=4)).overdue
-    assert judge(NIGHTLY, since=SUNDAY, now=now, busy_since=now - timedelta(hours=25)).overdue
+    assert not deadline_of(NIGHTLY, since=SUNDAY, took=timedelta(hours=5), now=now).overdue
+    assert not deadline_of(NIGHTLY, since=SUNDAY, now=now, busy_since=now - timedelta(hours=4)).overdue
+    assert deadline_of(NIGHTLY, since=SUNDAY, now=now, busy_since=now - timedelta(hours=25)).overdue
 
 
 def test_a_schedule_that_never_comes_is_never_overdue() -> None:
     """30 February: the doctor tells that, not the watch."""
-    assert judge(NEVER, since=SUNDAY, now=SUNDAY + timedelta(days=400)).deadline is None
+    assert deadline_of(NEVER, since=SUNDAY, now=SUNDAY + timedelta(days=400)).deadline is None
 
 
 def test_told_once_a_day() -> None:

@@ -289,7 +289,7 @@ def test_large_requests_and_silent_visitors_do_no_harm(page: Served) -> None:
 
 
 def app_for(tmp_path: Path, **environ: str) -> App:
-    loaded = settings.load({"BACKUP_DIR": str(tmp_path), "POSTGRES_DB": "hub_chantier", **environ})
+    loaded = settings.load_settings({"BACKUP_DIR": str(tmp_path), "POSTGRES_DB": "hub_chantier", **environ})
     return App(loaded, cancel=Cancel(), log=structlog.stdlib.get_logger())
 
 
