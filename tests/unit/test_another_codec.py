@@ -13,7 +13,7 @@ from hubbackup.backup.dump_methods import dump_methods
 from hubbackup.backup.pipeline import FileOptions, pump
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import scan
-from hubbackup.config.settings import Settings, load
+from hubbackup.config.settings import Settings, load_settings
 from hubbackup.errors import NotProvenError, SettingsError
 from hubbackup.jobs.progress import silent
 from hubbackup.runners.direct import DirectRunner
@@ -67,7 +67,9 @@ class File(io.BytesIO):
 
 def backed_up(dump: bytes) -> tuple[bytes, Expected]:
     """The file that `pump` makes of a dump, as the settings ask for it."""
-    settings = load({"POSTGRES_DB": "hub", "BACKUP_COMPRESSION": "xz", "BACKUP_COMPRESSION_LEVEL": "9"}).settings
+    settings = load_settings(
+        {"POSTGRES_DB": "hub", "BACKUP_COMPRESSION": "xz", "BACKUP_COMPRESSION_LEVEL": "9"}
+    ).settings
     options = FileOptions(settings.backup_format, settings.backup_compression_level)
     assert options.format.written(options.level) == "xz:9"
     file = File()
@@ -110,9 +112,9 @@ def test_its_names_lead_there_and_back() -> None:
 def test_the_settings_know_it() -> None:
     """Its word and its levels are taken, others are refused with its own in the sentence."""
     with pytest.raises(SettingsError, match="must be gzip or zstd or xz"):
-        load({"BACKUP_COMPRESSION": "lz4"})
+        load_settings({"BACKUP_COMPRESSION": "lz4"})
     with pytest.raises(SettingsError, match="xz has the levels 0 to 9"):
-        load({"BACKUP_COMPRESSION": "xz", "BACKUP_COMPRESSION_LEVEL": "10"})
+        load_settings({"BACKUP_COMPRESSION": "xz", "BACKUP_COMPRESSION_LEVEL": "10"})
     assert Settings(backup_compression="xz").backup_format == Format(XZ)
 
 
