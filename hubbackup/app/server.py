@@ -13,7 +13,8 @@ from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
-from hubbackup.postgres.databases import Databases, ServerDatabase
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.server import ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.restore.drill import DrillServer
 from hubbackup.runners import Runner

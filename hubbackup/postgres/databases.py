@@ -11,14 +11,14 @@ import json
 import re
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
 from hubbackup.postgres import ddl, session
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import literal, quoted
+from hubbackup.postgres.server import SERVER_SQL, Server, server_from_json
 from hubbackup.postgres.session import Connection
-from hubbackup.postgres.side_databases import derived_kind, derived_time
+from hubbackup.postgres.side_databases import derived_time
 from hubbackup.runners import Runner, run
 from hubbackup.streams.cancel import Cancel
 
@@ -29,71 +29,6 @@ DURABLE = (
     "SELECT set_config('synchronous_commit', 'local', false) WHERE current_setting('synchronous_commit') = 'off';\n"
 )
 """The commit that follows is on the disk when it returns, and with it all that was committed before, by whomever."""
-
-
-@dataclass(frozen=True)
-class ServerDatabase:
-    """One database of the server: its size on disk, how many client sessions it has, what a rename stumbles over."""
-
-    name: str
-    size_bytes: int
-    sessions: int
-    is_template: bool = False
-    prepared: tuple[str, ...] = ()
-    """Prepared transactions: no session, and yet they hold the database."""
-    slots: tuple[str, ...] = ()
-    """Logical replication slots: they stay with the database that is put aside."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """What a restore must know of the server before it touches anything."""
-
-    version: str
-    version_num: int
-    data_directory: str
-    databases: dict[str, ServerDatabase]
-    roles: frozenset[str]
-    extensions: frozenset[str]
-    may_create: bool
-    has_stand_ins: bool = False
-    """Whether a killed restore left roles that stand in."""
-
-    def of_kind(self, kind: str) -> list[ServerDatabase]:
-        """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
-        return [self.databases[name] for name in sorted(self.databases) if derived_kind(name) == kind]
-
-    @property
-    def major(self) -> int:
-        """17 for 17.6."""
-        return self.version_num // 10000
-
-
-STAND_IN = "hubbackup: stands in for a missing role during a restore"
-"""The comment on a role that exists for the time of one restore; it counts as missing."""
-
-SERVER_SQL = f"""\
-SELECT jsonb_build_object(
-    'version', current_setting('server_version'),
-    'version_num', current_setting('server_version_num')::int,
-    'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'),
-    'databases', (SELECT jsonb_object_agg(datname, jsonb_build_object(
-            'size_bytes', CASE WHEN has_database_privilege(oid, 'CONNECT')
-                                 OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_database_size(oid) ELSE 0 END,
-            'sessions', (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid
-                         AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()),
-            'is_template', datistemplate,
-            'prepared', (SELECT coalesce(jsonb_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = d.datname),
-            'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
-                      WHERE database = d.datname AND NOT temporary)))
-        FROM pg_database d),
-    'roles', (SELECT jsonb_agg(rolname) FROM pg_roles
-              WHERE shobj_description(oid, 'pg_authid') IS DISTINCT FROM {literal(STAND_IN)}),
-    'has_stand_ins', EXISTS (SELECT FROM pg_roles
-              WHERE shobj_description(oid, 'pg_authid') = {literal(STAND_IN)}),
-    'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
-    'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
-"""
 
 
 EMPTY_BODY = """
@@ -138,28 +73,7 @@ class Databases:
 
     def look(self) -> Server:
         """Ask the server what is there."""
-        facts = json.loads(self.sql(SERVER_SQL))
-        databases = {
-            name: ServerDatabase(
-                name,
-                found["size_bytes"],
-                found["sessions"],
-                found["is_template"],
-                tuple(found["prepared"]),
-                tuple(found["slots"]),
-            )
-            for name, found in facts["databases"].items()
-        }
-        return Server(
-            version=facts["version"],
-            version_num=facts["version_num"],
-            data_directory=facts["data_directory"] or "",
-            databases=databases,
-            roles=frozenset(facts["roles"]),
-            extensions=frozenset(facts["extensions"] or ()),
-            may_create=facts["may_create"],
-            has_stand_ins=facts["has_stand_ins"],
-        )
+        return server_from_json(json.loads(self.sql(SERVER_SQL)))
 
     def create(self, name: str, properties: DatabaseProperties | None, server: Server) -> None:
         """A new, empty database with the owner, encoding and locale of `properties`."""
@@ -171,15 +85,24 @@ class Databases:
                 remedy="use an image with the backup's encoding and locale; the server's words name what it lacks",
             ) from error
 
-    def apply_properties(self, name: str, properties: DatabaseProperties, server: Server) -> list[str]:
-        """Give `name` what a plain dump lacks: settings, grants, connection limit and comment of `properties`.
+    def apply_properties(
+        self, name: str, properties: DatabaseProperties, server: Server, *, hindering: bool
+    ) -> list[str]:
+        """Give `name` what a plain dump lacks: settings, rights, connection limit and comment of `properties`; either
+        those that would hinder sessions of ours in there, or all others.
 
-        Returns a sentence for each one that the server refuses.
+        Out of a session in that database, since the server stores their bytes in its session's encoding. Returns a
+        sentence for each one that the server refuses.
         """
-        lines = [ddl.tried(sql, what) for what, sql in ddl.statements(name, properties, server.roles)]
-        if not lines:
+        superuser = server.rights.superuser
+        found = [
+            ddl.tried(each.sql, each.what, of_database=True)
+            for each in ddl.statements(properties, server.roles)
+            if (each.hinders == "all" or (each.hinders == "owner" and not superuser)) == hindering
+        ]
+        if not found:
             return []
-        answer = self.sql("\n".join(["BEGIN;", *lines, "COMMIT;", f"SELECT current_setting('{ddl.REFUSED}', true);"]))
+        answer = self.sql("\n".join(["BEGIN;", *found, "COMMIT;", ddl.TELL_REFUSED]), name)
         return [line for line in answer.splitlines() if line]
 
     def drop(self, name: str) -> None:

@@ -9,14 +9,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import literal, quoted
 
 LIST_SETTINGS = frozenset({"search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"})
 """Settings that are lists of names, as pg_dump's variable_is_guc_list_quote has them."""
+HINDERING_SETTINGS = frozenset(
+    (
+        *("array_nulls", "client_encoding", "event_triggers", "exit_on_error", "lc_messages", "role", "row_security"),
+        *("default_transaction_deferrable", "default_transaction_isolation", "default_transaction_read_only"),
+        *("idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout", "statement_timeout"),
+        *(
+            "local_preload_libraries",
+            "session_preload_libraries",
+            "session_authorization",
+            "session_replication_role",
+        ),
+        *("transaction_timeout", "transform_null_equals", "zero_damaged_pages"),
+    )
+)
+"""Settings that would stop a load, have it do something else, or close the database to us (a library that is not
+here). No content depends on them, so that they can come after the load."""
 ELEMENT = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^\s,"]+)')
 REFUSED = "hubbackup.refused"
+TELL_REFUSED = f"SELECT current_setting('{REFUSED}', true);"
 PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
@@ -51,38 +70,54 @@ def _provider_options(properties: DatabaseProperties) -> list[str]:
     return options
 
 
-def statements(name: str, properties: DatabaseProperties, roles: Collection[str]) -> Iterator[tuple[str, str]]:
-    """(what it is, SQL) for the settings, grants, connection limit and comment of `properties`.
+@dataclass(frozen=True)
+class PropertyStatement:
+    """One property of a database: what it is, the SQL in which `%1$I` stands for the database (and `%%` for `%`), and
+    whom it would hinder in there: `owner` is an owner who is not a superuser."""
+
+    what: str
+    sql: str
+    hinders: Literal["", "owner", "all"] = ""
+
+
+def statements(properties: DatabaseProperties, roles: Collection[str]) -> Iterator[PropertyStatement]:
+    """The settings, rights, connection limit and comment of `properties`.
 
     Those of a role that does not exist are passed over: `needed_roles` has told of it.
     """
-    database = quoted(name)
     for role, entry in properties.settings:
         parameter, _, value = entry.partition("=")
-        subject = f"ALTER ROLE {quoted(role)} IN DATABASE {database}" if role else f"ALTER DATABASE {database}"
+        subject = f"ALTER ROLE {_name(role)} IN DATABASE %1$I" if role else "ALTER DATABASE %1$I"
         if not role or role in roles:
-            yield f"the setting {parameter}", f"{subject} SET {_setting(parameter, value)};"
+            sql = f"{subject} SET {_escaped(_setting(parameter, value))};"
+            yield PropertyStatement(
+                f"the setting {parameter}", sql, "all" if parameter.lower() in HINDERING_SETTINGS else ""
+            )
     if properties.grants is not None:
-        yield "the revoked rights of PUBLIC", f"REVOKE ALL ON DATABASE {database} FROM PUBLIC;"
+        owner = _name(properties.owner) if properties.owner in roles else "CURRENT_USER"
+        sql = f"REVOKE ALL ON DATABASE %1$I FROM PUBLIC, {owner};"
+        yield PropertyStatement("the revoked rights of PUBLIC and of the owner", sql, "owner")
         for role, privilege, with_grant in properties.grants:
-            grantee = quoted(role) if role else "PUBLIC"
             option = " WITH GRANT OPTION" if with_grant and role else ""
             if not role or role in roles:
-                yield (
-                    f"{privilege} for {role or 'PUBLIC'}",
-                    f"GRANT {privilege} ON DATABASE {database} TO {grantee}{option};",
-                )
+                sql = f"GRANT {privilege} ON DATABASE %1$I TO {_name(role) if role else 'PUBLIC'}{option};"
+                yield PropertyStatement(f"{privilege} for {role or 'PUBLIC'}", sql, "owner")
     limit = properties.catalog_row.get("datconnlimit", -1)
     if isinstance(limit, int) and limit >= 0:
-        yield "the connection limit", f"ALTER DATABASE {database} CONNECTION LIMIT {limit};"
+        yield PropertyStatement("the connection limit", f"ALTER DATABASE %1$I CONNECTION LIMIT {limit};", "all")
     if properties.comment:
-        yield "the comment", f"COMMENT ON DATABASE {database} IS {literal(properties.comment)};"
+        sql = f"COMMENT ON DATABASE %1$I IS {_escaped(literal(properties.comment))};"
+        yield PropertyStatement("the comment", sql)
 
 
-def tried(statement: str, what: str) -> str:
-    """The statement in a block that notes a refusal in the session's `hubbackup.refused`, and goes on."""
+def tried(statement: str, what: str, *, of_database: bool = False) -> str:
+    """The statement in a block that notes a refusal in the session's `hubbackup.refused`, and goes on.
+
+    `of_database`: its `%1$I` stands for the database of the session.
+    """
+    executed = f"format({literal(statement)}, current_database())" if of_database else literal(statement)
     body = (
-        f"BEGIN EXECUTE {literal(statement)}; EXCEPTION WHEN OTHERS THEN PERFORM set_config('{REFUSED}',"
+        f"BEGIN EXECUTE {executed}; EXCEPTION WHEN OTHERS THEN PERFORM set_config('{REFUSED}',"
         f" coalesce(current_setting('{REFUSED}', true), '') || {literal(what)} || ': '"
         " || replace(SQLERRM, chr(10), ' ') || chr(10), false); END"
     )
@@ -99,6 +134,14 @@ def needed_roles(properties: DatabaseProperties | None) -> set[str]:
         *(role for role, _, _ in properties.grants or ()),
     }
     return names - {""}
+
+
+def _escaped(sql: str) -> str:
+    return sql.replace("%", "%%")
+
+
+def _name(role: str) -> str:
+    return _escaped(quoted(role))
 
 
 def _setting(parameter: str, value: str) -> str:

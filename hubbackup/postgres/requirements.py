@@ -9,6 +9,7 @@ from there an odd number of quotes would have to be passed, and names hold an ev
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ _SUPERUSERS_ONLY = re.compile(rb"ALTER\s+(?:EVENT|FOREIGN\s+DATA|PUBLICATION|SUB
 """Whose owner must be a superuser; of publications those for all tables, of subscriptions before 16."""
 _CREATIONS = re.compile(
     rb"CREATE\s+(?:OR\s+REPLACE\s+)?(?:POLICY|USER|SCHEMA|EVENT|FOREIGN\s+DATA|SUBSCRIPTION|TRUSTED|PROCEDURAL"
-    rb"|LANGUAGE|OPERATOR|ACCESS|TEXT|FUNCTION|PROCEDURE|TYPE|PUBLICATION|CAST)\s",
+    rb"|LANGUAGE|OPERATOR|ACCESS|TEXT|TYPE|PUBLICATION|CAST"
+    rb"|(?:FUNCTION|PROCEDURE)\s(?s:.*)\s(?:LANGUAGE\s+(?:c|internal|\w*u)|LEAKPROOF))\s",
     re.IGNORECASE,
 )
-"""Which CREATE statements are read at all: not the many tables, indexes, views and sequences."""
+"""Which CREATE statements are read at all: not the many tables, indexes, views, sequences and usual functions."""
 _NOBODY = ("CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "DEFAULT")
 
 
@@ -45,13 +47,15 @@ class Requirements:
     """What a dump, or one statement of it, requires. Names are plain, without quotes.
 
     `roles` are all that are named. `acting` are those of them that the loading session must be able to act as:
-    owners, and whose default privileges are set. `superusers` must be superusers. `privileged` says in words what
+    owners, and whose default privileges are set. `superusers` must be superusers. `tablespaces` must exist.
+    `privileged` says in words what
     only a superuser may make (the first twenty); `forced_row_security` that a table hides rows from its owner.
     """
 
     roles: frozenset[str] = frozenset()
     acting: frozenset[str] = frozenset()
     superusers: frozenset[str] = frozenset()
+    tablespaces: frozenset[str] = frozenset()
     privileged: tuple[str, ...] = ()
     forced_row_security: bool = False
 
@@ -62,6 +66,7 @@ class Requirements:
             roles=frozenset(map(read, self.roles)),
             acting=frozenset(map(read, self.acting)),
             superusers=frozenset(map(read, self.superusers)),
+            tablespaces=frozenset(map(read, self.tablespaces)),
             privileged=tuple(map(read, self.privileged)),
         )
 
@@ -76,6 +81,7 @@ class RequirementsFinder:
         self._roles: set[str] = set()
         self._acting: set[str] = set()
         self._superusers: set[str] = set()
+        self._tablespaces: set[str] = set()
         self._privileged: dict[str, None] = {}
         self._forced = False
 
@@ -97,6 +103,7 @@ class RequirementsFinder:
             frozenset(self._roles),
             frozenset(self._acting),
             frozenset(self._superusers),
+            frozenset(self._tablespaces),
             tuple(self._privileged)[:PRIVILEGED_KEPT],
             self._forced,
         )
@@ -140,7 +147,10 @@ class RequirementsFinder:
             self._named(_role_names(grantees[2] or b""), acting=True)
 
     def _set(self, head: _Head) -> None:
-        if head.take("SET", "SESSION", "AUTHORIZATION") and (names := head.roles()):
+        head.take("SET")
+        if head.take("DEFAULT_TABLESPACE") and head.mark("=") and (name := head.qualified_name()):
+            self._tablespaces.add(name)
+        elif head.take("SESSION", "AUTHORIZATION") and (names := head.roles()):
             self._named(names, acting=True)
             self._only_superusers(f"a privilege that {names[0]} granted")
 
@@ -272,10 +282,11 @@ def _privileged_creation(head: _Head) -> str:
     return ""
 
 
-def _role_names(raw: bytes) -> list[str]:
-    """The roles in a list of names, as bytes of the dump."""
-    return [
+@functools.lru_cache(maxsize=256)
+def _role_names(raw: bytes) -> tuple[str, ...]:
+    """The roles in a list of names, as bytes of the dump: few, and each of them thousands of times."""
+    return tuple(
         token.identifier
         for token in tokens(raw.decode("utf-8", "surrogateescape"))
         if token.identifier and not token.is_word(*_NOBODY)
-    ]
+    )

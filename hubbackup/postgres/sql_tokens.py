@@ -10,7 +10,7 @@ import re
 from typing import Literal, NamedTuple
 
 _TOKEN = re.compile(
-    r"(?P<blank>(?:[ \t\n\r\f\v]|--[^\n\r]*)+)"
+    r"(?P<blank>(?:[ \t\n\r\f\v]|--[^\n\r]*)+|(?m:^)\\(?:un)?restrict [0-9A-Za-z]+(?m:$))"
     r'|(?P<quoted>"(?:[^"\0]|"")+")'
     r"|(?P<escaped>[eE]'(?:[^'\\\0]|''|\\[^\0])*')"
     r"|(?P<string>'(?:[^'\0]|'')*')"
@@ -41,7 +41,8 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """The tokens of `text`; what is cut at its end comes as single marks.
+    """The tokens of `text`; what is cut at its end comes as single marks. Blanks, comments and the lines
+    `\\restrict KEY` and `\\unrestrict KEY`, which pg_dumpall brackets its text with, are none.
 
     A backslash in an E'' string is undone only for `\\\\` and `\\'`, which is all that PostgreSQL's own tools write.
     """
@@ -61,3 +62,14 @@ def tokens(text: str) -> list[Token]:
         elif kind == "mark":
             found.append(Token("mark", raw))
     return found
+
+
+def statements(text: str) -> list[list[Token]]:
+    """The tokens of each statement, without its semicolon; what follows the last semicolon is one, too."""
+    found: list[list[Token]] = [[]]
+    for token in tokens(text):
+        if token == Token("mark", ";"):
+            found.append([])
+        else:
+            found[-1].append(token)
+    return [statement for statement in found if statement]

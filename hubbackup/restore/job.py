@@ -18,15 +18,18 @@ from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolE
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
+from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
-from hubbackup.postgres.databases import Databases, Server
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name
 from hubbackup.restore import roles
 from hubbackup.restore.analyze import Statistics
+from hubbackup.restore.deputies import Deputies
 from hubbackup.restore.load import DumpProof, compare, load, prove
-from hubbackup.restore.preflight import Request, globals_of, preflight
+from hubbackup.restore.preflight import Request, acting_roles, globals_of, preflight
 from hubbackup.restore.psql_compat import Dialect, psql_version
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
@@ -79,17 +82,22 @@ class RestoreJob:
                 started += time.monotonic() - asked
                 # Nothing is changed above this line.
                 remove_leftovers(run.log, self._leftovers(databases, server))
-                made_roles: list[str] = []
+                plan = roles.NOTHING
                 if request.with_globals:
-                    made_roles = roles.create_missing(databases, globals_of(source), server.roles, server.major)
-                if made_roles:
+                    needed = set(proof.facts.roles) | ddl.needed_roles(properties)
+                    plan = roles.plan_roles(globals_of(source), server, needed)
+                remarks = [*plan.remarks, *roles.create_missing(databases, plan, server.major)]
+                if plan.made:
                     server = databases.look()
             dialect = Dialect(psql=psql_version(runner), server_major=server.major)
             work = _Work(run, runner, connection, databases, server, source, proof, properties, dialect)
-            result = replace(self._restore(work), roles_created=tuple(made_roles))
+            last = Databases(runner.detached(), connection, request.target)
+            deputies = Deputies(databases, last, server, acting_roles(proof.facts, properties, server, request))
+            with deputies.at_hand():
+                result = replace(self._restore(work, deputies, remarks), roles_created=plan.made)
         return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
-    def _restore(self, work: _Work) -> RestoreResult:
+    def _restore(self, work: _Work, deputies: Deputies, remarks: list[str]) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
         started_at = self.now()
         live = work.server.databases.get(request.target)
@@ -98,13 +106,14 @@ class RestoreJob:
         missing = set(facts.roles) - work.server.roles if request.no_owner else set()
         name = work.source.name
         run.log.info("restore.started", message="restore started", name=name, database=request.target)
-        last = Databases(work.runner.detached(), work.connection, request.target)
+        last = deputies.last
         statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
         safety = ""
         dropped = False
         try:
             with run.stage("create"):
                 databases.create(fresh, work.properties, work.server)
+                remarks += self._apply_properties(work, fresh, hindering=False)
             if request.in_place and live is not None:
                 # The safety backup comes as late as can be: after all that can be found out beforehand.
                 with run.stage("safety backup"):
@@ -115,13 +124,14 @@ class RestoreJob:
                     run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
                     databases.drop(request.target)
             statistics.start()
-            with roles.stand_ins(databases, fresh, missing, last), run.stage("load"):
+            superusers = facts.requirements.superusers
+            with roles.stand_ins(databases, fresh, missing, superusers, deputies), run.stage("load"):
                 load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
             statistics.loaded()
             with run.stage("compare"):
                 compare(databases, fresh, work.proof)
             with run.stage("finish"):
-                remarks = self._finish(work, fresh, statistics)
+                remarks += self._finish(work, fresh, statistics)
             with run.stage("swap"):
                 put_aside = databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
         except BaseException as error:
@@ -131,6 +141,8 @@ class RestoreJob:
             if dropped:
                 _tell_of_safety_backup(error, request.target, safety)
             raise
+        for remark in remarks:
+            run.log.warning("restore.remark", message=remark)
         return RestoreResult(
             name=name,
             proven=work.source.manifest is not None,
@@ -151,12 +163,14 @@ class RestoreJob:
             statistics.wait(work.run.cancel)
         except ToolError as error:
             remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
-        if work.properties is not None:
-            refused = work.databases.apply_properties(fresh, work.properties, work.server)
-            remarks += [f"the server refused what the backup's database had, {sentence}" for sentence in refused]
-        for remark in remarks:
-            work.run.log.warning("restore.remark", message=remark)
-        return remarks
+        return remarks + self._apply_properties(work, fresh, hindering=True)
+
+    def _apply_properties(self, work: _Work, fresh: str, *, hindering: bool) -> list[str]:
+        """What a plain dump lacks, as `pg_dump --create` has it: before the load, but for what would hinder it."""
+        if work.properties is None:
+            return []
+        refused = work.databases.apply_properties(fresh, work.properties, work.server, hindering=hindering)
+        return [f"the server refused what the backup's database had, {sentence}" for sentence in refused]
 
     def _properties(
         self, runner: Runner, connection: Connection, server: Server, source: Source

@@ -61,7 +61,11 @@ def prove(run: Run, source: Source) -> DumpProof:
             remedy="do not restore it; find out who made this file",
         )
     encoding = client_encoding(_head(run, source, expected))
-    decoded = dataclasses.replace(facts, roles=tuple(readable(role, encoding) for role in facts.roles))
+    decoded = dataclasses.replace(
+        facts,
+        roles=tuple(readable(role, encoding) for role in facts.roles),
+        requirements=facts.requirements.readable(lambda name: readable(name, encoding)),
+    )
     return DumpProof(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
-from hubbackup.errors import HubbackupError, UsageError
+from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, major_of
-from hubbackup.postgres.databases import Server, ServerDatabase, free_bytes
+from hubbackup.postgres.databases import free_bytes
 from hubbackup.postgres.identifiers import quoted
+from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_time
 from hubbackup.restore import roles
@@ -56,12 +57,14 @@ def preflight(
         )
     _check_version(server, request, source, facts)
     _check_extensions(server, facts)
-    _check_roles(connection.user, server, request, source, set(facts.roles) | ddl.needed_roles(properties))
+    _check_tablespaces(server, facts)
+    plan = _check_roles(connection.user, server, request, source, set(facts.roles) | ddl.needed_roles(properties))
+    _check_rights(server, request, facts, properties, plan)
     if live is not None:
         _check_replaceable(live)
     if not (request.in_place or request.force):
         _check_room(runner, connection, server, request, source, facts)
-    notes = []
+    notes = list(plan.remarks) if request.with_globals else []
     if source.manifest is None:
         notes.append("this file is unproven, it has no manifest: its compression, header and trailer are right")
         codec = source.format.codec
@@ -71,6 +74,11 @@ def preflight(
             )
     elif source.manifest.warnings:
         notes.append(f"this backup is suspicious: {'; '.join(source.manifest.warnings)}")
+    if live is not None and live.sessions and not (server.rights.superuser or server.rights.ends_sessions):
+        notes.append(
+            f"{connection.user} may not end the sessions of other roles, and they would hinder the swap:"
+            f" GRANT pg_signal_backend TO {quoted(connection.user)}, or stop the application first"
+        )
     if live is not None and live.slots:
         notes.append(f"the logical replication slots {', '.join(live.slots)} stay with the old database")
     return notes
@@ -94,13 +102,28 @@ def _check_extensions(server: Server, facts: DumpFacts) -> None:
         )
 
 
-def _check_roles(user: str, server: Server, request: Request, source: Source, needed: Set[str]) -> None:
+def _check_tablespaces(server: Server, facts: DumpFacts) -> None:
+    absent = sorted(facts.requirements.tablespaces - server.tablespaces)
+    if absent:
+        raise HubbackupError(
+            f"the server lacks the tablespaces {', '.join(absent)}",
+            remedy="CREATE TABLESPACE name LOCATION 'an empty directory of the server', for each of them",
+        )
+
+
+def _check_roles(user: str, server: Server, request: Request, source: Source, needed: Set[str]) -> roles.RolePlan:
     if request.with_globals and not globals_of(source):
         raise UsageError(
             f"{source.name} has no globals", remedy="create the roles by hand, or restore without --globals"
         )
     missing = needed - server.roles
-    in_globals = missing & set(roles.for_missing_roles(globals_of(source), server.roles)[1])
+    try:
+        plan = roles.plan_roles(globals_of(source), server, needed)
+    except NotProvenError:
+        if request.with_globals:
+            raise
+        plan = roles.NOTHING
+    in_globals = missing & set(plan.made)
     if request.with_globals:
         missing -= in_globals
     if missing and not request.no_owner:
@@ -109,6 +132,53 @@ def _check_roles(user: str, server: Server, request: Request, source: Source, ne
             f"these roles do not exist on this server: {', '.join(sorted(missing))}",
             remedy=f"{hint}--no-owner gives what is theirs to {user}, or create them",
         )
+    return plan
+
+
+def _check_rights(
+    server: Server,
+    request: Request,
+    facts: DumpFacts,
+    properties: DatabaseProperties | None,
+    plan: roles.RolePlan,
+) -> None:
+    """What this restore takes and a role that is not a superuser may lack."""
+    rights, asked = server.rights, facts.requirements
+    if rights.superuser:
+        return
+    others = acting_roles(facts, properties, server, request) - {rights.user}
+    made = set(plan.made) if request.with_globals else set()
+    foreign = {role for role in others & server.roles - rights.acts_as - rights.may_join if role[:3] != "pg_"}
+    untrusted = sorted(rights.untrusted_extensions & set(facts.extensions))
+    privileged = [*asked.privileged, *(f"the extension {name}" for name in untrusted)]
+    powers = {role: plan.powers[role] for role in made & plan.powers.keys()}
+    me = quoted(rights.user)
+    takes = []
+    if privileged or powers:
+        what = [*privileged, *(f"the role {role} ({', '.join(power)})" for role, power in sorted(powers.items()))]
+        takes.append((f"only a superuser may create {', '.join(what)}", f"ALTER ROLE {me} SUPERUSER"))
+    if (others or made) and not rights.create_roles:
+        takes.append(("objects of other roles take CREATEROLE", f"ALTER ROLE {me} CREATEROLE"))
+    if foreign:
+        names = ", ".join(sorted(foreign))
+        takes.append((f"it can't act as {names}", f"GRANT {', '.join(map(quoted, sorted(foreign)))} TO {me}"))
+    if asked.forced_row_security and not rights.bypasses_row_security:
+        takes.append(("FORCE ROW LEVEL SECURITY hides rows from their owner", f"ALTER ROLE {me} BYPASSRLS"))
+    if takes:
+        raise HubbackupError(
+            f"the role {rights.user} is not a superuser, and this restore takes more than it may:"
+            f" {'; '.join(problem for problem, _ in takes)}",
+            remedy=f"as a superuser: {'; '.join(sql for _, sql in takes)}; or make POSTGRES_USER a superuser's name",
+        )
+
+
+def acting_roles(
+    facts: DumpFacts, properties: DatabaseProperties | None, server: Server, request: Request
+) -> set[str]:
+    """The roles whose objects a restore makes or replaces; of missing ones those that get a stand-in."""
+    live = server.databases.get(request.target)
+    owners = {properties.owner if properties else "", live.owner if live else ""} & server.roles
+    return owners | (facts.requirements.acting if request.no_owner else facts.requirements.acting & server.roles)
 
 
 def _check_replaceable(live: ServerDatabase) -> None:

@@ -1,132 +1,124 @@
 """Roles: which ones a dump needs, making the missing ones from a globals backup, or doing without them.
 
-No role that exists is ever altered: it belongs to the server, not to the backup.
+No role that exists is ever altered: it belongs to the server, not to the backup. What the backup says of such a role
+and the server doesn't have is reported, and left to its operator.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, NotProvenError
-from hubbackup.postgres.databases import STAND_IN, Databases
-from hubbackup.postgres.dump_lexer import Lexer
+from hubbackup.postgres import ddl
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.globals_text import GlobalStatement, parsed
 from hubbackup.postgres.identifiers import literal, quoted
+from hubbackup.postgres.server import STAND_IN, Server
+from hubbackup.restore.deputies import Deputies, stand_in_sql
 
-NAME = r'(?:"(?:[^"]|"")+"|[^\s";]+)'
-STATEMENT = re.compile(rf"^(?P<verb>CREATE|ALTER) ROLE (?P<role>{NAME})(?P<rest>.*);$", re.DOTALL)
-COMMENT = re.compile(rf"^COMMENT ON ROLE (?P<role>{NAME}) IS .*;$", re.DOTALL)
-MEMBERSHIP = re.compile(
-    rf"^GRANT (?P<role>{NAME}) TO (?P<member>{NAME})(?: WITH (?P<options>.*?))?(?: GRANTED BY {NAME})?;$", re.DOTALL
-)
-ADMIN = re.compile(r"ADMIN (?:OPTION|TRUE)")
+_REQUIRED = ("create", "attributes")
+"""What a role can't be without; all else is worth a remark, not the restore."""
 
 
-def statements(globals_sql: str) -> Iterator[str]:
-    """The statements of a `pg_dumpall --globals-only`, one by one; a value may hold a line break."""
-    gathered = ""
-    for line in globals_sql.splitlines():
-        if not gathered and (not line.strip() or line.startswith(("--", "\\"))):
-            continue
-        gathered += ("\n" if gathered else "") + line
-        if gathered.endswith(";") and gathered.count("'") % 2 == 0 and gathered.count('"') % 2 == 0:
-            yield gathered
-            gathered = ""
+@dataclass(frozen=True)
+class RolePlan:
+    """What `--globals` does on one server. `made` are the roles; `powers` which attributes take a superuser, by role.
+
+    `remarks` say what stands in the backup and is not carried out.
+    """
+
+    made: tuple[str, ...]
+    statements: tuple[GlobalStatement, ...]
+    powers: dict[str, tuple[str, ...]]
+    remarks: tuple[str, ...]
 
 
-def for_missing_roles(
-    globals_sql: str, existing: Iterable[str], server_major: int = 99
-) -> tuple[list[str], list[str]]:
-    """(statements, names) that make the roles which are in the globals and not in `existing`.
+NOTHING = RolePlan((), (), {}, ())
 
+
+def plan_roles(globals_sql: str, server: Server, needed: Iterable[str] = ()) -> RolePlan:
+    """How to make the roles that are in the globals and not on the server.
+
+    Where we are not a superuser, a role with a superuser's attributes is made only if it is `needed`.
     Raises NotProvenError where the text holds a command for psql itself, which no pg_dumpall writes.
     """
-    known = set(existing)
-    made: list[str] = []
-    chosen: list[str] = []
-    for statement in statements(globals_sql):
-        found = STATEMENT.match(statement) or COMMENT.match(statement)
-        if found and _plain(found["role"]) not in known:
-            if statement.startswith("CREATE"):
-                made.append(_plain(found["role"]))
-            chosen.append(statement)
-            continue
-        membership = MEMBERSHIP.match(statement)
-        if membership and _plain(membership["member"]) in made:
-            chosen.append(_granted(membership, server_major))
-    _refuse_commands(chosen)
-    return chosen, made
-
-
-def _granted(membership: re.Match[str], server_major: int) -> str:
-    """The membership, granted by ourselves: who granted it there may not do so here. INHERIT and SET came with 16."""
-    options = membership["options"] or ""
-    if server_major < 16:
-        options = "ADMIN OPTION" if ADMIN.search(options) else ""
-    return f"GRANT {membership['role']} TO {membership['member']}{' WITH ' if options else ''}{options};"
-
-
-class _Commands:
-    """Listens to the lexer for what psql itself would carry out."""
-
-    def __init__(self) -> None:
-        self.found: list[bytes] = []
-
-    def on_statement(self, start: bytes, end: bytes) -> str:
-        return ""
-
-    def on_meta_command(self, command: bytes) -> None:
-        self.found.append(command)
-
-    def on_rows(self, rows: int) -> None: ...
-
-
-def _refuse_commands(chosen: Iterable[str]) -> None:
-    commands = _Commands()
-    lexer = Lexer(commands)
-    lexer.feed(("\n".join(chosen) + "\n").encode())
-    if commands.found or lexer.inside or lexer.fault:
+    text = parsed(globals_sql)
+    if text.has_commands:
         raise NotProvenError(
             "the roles in the manifest hold more than pg_dumpall writes",
             remedy="do not use --globals; find out who made this manifest",
         )
+    created = [found.role for found in text.statements if found.kind == "create" and found.role not in server.roles]
+    powers = {found.role: found.powers for found in text.statements if found.powers and found.role in created}
+    beyond = set() if server.rights.superuser else set(powers) - set(needed)
+    made = tuple(role for role in created if role not in beyond)
+    chosen = tuple(found for found in text.statements if found.role in made and found.sql)
+    remarks = [f"the role {role} ({', '.join(powers[role])}) is not made, it takes a superuser" for role in beyond]
+    remarks += _not_carried_out(text.statements, server)
+    absent = sorted(set(text.tablespaces) - server.tablespaces)
+    remarks += [f"the tablespace {name} does not exist here and is not made" for name in absent]
+    remarks += [f"not understood in the roles of the backup, and left out: {words} …" for words in text.others]
+    return RolePlan(made, chosen, {role: powers[role] for role in powers if role in made}, tuple(remarks))
 
 
-def create_missing(databases: Databases, globals_sql: str, existing: Iterable[str], server_major: int) -> list[str]:
-    """Make the roles that are missing, all or none; returns their names. Raises HubbackupError."""
-    chosen, made = for_missing_roles(globals_sql, existing, server_major)
-    if made:
-        databases.sql("BEGIN;\n" + "\n".join(chosen) + "\nCOMMIT;\n")
-    return made
+def _not_carried_out(statements: Iterable[GlobalStatement], server: Server) -> Iterator[str]:
+    """What the backup says of roles that exist here."""
+    for found in statements:
+        if found.role not in server.roles and found.role != "public":
+            continue
+        if found.kind == "membership" and (found.group, found.role) not in server.memberships:
+            yield f"{found.role} exists and is not a member of {found.group}, as in the backup: {found.sql}"
+        elif found.kind == "parameter":
+            yield f"{found.role} exists, so this is left to you: {found.sql}"
+
+
+def create_missing(databases: Databases, plan: RolePlan, server_major: int) -> list[str]:
+    """Make the planned roles, all or none; returns what the server refused to say of them. Raises HubbackupError."""
+    if not plan.made:
+        return []
+    lines = []
+    for found in plan.statements:
+        sql = found.admin_only if found.admin_only and server_major < 16 else found.sql
+        lines.append(sql if found.kind in _REQUIRED else ddl.tried(sql, found.what))
+    answer = databases.sql("\n".join(["BEGIN;", *lines, "COMMIT;", ddl.TELL_REFUSED]))
+    return [f"the server refused {line}" for line in answer.splitlines() if line]
 
 
 @contextmanager
-def stand_ins(databases: Databases, database: str, missing: Iterable[str], last: Databases) -> Iterator[None]:
+def stand_ins(
+    databases: Databases, database: str, missing: Iterable[str], superusers: Iterable[str], deputies: Deputies
+) -> Iterator[None]:
     """`--no-owner`: roles that are missing exist inside, without any right, and what they own falls to us.
 
+    Those of `superusers` are superusers, since what they own may belong to none but such; nobody can log in as one.
     Made for the restore and removed after it, so that nothing but the new database ever refers to them. After a
-    failure the new database goes first, over `last`, which a stop of the run does not hinder: a role can't go while
-    something refers to it. What can't be removed then, the next restore removes.
+    failure the new database goes first, over `deputies.last`, which a stop of the run does not hinder: a role can't
+    go while something refers to it. What can't be removed then, the next restore removes.
     """
     names = sorted(missing)
-    if not names:
-        yield
-        return
-    lines = [f"CREATE ROLE {quoted(n)} NOLOGIN;\nCOMMENT ON ROLE {quoted(n)} IS {literal(STAND_IN)};" for n in names]
+    powerful = set(superusers) if deputies.are_needless else set()
     remove = "\n".join(f"DROP ROLE {quoted(name)};" for name in names)
-    databases.sql("BEGIN;\n" + "\n".join(lines) + "\nCOMMIT;\n")
+    if names:
+        lines = [stand_in_sql(name, "SUPERUSER" if name in powerful else "") for name in names]
+        databases.sql("BEGIN;\n" + "\n".join(lines) + deputies.joining(names) + "\nCOMMIT;\n")
     try:
+        deputies.enter(database)
         yield
-        owned = ", ".join(quoted(name) for name in names)
-        databases.sql(f"REASSIGN OWNED BY {owned} TO CURRENT_USER;\nDROP OWNED BY {owned};\n", database)
-        databases.sql(remove)
+        if names:
+            owned = ", ".join(quoted(name) for name in names)
+            databases.sql(f"REASSIGN OWNED BY {owned} TO CURRENT_USER;\nDROP OWNED BY {owned};\n", database)
+        deputies.leave(database)
+        if names:
+            databases.sql(remove)
     except BaseException:
-        with contextlib.suppress(HubbackupError):
-            last.drop(database)
-            last.sql(remove)
+        if names:
+            with contextlib.suppress(HubbackupError):
+                deputies.last.drop(database)
+                deputies.last.sql(remove)
         raise
 
 
@@ -143,7 +135,3 @@ def remove_leftovers(databases: Databases) -> list[str]:
     names: list[str] = json.loads(found)
     databases.sql("".join(f"DROP ROLE {quoted(name)};\n" for name in names))
     return names
-
-
-def _plain(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

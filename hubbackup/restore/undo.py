@@ -10,7 +10,8 @@ from typing import ClassVar
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import UndoResult
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.postgres.databases import Databases, Server
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, derived_time
 from hubbackup.runners import Runner

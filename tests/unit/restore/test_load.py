@@ -10,7 +10,8 @@ import pytest
 
 from hubbackup.errors import NotProvenError
 from hubbackup.postgres.census import DumpFacts
-from hubbackup.postgres.databases import Databases, Server, ServerDatabase
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.restore.load import DumpProof, compare
 from hubbackup.restore.undo import kept_aside
 from hubbackup.verify.reader import Expected

@@ -13,7 +13,7 @@ import pytest
 from hubbackup.errors import HubbackupError, RunnerError, UsageError
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.databases import Server, ServerDatabase
+from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.restore.preflight import Request, preflight
 from hubbackup.restore.source import Source

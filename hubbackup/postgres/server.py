@@ -1,0 +1,157 @@
+"""What a server is like before a restore touches it: its databases, its roles, and what we may do there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hubbackup.postgres.identifiers import literal
+from hubbackup.postgres.side_databases import derived_kind
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What the role that we connect as may do. `acts_as`: roles whose rights it has, and for whom it makes objects;
+    `may_join`: roles that it may become a member of; `ends_sessions`: those of other roles, too.
+    `untrusted_extensions`: those that none but a superuser may create."""
+
+    user: str = ""
+    superuser: bool = True
+    create_roles: bool = True
+    bypasses_row_security: bool = True
+    ends_sessions: bool = True
+    acts_as: frozenset[str] = frozenset()
+    may_join: frozenset[str] = frozenset()
+    untrusted_extensions: frozenset[str] = frozenset()
+
+
+SUPERUSER = Rights()
+
+
+@dataclass(frozen=True)
+class ServerDatabase:
+    """One database of the server: its size on disk, how many client sessions it has, what a rename stumbles over."""
+
+    name: str
+    size_bytes: int
+    sessions: int
+    is_template: bool = False
+    prepared: tuple[str, ...] = ()
+    """Prepared transactions: no session, and yet they hold the database."""
+    slots: tuple[str, ...] = ()
+    """Logical replication slots: they stay with the database that is put aside."""
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a restore must know of the server before it touches anything."""
+
+    version: str
+    version_num: int
+    data_directory: str
+    databases: dict[str, ServerDatabase]
+    roles: frozenset[str]
+    extensions: frozenset[str]
+    may_create: bool
+    has_stand_ins: bool = False
+    """Whether a killed restore left roles that stand in."""
+    rights: Rights = SUPERUSER
+    memberships: frozenset[tuple[str, str]] = frozenset()
+    """(group, member), as they were granted."""
+    tablespaces: frozenset[str] = frozenset()
+
+    def of_kind(self, kind: str) -> list[ServerDatabase]:
+        """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
+        return [self.databases[name] for name in sorted(self.databases) if derived_kind(name) == kind]
+
+    @property
+    def major(self) -> int:
+        """17 for 17.6."""
+        return self.version_num // 10000
+
+
+STAND_IN = "hubbackup: stands in for a missing role during a restore"
+"""The comment on a role that exists for the time of one restore; it counts as missing."""
+
+SERVER_SQL = f"""\
+SELECT jsonb_build_object(
+    'version', current_setting('server_version'),
+    'version_num', current_setting('server_version_num')::int,
+    'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'),
+    'databases', (SELECT jsonb_object_agg(datname, jsonb_build_object(
+            'size_bytes', CASE WHEN has_database_privilege(oid, 'CONNECT')
+                                 OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_database_size(oid) ELSE 0 END,
+            'sessions', (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid
+                         AND (a.backend_type = 'client backend' OR a.backend_type IS NULL AND a.usesysid <> 0)
+                         AND a.pid <> pg_backend_pid()),
+            'is_template', datistemplate,
+            'owner', pg_get_userbyid(datdba),
+            'prepared', (SELECT coalesce(jsonb_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = d.datname),
+            'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
+                      WHERE database = d.datname AND NOT temporary)))
+        FROM pg_database d),
+    'roles', (SELECT jsonb_agg(rolname) FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') IS DISTINCT FROM {literal(STAND_IN)}),
+    'has_stand_ins', EXISTS (SELECT FROM pg_roles
+              WHERE shobj_description(oid, 'pg_authid') = {literal(STAND_IN)}),
+    'rights', (SELECT jsonb_build_object(
+            'user', me.rolname,
+            'superuser', me.rolsuper,
+            'create_roles', me.rolcreaterole OR me.rolsuper,
+            'bypasses_row_security', me.rolbypassrls OR me.rolsuper,
+            'ends_sessions', pg_has_role('pg_signal_backend', 'USAGE'),
+            'acts_as', (SELECT jsonb_agg(rolname) FROM pg_roles WHERE pg_has_role(oid, 'USAGE') AND pg_has_role(oid,
+                        CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)),
+            'may_join', (SELECT coalesce(jsonb_agg(rolname), '[]') FROM pg_roles
+                         WHERE pg_has_role(oid, 'USAGE WITH ADMIN OPTION') OR me.rolcreaterole AND NOT rolsuper
+                               AND current_setting('server_version_num')::int < 160000),
+            'untrusted_extensions', (SELECT coalesce(jsonb_agg(DISTINCT name), '[]')
+                FROM pg_available_extension_versions v JOIN pg_available_extensions USING (name)
+                WHERE version = default_version AND superuser AND (to_jsonb(v) ->> 'trusted')::bool IS NOT TRUE))
+        FROM pg_roles me WHERE rolname = current_user),
+    'memberships', (SELECT coalesce(jsonb_agg(jsonb_build_array(g.rolname, m.rolname)), '[]') FROM pg_auth_members a
+                    JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member),
+    'tablespaces', (SELECT jsonb_agg(spcname) FROM pg_tablespace),
+    'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
+    'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
+"""
+
+
+def server_from_json(facts: dict[str, Any]) -> Server:
+    """The server out of the answer to `SERVER_SQL`."""
+    databases = {
+        name: ServerDatabase(
+            name,
+            found["size_bytes"],
+            found["sessions"],
+            found["is_template"],
+            tuple(found["prepared"]),
+            tuple(found["slots"]),
+            found["owner"],
+        )
+        for name, found in facts["databases"].items()
+    }
+    rights = facts["rights"]
+    return Server(
+        version=facts["version"],
+        version_num=facts["version_num"],
+        data_directory=facts["data_directory"] or "",
+        databases=databases,
+        roles=frozenset(facts["roles"]),
+        extensions=frozenset(facts["extensions"] or ()),
+        may_create=facts["may_create"],
+        has_stand_ins=facts["has_stand_ins"],
+        rights=Rights(
+            user=rights["user"],
+            superuser=rights["superuser"],
+            create_roles=rights["create_roles"],
+            bypasses_row_security=rights["bypasses_row_security"],
+            ends_sessions=rights["ends_sessions"],
+            acts_as=frozenset(rights["acts_as"]),
+            may_join=frozenset(rights["may_join"]),
+            untrusted_extensions=frozenset(rights["untrusted_extensions"]),
+        ),
+        memberships=frozenset((group, member) for group, member in facts["memberships"]),
+        tablespaces=frozenset(facts["tablespaces"]),
+    )
