@@ -21,7 +21,7 @@ class DatabaseProperties:
 
     `catalog_row` is the database's row of pg_database as JSON (names differ between majors), `settings` the
     `ALTER DATABASE/ROLE … SET` entries as (role or empty, "name=value"), `grants` (role or empty for PUBLIC,
-    privilege, with grant option), None where they are PostgreSQL's defaults.
+    privilege, with grant option), None where they are PostgreSQL's defaults, which an empty list is not.
     `siblings` are the databases of the server that a restore put aside or left half-filled.
     """
 
@@ -57,8 +57,9 @@ SELECT jsonb_build_object(
     'settings', (SELECT coalesce(jsonb_agg(jsonb_build_array(coalesce(r.rolname, ''), entry)), '[]')
                  FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) entry
                  WHERE s.setdatabase = d.oid),
-    'grants', (SELECT jsonb_agg(jsonb_build_array(coalesce(r.rolname, ''), a.privilege_type, a.is_grantable))
-               FROM aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee),
+    'grants', CASE WHEN d.datacl IS NOT NULL THEN (SELECT coalesce(jsonb_agg(
+                    jsonb_build_array(coalesce(r.rolname, ''), a.privilege_type, a.is_grantable)), '[]')
+                FROM aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee) END,
     'siblings', (SELECT coalesce(jsonb_agg(datname), '[]') FROM pg_database s
                  WHERE s.datname ~ '_(before|restore)_[0-9]{8}_[0-9]{6}$'),
     'comment', coalesce(shobj_description(d.oid, 'pg_database'), ''))
@@ -89,6 +90,8 @@ def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
     """The properties out of the server's answer, or out of a manifest."""
     settings = tuple((str(role), str(entry)) for role, entry in facts["settings"])
     grants = facts.get("grants")
+    if grants is None and facts["catalog_row"].get("datacl") is not None:
+        grants = ()  # a manifest from before `{}` was told from NULL
     return DatabaseProperties(
         database=facts["database"],
         server_version=facts["server_version"],

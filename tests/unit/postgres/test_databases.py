@@ -156,26 +156,48 @@ def test_create_statement(row: dict[str, str], major: int, words: str) -> None:
 def test_settings(entry: str, sql: str) -> None:
     """Lists element by element, as pg_dump writes them; all else as one value."""
     like = properties(settings=[["", entry], ["api", entry], ["absent", entry]])
-    assert [said for _, said in ddl.statements("x", like, {"api"})] == [
-        f'ALTER DATABASE "x" SET {sql};',
-        f'ALTER ROLE "api" IN DATABASE "x" SET {sql};',
+    assert [each.sql for each in ddl.statements(like, {"api"})] == [
+        f"ALTER DATABASE %1$I SET {sql};",
+        f'ALTER ROLE "api" IN DATABASE %1$I SET {sql};',
     ]
 
 
-def test_grants_limit_and_comment() -> None:
-    """What PUBLIC had is taken back first; default rights are left alone; missing roles are passed over."""
+def test_rights_limit_and_comment() -> None:
+    """All rights are taken back first; default rights are left alone; missing roles are passed over."""
     like = properties(
+        owner="chef",
         grants=[["", "CONNECT", False], ["api", "CREATE", True], ["absent", "CREATE", False]],
         catalog_row={"datconnlimit": 5},
-        comment="it's",
+        comment="it's 100%",
     )
-    assert [said for _, said in ddl.statements("x", like, {"api"})] == [
-        'REVOKE ALL ON DATABASE "x" FROM PUBLIC;',
-        'GRANT CONNECT ON DATABASE "x" TO PUBLIC;',
-        'GRANT CREATE ON DATABASE "x" TO "api" WITH GRANT OPTION;',
-        'ALTER DATABASE "x" CONNECTION LIMIT 5;',
-        "COMMENT ON DATABASE \"x\" IS 'it''s';",
+    assert [(each.sql, each.hinders) for each in ddl.statements(like, {"api", "chef"})] == [
+        ('REVOKE ALL ON DATABASE %1$I FROM PUBLIC, "chef";', "owner"),
+        ("GRANT CONNECT ON DATABASE %1$I TO PUBLIC;", "owner"),
+        ('GRANT CREATE ON DATABASE %1$I TO "api" WITH GRANT OPTION;', "owner"),
+        ("ALTER DATABASE %1$I CONNECTION LIMIT 5;", "all"),
+        ("COMMENT ON DATABASE %1$I IS 'it''s 100%%';", ""),
     ]
-    assert list(ddl.statements("x", properties(), set())) == []
+    assert list(ddl.statements(properties(), set())) == []
+
+
+def test_no_rights_at_all_are_not_the_default_ones() -> None:
+    """`{}` in the catalog: everything was revoked, from PUBLIC and from the owner; in older manifests as well."""
+    for like in (properties(grants=[]), properties(catalog_row={"datacl": []})):
+        assert [each.sql for each in ddl.statements(like, set())] == [
+            "REVOKE ALL ON DATABASE %1$I FROM PUBLIC, CURRENT_USER;"
+        ]
+    assert list(ddl.statements(properties(catalog_row={"datacl": None}), set())) == []
+
+
+def test_settings_that_would_hinder_a_load() -> None:
+    """They come after it; those that contents may depend on come before."""
+    entries = ["TimeZone=UTC", "statement_timeout=1s", "app.x=1", "session_preload_libraries=gone"]
+    like = properties(settings=[["", entry] for entry in entries])
+    assert [each.hinders for each in ddl.statements(like, set())] == ["", "all", "", "all"]
+
+
+def test_roles_that_stand_in_the_properties() -> None:
+    """The owner, who has settings of their own, who has rights."""
+    like = properties(grants=[["", "CONNECT", False], ["api", "CREATE", True]], settings=[["absent", "a=b"]])
     assert ddl.needed_roles(like) == {"chef", "api", "absent"}
     assert ddl.needed_roles(None) == set()
