@@ -157,9 +157,9 @@ def _check_rights(
     if privileged or powers:
         what = [*privileged, *(f"the role {role} ({', '.join(power)})" for role, power in sorted(powers.items()))]
         takes.append((f"only a superuser may create {', '.join(what)}", f"ALTER ROLE {me} SUPERUSER"))
-    if (others or made) and not rights.create_roles:
+    elif (others or made) and not rights.create_roles:
         takes.append(("objects of other roles take CREATEROLE", f"ALTER ROLE {me} CREATEROLE"))
-    if foreign:
+    if foreign and not privileged:
         names = ", ".join(sorted(foreign))
         takes.append((f"it can't act as {names}", f"GRANT {', '.join(map(quoted, sorted(foreign)))} TO {me}"))
     if asked.forced_row_security and not rights.bypasses_row_security:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.restoring import DATABASE, Hub, embedded_hub
+from tests.support.program import DATABASE, Program, for_server
 
 TABLE = "CREATE TABLE t (a int, b text); INSERT INTO t VALUES (1, 'x');"
 FUNCTION = "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1';"
@@ -69,14 +68,14 @@ ALL_ROLES = "SELECT rolname FROM pg_roles ORDER BY 1"
 
 
 @pytest.fixture(scope="module", params=[16, 18])
-def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A server on which a role is made for a backup, and removed before the restore."""
     with EmbeddedPostgres(request.param, configuration={"wal_level": "logical", "max_wal_senders": "2"}) as server:
-        yield embedded_hub(server, tmp_path_factory.mktemp("roles"))
+        yield for_server(server, DATABASE, tmp_path_factory.mktemp("roles"))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_missing_role(hub: Hub, shape: str) -> None:
+def test_a_missing_role(hub: Program, shape: str) -> None:
     """Named beforehand, whatever it stands for; --no-owner restores without it, and leaves no role of ours behind."""
     hub.drop(*(name for name in hub.databases() if name.startswith(DATABASE)))
     before = hub.psql(ALL_ROLES)
@@ -88,27 +87,30 @@ def test_a_missing_role(hub: Hub, shape: str) -> None:
     hub.drop(DATABASE)
     hub.psql('DROP ROLE "Équipe TO"')
 
-    refused = hub("restore", name, "--yes")
+    refused = hub.run("restore", name, "--yes")
     assert refused.code == 1, refused.said
     assert "these roles do not exist on this server: Équipe TO" in refused.err, refused.said
     assert hub.psql(ALL_ROLES) == before
     assert DATABASE not in hub.databases()
 
-    done = hub("restore", name, "--no-owner", "--yes")
+    done = hub.run("restore", name, "--no-owner", "--yes")
     assert done.code == 0, done.said
     assert hub.psql(ALL_ROLES) == before
     assert "hubbackup" not in hub.psql("SELECT jsonb_agg(nspacl) FROM pg_namespace", database=DATABASE)
     if "event trigger" in shape:
-        assert hub.psql("SELECT evtowner::regrole FROM pg_event_trigger", database=DATABASE) == hub.user
+        assert (
+            hub.psql("SELECT evtowner::regrole FROM pg_event_trigger", database=DATABASE)
+            == hub.settings["POSTGRES_USER"]
+        )
     if "subscription" in shape:
         hub.psql("DROP SUBSCRIPTION sub", database=DATABASE)
 
 
-def test_a_policy_may_have_any_name(hub: Hub, tmp_path: Path) -> None:
+def test_a_policy_may_have_any_name(hub: Program) -> None:
     """Its name is no clause: "Give access TO my team" asks for no role."""
     hub.drop(*(name for name in hub.databases() if name.startswith(DATABASE)))
     hub.psql('CREATE DATABASE :"name" TEMPLATE template0', variables={"name": DATABASE})
     hub.psql(f'{TABLE} CREATE POLICY "Give access TO my team" ON t USING (true);', database=DATABASE)
     name = hub.backup().name
-    done = hub("restore", name, "--yes")
+    done = hub.run("restore", name, "--yes")
     assert done.code == 0, done.said
