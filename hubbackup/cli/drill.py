@@ -33,7 +33,7 @@ def drill(
         return outcome.exit_code
     drilled = outcome.result
     print(
-        f"{drilled.name} ({drilled.store}) restores: {drilled.tables} tables, {drilled.rows} rows"
+        f"{drilled.name} from {drilled.store} was restored: {drilled.tables} tables, {drilled.rows} rows"
         f" in {drilled.rto_seconds} s, in {drilled.place}."
     )
     for check, answer in drilled.checks.items():

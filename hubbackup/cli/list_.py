@@ -29,7 +29,7 @@ def list_(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help=f"Show only the newest so many; 0: all. Default: {SHOWN}, with --json all."
+            min=0, metavar="N", help=f"Show only the N newest; 0 shows all. Default: {SHOWN}, with --json all."
         ),
     ] = None,
     json: Json = False,
@@ -53,7 +53,7 @@ def list_(
     else:
         _print_table(rows)
     if left_out:
-        print(f"{left_out} older ones are not shown: --limit 0 shows all", file=sys.stderr)
+        print(f"{left_out} older backups are not shown; --limit 0 shows all", file=sys.stderr)
     return 0
 
 

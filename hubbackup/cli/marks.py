@@ -8,6 +8,8 @@ from hubbackup.cli.output import print_json
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings
 
+DONE = {"pin": "is pinned", "unpin": "is no longer pinned", "accept": "is accepted"}
+
 
 def pin(name: BackupName, json: Json = False) -> int:
     """Keep a backup forever, in every store."""
@@ -32,6 +34,6 @@ def _mark(name: str, mark: Mark, *, on: bool, kind: str, json: bool) -> int:
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts(), "problems": outcome.problems})
         return outcome.exit_code
-    print(f"{outcome.message} in {', '.join(outcome.result.stores)}")
+    print(f"{outcome.result.name} {DONE[kind]} in {', '.join(outcome.result.stores)}")
     print_warnings(f"{problem}; give the command again once this store answers" for problem in outcome.problems)
     return outcome.exit_code

@@ -34,7 +34,7 @@ def prune(
         return 0
     cells = ((row["store"], row["action"], row["name"], human_age(row["age_seconds"]), row["reason"]) for row in rows)
     print_columns(itertools.chain([("STORE", "ACTION", "NAME", "AGE", "REASON")], cells))
-    word = "would go" if dry_run else "removed"
+    word = "would be removed" if dry_run else "removed"
     for target in app.targets():
         mine = [one for one in plans if one.target.name == target.name]
         kept = sum(decision.keep for one in mine for decision in one.decisions)

@@ -104,7 +104,7 @@ def restore(
 
 def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
     if not yes:
-        _ask(app.cancel, target, f"The database {target} is swapped with the one that the last restore replaced.")
+        _ask(app.cancel, target, f"The database {target} will be swapped with what the last restore replaced.")
     outcome = app.undo_restore(target)
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts()})
@@ -129,14 +129,15 @@ def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) 
         size = human_bytes(restored.kept_bytes)
         print(f"The old database is kept as {restored.kept_as} ({size}). To go back: hubbackup restore --undo")
     if restored.safety_backup:
-        print(f"Its state before is in a safety backup. To go back: hubbackup restore {restored.safety_backup}")
+        print(f"Its previous state is in a safety backup. To go back: hubbackup restore {restored.safety_backup}")
     if replaced:
         print(NEXT_STEP)
 
 
 def _print_undone(undone: UndoResult) -> None:
-    kept = f"; what was live is kept as {undone.kept_as} ({human_bytes(undone.kept_bytes)})"
-    print(f"{undone.database} is again what was kept as {undone.restored}{kept if undone.kept_as else ''}.")
+    print(f"The database {undone.database} is again what was kept as {undone.restored}.")
+    if undone.kept_as:
+        print(f"What was live is kept as {undone.kept_as} ({human_bytes(undone.kept_bytes)}).")
     print(NEXT_STEP)
 
 

@@ -55,7 +55,7 @@ def watch(app: App, now: datetime) -> None:
     told = LastGood(str(last_good.name), last_good.started_at) if last_good is not None else None
     app.log.error(
         "backup.overdue",
-        message="Aucun backup recent",
+        message="there is no recent backup",
         due=deadline.due,
         last_good=told.name if told else None,
         last_good_at=told.started_at if told else None,

@@ -76,7 +76,7 @@ class Pinger:
             if problem:
                 self._log.warning(
                     "heartbeat.failed",
-                    message=f"HEARTBEAT_URL ne repond pas: {problem}",
+                    message=f"HEARTBEAT_URL does not answer: {problem}",
                     ping=word or "success",
                     cause=problem,
                 )

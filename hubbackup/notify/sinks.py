@@ -178,7 +178,7 @@ class Post:
         self._spool.update(again)
         self._log.warning(
             "notify.failed",
-            message=f"Message non envoye: {message.title}",
+            message=f"message not sent: {message.title}",
             sinks=failed,
             attempts=again.attempts,
             next_try_at=again.next_try_at,
@@ -190,7 +190,7 @@ class Post:
             self._spool.remove(message)
             self._log.error(
                 "notify.dropped",
-                message=f"Message abandonne: {message.title}",
+                message=f"message given up: {message.title}",
                 attempts=message.attempts,
                 created_at=message.created_at,
             )
@@ -201,7 +201,7 @@ class Post:
             try:
                 self.deliver()
             except Exception:  # noqa: BLE001 - the post must outlive whatever one message does
-                self._log.exception("notify.crashed", message="Erreur interne de l'envoi des messages")
+                self._log.exception("notify.crashed", message="the sending of messages broke")
             if self._stopping:
                 return
             self._wake.wait(POLL_SECONDS)

@@ -193,7 +193,7 @@ def test_an_old_message_is_given_up(place: Place, http: HttpSink) -> None:
     app.notifier.spool.add(Message("failure", "old", "b", created_at=datetime(2026, 1, 1, tzinfo=UTC)))
     app.notifier.post.deliver()
     assert http.requests == []
-    assert [line["message"] for line in place.events("notify.dropped")] == ["Message abandonne: old"]
+    assert [line["message"] for line in place.events("notify.dropped")] == ["message given up: old"]
 
 
 @pytest.mark.parametrize(

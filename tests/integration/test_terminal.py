@@ -83,11 +83,11 @@ def test_a_copy_that_lacks_is_shown_once_with_its_remedy(program: Program, s3: S
     """A degraded backup: the guide's sentence with what to do, the answer, and the cause not a second time."""
     seen = on_terminal(without_bucket(program, s3), "backup")
     assert seen.code == 3, seen.lines
-    cleaning, warning, remedy, answer = seen.lines
-    assert cleaning.startswith("warning: could not list the unfinished uploads: ")
-    assert re.match(r"AVERTISSEMENT: Echec upload S3: .*there is no bucket no-such-bucket", warning)
-    assert remedy.startswith("  what to do: ")
-    assert answer.startswith("Backup termine: ")
+    warnings = [line.partition(": ")[0] for line in seen.lines if not line.startswith("  what to do: ")]
+    assert warnings == ["warning", "AVERTISSEMENT", "Backup termine"], seen.lines
+    assert seen.lines[0].startswith("warning: could not list the unfinished uploads: ")
+    assert re.match(r"AVERTISSEMENT: Echec upload S3: .*there is no bucket no-such-bucket", seen.lines[-3])
+    assert seen.lines[-2].startswith("  what to do: ")
 
 
 def test_a_damaged_copy_is_in_the_answer_and_not_in_a_log_line(program: Program) -> None:
@@ -100,6 +100,13 @@ def test_a_damaged_copy_is_in_the_answer_and_not_in_a_log_line(program: Program)
     seen = on_terminal(program, "verify")
     assert seen.code == 1
     assert [line.split()[0] for line in seen.lines] == ["bad", "hubbackup:", "what"]
+
+
+def test_marks_are_answered_by_a_sentence(program: Program) -> None:
+    """`pin` and `unpin` say what the backup is now, and where."""
+    name = program.backup().name
+    assert on_terminal(program, "pin", name).lines == [f"{name} is pinned in local"]
+    assert on_terminal(program, "unpin", name).lines == [f"{name} is no longer pinned in local"]
 
 
 def test_a_warning_is_a_sentence(program: Program) -> None:
