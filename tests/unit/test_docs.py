@@ -14,6 +14,7 @@ from hubbackup.cli import EXIT_CODES
 from hubbackup.cli.commands import COMMANDS, LazyCommand
 from hubbackup.config.settings import RESERVED, Settings, is_secret
 from hubbackup.streams.codecs import CODECS
+from scripts import rooms
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -126,3 +127,8 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (path.parent / target).exists(), target
+
+
+def test_the_picture_of_the_rooms_is_the_code_s() -> None:
+    """docs/architecture.md shows the rooms, floors and arrows that the imports make now."""
+    assert rooms.drawn() in text_of("architecture.md"), "python -m scripts.rooms --write"
