@@ -68,12 +68,12 @@ def drawn() -> str:
     for number, rooms in enumerate(floors()):
         lines += [f"{INDENT}{'-' * 106}"] if number else []
         for room in rooms:
-            order = [other for floor in floors() for other in floor if other in used[room]]
-            lines.append(f"    {room:<10} -> {' '.join(order)}".rstrip(" ->"))
+            order = " ".join(other for floor in floors() for other in floor if other in used[room])
+            text = f"{room:<10} {'->' if order else ''} {order}".rstrip()
+            lines += textwrap.wrap(text, 110, initial_indent=INDENT, subsequent_indent=UNDER)
     count = sum(map(len, used.values()))
-    return (
-        "\n".join(lines) + f"\n\n{len(used)} rooms, {len(floors())} floors, {count} arrows, all of them downwards.\n"
-    )
+    figures = f"{len(used)} rooms, {len(floors())} floors, {count} arrows, all of them downwards."
+    return "\n".join(lines) + f"\n\n{figures}\n"
 
 
 def main() -> None:
