@@ -121,7 +121,9 @@ def test_every_field_of_the_manifest_is_documented() -> None:
     assert set(fields) == set(Manifest.model_fields)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name
+)
 def test_links_lead_somewhere(path: Path) -> None:
     """A relative link in a document is a file that is there."""
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
