@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.dump_lexer import WORD, Lexer
+from hubbackup.postgres.client import major_of
+from hubbackup.postgres.dump_lexer import Lexer
+from hubbackup.postgres.dump_statements import COPY, NAME, is_of_a_database, is_of_pg_dump
 from hubbackup.postgres.requirements import NO_REQUIREMENTS, Requirements, RequirementsFinder
 
 _EDGE_BYTES = 4096  # of the dump's start and end, kept to look for header and trailer
@@ -19,9 +21,12 @@ _META_COMMANDS = 100
 _UNPAIRED = r"its \restrict and \unrestrict lines do not pair up"
 _REMEDY = "do not rely on this dump: take a new one, and keep the older backups until it is proven"
 
+_KNOWN_MAJOR = 18
+"""Of pg_dump: a newer one may write statements that are not known here."""
+
+_FIRST_LINES = b"--\n-- PostgreSQL database dump\n--\n\n"
 _HEADER = re.compile(
-    rb"--\n-- PostgreSQL database dump\n--\n\n"
-    rb"(?:\\restrict (?P<key>[0-9A-Za-z]+)\n\n)?"
+    re.escape(_FIRST_LINES) + rb"(?:\\restrict (?P<key>[0-9A-Za-z]+)\n\n)?"
     rb"-- Dumped from database version (?P<server>[^\s]+).*\n"
     rb"-- Dumped by pg_dump version (?P<pg_dump>[^\s]+).*\n"
 )
@@ -31,12 +36,10 @@ _TRAILER = re.compile(
     rb"\n--\n-- PostgreSQL database dump complete\n--\n\n(?:\\unrestrict (?P<key>[0-9A-Za-z]+)\n\n)?\s*\Z"
 )
 
-_NAME = rb'(?:"(?:[^"]|"")*+"|' + WORD + rb")"
-_COPY = re.compile(rb"COPY\s+(" + _NAME + rb"(?:\." + _NAME + rb")?)\s*(?:\(|FROM\s)", re.IGNORECASE)
-_FROM_STDIN = re.compile(rb"[\s)]FROM\s+stdin\s*\Z", re.IGNORECASE)
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?TABLE ")
-_EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _NAME + rb")")
+_EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + NAME + rb")")
 _LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lo_create\(")
+_RESTRICT = re.compile(rb"(un)?restrict ([0-9A-Za-z]+)")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class DumpFacts:
     `roles` are those that any statement names: plain names, sorted; `requirements` says what for.
     `meta_commands` are psql's backslash commands but `\restrict` and `\unrestrict`. An honest dump has none;
     with `pg_dump --create` a `\connect`, and before it an `\encoding SQL_ASCII` where the database's name is
-    an odd one. The first 100 are kept, each cut to 4096 bytes.
+    an odd one. The first 100 are kept.
+    `psql_stops_at` is the start of a statement that psql can't read to its end, though all of it is there: a function
+    named begin. `unknown` is that of a statement which a newer pg_dump than we know wrote. Else they are empty.
     """
 
     plain_bytes: int
@@ -65,6 +70,8 @@ class DumpFacts:
     meta_commands: tuple[str, ...]
     roles: tuple[str, ...] = ()
     requirements: Requirements = NO_REQUIREMENTS
+    psql_stops_at: str = ""
+    unknown: str = ""
 
 
 class Census:
@@ -90,6 +97,14 @@ class Census:
         self._last = (self._last + chunk[-_EDGE_BYTES:])[-_EDGE_BYTES:]
         self._lexer.feed(chunk)
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether what came already is nothing that pg_dump writes, whatever follows: `finish` will raise."""
+        first_lines = self._first[: len(_FIRST_LINES)]
+        if self._lexer.fault or self._counter.fault or not _FIRST_LINES.startswith(first_lines):
+            return True
+        return len(self._first) == _EDGE_BYTES and _HEADER.match(self._first) is None
+
     def finish(self) -> DumpFacts:
         """The facts of a dump that is proven whole; of any other NotProvenError, naming what is missing."""
         header = _HEADER.match(self._first)
@@ -99,6 +114,10 @@ class Census:
             raise _not_proven("it does not start with pg_dump's header" if self._plain_bytes else "it is empty")
         if fault := lexer.fault or counter.fault:
             raise _not_proven(fault)
+        if counter.of_database and not any(command.startswith("\\connect") for command in counter.meta_commands):
+            raise _not_proven(f"it has a statement that pg_dump does not write: {counter.of_database}")
+        if counter.unknown and major_of(_text(header["pg_dump"])) <= _KNOWN_MAJOR:
+            raise _not_proven(f"it has a statement that pg_dump does not write: {counter.unknown}")
         if lexer.inside:
             raise _not_proven(f"it ends inside {lexer.inside}, after {self._plain_bytes} bytes")
         if trailer is None:
@@ -116,6 +135,8 @@ class Census:
             meta_commands=tuple(counter.meta_commands),
             roles=tuple(sorted(counter.requirements.found().roles)),
             requirements=counter.requirements.found(),
+            psql_stops_at=lexer.stumbles_at,
+            unknown=counter.unknown,
         )
 
 
@@ -124,6 +145,8 @@ class _Counter:
 
     def __init__(self) -> None:
         self.fault = ""
+        self.unknown = ""
+        self.of_database = ""
         self.rows: dict[str, int] = {}
         self.extensions: list[str] = []
         self.large_objects = 0
@@ -135,8 +158,12 @@ class _Counter:
 
     def on_statement(self, start: bytes, end: bytes) -> str:
         """Count it; the table's name where rows follow, else nothing."""
-        if start[:4].upper() == b"COPY":
-            return self._on_copy(start, end)
+        if start.startswith(b"COPY"):
+            return self._on_copy(start)
+        if not self.unknown and not is_of_pg_dump(start):
+            self.unknown = _text(start[:100])
+        if not self.of_database and is_of_a_database(start):
+            self.of_database = _text(start[:100])
         if _TABLE.match(start):
             self.table_count += 1
         elif _LARGE_OBJECT.match(start):
@@ -150,9 +177,9 @@ class _Counter:
     def _note_roles(self, start: bytes, end: bytes) -> None:
         self.requirements.note(start, end)
 
-    def _on_copy(self, start: bytes, end: bytes) -> str:
-        copy = _COPY.match(start)
-        if copy is None or not _FROM_STDIN.search(end):
+    def _on_copy(self, statement: bytes) -> str:
+        copy = COPY.fullmatch(statement)
+        if copy is None:
             self.fault = self.fault or "it has a COPY statement that is not of pg_dump's making"
             return ""
         self._table = _text(copy[1])
@@ -165,15 +192,16 @@ class _Counter:
 
     def on_meta_command(self, command: bytes) -> None:
         """Pair up `restrict` and `unrestrict`, as psql does, and list all others."""
-        name, _, key = command.partition(b" ")
-        if name == b"restrict" and key and not self.restrict_key:
-            self.restrict_key = key
-        elif name == b"unrestrict" and key and key == self.restrict_key:
+        bracket = _RESTRICT.fullmatch(command)
+        if bracket is None and not command.startswith((b"restrict", b"unrestrict")):
+            if len(self.meta_commands) < _META_COMMANDS:
+                self.meta_commands.append("\\" + _text(command.strip()))
+        elif bracket and not bracket[1] and not self.restrict_key:
+            self.restrict_key = bracket[2]
+        elif bracket and bracket[1] and bracket[2] == self.restrict_key:
             self.restrict_key = b""
-        elif name in (b"restrict", b"unrestrict"):
+        else:
             self.fault = self.fault or _UNPAIRED
-        elif len(self.meta_commands) < _META_COMMANDS:
-            self.meta_commands.append("\\" + _text(command))
 
 
 def _not_proven(why: str) -> NotProvenError:

@@ -4,44 +4,43 @@ Each state of the lexer is a method `(data, position) -> new position`. What a c
 (at most a word, or the start of a closing tag) is held back for the next chunk, so chunks may be cut
 anywhere; strings, comments and rows pass by and are never gathered.
 
-Two differences from psql, for text that pg_dump never writes: an E'' string does not go on after a line end,
-and `BEGIN` opens a body only before `ATOMIC` (psql goes by `BEGIN` alone, and stumbles over a function of
-that name, whose dump is whole all the same).
+It is an allow-list. Where psqls differ from one another, or from the server, or where it takes more than this to
+read as they do, pg_dump writes nothing of the kind, and it is a fault: `/* */`, a carriage return outside of a
+string, NUL, a number that runs into a word, psql's variables, a statement that does not end its line.
+
+One difference from psql stays: psql takes any `BEGIN` in `CREATE FUNCTION` for the start of a body, and can't read
+on after a function of that name, whose dump is whole all the same. `stumbles_at` names it.
 """
 
 from __future__ import annotations
 
-import re
+import sys
 from collections.abc import Callable
-from io import BytesIO
 from typing import Protocol
 
+from hubbackup.postgres.dump_rows import END_OF_ROWS, count_lines, find_end_of_rows, has_narrow_rows, has_other_end
+from hubbackup.postgres.dump_statements import WORD, misreads, standard_strings
+from hubbackup.postgres.dump_tokens import (
+    BIT_OPENINGS,
+    BLANK,
+    ESCAPED,
+    FAULTS,
+    FIRST_WORDS,
+    LINE_END,
+    NEVER,
+    PLAIN_OPENINGS,
+    TOKEN,
+    whole_words,
+)
+
+__all__ = ["WORD", "Lexer", "Listener"]
+
 _STATEMENT_BYTES = 1024  # of a statement's start: two quoted names of 63 doubled quotes fit in 257
+_COPY_BYTES = 512 << 10  # a COPY statement is kept whole: 1600 names of 63 quotes, doubled, take 208 KiB
 _STATEMENT_END_BYTES = 320  # the name of a role fits in, and what may follow it
+_STRING_BYTES = 64  # of a statement's first string: the name of an encoding, or of a setting
 _META_BYTES = 4096
 _HELD_BYTES = 1 << 20
-
-# The words of psql's own scanner, psqlscan.l. A dollar sign inside of a word opens no dollar quote.
-WORD = rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+"
-_TAG = rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?\$"
-_KEYWORD = rb"(?i:ATOMIC|CASE|END)(?![A-Za-z0-9_$\x80-\xff])"
-_JOINING = bytes(c for c in range(256) if c >= 0x80 or chr(c).isalnum() or chr(c) in "_$/-")
-# What lies between statements; a comment that the chunk cuts is left to its own state.
-_BLANK = re.compile(rb"(?:\s++|--[^\r\n]*+[\r\n])*+")
-# All that means nothing to the lexer, in one go, then the token that does, or nothing at the end of the data.
-_TOKEN = re.compile(
-    rb"(?:[^A-Za-z0-9_\x80-\xff'\"$/\\();-]++|\"[^\"]*+\""
-    rb"|(?!" + _KEYWORD + rb"|[eE]')" + WORD + rb"|[0-9]++|-(?!-)|/(?!\*)|(?!" + _TAG + rb")\$[0-9]*+)*+"
-    rb"([eE]'|['\"();\\]|--|/\*|" + _TAG + rb"|" + _KEYWORD + rb"|)"
-)
-_ESCAPED = re.compile(rb"(?:[^'\\]++|\\.|'')*+", re.DOTALL)
-_LINE_END = re.compile(rb"[\r\n]")
-_COMMENT_EDGE = re.compile(rb"/\*|\*/")
-
-_ROUTINE = re.compile(rb"CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE)\s", re.IGNORECASE)
-_STRINGS = re.compile(rb"SET\s+standard_conforming_strings\s*(?:=|\sTO\s)\s*(on|off)\b", re.IGNORECASE)
-
-_END_OF_ROWS = b"\\.\n"
 
 
 class Listener(Protocol):
@@ -50,11 +49,12 @@ class Listener(Protocol):
     def on_statement(self, start: bytes, end: bytes) -> str:
         """A statement came to its semicolon. Returns the table's name where its rows follow, else nothing.
 
-        `start` and `end` are its first 1024 and last 320 bytes, with strings emptied and comments made blanks.
+        `start` and `end` are its first 1024 and last 320 bytes, with strings emptied and comments made blanks;
+        of a COPY statement `start` is all of it, up to 512 KiB.
         """
 
     def on_meta_command(self, command: bytes) -> None:
-        """A backslash command, without its backslash and cut to 4096 bytes."""
+        """A backslash command's line, without its backslash and line end; at most 4096 bytes."""
 
     def on_rows(self, rows: int) -> None:
         """So many more rows of the last COPY statement went by."""
@@ -64,11 +64,13 @@ class Lexer:
     """Reads a plain dump in chunks and tells `listener` what goes by.
 
     `inside` says in words what the last byte left open, and is empty between statements. `fault` is set, and
-    the rest passes unread, once the bytes are nothing that pg_dump writes.
+    the rest passes unread, once the bytes are nothing that pg_dump writes. `stumbles_at` is the start of the first
+    statement that psql can't read to its end, empty where there is none.
     """
 
     def __init__(self, listener: Listener) -> None:
         self.fault = ""
+        self.stumbles_at = ""
         self._listener = listener
         self._read: Callable[[bytes, int], int] = self._sql
         self._inside = ""
@@ -76,11 +78,13 @@ class Lexer:
         self._whole_until = 0
         self._statement = b""
         self._statement_end = b""
+        self._first_string: bytes | None = None
+        self._keeps_string = False
         self._parentheses = 0
         self._body_depth = 0
+        self._begins = 0
         self._standard_strings = True
         self._tag = b""
-        self._comment_depth = 0
         self._meta = b""
         self._at_line_start = True
 
@@ -91,16 +95,20 @@ class Lexer:
 
     def feed(self, chunk: bytes) -> None:
         """Read the next bytes."""
+        if b"\0" in chunk:
+            self._give_up("it has a NUL byte" + NEVER)
         data = self._held + chunk if self._held else chunk
         self._held = b""
-        self._whole_until = _whole_words(data)
+        self._whole_until = whole_words(data)
         position = 0
         while position < len(data):
             position = self._read(data, position)
 
-    def _give_up(self, fault: str) -> None:
-        self.fault = fault
+    def _give_up(self, fault: str) -> int:
+        """Set the fault, the first one for good, and read nothing more; returns where to go on, behind any data."""
+        self.fault = self.fault or fault
         self._enter(self._ignore)
+        return sys.maxsize
 
     def _ignore(self, data: bytes, position: int) -> int:
         return len(data)
@@ -120,7 +128,7 @@ class Lexer:
         self._held = data[position:]
         if len(self._held) > _HELD_BYTES:
             self._held = b""
-            self._give_up("it has a word of more than 1 MiB, which pg_dump never writes")
+            self._give_up("it has a word of more than 1 MiB" + NEVER)
         return len(data)
 
     # -- SQL
@@ -130,47 +138,55 @@ class Lexer:
         whole = position < self._whole_until
         limit = self._whole_until if whole else len(data)
         if not self._statement:
-            blank = _BLANK.match(data, position, limit)
+            blank = BLANK.match(data, position, limit)
             position = blank.end() if blank else position
-        match = _TOKEN.match(data, position, limit)
+        match = TOKEN.match(data, position, limit)
         assert match is not None  # noqa: S101 - each part of the pattern may be empty
-        if not whole and match.end() == len(data):
+        token = match[1]
+        if not whole and (match.end() == len(data) or token == b":" or token.isdigit()):
             return self._hold(data, position)
         self._add(data[position : match.start(1)])
-        token = match[1]
         if token == b";":
             self._end_statement()
-        elif token == b'"':
-            self._add(token)
-            self._enter(self._quoted_name, "a quoted name")
+        elif token.endswith(b"'") and not token.startswith((b"u", b"U")):
+            return self._open_string(token, match.end())
         elif token == b"--":
             self._add(b" ")
             self._enter(self._line_comment, "a comment")
-        elif token == b"/*":
-            self._add(b" ")
-            self._comment_depth = 1
-            self._enter(self._block_comment, "a comment")
-        elif token.endswith(b"'"):
-            self._add(b"''")
-            plain = token == b"'" and self._standard_strings
-            self._enter(self._string if plain else self._escape_string, "a string")
-        elif token.startswith(b"$"):
+        elif len(token) > 1 and token.startswith(b"$"):
             self._add(b"''")
             self._tag = token
             self._enter(self._dollar_quote, "a dollar-quoted string")
+        elif token == b'"':
+            self._add(token)
+            self._enter(self._quoted_name, "a quoted name")
         elif token == b"\\":
             self._meta = b""
             self._enter(self._meta_command, "a backslash command")
-        else:
+        elif token.isalpha() or token in (b"(", b")", b""):
             self._nest(token)
             self._add(token)
+        else:
+            return self._give_up(FAULTS[b"$" if token.isdigit() else token[:1].lower()] + NEVER)
         return match.end()
+
+    def _open_string(self, opening: bytes, position: int) -> int:
+        before = self._statement_end.rstrip()
+        if before.endswith(b"''") and before != self._statement_end:
+            # After a line end the second would go on as the first began, with escapes or without.
+            return self._give_up("it has a string right after another" + NEVER)
+        self._add(b"''")
+        plain = opening in BIT_OPENINGS or (opening in PLAIN_OPENINGS and self._standard_strings)
+        self._keeps_string = plain and self._first_string is None
+        self._first_string = self._first_string or b""
+        self._enter(self._string if plain else self._escape_string, "a string")
+        return position
 
     def _add(self, piece: bytes) -> None:
         """Remember the start and the end of the statement; blanks and comments start none."""
         if not self._statement:
             piece = piece.lstrip()
-        room = _STATEMENT_BYTES - len(self._statement)
+        room = (_COPY_BYTES if self._statement.startswith(b"COPY") else _STATEMENT_BYTES) - len(self._statement)
         if room > 0:
             self._statement += piece[:room]
         self._statement_end = (self._statement_end + piece[-_STATEMENT_END_BYTES:])[-_STATEMENT_END_BYTES:]
@@ -181,23 +197,61 @@ class Lexer:
             self._parentheses += 1
         elif token == b")":
             self._parentheses = max(0, self._parentheses - 1)
-        elif not token or self._parentheses or not _ROUTINE.match(self._statement):
+        elif (word := token.upper()) == b"COPY":
+            # The server would take a second statement from what psql sends as one, and psql what follows for rows.
+            if self._statement_end.rstrip().endswith(b";"):
+                self._give_up("it has a COPY statement inside of another statement" + NEVER)
+        elif self._parentheses:
             return
-        elif token.upper() == b"ATOMIC":
-            self._body_depth += self._statement_end.rstrip().upper().endswith(b"BEGIN")
+        elif word == b"BEGIN":
+            self._begins += self._is_routine()
+        elif word == b"ATOMIC":
+            if self._begins and self._statement_end.rstrip().upper().endswith(b"BEGIN"):
+                self._begins -= 1
+                self._body_depth += 1
         elif self._body_depth:
-            self._body_depth += 1 if token.upper() == b"CASE" else -1
+            self._body_depth += {b"CASE": 1, b"END": -1}.get(word, 0)
+
+    def _is_routine(self) -> bool:
+        """psql goes by a statement's first unquoted words, whatever stands between them."""
+        words: list[bytes] = []
+        for match in FIRST_WORDS.finditer(self._statement):
+            if match[1]:
+                words.append(match[1].upper())
+            if len(words) == 4:
+                break
+        else:
+            if len(self._statement) >= _STATEMENT_BYTES:
+                self._give_up("it has a statement of overlong names" + NEVER)
+        if words[1:3] == [b"OR", b"REPLACE"]:
+            del words[1:3]
+        return words[:1] == [b"CREATE"] and words[1:2] in ([b"FUNCTION"], [b"PROCEDURE"])
 
     def _end_statement(self) -> None:
+        if self._begins and not self.stumbles_at:
+            self.stumbles_at = self._statement.partition(b"(")[0][:200].decode("utf-8", "replace")
+        self._begins = 0
         if self._parentheses or self._body_depth:
             self._add(b";")
             return
-        start, end = self._statement, self._statement_end
+        start, end, string = self._statement, self._statement_end, self._first_string or b""
         self._statement = self._statement_end = b""
-        if strings := _STRINGS.match(start):
-            self._standard_strings = strings[1].lower() == b"on"
-        if table := self._listener.on_statement(start, end):
-            self._enter(self._rows_ahead, f"the rows of {table}")
+        self._first_string = None
+        if fault := misreads(start, string):
+            self._give_up(fault)
+            return
+        if (strings := standard_strings(start)) is not None:
+            self._standard_strings = strings
+        table = self._listener.on_statement(start, end)
+        self._enter(self._line_end, f"the rows of {table}" if table else "")
+
+    def _line_end(self, data: bytes, position: int) -> int:
+        # psql looks up what a string and a letter are at each line's start, and takes rows from the next line on.
+        if data[position] != ord("\n"):
+            return self._give_up("it has a statement that does not end its line" + NEVER)
+        self._at_line_start = True
+        self._enter(self._rows if self._inside else self._sql, self._inside)
+        return position + 1
 
     def _quoted_name(self, data: bytes, position: int) -> int:
         # A doubled quote ends one name and starts the next: the same bytes, with nothing between.
@@ -207,10 +261,14 @@ class Lexer:
 
     def _string(self, data: bytes, position: int) -> int:
         # Here too a doubled quote ends one string and starts the next.
-        return self._leave(data.find(b"'", position) + 1, data)
+        end = data.find(b"'", position) + 1
+        if self._keeps_string and self._first_string is not None:
+            until = min(end - 1 if end else len(data), position + _STRING_BYTES)
+            self._first_string = (self._first_string + data[position:until])[:_STRING_BYTES]
+        return self._leave(end, data)
 
     def _escape_string(self, data: bytes, position: int) -> int:
-        match = _ESCAPED.match(data, position)
+        match = ESCAPED.match(data, position)
         end = match.end() if match else len(data)
         if end >= len(data) - 1:  # a last quote or backslash means nothing without the byte that follows it
             return self._hold(data, end)
@@ -223,33 +281,22 @@ class Lexer:
         return self._leave(found + len(self._tag), data)
 
     def _line_comment(self, data: bytes, position: int) -> int:
-        match = _LINE_END.search(data, position)
+        match = LINE_END.search(data, position)
+        if match and match[0] == b"\r":
+            return self._give_up(FAULTS[b"\r"] + NEVER)
         return self._leave(match.end() if match else 0, data)
-
-    def _block_comment(self, data: bytes, position: int) -> int:
-        match = _COMMENT_EDGE.search(data, position)
-        if match is None:
-            return self._hold(data, len(data) - data.endswith((b"/", b"*"), position))
-        self._comment_depth += 1 if match[0] == b"/*" else -1
-        return match.end() if self._comment_depth else self._leave(match.end(), data)
 
     def _meta_command(self, data: bytes, position: int) -> int:
         end = data.find(b"\n", position) + 1
-        self._meta += data[position : end or len(data)][: _META_BYTES - len(self._meta)]
+        self._meta += data[position : end or len(data)][: _META_BYTES + 1]
+        if len(self._meta) > _META_BYTES:
+            return self._give_up("it has a backslash command of more than 4096 bytes" + NEVER)
         self._leave(end, data)
         if end:
-            self._listener.on_meta_command(self._meta.strip())
+            self._listener.on_meta_command(self._meta[:-1])
         return end or len(data)
 
     # -- rows: in COPY's text format a newline byte ends a row, always (one inside of a value is written `\n`)
-
-    def _rows_ahead(self, data: bytes, position: int) -> int:
-        if data[position] != ord("\n"):
-            self._give_up("a COPY statement does not end its line, as pg_dump's do")
-        else:
-            self._at_line_start = True
-            self._enter(self._rows, self._inside)
-        return position + 1
 
     def _rows(self, data: bytes, position: int) -> int:
         if not self._at_line_start:
@@ -257,49 +304,18 @@ class Lexer:
             self._at_line_start = end > 0
             self._listener.on_rows(int(self._at_line_start))
             return end or len(data)
-        narrow = _has_narrow_rows(data, position)
-        end_of_rows = _find_end_of_rows(data, position, narrow)
+        narrow = has_narrow_rows(data, position)
+        end_of_rows = -1
+        if data.find(b"\\", position) >= 0:  # a byte that is not there costs least to look for
+            end_of_rows = find_end_of_rows(data, position, narrow)
+            if has_other_end(data, position, end_of_rows if end_of_rows >= 0 else len(data)):
+                return self._give_up("it has a carriage return after the end of rows" + NEVER)
         if end_of_rows >= 0:
             self._listener.on_rows(data.count(b"\n", position, end_of_rows))
-            return self._leave(end_of_rows + len(_END_OF_ROWS), data)
-        self._listener.on_rows(_count_lines(data, position, narrow))
+            return self._leave(end_of_rows + len(END_OF_ROWS), data)
+        self._listener.on_rows(count_lines(data, position, narrow))
         last_line = max(position, data.rfind(b"\n") + 1)
-        if _END_OF_ROWS.startswith(data[last_line : last_line + len(_END_OF_ROWS)]):
+        if END_OF_ROWS.startswith(data[last_line : last_line + len(END_OF_ROWS)]):
             return self._hold(data, last_line)
         self._at_line_start = False
         return len(data)
-
-
-def _whole_words(data: bytes) -> int:
-    """How far SQL in `data` can be read: a word or operator at its very end may go on in the next chunk."""
-    near_end = data[-64:]
-    kept = near_end.rstrip(_JOINING)
-    return len(data) - len(near_end) + len(kept) if kept else len(data.rstrip(_JOINING))
-
-
-# Python's own loops over bytes do about 1 GB/s; what rests on memchr does 3 to 13, but pays for each line. So
-# wide rows, the bulk of most large dumps, go line by line through memchr, and narrow ones byte by byte.
-
-
-def _has_narrow_rows(data: bytes, position: int) -> bool:
-    """True where the next rows average less than about 50 bytes."""
-    return data.count(b"\n", position, position + 4096) > 80
-
-
-def _find_end_of_rows(data: bytes, position: int, narrow: bool) -> int:
-    r"""Where the line `\.` starts, looked for from `position`, a line's start; -1 where there is none."""
-    if narrow:
-        if data.startswith(_END_OF_ROWS, position):
-            return position
-        found = data.find(b"\n" + _END_OF_ROWS, position)
-        return found + 1 if found >= 0 else -1
-    lines = BytesIO(data)  # shares the bytes; `in` compares its lines one by one without a step in Python
-    lines.seek(position)
-    return lines.tell() - len(_END_OF_ROWS) if _END_OF_ROWS in lines else -1
-
-
-def _count_lines(data: bytes, position: int, narrow: bool) -> int:
-    """The newlines in `data` from `position` on."""
-    if narrow:
-        return data.count(b"\n", position)
-    return len(data) - len(data.replace(b"\n", b"")) - data.count(b"\n", 0, position)

@@ -14,6 +14,7 @@ from hubbackup.errors import NotProvenError
 from hubbackup.postgres.census import Census, DumpFacts
 
 KEY = "d36UNlnvcBPCiwpu0eaqnHvUZ56hBj7VQN3489DgDbcoQmLQhie7NbH6Ak78hax"
+VIEW = "CREATE VIEW public.v AS\n SELECT"
 TRAILER = "--\n-- PostgreSQL database dump complete\n--\n\n"
 
 
@@ -87,14 +88,16 @@ def test_counts_tables_extensions_and_large_objects() -> None:
 
 def test_meta_commands_are_listed_but_for_restrict() -> None:
     """A backslash outside of quotes is a command to psql wherever it stands, so restore can refuse it."""
-    body = f"\\unrestrict {KEY}\n\\connect app\n\\restrict {KEY}\n\nSELECT 1 \\! rm -rf /\n;\n"
+    body = f"\\unrestrict {KEY}\n\\connect app\n\\restrict {KEY}\n\n{VIEW} 1 \\! rm -rf /\n;\n"
     assert facts(dump(body)).meta_commands == ("\\connect app", "\\! rm -rf /")
 
 
 def test_meta_commands_are_bounded() -> None:
-    """A hostile dump can't fill the memory with commands."""
+    """A hostile dump can't fill the memory with commands, and none is cut before it is looked at."""
     assert facts(dump("\\! x\n" * 1000)).meta_commands == ("\\! x",) * 100
-    assert len(facts(dump("\\" + "y" * 10_000 + "\n")).meta_commands[0]) == 4097
+    assert len(facts(dump("\\" + "y" * 4000 + "\n")).meta_commands[0]) == 4001
+    with pytest.raises(NotProvenError, match="a backslash command of more than 4096 bytes"):
+        facts(dump("\\" + "y" * 10_000 + "\n"))
 
 
 @pytest.mark.parametrize(
@@ -134,22 +137,24 @@ FAKE_ESCAPED = FAKE.replace("\\", "\\\\")
 
 DISGUISES = {
     "string": f"COMMENT ON TABLE public.a IS {quoted(FAKE)};\n",
-    "string that ends in a backslash": "SELECT 'a\\';\n",
-    "escape string": f"SELECT E'it\\'s {FAKE_ESCAPED}\\\\';\n",
-    "escape string, doubled quote": f"SELECT E'a''b\\'{FAKE_ESCAPED}';\n",
-    "word that ends in e": "SELECT type'a\\';\n",
+    "string that ends in a backslash": f"{VIEW} 'a\\';\n",
+    "escape string": f"{VIEW} E'it\\'s {FAKE_ESCAPED}\\\\';\n",
+    "escape string, doubled quote": f"{VIEW} E'a''b\\'{FAKE_ESCAPED}';\n",
+    "word that ends in e": f"{VIEW} type'a\\';\n",
+    "bits": f"{VIEW} B'101'::\"bit\", X'1F', N'a\\';\n",
     "dollar quote": f"CREATE FUNCTION f() RETURNS int\n    LANGUAGE sql\n    AS $_${FAKE}$$ $x$ $_$;\n",
-    "untagged dollar quote": f"DO $$ ' \" -- /* $a {FAKE} $$;\n",
-    "dollars in words": "SELECT a$b$c, x$$, $1, $2::int, é$q$;\n",
-    "block comment": f"/* ' /* nested */ $$ {FAKE} **/\n",
+    "untagged dollar quote": f"CREATE FUNCTION f() RETURNS int AS $$ ' \" -- /* $a {FAKE} $$;\n",
+    "dollars in words": f"{VIEW} a$b$c, x$$, $1, $2::int, é$q$;\n",
     "line comment": "-- ' \" $$ /* COPY public.fake FROM stdin;\n",
     "quoted name": f'CREATE SCHEMA "{FAKE}";\n',
-    "operators": "SELECT 1 - -2 / 3 * 4 @- 5, '{}'::jsonb -> 'a' ->> 'b', 6-/**/7;\n",
-    "operator, then comment": "SELECT 1*/* ' */2--'\n;\n",
+    "operators": f"{VIEW} 1 - -2 / 3 * 4 @- 5, '{{}}'::jsonb -> 'a' ->> 'b', 6-7;\n",
+    "operator, then comment": f"{VIEW} 1+--'\n2;\n",
+    "numbers": f"{VIEW} 1, 1.5, .5, 1e+20, 1.5e-7, 2e10 FROM f($1) a1;\n",
+    "colons": f"{VIEW} a[1:n], a[1:2], a[:'x'], b::text, b := 'c', d[1:\"end\"];\n",
     "standard SQL body": (
         "CREATE FUNCTION public.f(x integer) RETURNS integer\n    LANGUAGE sql\n    BEGIN ATOMIC\n SELECT\n"
         '         CASE\n             WHEN (x > 0) THEN 1\n             ELSE 2\n         END AS "case";\n'
-        ' COPY (a) FROM stdin;\n SELECT (CASE WHEN true THEN 1 END), "end";\nEND;\n'
+        ' SELECT copy FROM stdin;\n SELECT (CASE WHEN true THEN 1 END), "end";\nEND;\n'
     ),
     "function that is named begin": "CREATE FUNCTION public.begin() RETURNS int\n    AS $$select 1$$;\n",
     "rule": "CREATE RULE r AS\n    ON INSERT TO public.a DO ALSO ( COPY x FROM stdin;\n SELECT 2;\n);\n",
@@ -169,7 +174,10 @@ def test_disguises_change_no_count(text: str) -> None:
 
 def test_strings_follow_standard_conforming_strings() -> None:
     """With the setting off, as a database may have it, a backslash escapes the quote in any string."""
-    body = "SET standard_conforming_strings = off;\nCOMMENT ON TABLE a IS 'x\\\\';\nSELECT 'it\\'s';\n"
+    body = "SET standard_conforming_strings = off;\nCOMMENT ON TABLE a IS 'x\\\\';\n"
+    body += f"{VIEW} 'it\\'s';\n"
+    bits = f"{VIEW} B'1\\', X'\\';\n"
+    assert facts(dump(body + bits + copy("a", ["1"]))).rows == {"a": 1}
     assert facts(dump(body + copy("a", ["1"]))).rows == {"a": 1}
     with pytest.raises(NotProvenError, match="ends inside a string"):
         facts(dump(body.replace("= off", "= on")))
@@ -202,13 +210,12 @@ def test_every_cut_raises() -> None:
 @pytest.mark.parametrize(
     ("opening", "closing", "where"),
     [
-        ("SELECT '", "';", "a string"),
-        ("SELECT E'", "';", "a string"),
-        ("DO $a$", "$a$;", "a dollar-quoted string"),
-        ('SELECT "', '";', "a quoted name"),
-        ("/* ", "*/", "a comment"),
+        (f"{VIEW} '", "';", "a string"),
+        (f"{VIEW} E'", "';", "a string"),
+        ("CREATE FUNCTION f() RETURNS int AS $a$", "$a$;", "a dollar-quoted string"),
+        (f'{VIEW} "', '";', "a quoted name"),
         ("COPY public.a (b) FROM stdin;\n", "\n\\.\n", "the rows of public.a"),
-        ("SELECT ", ";", "a statement"),
+        (f"{VIEW} ", ";", "a statement"),
         ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1;", "END;", "a statement"),
         ("CREATE RULE r AS ON INSERT TO a DO (SELECT 1;", ");", "a statement"),
     ],
@@ -217,7 +224,7 @@ def test_the_trailer_inside_of_something_proves_nothing(opening: str, closing: s
     """A dump whose last bytes equal the trailer, but stand inside of something, says what it ends in."""
     with pytest.raises(NotProvenError, match=f"ends inside {where}"):
         facts(dump(opening, key=key))
-    facts(dump(opening + closing, key=key))
+    facts(dump(f"{opening}{closing}\n", key=key))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +234,7 @@ def test_the_trailer_inside_of_something_proves_nothing(opening: str, closing: s
         (b"\n" + dump(""), "does not start with"),
         (dump("").replace(b"-- Dumped by", b"-- "), "does not start with"),
         (dump("", end=""), "before pg_dump's last words"),
-        (dump("") + b"SELECT 1;\n", "before pg_dump's last words"),
+        (dump("") + b"COMMIT;\n", "before pg_dump's last words"),
         (dump("") + b"-- x\n", "before pg_dump's last words"),
         (dump("", end="\n" + TRAILER), "do not pair up"),
         (dump("", end="\n" + TRAILER + "\\unrestrict other\n\n"), "do not pair up"),
@@ -237,7 +244,7 @@ def test_the_trailer_inside_of_something_proves_nothing(opening: str, closing: s
         (dump("\\restrict other\n", key=""), "do not pair up"),
         (dump("COPY public.a FROM '/etc/passwd';\n"), "COPY statement"),
         (dump("COPY public.a FROM stdin WITH (FORMAT csv);\n1\n\\.\n"), "COPY statement"),
-        (dump("COPY public.a FROM stdin; SELECT 1;\n1\n\\.\n"), "COPY statement"),
+        (dump("COPY public.a FROM stdin; SELECT 1;\n1\n\\.\n"), "does not end its line"),
         (dump("x" * 3_000_000 + ";\n"), "a word of more than 1 MiB"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -260,12 +267,10 @@ def test_memory_is_bounded() -> None:
     start, end = dump("@").split(b"@")
     bodies = [
         (b"SELECT pg_catalog.lowrite(0, '\\x", b"');\n"),
-        (b"SELECT E'", b"';\n"),
-        (b"DO $$", b"$$;\n"),
-        (b"/* ", b"*/\n"),
+        (b"CREATE VIEW v AS SELECT E'", b"';\n"),
+        (b"CREATE FUNCTION f() RETURNS int AS $$", b"$$;\n"),
         (b"-- ", b"\n"),
-        (b'SELECT "', b'";\n'),
-        (b"\\echo ", b"\n"),
+        (b'CREATE VIEW v AS SELECT "', b'";\n'),
         (b"COPY t FROM stdin;\n", b"\n\\.\n"),
     ]
     census = Census()
@@ -327,7 +332,7 @@ def copy_block(name: str, rows: list[list[str | None]]) -> tuple[str, int, str]:
 
 SQL = st.one_of(
     NASTY.map(lambda text: f"COMMENT ON TABLE public.a IS {quoted(text)};\n"),
-    NASTY.map(lambda text: "SELECT E" + quoted(text.replace("\\", "\\\\")) + ";\n"),
+    NASTY.map(lambda text: f"{VIEW} E" + quoted(text.replace("\\", "\\\\")) + ";\n"),
     NASTY.map(lambda text: f"CREATE FUNCTION public.f() RETURNS int\n    AS {dollar_quoted(text)};\n"),
     NASTY.map(lambda text: f"GRANT SELECT ON TABLE x$y$z TO {quoted_name(text)}, a$b$;\n"),
     NASTY.map(comment),
