@@ -177,7 +177,7 @@ class Lexer:
             return self._give_up("it has a string right after another" + NEVER)
         self._add(b"''")
         plain = opening in BIT_OPENINGS or (opening in PLAIN_OPENINGS and self._standard_strings)
-        self._keeps_string = plain and self._first_string is None
+        self._keeps_string = opening in PLAIN_OPENINGS and self._first_string is None
         self._first_string = self._first_string or b""
         self._enter(self._string if plain else self._escape_string, "a string")
         return position
@@ -262,14 +262,19 @@ class Lexer:
     def _string(self, data: bytes, position: int) -> int:
         # Here too a doubled quote ends one string and starts the next.
         end = data.find(b"'", position) + 1
-        if self._keeps_string and self._first_string is not None:
-            until = min(end - 1 if end else len(data), position + _STRING_BYTES)
-            self._first_string = (self._first_string + data[position:until])[:_STRING_BYTES]
+        self._keep_string(data, position, end - 1 if end else len(data))
         return self._leave(end, data)
+
+    def _keep_string(self, data: bytes, start: int, end: int) -> None:
+        """Remember the start of a statement's first string, as it is written."""
+        if self._keeps_string and self._first_string is not None:
+            piece = data[start : min(end, start + _STRING_BYTES)]
+            self._first_string = (self._first_string + piece)[:_STRING_BYTES]
 
     def _escape_string(self, data: bytes, position: int) -> int:
         match = ESCAPED.match(data, position)
         end = match.end() if match else len(data)
+        self._keep_string(data, position, end)
         if end >= len(data) - 1:  # a last quote or backslash means nothing without the byte that follows it
             return self._hold(data, end)
         return self._leave(end + 1, data)

@@ -91,6 +91,17 @@ def test_a_good_backup_passes_and_is_recorded(embedded: App, postgres16: Embedde
     assert databases_of(postgres16) == before
 
 
+LOSES_A_ROW = b"""
+CREATE FUNCTION public.lose() RETURNS integer
+    LANGUAGE sql
+    AS $$DELETE FROM public.utilisateurs WHERE id = 7 RETURNING id$$;
+CREATE MATERIALIZED VIEW public.loser AS
+ SELECT public.lose() AS lost
+  WITH NO DATA;
+REFRESH MATERIALIZED VIEW public.loser;
+"""
+
+
 def test_a_wrong_count_fails(embedded: App, postgres16: EmbeddedPostgres) -> None:
     """A file that is proven in every byte and yet restores to fewer rows fails its drill, and the table is named."""
     before = databases_of(postgres16)
@@ -99,7 +110,7 @@ def test_a_wrong_count_fails(embedded: App, postgres16: EmbeddedPostgres) -> Non
     tamper(
         embedded.settings.backup_dir,
         name,
-        lambda plain: plain.replace(trailer, b"\nDELETE FROM public.utilisateurs WHERE id = 7;\n" + trailer),
+        lambda plain: plain.replace(trailer, LOSES_A_ROW + trailer),
     )
     with pytest.raises(NotProvenError, match=r"public\.utilisateurs has 499 rows .* held 500"):
         embedded.drill()

@@ -160,7 +160,8 @@ def test_an_older_server_is_refused(source: Program, postgres18: EmbeddedPostgre
         assert done.code == 0, done.said
         assert diff(wanted, fingerprint(older.psql, "tried")) == []
         # What the older server truly can't do fails in the middle, beside the live database.
-        plain = plain_of(file).replace(b"COPY public.utilisateurs", b"SELECT uuidv7();\nCOPY public.utilisateurs", 1)
+        rows = b"COPY public.utilisateurs"
+        plain = plain_of(file).replace(rows, b"CREATE VIEW public.v AS\n SELECT uuidv7();\n" + rows, 1)
         done = older.run("restore", str(unproven(older.backups, plain)), "--force", "--yes")
         assert done.code == 1, done.said
         assert "uuidv7" in done.err

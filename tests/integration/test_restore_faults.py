@@ -58,7 +58,7 @@ def unchanged(hub: Program) -> Iterator[Fingerprint]:
 
 def test_an_error_in_the_middle(hub: Program) -> None:
     """The server's own words are the cause, and the remedy says that nothing was changed."""
-    plain = plain_of(hub.backup()).replace(ROWS_BEGIN, b"SELECT 1 / 0;\n" + ROWS_BEGIN, 1)
+    plain = plain_of(hub.backup()).replace(ROWS_BEGIN, b"SELECT pg_catalog.lo_create(1 / 0);\n" + ROWS_BEGIN, 1)
     file = unproven(hub.backups, plain)
     with unchanged(hub):
         done = hub.run("restore", str(file), "--yes")
@@ -166,18 +166,23 @@ def test_a_command_in_a_dump_is_refused(hub: Program, tmp_path: Path) -> None:
                     "pg_dump --create",
                     "not of pg_dump's making",
                     "ends inside a statement",
+                    "pg_dump does not write",
+                    "pg_dump never writes",
                 )
                 assert any(words in done.err for words in cause), done.said
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("line", [b"COMMIT;", b"BEGIN;", b"ROLLBACK;", b"BEGIN; COMMIT; ABORT;"])
+@pytest.mark.parametrize("line", [b"COMMIT;", b"BEGIN;", b"ROLLBACK;", b"BEGIN;\nCOMMIT;", b"BEGIN;\nABORT;"])
 def test_a_transaction_in_a_dump_is_harmless(hub: Program, line: bytes) -> None:
-    """There is no transaction to be ended early; where one is left open, its rows are missed, and it is refused."""
+    """There is no transaction to be ended early; where one is left open, its rows are missed, and it is refused.
+
+    One that is given up would undo settings that psql reads strings by: pg_dump writes none.
+    """
     live = fingerprint(hub.psql, DATABASE)
     plain = plain_of(hub.backup()).replace(ROWS_BEGIN, line + b"\n" + ROWS_BEGIN, 1)
     done = hub.run("restore", str(unproven(hub.backups, plain)), "--yes")
-    assert done.code == (1 if line == b"BEGIN;" else 0), done.said
+    assert done.code == (0 if line.endswith(b"COMMIT;") else 1), done.said
     assert diff(live, fingerprint(hub.psql, DATABASE)) == []
 
 
@@ -449,7 +454,7 @@ def test_in_place_prunes_nothing(hub: Program) -> None:
 def test_in_place_that_fails_names_the_way_back(hub: Program) -> None:
     """After the drop there is no live database: the error names the safety backup, and that brings it back."""
     live = fingerprint(hub.psql, DATABASE)
-    plain = plain_of(hub.backup()).replace(ROWS_BEGIN, b"SELECT 1 / 0;\n" + ROWS_BEGIN, 1)
+    plain = plain_of(hub.backup()).replace(ROWS_BEGIN, b"SELECT pg_catalog.lo_create(1 / 0);\n" + ROWS_BEGIN, 1)
     done = hub.run("restore", str(unproven(hub.backups, plain)), "--in-place", "--yes")
     assert done.code == 1, done.said
     assert "division by zero" in done.err
