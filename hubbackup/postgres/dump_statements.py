@@ -34,7 +34,7 @@ _WHOLE = {
     b"COMMIT": re.compile(rb"COMMIT"),
     b"RESET": re.compile(rb"RESET SESSION AUTHORIZATION"),
 }
-_PRIVILEGE = rb"[A-Z]+(?: [A-Z]+)?(?: ?\(" + NAME + rb"(?:, ?" + NAME + rb")*+\))?"
+_PRIVILEGE = rb"[A-Z]+(?: PRIVILEGES| SYSTEM)?(?: ?\(" + NAME + rb"(?:, ?" + NAME + rb")*+\))?"
 _PRIVILEGES = _PRIVILEGE + rb"(?:, ?" + _PRIVILEGE + rb")*+ ON "
 _STARTS = {
     b"COMMENT": re.compile(rb"COMMENT ON "),
@@ -48,14 +48,14 @@ _STARTS = {
         rb"|\* FROM pg_catalog\.pg_(?:restore|clear)_(?:relation|attribute|extended)_stats\()"
     ),
     b"SET": re.compile(rb"SET (?:[a-z_]+(?:\.[a-z_]+)? = |SESSION AUTHORIZATION |ROLE )"),
-    b"UPDATE": re.compile(rb"UPDATE pg_catalog\."),
+    b"UPDATE": re.compile(rb"UPDATE pg_catalog\.pg_database SET datistemplate = "),
 }
 _OBJECT = (
     rb"(?:(?:CREATE|ALTER|DROP|COMMENT ON|SECURITY LABEL (?:FOR " + NAME + rb" )?ON) "
     rb"|(?:GRANT|REVOKE(?: GRANT OPTION FOR)?) " + _PRIVILEGES + rb")"
 )
 _SERVER_WIDE = re.compile(_OBJECT + rb"(?:SYSTEM|ROLE|GROUP|TABLESPACE|PARAMETER|USER(?! MAPPING))\s")
-_OF_DATABASE = re.compile(_OBJECT + rb"DATABASE\s")
+_OF_DATABASE = re.compile(_OBJECT + rb"DATABASE\s|UPDATE ")
 _SCANNER_SETTING = re.compile(rb"SET (?:standard_conforming_strings|client_encoding) ")
 _SEARCH_PATH = b"SELECT pg_catalog.set_config('', '', false)"
 
