@@ -76,6 +76,8 @@ class RestoreJob:
                 databases = Databases(runner, connection, request.target)
                 server = databases.look()
                 properties = self._properties(runner, connection, server, source)
+                dialect = Dialect(psql=psql_version(runner), server_major=server.major)
+                dialect.check_origin(source.name, of_proven_origin=source.manifest is not None)
                 notes = preflight(runner, connection, server, request, source, proof.facts, properties)
                 asked = time.monotonic()
                 self.confirm(Preview(source, proof.facts, request, server, tuple(notes)))
@@ -89,7 +91,6 @@ class RestoreJob:
                 remarks = [*plan.remarks, *roles.create_missing(databases, plan, server.major)]
                 if plan.made:
                     server = databases.look()
-            dialect = Dialect(psql=psql_version(runner), server_major=server.major)
             work = _Work(run, runner, connection, databases, server, source, proof, properties, dialect)
             last = Databases(runner.detached(), connection, request.target)
             deputies = Deputies(databases, last, server, acting_roles(proof.facts, properties, server, request))

@@ -60,6 +60,7 @@ def prove(run: Run, source: Source) -> DumpProof:
             f"{source.name} holds a command for psql itself ({command}): no pg_dump wrote it",
             remedy="do not restore it; find out who made this file",
         )
+    _check_loadable(source.name, facts, of_proven_origin=source.manifest is not None)
     encoding = client_encoding(_head(run, source, expected))
     decoded = dataclasses.replace(
         facts,
@@ -67,6 +68,22 @@ def prove(run: Run, source: Source) -> DumpProof:
         requirements=facts.requirements.readable(lambda name: readable(name, encoding)),
     )
     return DumpProof(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding)
+
+
+def _check_loadable(name: str, facts: DumpFacts, *, of_proven_origin: bool) -> None:
+    """Raises NotProvenError for a whole dump that psql can't load, or that it must not be given."""
+    if facts.psql_stops_at:
+        raise NotProvenError(
+            f"psql can't load {name}: to psql the word begin opens a body, and it would wait for the end of"
+            f" {facts.psql_stops_at}",
+            remedy="ALTER FUNCTION … RENAME TO …, then take a new backup; this one can be restored by hand once its"
+            ' text has the name in quotes: "begin"',
+        )
+    if facts.unknown and not of_proven_origin:
+        raise NotProvenError(
+            f"{name} is of unproven origin, and holds a statement that is not known of pg_dump: {facts.unknown}",
+            remedy="update hubbackup, if it comes from a newer pg_dump; or find out who made this file",
+        )
 
 
 def load(
@@ -86,7 +103,7 @@ def load(
         answers.start()
         broken: StreamError | None = None
         try:
-            process.write(RELAXED)
+            process.write(dialect.opening() + RELAXED)
             with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
                 chunks = checked_chunks(
                     stream,

@@ -1,16 +1,21 @@
-"""Lines that newer pg_dumps write and older psqls or servers don't know: taken out on the way, and nothing else.
+"""What psql is told before a dump, and the lines that are taken out of it on the way: nothing else is changed.
 
-pg_dump of August 2025 and later brackets the dump with `\\restrict KEY` and `\\unrestrict KEY` (CVE-2025-8714),
-which an older psql stops at; the dump has been read whole before and holds no other psql command, so the bracket
-is not needed. pg_dump 17 and later sets `transaction_timeout`, which servers up to 16 don't have.
+A psql of August 2025 and later knows `\\restrict KEY`: until the same key comes, it refuses every command of its own
+(CVE-2025-8714). Ours opens each load, with a key that nobody knows, and is never taken back: psql itself refuses
+what the lexer might have missed. pg_dump's own bracket is taken out, since there can be only one. A psql that does
+not know the command gets only what is ours beyond doubt.
+
+pg_dump 17 and later sets `transaction_timeout`, which servers up to 16 don't have.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hubbackup.errors import NotProvenError
 from hubbackup.runners import Runner, run
 
 EDGE_BYTES = 8192
@@ -59,16 +64,29 @@ class Dialect:
         major, minor = self.psql
         return major > max(RESTRICT_SINCE) or minor >= RESTRICT_SINCE.get(major, 1 << 30)
 
+    def check_origin(self, name: str, *, of_proven_origin: bool) -> None:
+        """Raises NotProvenError for a file of unknown origin where psql itself can't be told to run SQL alone."""
+        if of_proven_origin or self.knows_restrict:
+            return
+        major, minor = self.psql
+        since = RESTRICT_SINCE.get(major)
+        raise NotProvenError(
+            f"{name} is of unproven origin, and this psql {major}.{minor} could run commands that it might hold",
+            remedy=f"update PostgreSQL to {major}.{since} or newer, whose psql can be told not to"
+            if since
+            else "use PostgreSQL 15 or newer, whose psql can be told not to",
+        )
+
+    def opening(self) -> bytes:
+        """What comes before the dump's first byte."""
+        return b"\\restrict %s\n" % secrets.token_hex(32).encode() if self.knows_restrict else b""
+
     def adapt(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """The dump as that psql and server can read it; only pg_dump's own first and last lines are looked at.
 
         Caller's duty: the dump is proven, so that its end is pg_dump's trailer.
         """
-        from_head = [] if self.server_major >= 17 else ["timeout"]
-        from_head += [] if self.knows_restrict else ["restrict"]
-        if not from_head:
-            yield from chunks
-            return
+        from_head = ["restrict"] if self.server_major >= 17 else ["restrict", "timeout"]
         head: bytes | None = b""
         held = b""
         for chunk in chunks:
@@ -83,7 +101,7 @@ class Dialect:
                 held = held[-EDGE_BYTES:]
         if head is not None:
             held = _without(head, HEADER.match(head), from_head)
-        yield held if self.knows_restrict else _without(held, TRAILER.search(held), ["unrestrict"])
+        yield _without(held, TRAILER.search(held), ["unrestrict"])
 
 
 def _without(data: bytes, found: re.Match[bytes] | None, groups: Iterable[str]) -> bytes:

@@ -13,6 +13,7 @@ import random
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,6 +270,17 @@ def test_a_gzip_bomb_is_refused_by_the_manifests_size(scene: Scene) -> None:
     assert done.returncode == 1, done.stderr
     assert "decodes to more than" in done.stderr
     assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
+
+
+@pytest.mark.parametrize("start", [b"", b"--\n-- PostgreSQL database dump\n--\n\n"], ids=["zeros", "a header"])
+def test_what_cannot_be_a_dump_is_judged_by_its_first_bytes(scene: Scene, start: bytes) -> None:
+    """10 GB of zeros, also behind pg_dump's first lines: nothing is read that can't change the verdict."""
+    member = gzip.compress(bytes(64 << 20), 1)
+    data = joined(start) + member * (BOMB_BYTES // (64 << 20))
+    clock = time.monotonic()
+    said = scene.refusal(data, manifest=False)
+    assert "does not start with pg_dump's header" in said
+    assert time.monotonic() - clock < 3
 
 
 def test_a_dump_twice_in_one_file_fails_beside_the_live_database(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -135,6 +136,51 @@ def test_a_killed_session(hub: Program, server: EmbeddedPostgres, tmp_path: Path
 
 
 # ------------------------------------------------------------------------------------------------------ hostile dumps
+
+
+OLD_PSQL = 'case "$*" in *--version*) echo "psql (PostgreSQL) 16.9";; *) exec "$real" "$@";; esac'
+
+
+def test_our_own_restrict_opens_the_load(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """psql is told to run SQL alone before it sees a byte of the dump, by a key of ours in the place of pg_dump's."""
+    hub.backup()
+    script = LOADING + f'tee {tmp_path}/seen.$$ | "$real" "$@"'
+    done = hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
+    assert done.code == 0, done.said
+    (text,) = [text for seen in tmp_path.glob("seen.*") if b"database dump complete" in (text := seen.read_bytes())]
+    commands = [line for line in text.split(b"\n") if line.startswith(b"\\") and line != b"\\."]
+    assert len(commands) == 1
+    assert re.fullmatch(rb"\\restrict [0-9a-f]{64}", commands[0])
+    assert text.index(commands[0]) < text.index(b"-- PostgreSQL database dump")
+    assert text.rstrip().endswith(b"';"), "the nonce is asked for in SQL, and nothing takes the restriction back"
+
+
+def test_an_old_psql_loads_only_what_is_ours(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """A psql that can't be told to run SQL alone gets a backup with its manifest, and no file of anybody's."""
+    path = wrapped(tmp_path, server, OLD_PSQL)
+    file = hub.backup()
+    with unchanged(hub):
+        done = hub("restore", str(unproven(hub.directory, plain_of(file))), "--yes", PATH=path)
+    assert done.code == 1, done.said
+    assert "from_elsewhere.sql.gz is of unproven origin, and this psql 16.9 could run commands" in done.err
+    assert "update PostgreSQL to 16.10 or newer" in done.err
+    seen = tmp_path / "seen"
+    script = f'case "$*" in *--version*) echo "psql (PostgreSQL) 16.9";; *) tee -a {seen} | "$real" "$@";; esac'
+    done = hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
+    assert done.code == 0, done.said
+    assert b"restrict" not in seen.read_bytes()
+
+
+def test_a_function_named_begin(hub: Hub) -> None:
+    """psql waits forever for the end of its body: the backup is whole, and a restore says why it can't be."""
+    hub.psql("CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1'", database=DATABASE)
+    hub.backup()
+    with unchanged(hub):
+        done = hub("restore", "--latest", "--yes")
+    assert done.code == 1, done.said
+    assert "to psql the word begin opens a body" in done.err
+    assert "CREATE FUNCTION public.begin" in done.err
+    assert "ALTER FUNCTION … RENAME TO" in done.err
 
 
 COMMANDS = [

@@ -1,11 +1,14 @@
-"""Only pg_dump's own lines that an old psql or server stumbles over are taken out, however the dump is cut up."""
+"""Our own key opens the load, pg_dump's own lines that are in the way are taken out, and nothing else is changed."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubbackup.errors import NotProvenError
 from hubbackup.restore.psql_compat import EDGE_BYTES, Dialect, client_encoding, parse_version
 
 HEAD = b"--\n-- PostgreSQL database dump\n--\n\n"
@@ -46,7 +49,7 @@ def chunked(data: bytes, sizes: list[int]) -> list[bytes]:
 def test_only_those_lines_vanish(
     body: bytes, sizes: list[int], restrict: bool, timeout: bool, psql: tuple[int, int], server_major: int
 ) -> None:
-    """Whatever the chunking and the data: the bracket for an old psql, the SET for a server up to 16."""
+    """Whatever the chunking and the data: pg_dump's own bracket, since ours is there, and the SET for old servers."""
 
     def dump(*, restrict: bool, timeout: bool) -> bytes:
         head = HEAD + (RESTRICT if restrict else b"") + VERSIONS + SETS + (TIMEOUT if timeout else b"") + ENCODING
@@ -56,7 +59,29 @@ def test_only_those_lines_vanish(
     knows = psql >= (18, 0) or psql in ((15, 14), (16, 10), (17, 6))
     assert dialect.knows_restrict is knows
     adapted = b"".join(dialect.adapt(chunked(dump(restrict=restrict, timeout=timeout), sizes)))
-    assert adapted == dump(restrict=restrict and knows, timeout=timeout and server_major >= 17)
+    assert adapted == dump(restrict=False, timeout=timeout and server_major >= 17)
+
+
+def test_our_own_key_opens_the_load() -> None:
+    """A line with a key that nobody can guess, another one each time; nothing for a psql that would stop at it."""
+    lines = {Dialect((16, 10), 16).opening() for _ in range(20)}
+    assert len(lines) == 20
+    assert all(re.fullmatch(rb"\\restrict [0-9a-f]{64}\n", line) for line in lines)
+    assert Dialect((16, 9), 16).opening() == b""
+
+
+@pytest.mark.parametrize(
+    ("psql", "update"),
+    [((15, 13), "15.14"), ((16, 9), "16.10"), ((17, 5), "17.6"), ((13, 0), "13.22"), ((12, 22), "PostgreSQL 15")],
+)
+def test_an_old_psql_gets_no_file_of_unproven_origin(psql: tuple[int, int], update: str) -> None:
+    """One sentence with the version, and what to update to; a backup of proven origin passes."""
+    with pytest.raises(NotProvenError, match=r"x\.sql\.gz is of unproven origin") as caught:
+        Dialect(psql, psql[0]).check_origin("x.sql.gz", of_proven_origin=False)
+    assert f"{psql[0]}.{psql[1]}" in str(caught.value)
+    assert update in caught.value.remedy
+    Dialect(psql, psql[0]).check_origin("x.sql.gz", of_proven_origin=True)
+    Dialect((18, 0), 18).check_origin("x.sql.gz", of_proven_origin=False)
 
 
 def test_a_dump_that_is_none_passes_unchanged() -> None:
