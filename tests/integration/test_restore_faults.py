@@ -141,11 +141,11 @@ def test_a_killed_session(hub: Program, server: EmbeddedPostgres, tmp_path: Path
 OLD_PSQL = 'case "$*" in *--version*) echo "psql (PostgreSQL) 16.9";; *) exec "$real" "$@";; esac'
 
 
-def test_our_own_restrict_opens_the_load(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_our_own_restrict_opens_the_load(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """psql is told to run SQL alone before it sees a byte of the dump, by a key of ours in the place of pg_dump's."""
     hub.backup()
     script = LOADING + f'tee {tmp_path}/seen.$$ | "$real" "$@"'
-    done = hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
+    done = hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
     assert done.code == 0, done.said
     (text,) = [text for seen in tmp_path.glob("seen.*") if b"database dump complete" in (text := seen.read_bytes())]
     commands = [line for line in text.split(b"\n") if line.startswith(b"\\") and line != b"\\."]
@@ -155,28 +155,28 @@ def test_our_own_restrict_opens_the_load(hub: Hub, server: EmbeddedPostgres, tmp
     assert text.rstrip().endswith(b"';"), "the nonce is asked for in SQL, and nothing takes the restriction back"
 
 
-def test_an_old_psql_loads_only_what_is_ours(hub: Hub, server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_an_old_psql_loads_only_what_is_ours(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
     """A psql that can't be told to run SQL alone gets a backup with its manifest, and no file of anybody's."""
     path = wrapped(tmp_path, server, OLD_PSQL)
     file = hub.backup()
     with unchanged(hub):
-        done = hub("restore", str(unproven(hub.directory, plain_of(file))), "--yes", PATH=path)
+        done = hub.run("restore", str(unproven(hub.backups, plain_of(file))), "--yes", PATH=path)
     assert done.code == 1, done.said
     assert "from_elsewhere.sql.gz is of unproven origin, and this psql 16.9 could run commands" in done.err
     assert "update PostgreSQL to 16.10 or newer" in done.err
     seen = tmp_path / "seen"
     script = f'case "$*" in *--version*) echo "psql (PostgreSQL) 16.9";; *) tee -a {seen} | "$real" "$@";; esac'
-    done = hub("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
+    done = hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
     assert done.code == 0, done.said
     assert b"restrict" not in seen.read_bytes()
 
 
-def test_a_function_named_begin(hub: Hub) -> None:
+def test_a_function_named_begin(hub: Program) -> None:
     """psql waits forever for the end of its body: the backup is whole, and a restore says why it can't be."""
     hub.psql("CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1'", database=DATABASE)
     hub.backup()
     with unchanged(hub):
-        done = hub("restore", "--latest", "--yes")
+        done = hub.run("restore", "--latest", "--yes")
     assert done.code == 1, done.said
     assert "to psql the word begin opens a body" in done.err
     assert "CREATE FUNCTION public.begin" in done.err
