@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -29,7 +28,7 @@ from hubbackup.daemon.status_server import serve_status
 from hubbackup.daemon.watchdog import watch
 from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
-from hubbackup.errors import HubbackupError, StoppedError
+from hubbackup.errors import HubbackupError, LockHeldError, StoppedError
 from hubbackup.health import beat, health_path
 from hubbackup.jobs.leftovers import remove_leftovers
 from hubbackup.jobs.state_file import read_json, write_json
@@ -129,7 +128,7 @@ class Daemon:
     def _start_with_a_run(self) -> None:
         """BACKUP_ON_START, or the catch-up of a run that was due while the daemon was down."""
         app = self._app
-        reason: dict[str, Any] | None = None
+        reason: dict[str, str] | None = None
         if app.settings.backup_on_start:
             reason = {"reason": "BACKUP_ON_START"}
         elif app.settings.backup_catch_up:
@@ -165,7 +164,7 @@ class Daemon:
         try:
             work()
         except HubbackupError as error:
-            if error.exit_code == 4:  # told here only: a run without the lock has no closing line of its own
+            if isinstance(error, LockHeldError):  # a run that did not begin has no closing line of its own
                 self._log.warning(f"{kind}.skipped", message=str(error))
         except Exception:  # noqa: BLE001 - as said above
             self._log.exception(f"{kind}.crashed", message=f"{kind} failed: internal error")

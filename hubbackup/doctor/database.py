@@ -70,12 +70,12 @@ def engine(site: Site) -> Verdict:
 
 def container(site: Site) -> Verdict:
     """The database's container: found, the only one, running."""
-    return ok(f"the database's container {getattr(site.runner, 'container_name', '')} is running")
+    return ok(f"the database's container {site.runner.place} is running")
 
 
 def data_connection(site: Site) -> Verdict:
     """Dumps can go around the engine: a megabyte is tried."""
-    name = getattr(site.runner, "container_name", "")
+    name = site.runner.place
     if not site.app.settings.db_data_connection:
         return skip("DB_DATA_CONNECTION=false: dumps pass through the Docker engine, which is slower")
     try:

@@ -72,6 +72,9 @@ class Runner(Protocol):
     name: str
     """`docker` or `direct`, for logs."""
 
+    place: str
+    """Where commands run, for people: the container's name, or `this machine`."""
+
     identity: str
     """What stays equal while the tools stay equal (an image's id), for caching what was probed."""
 

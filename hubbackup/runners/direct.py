@@ -31,6 +31,7 @@ class DirectRunner:
     """Starts commands on this machine. A contract of `hubbackup.runners.Runner`."""
 
     name = "direct"
+    place = "this machine"
 
     def __init__(self, *, cancel: Cancel, idle_seconds: float = 600.0, path: str | None = None) -> None:
         """`path` replaces PATH for finding the tools; `idle_seconds` bounds the silence of a stream."""

@@ -59,7 +59,7 @@ class DockerExecRunner:
         self.idle_seconds = idle_seconds
         found = engine.find_container(service=service, container=container)
         self.container_id = str(found.id)
-        self.container_name = str(found.name)
+        self.place = self.container_name = str(found.name)
         self.identity = str(found.attrs.get("Image", ""))
         self._data_connections = data_connections
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from hubbackup.jobs.current import AtWork
 from hubbackup.jobs.history import RunRecord
 from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.units import human_age, human_bytes, human_number, human_seconds
+from hubbackup.web.cells import Disk, Drill, Holdings, NextRemoval, Row, Time, Work
 from hubbackup.web.plot import Plot, Point, decimal_step, draw, time_step
 
 SHOWN_REMOVALS = 6
@@ -23,34 +22,6 @@ KINDS = {
 }
 SHOWN_DRILLS = 12
 PLOT_DAYS = 90
-
-
-@dataclass(frozen=True)
-class Time:
-    """A moment as people read it, and as machines do."""
-
-    text: str
-    iso: str
-    away: str
-    """`6 h ago`, `in 18 h`."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a backup, or a run that gave none."""
-
-    time: Time
-    state: str
-    database: str
-    name: str
-    stored: str = ""
-    plain: str = ""
-    rows: str = ""
-    took: str = ""
-    copies: tuple[tuple[str, str], ...] = ()
-    """(store, `good`, `late`, `missing`, `bad` or, where the store does not answer, `unknown`)."""
-    proof: str = ""
-    note: str = ""
 
 
 class View:
@@ -71,15 +42,15 @@ class View:
             f"{local:%a} {local.day} {local:%b}{year}, {local:%H:%M}", moment.astimezone(UTC).isoformat(), words
         )
 
-    def work(self, runs: Sequence[AtWork]) -> list[dict[str, Any]]:
+    def work(self, runs: Sequence[AtWork]) -> list[Work]:
         """The runs at work, each in a line."""
         return [
-            {
-                "what": KINDS.get(run.kind, f"A run ({run.kind})"),
-                "since": self.time(run.since),
-                "how_far": run.how_far,
-                "percent": min(99, 100 * run.done_bytes // run.total_bytes) if run.total_bytes > 0 else None,
-            }
+            Work(
+                KINDS.get(run.kind, f"A run ({run.kind})"),
+                self.time(run.since),
+                run.how_far,
+                min(99, 100 * run.done_bytes // run.total_bytes) if run.total_bytes > 0 else None,
+            )
             for run in runs
         ]
 
@@ -195,18 +166,18 @@ class View:
             if (value := getattr(run, attribute)) is not None
         )
 
-    def drills(self) -> list[dict[str, Any]]:
+    def drills(self) -> list[Drill]:
         """The last drills."""
         return [
-            {
-                "time": self.time(run.started_at),
-                "good": run.result in ("success", "degraded"),
-                "word": {"success": "Passed", "degraded": "Passed", "stopped": "Stopped"}.get(run.result, "Failed"),
-                "name": run.name,
-                "store": self._short(run.store) if run.store else "",
-                "rto": human_seconds(run.rto_seconds) if run.rto_seconds is not None else "\N{EN DASH}",
-                "note": "; ".join(filter(None, (run.cause, *run.problems))),
-            }
+            Drill(
+                self.time(run.started_at),
+                good=run.result in ("success", "degraded"),
+                word={"success": "Passed", "degraded": "Passed", "stopped": "Stopped"}.get(run.result, "Failed"),
+                name=run.name,
+                store=self._short(run.store) if run.store else "",
+                rto=human_seconds(run.rto_seconds) if run.rto_seconds is not None else "\N{EN DASH}",
+                note="; ".join(filter(None, (run.cause, *run.problems))),
+            )
             for run in self._snapshot.runs_of("drill")[:SHOWN_DRILLS]
         ]
 
@@ -220,7 +191,7 @@ class View:
         """A store's name in a cell: its title, but the plain word for this disk."""
         return next((one.title for one in self._snapshot.stores if one.name == store and not one.on_disk), store)
 
-    def stores(self) -> list[dict[str, Any]]:
+    def stores(self) -> list[Holdings]:
         """Each store's health and holdings."""
         found = []
         for store in self._snapshot.stores:
@@ -230,31 +201,29 @@ class View:
             disk = None
             if store.free_bytes is not None and store.size_bytes:
                 used = max(0, store.size_bytes - store.free_bytes)
-                disk = {
-                    "used_percent": round(100 * used / store.size_bytes),
-                    "text": f"{human_bytes(store.free_bytes)} of {human_bytes(store.size_bytes)} free",
-                }
+                free = f"{human_bytes(store.free_bytes)} of {human_bytes(store.size_bytes)} free"
+                disk = Disk(round(100 * used / store.size_bytes), free)
             found.append(
-                {
-                    "name": title[:1].upper() + title[1:],
-                    "where": store.where,
-                    "problem": store.problem,
-                    "remedy": store.remedy,
-                    "keeps": store.keeps,
-                    "count": len(held),
-                    "unproven": unproven,
-                    "bytes": human_bytes(sum(backup.stored_bytes for backup in held)),
-                    "newest": self.time(held[0].started_at) if held else None,
-                    "oldest": self.time(held[-1].started_at) if held else None,
-                    "disk": disk,
-                }
+                Holdings(
+                    name=title[:1].upper() + title[1:],
+                    where=store.where,
+                    problem=store.problem,
+                    remedy=store.remedy,
+                    keeps=store.keeps,
+                    count=len(held),
+                    unproven=unproven,
+                    bytes=human_bytes(sum(backup.stored_bytes for backup in held)),
+                    newest=self.time(held[0].started_at) if held else None,
+                    oldest=self.time(held[-1].started_at) if held else None,
+                    disk=disk,
+                )
             )
         return found
 
-    def removals(self) -> list[dict[str, Any]]:
+    def removals(self) -> list[NextRemoval]:
         """What goes next."""
         return [
-            {"time": self.time(one.at), "name": one.name, "store": self._short(one.store), "reason": one.reason}
+            NextRemoval(self.time(one.at), one.name, self._short(one.store), one.reason)
             for one in self._snapshot.leaving[:SHOWN_REMOVALS]
         ]
 
