@@ -22,7 +22,8 @@ from hubbackup.backup.pipeline import FileOptions
 from hubbackup.catalog.backup import Mark
 from hubbackup.catalog.marks import MarkJob
 from hubbackup.catalog.target import LocalTarget, Target
-from hubbackup.config.settings import LoadedSettings, Settings
+from hubbackup.config.load import LoadedSettings
+from hubbackup.config.settings import Settings
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker

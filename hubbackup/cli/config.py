@@ -8,7 +8,7 @@ from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json
 from hubbackup.cli.table import print_table
 from hubbackup.cli.terminal import print_warnings
-from hubbackup.config import settings
+from hubbackup.config.load import load_settings
 
 
 def config(json: Json = False) -> int:
@@ -16,7 +16,7 @@ def config(json: Json = False) -> int:
 
     Secrets are hidden.
     """
-    loaded = settings.load_settings()
+    loaded = load_settings()
     print_warnings(loaded.warnings)
     if json:
         print_json({name: {"value": value, "origin": origin} for name, value, origin in loaded.rows()})

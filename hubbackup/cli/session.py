@@ -8,7 +8,7 @@ import sys
 
 from hubbackup.app import App
 from hubbackup.cli.terminal import SENTENCES
-from hubbackup.config import settings
+from hubbackup.config.load import load_settings
 from hubbackup.logs import setup as logs
 from hubbackup.streams import malloc
 from hubbackup.streams.cancel import Cancel
@@ -20,7 +20,7 @@ def make_app(*, for_daemon: bool = False) -> App:
     Raises SettingsError.
     """
     malloc.one_heap()
-    loaded = settings.load_settings()
+    loaded = load_settings()
     os.environ.update(loaded.library_variables)
     stream = sys.stdout if for_daemon else sys.stderr
     level = loaded.settings.log_level

@@ -1,47 +1,25 @@
-"""Settings: read once from the environment and the settings file, validated, with their origin and without secrets.
+"""The settings: one field for each variable, its default, its meaning, and what makes a value wrong.
 
-Three sources, the later wins: the default, the process's environment, the file that BACKUP_ENV_FILE names
-(`.env.production`, mounted by docker-compose.backup.yml: so `docker compose restart` applies an edit, which
-compose itself does not do). Each secret can also come from a file, `NAME_FILE`, as Docker secrets do.
-An empty value counts as not set.
+How they are read, and from where, is in `load`.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from hubbackup.config.env_file import for_libraries, read_env_file
 from hubbackup.config.schedule import Schedule
-from hubbackup.config.urls import secret_parts
-from hubbackup.errors import SettingsError
 from hubbackup.streams.codecs import CODECS
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.units import parse_bytes
 
-ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
 OFF = "off"
-OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
-
-RESERVED = frozenset({
-    "BACKUP_DATABASES", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
-    "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS",
-})  # fmt: skip
-"""Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
-a silent failure."""
-
-
-SEE_SETTINGS = "see `hubbackup config` for every setting, and docs/settings.md for its meaning"
 
 
 def _refused(text: str, remedy: str) -> PydanticCustomError:
@@ -283,139 +261,7 @@ class Settings(BaseSettings):
         return tuple(check.strip() for check in self.drill_sql.split(";") if check.strip())
 
 
-@dataclass(frozen=True)
-class LoadedSettings:
-    """The settings, where each came from, and what is to be said about them.
-
-    `origins` maps a variable's name to `default`, `environment`, or the file's path; `warnings` are sentences;
-    `library_variables` are what the file has for libraries that read the process's environment.
-    """
-
-    settings: Settings
-    origins: dict[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    library_variables: dict[str, str] = field(default_factory=dict, repr=False)
-
-    def secrets(self) -> list[str]:
-        """Every secret's value, for masking; of a URL also the parts that are secret by themselves."""
-        values = (getattr(self.settings, name) for name in Settings.model_fields)
-        texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        return [*texts, *(part for text in texts if "://" in text for part in secret_parts(text))]
-
-    def values(self) -> list[tuple[str, str, bool]]:
-        """(variable, value as text, whether it is secret) of every setting; only for comparing, never for showing."""
-        found = []
-        for name in Settings.model_fields:
-            value = getattr(self.settings, name)
-            secret = isinstance(value, SecretStr)
-            found.append((name.upper(), value.get_secret_value() if secret else _shown(value), secret))
-        return found
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """(variable, value, origin) of every setting, secrets as `********`."""
-        rows = []
-        for name in Settings.model_fields:
-            value = getattr(self.settings, name)
-            if isinstance(value, SecretStr):
-                shown = "********" if value.get_secret_value() else ""
-            else:
-                shown = _shown(value)
-            rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
-        return rows
-
-
-def _shown(value: object) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def is_secret(name: str) -> bool:
     """Whether the variable `name` holds a secret."""
     found = Settings.model_fields.get(name.lower())
     return found is not None and found.annotation is SecretStr
-
-
-def load_settings(environ: Mapping[str, str] | None = None) -> LoadedSettings:
-    """Read, merge and validate. Raises SettingsError naming the variable, never a secret's value."""
-    environment = dict(os.environ if environ is None else environ)
-    raw = {name: value for name, value in environment.items() if value}
-    origins = dict.fromkeys(raw, "environment")
-    warnings: list[str] = []
-    file_name = environment.get(ENV_FILE_VARIABLE, "")
-    from_file: dict[str, str] = {}
-    if file_name:
-        try:
-            from_file, warnings = read_env_file(Path(file_name), raw)
-        except FileNotFoundError:
-            warnings.append(f"{ENV_FILE_VARIABLE}: {file_name} does not exist; only the environment counts")
-    raw |= from_file
-    origins |= dict.fromkeys(from_file, file_name)
-    _read_secret_files(raw, origins)
-    warnings += _unknown_names(raw, origins)
-    values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
-    try:
-        settings = Settings(**values)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
-    return LoadedSettings(settings, origins, tuple(warnings), for_libraries(from_file))
-
-
-def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
-    """`NAME_FILE` stands for NAME, for every secret. Raises SettingsError."""
-    for field_name in Settings.model_fields:
-        name = field_name.upper()
-        path = raw.get(f"{name}_FILE", "")
-        if not is_secret(name) or not path:
-            continue
-        if raw.get(name):
-            raise SettingsError(f"{name} and {name}_FILE are both set", remedy="remove one of them")
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}",
-                remedy=f"mount the file for the user that hubbackup runs as, or set {name} itself",
-            ) from error
-        raw[name] = text.rstrip("\r\n")
-        origins[name] = path
-
-
-def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
-    """A sentence for each name that looks like ours and isn't. Raises SettingsError for a reserved one."""
-    known = {name.upper() for name in Settings.model_fields} | {ENV_FILE_VARIABLE}
-    known |= {f"{name}_FILE" for name in known if is_secret(name)}
-    sentences = []
-    for name in sorted(raw):
-        if name in RESERVED and raw[name]:
-            raise SettingsError(
-                f"{name} ({origins[name]}) is not supported by this version of hubbackup",
-                remedy="remove it, or install a version that has it",
-            )
-        if name in known or not name.startswith(OWN_PREFIXES):
-            continue
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        sentences.append(f"{name} ({origins[name]}) is not a setting of hubbackup{hint}")
-    return sentences
-
-
-def _as_settings_error(
-    error: ValidationError, values: Mapping[str, str], origins: Mapping[str, str]
-) -> SettingsError:
-    """The first complaint of pydantic as one sentence that names the variable, with the check's own remedy."""
-    first = error.errors(include_url=False)[0]
-    text = first["msg"].removeprefix("Value error, ")
-    remedy = str(first.get("ctx", {}).get("remedy", SEE_SETTINGS))
-    if not first["loc"]:
-        return SettingsError(text, remedy=remedy)
-    field_name = str(first["loc"][0])
-    name = field_name.upper()
-    shown = "" if is_secret(name) else f"={values.get(field_name, '')}"
-    annotation = Settings.model_fields[field_name].annotation
-    choices = get_args(annotation) if first["type"] == "literal_error" else ()
-    if choices:
-        text = "must be " + " or ".join(str(choice) for choice in choices)
-    origin = origins.get(name, "default")
-    return SettingsError(
-        f"{name}{shown} ({origin}): {text[0].lower()}{text[1:]}",
-        remedy=remedy,
-    )

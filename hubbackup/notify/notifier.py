@@ -14,7 +14,7 @@ import structlog
 
 from hubbackup.catalog.listing import newest_good
 from hubbackup.catalog.target import Target
-from hubbackup.config.settings import LoadedSettings
+from hubbackup.config.load import LoadedSettings
 from hubbackup.config.urls import split_urls
 from hubbackup.errors import StoreError
 from hubbackup.jobs.history import History

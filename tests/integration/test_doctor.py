@@ -16,7 +16,7 @@ import pytest
 
 from hubbackup.app import App
 from hubbackup.cli import run as run_cli
-from hubbackup.config.settings import load_settings
+from hubbackup.config.load import load_settings
 from hubbackup.doctor import Check, Finding, all_checks, bucket, examine, fail, ok, service, storage
 from hubbackup.doctor.site import Site
 from hubbackup.errors import StoppedError

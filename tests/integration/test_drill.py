@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hubbackup.app import App
-from hubbackup.config import settings
+from hubbackup.config.load import load_settings
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs import setup as logs
@@ -35,7 +35,7 @@ INSERT INTO chantiers VALUES (1, 'Lyon'), (2, 'Grenoble');
 
 def make_app(**values: str) -> App:
     """The program for these settings, and no other environment."""
-    return App(settings.load_settings(values), cancel=Cancel(), log=logs.get_logger())
+    return App(load_settings(values), cancel=Cancel(), log=logs.get_logger())
 
 
 @pytest.fixture

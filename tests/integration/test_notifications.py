@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from hubbackup.app import App
-from hubbackup.config.settings import load_settings
+from hubbackup.config.load import load_settings
 from hubbackup.errors import HubbackupError, SettingsError, ToolError
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.notify import sinks as notify

@@ -21,7 +21,7 @@ import pytest
 import structlog
 
 from hubbackup.app import App
-from hubbackup.config.settings import load_settings
+from hubbackup.config.load import load_settings
 from hubbackup.daemon.watchdog import watch
 from hubbackup.status.verdict import HEADLINES, Level
 from hubbackup.streams.cancel import Cancel

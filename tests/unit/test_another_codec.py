@@ -13,7 +13,8 @@ from hubbackup.backup.dump_methods import dump_methods
 from hubbackup.backup.pipeline import FileOptions, pump
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import scan
-from hubbackup.config.settings import Settings, load_settings
+from hubbackup.config.load import load_settings
+from hubbackup.config.settings import Settings
 from hubbackup.errors import NotProvenError, SettingsError
 from hubbackup.jobs.progress import silent
 from hubbackup.runners.direct import DirectRunner

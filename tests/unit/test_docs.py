@@ -12,7 +12,8 @@ from hubbackup import errors
 from hubbackup.catalog.backup import Manifest
 from hubbackup.cli import EXIT_CODES
 from hubbackup.cli.commands import COMMANDS, LazyCommand
-from hubbackup.config.settings import RESERVED, Settings, is_secret
+from hubbackup.config.load import RESERVED
+from hubbackup.config.settings import Settings, is_secret
 from hubbackup.streams.codecs import CODECS
 from scripts import rooms
 

@@ -8,7 +8,7 @@ import pytest
 
 from hubbackup.app import App
 from hubbackup.catalog.target import Policy
-from hubbackup.config.settings import load_settings
+from hubbackup.config.load import load_settings
 from hubbackup.errors import UsageError
 from hubbackup.logs.setup import get_logger
 from hubbackup.streams.cancel import Cancel

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from hubbackup.config.changes import Change, compare
-from hubbackup.config.settings import load_settings
+from hubbackup.config.load import load_settings
 from hubbackup.config.urls import secret_parts, split_urls
 from hubbackup.jobs.state_file import read_json, write_json
 

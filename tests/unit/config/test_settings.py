@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.config.settings import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, Settings, is_secret, load_settings
+from hubbackup.config.load import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, load_settings
+from hubbackup.config.settings import Settings, is_secret
 from hubbackup.errors import SettingsError
 
 CANARY = "canari-7f3a9b1c"

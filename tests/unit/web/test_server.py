@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from hubbackup.app import App
-from hubbackup.config import settings
+from hubbackup.config.load import load_settings
 from hubbackup.daemon.status_server import serve_status
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.current import FILE_NAME, RunFile
@@ -289,7 +289,7 @@ def test_large_requests_and_silent_visitors_do_no_harm(page: Served) -> None:
 
 
 def app_for(tmp_path: Path, **environ: str) -> App:
-    loaded = settings.load_settings({"BACKUP_DIR": str(tmp_path), "POSTGRES_DB": "hub_chantier", **environ})
+    loaded = load_settings({"BACKUP_DIR": str(tmp_path), "POSTGRES_DB": "hub_chantier", **environ})
     return App(loaded, cancel=Cancel(), log=structlog.stdlib.get_logger())
 
 
