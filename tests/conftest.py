@@ -85,13 +85,13 @@ def docker_info() -> tuple[str, str]:
             ["docker", "info", "--format", "{{.ServerVersion}}"],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
     except FileNotFoundError:
         return "", f"{DOCKER_MISSING} no Docker engine: there is no docker command in PATH"
     except subprocess.TimeoutExpired:
-        return "", f"{DOCKER_MISSING} no Docker engine: docker info gave no answer in 20 s"
+        return "", f"{DOCKER_MISSING} no Docker engine: docker info gave no answer in 60 s"
     version = done.stdout.strip()
     # Without an engine, docker info may exit 0 with an empty version and say why on stderr.
     if done.returncode != 0 or not version:

@@ -10,11 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.request import urlopen
 
 import pytest
@@ -26,6 +25,8 @@ from hubbackup.daemon.watchdog import watch
 from hubbackup.status.verdict import HEADLINES, Level
 from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.moments import locked_table
+from tests.support.program import finish, for_server
 from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
 
 ROOT = Path(__file__).parents[2]
@@ -54,32 +55,30 @@ def heart() -> Iterator[HttpSink]:
 
 
 class Service:
-    """The daemon as a process, and the commands beside it."""
+    """The daemon as a process, its output in a file, and the program for the commands beside it."""
 
-    def __init__(self, server: EmbeddedPostgres, directory: Path, **environ: str) -> None:
+    def __init__(self, server: EmbeddedPostgres, directory: Path, **settings: str) -> None:
         self.directory = directory
-        self.env = {
-            **server.env(),
-            "PYTHONPATH": str(ROOT),
-            "POSTGRES_DB": "hub_chantier",
-            "POSTGRES_USER": server.user,
-            "POSTGRES_PASSWORD": server.password,
-            "BACKUP_SOURCE": "direct",
-            "BACKUP_DIR": str(directory / "backups"),
-            "BACKUP_SCHEDULE": NEVER,
-            "BACKUP_ON_START": "true",
-            "HUBBACKUP_RUNTIME_DIR": str(directory / "run"),
-            "LOG_FILE": str(directory / "hub-chantier-backup.log"),
-            "NOTIFICATION_HOST": "srv1",
-            "TZ": "Europe/Paris",
-            **environ,
-        }
-        (directory / "backups").mkdir()
+        self.program = for_server(
+            server,
+            "hub_chantier",
+            directory,
+            BACKUP_SCHEDULE=NEVER,
+            BACKUP_ON_START="true",
+            LOG_FILE=str(directory / "hub-chantier-backup.log"),
+            NOTIFICATION_HOST="srv1",
+            TZ="Europe/Paris",
+            **settings,
+        )
 
-    def start(self, **changes: str) -> subprocess.Popen[bytes]:
-        with (self.directory / "stdout").open("ab") as out:
+    def start(self, output: IO[bytes] | int | None = None, **changes: str) -> subprocess.Popen[bytes]:
+        with (self.directory / "stdout").open("ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-m", "hubbackup", "daemon"], env=self.env | changes, stdout=out, stderr=out
+                [sys.executable, "-m", "hubbackup", "daemon"],
+                env=self.program.env(**changes),
+                cwd=self.directory,
+                stdout=file if output is None else output,
+                stderr=file,
             )
 
     def stop(self, daemon: subprocess.Popen[bytes]) -> None:
@@ -87,13 +86,10 @@ class Service:
         assert daemon.wait(timeout=15) == 143
 
     def logs(self, event: str = "", file: str = "stdout") -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in (self.directory / file).read_text().splitlines()]
+        """The events in a log; a line that is just being written is not read yet."""
+        whole = (self.directory / file).read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if event in ("", line["event"])]
-
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "hubbackup", *words], env=self.env, capture_output=True, text=True, check=False
-        )
 
 
 def test_an_outage_from_end_to_end(server: EmbeddedPostgres, mail: MailSink, heart: HttpSink, tmp_path: Path) -> None:
@@ -108,15 +104,15 @@ def test_an_outage_from_end_to_end(server: EmbeddedPostgres, mail: MailSink, hea
     )
     server.stop()
     daemon = service.start()
-    until(lambda: service.logs("notify.sent"), 60)
-    until(lambda: service.logs("doctor.finished"), 60)
-    check = service.command("check")
-    until(lambda: headline(port) == HEADLINES[Level.CRITICAL], 60)
+    until(lambda: service.logs("notify.sent"))
+    until(lambda: service.logs("doctor.finished"))
+    check = service.program.run("check")
+    until(lambda: headline(port) == HEADLINES[Level.CRITICAL])
     service.stop(daemon)
     (failed,) = service.logs("backup.failed")
     assert [line["check"] for line in service.logs("doctor.failed")] == ["login"]
-    assert (check.returncode, check.stdout.count("\n")) == (2, 1)
-    assert check.stdout.startswith("BACKUP CRITICAL - there is no good backup of hub_chantier")
+    assert (check.code, check.out.count("\n")) == (2, 1)
+    assert check.out.startswith("BACKUP CRITICAL - there is no good backup of hub_chantier")
     until(lambda: heart.paths == ["/uuid/start", "/uuid/fail"])
     (alert,) = mail.mails
     assert alert["subject"] == "ALERTE: backup of hub_chantier on srv1 failed"
@@ -124,14 +120,14 @@ def test_an_outage_from_end_to_end(server: EmbeddedPostgres, mail: MailSink, hea
 
     server.start()
     daemon = service.start(PGPORT=str(server.port), BACKUP_RETENTION_DAYS="3")
-    until(lambda: service.logs("notify.sent")[1:], 60)
-    service.env["PGPORT"] = str(server.port)
-    check = service.command("check")
-    status = service.command("status", "--json")
-    until(lambda: headline(port) == HEADLINES[Level.OK], 60)
+    until(lambda: service.logs("notify.sent")[1:])
+    service.program = service.program.but(PGPORT=str(server.port))
+    check = service.program.run("check")
+    status = service.program.run("status", "--json")
+    until(lambda: headline(port) == HEADLINES[Level.OK])
     service.stop(daemon)
-    assert check.returncode == 0, check.stdout
-    assert json.loads(status.stdout)["at_work"] is None
+    assert check.code == 0, check.said
+    assert status.document["at_work"] is None
     assert [found["subject"].partition(":")[0] for found in mail.mails] == ["ALERTE", "OK"]
     until(lambda: heart.paths[2:] == ["/uuid/start", "/uuid"])
     (changed,) = service.logs("settings.changed")
@@ -169,10 +165,10 @@ def test_a_blocked_log_stops_no_backup(server: EmbeddedPostgres, tmp_path: Path)
     except BlockingIOError:
         os.set_blocking(writer, True)
     try:
-        daemon = subprocess.Popen([sys.executable, "-m", "hubbackup", "daemon"], env=service.env, stdout=writer)
+        daemon = service.start(writer)
         os.close(writer)
-        until(lambda: list((tmp_path / "backups").glob("*.manifest.json")), 60)
-        until(lambda: "backup.finished" in (tmp_path / "hub-chantier-backup.log").read_text(), 20)
+        until(lambda: list((tmp_path / "backups").glob("*.manifest.json")))
+        until(lambda: "backup.finished" in (tmp_path / "hub-chantier-backup.log").read_text())
         service.stop(daemon)
     finally:
         os.close(reader)
@@ -183,9 +179,9 @@ def test_a_closed_log_stops_no_backup(server: EmbeddedPostgres, tmp_path: Path) 
     service = Service(server, tmp_path)
     reader, writer = os.pipe()
     os.close(reader)
-    daemon = subprocess.Popen([sys.executable, "-m", "hubbackup", "daemon"], env=service.env, stdout=writer)
+    daemon = service.start(writer)
     os.close(writer)
-    until(lambda: list((tmp_path / "backups").glob("*.manifest.json")), 60)
+    until(lambda: list((tmp_path / "backups").glob("*.manifest.json")))
     service.stop(daemon)
 
 
@@ -276,23 +272,15 @@ def test_a_service_that_is_down_is_critical(shell: Shell, code: int, text: str, 
 
 def test_a_run_is_seen_from_a_second_terminal(server: EmbeddedPostgres, tmp_path: Path) -> None:
     """While a backup waits for a lock, `status` shows it; killed, it shows that; the next run clears it."""
-    service = Service(server, tmp_path)
-    hold = subprocess.Popen(
-        [server.bin_dir / "psql", "-X", "-q", "-d", "hub_chantier"], env=server.env(), stdin=subprocess.PIPE
-    )
-    assert hold.stdin is not None
-    hold.stdin.write(b"BEGIN; LOCK TABLE t;\n")
-    hold.stdin.flush()
-    argv = [sys.executable, "-m", "hubbackup", "backup"]
-    backup = subprocess.Popen(argv, env=service.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    run_file = tmp_path / "backups" / ".hubbackup" / "run.json"
-    until(lambda: run_file.exists() and '"dump"' in run_file.read_text(), 30)
-    time.sleep(0.2)
-    shown = json.loads(service.command("status", "--json").stdout)["at_work"]
-    assert (shown["kind"], shown["stage"], shown["pid"], shown["alive"]) == ("backup", "dump", backup.pid, True)
-    backup.kill()
-    backup.wait()
-    assert "was killed at the stage dump" in service.command("status").stdout
-    hold.communicate(b"ROLLBACK;\n")
-    assert service.command("backup").returncode == 0
-    assert "at work" not in service.command("status").stdout
+    program = Service(server, tmp_path).program
+    run_file = program.backups / ".hubbackup" / "run.json"
+    with locked_table(server, "hub_chantier", "t"):
+        backup = program.start("backup")
+        until(lambda: run_file.exists() and '"dump"' in run_file.read_text())
+        shown = program.run("status", "--json").document["at_work"]
+        assert (shown["kind"], shown["stage"], shown["pid"], shown["alive"]) == ("backup", "dump", backup.pid, True)
+        backup.kill()
+        finish(backup)
+        assert "was killed at the stage dump" in program.run("status").out
+    assert program.run("backup").code == 0
+    assert "at work" not in program.run("status").out

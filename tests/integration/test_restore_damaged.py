@@ -10,12 +10,9 @@ import gzip
 import json
 import os
 import random
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -36,12 +33,13 @@ from hubbackup.streams.cancel import Cancel
 from tests.support.backups import plain_of
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
-from tests.support.program import DATABASE, Program, for_server
+from tests.support.program import DATABASE, Program, finish, for_server
 from tests.support.sample import load_sample
 
 POINTS = int(os.environ.get("HUBBACKUP_CUT_POINTS", "300"))
 """Random points for each kind of damage."""
 BOMB_BYTES = 10 << 30
+WITH_300_MIB = ["prlimit", f"--data={300 << 20}"]
 
 
 @dataclass(frozen=True)
@@ -245,11 +243,9 @@ def test_a_file_that_changes_between_proof_and_load_is_not_swapped_in(scene: Sce
     )
     replacement = scene.hub.backups / "replacement"
     replacement.write_bytes(other)
-    done = subprocess.run(
-        [sys.executable, "-c", changing, str(file), str(replacement)], env=hub.env(), capture_output=True, text=True
-    )
-    assert done.returncode == 1, done.stderr
-    assert "is damaged" in done.stderr
+    done = finish(hub.start(str(file), str(replacement), code=changing))
+    assert done.code == 1, done.said
+    assert "is damaged" in done.err
     assert diff(scene.live, fingerprint(hub.psql, DATABASE)) == []
     assert hub.derived("restore") == hub.derived("before") == []
 
@@ -258,17 +254,9 @@ def test_a_gzip_bomb_is_refused_by_the_manifests_size(scene: Scene) -> None:
     """10 GB of zeros in 10 MB: refused at once, in memory that stays flat."""
     member = gzip.compress(bytes(64 << 20), 1)
     name = scene.put(member * (BOMB_BYTES // (64 << 20)), manifest=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "hubbackup", "restore", name, "--yes"],
-        env=scene.hub.env(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (300 << 20, 300 << 20)),
-        timeout=60,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "decodes to more than" in done.stderr
+    done = replace(scene.hub, before=WITH_300_MIB).run("restore", name, "--yes")
+    assert done.code == 1, done.said
+    assert "decodes to more than" in done.err
     assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
 
 

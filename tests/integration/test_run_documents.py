@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Program, for_server
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 
 GOLDEN = Path(__file__).parent / "golden" / "run_documents.txt"
 MEASURED = re.compile(r"seconds|bytes|pid$|process_start|age|rate")
@@ -28,12 +28,6 @@ MADE_UP = (
     (re.compile(r"port \d+"), "port N"),
     (re.compile(r"is damaged: [^\"(]*[^\"( ]"), "is damaged: WHY"),
 )
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Program, for_server
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 from tests.support.terminal import on_terminal
 
 ABSENT = "the database absent does not exist"
@@ -29,12 +29,6 @@ def database(postgres18: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 def program(postgres18: EmbeddedPostgres, database: str, tmp_path: Path) -> Program:
     return for_server(postgres18, database, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
 
 
 def without_bucket(program: Program, s3: S3Server) -> Program:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from tests.support import Psql, psql_through
 
 USER, DATABASE = "hubchantier", "hub_chantier"
-START_SECONDS = 60
+START_SECONDS = 120
 QUICK = ("postgres", "-cfsync=off", "-cfull_page_writes=off")
 
 

@@ -28,7 +28,7 @@ from tests.support import psql_through
 
 USER = "hubchantier"
 UNPRIVILEGED = "nobody"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 # Speed before durability: a test's data never has to survive a power cut.

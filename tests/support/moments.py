@@ -15,8 +15,8 @@ from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Program
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
-    """Poll until `condition` holds."""
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Poll until `condition` holds; the time is for a busy machine."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -30,7 +30,7 @@ def in_the_middle(program: Program, *arguments: str, **more: str) -> Iterator[su
     process = program.start("backup", *arguments, **more)
     try:
         wait_until(
-            lambda: any(path.stat().st_size for path in existing(program.backups.glob("*.partial"))),
+            lambda: any(size_bytes(path) for path in program.backups.glob("*.partial")),
             "a growing file",
         )
         process.send_signal(signal.SIGSTOP)
@@ -43,9 +43,12 @@ def in_the_middle(program: Program, *arguments: str, **more: str) -> Iterator[su
             process.kill()
 
 
-def existing(paths: Iterator[Path]) -> list[Path]:
-    """Those that have not vanished meanwhile."""
-    return [path for path in paths if path.exists()]
+def size_bytes(path: Path) -> int:
+    """0 for a file that has vanished meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager
@@ -66,7 +69,7 @@ def locked_table(server: EmbeddedPostgres, database: str, table: str) -> Iterato
     try:
         yield
     finally:
-        psql.communicate("ROLLBACK;\n", timeout=10)
+        psql.communicate("ROLLBACK;\n", timeout=60)
 
 
 def our_backends(server: EmbeddedPostgres, database: str) -> list[int]:

@@ -124,7 +124,7 @@ def s3_server() -> Iterator[S3Server]:
 
 
 def _wait_for_answer(process: subprocess.Popen[bytes], log: Path) -> str:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
         if found := re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text()):
             with urlopen(f"{found[1]}/moto-api/", timeout=10):

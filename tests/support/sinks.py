@@ -23,7 +23,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 
-def until(found: Callable[[], Any], seconds: float = 10) -> Any:
+def until(found: Callable[[], Any], seconds: float = 60) -> Any:
     """Poll until `found` gives something, and return that."""
     deadline = time.monotonic() + seconds
     while not (result := found()):
