@@ -98,7 +98,7 @@ class StreamError(RunnerError):
 
 
 class ToolError(RunnerError):
-    """A tool (pg_dump, psql) ended with an error; `exit_code_of_tool` and `stderr` tell its own words."""
+    """A tool (pg_dump, psql) ended with an error; `exit_code_of_tool` and `stderr` are the tool's own."""
 
     def __init__(self, message: str, *, remedy: str = "", exit_code_of_tool: int = 1, stderr: str = "") -> None:
         super().__init__(message, remedy=remedy)

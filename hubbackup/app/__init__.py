@@ -91,7 +91,7 @@ class App:
 
     @cached_property
     def notifier(self) -> Notifier:
-        """Who is told how runs end. Raises SettingsError where a sink's URL is none."""
+        """What reports how runs end. Raises SettingsError where a sink's URL is not valid."""
         return Notifier(
             self.loaded,
             log=self.log,
@@ -212,7 +212,7 @@ class App:
         )
 
     def collector(self) -> Collector:
-        """A way to look at everything that page, metrics and `hubbackup status` tell."""
+        """The collector of everything that page, metrics and `hubbackup status` show."""
         return Collector(
             Scope(
                 databases=(self.database,),

@@ -22,7 +22,7 @@ from hubbackup.runners.engine import Engine
 from hubbackup.streams.cancel import Cancel
 
 IDLE_SECONDS = 600.0
-"""A dump that sends no byte for so long has died; pg_dump waits at most half of it for a lock."""
+"""A dump that sends no byte for this long has died; pg_dump waits at most half of it for a lock."""
 ASK_SECONDS = 10.0
 """For a question that may go unanswered."""
 RESTORE_IDLE_SECONDS = 24 * 3600.0
@@ -56,7 +56,7 @@ class DatabaseServer:
         )
 
     def open_restore_runner(self, cancel: Cancel) -> Runner:
-        """As `open_runner`, with the patience that a restore needs."""
+        """As `open_runner`, with the timeout that a restore needs."""
         return self.open_runner(cancel, RESTORE_IDLE_SECONDS)
 
     def connection(self, run_id: str) -> Connection:

@@ -38,7 +38,7 @@ class State:
 
     @cached_property
     def copy_history(self) -> History:
-        """The record of the copies that were read again: a line each, so many more than there are runs."""
+        """The record of the copies that were read again: one line each, so there are far more lines than runs."""
         return History(self.directory / "verified.jsonl", keep_lines=20_000, trim_bytes=16 << 20)
 
     @property

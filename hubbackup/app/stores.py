@@ -49,7 +49,7 @@ def choose(targets: Sequence[Target], which: str) -> list[Target]:
 
 
 def s3_store(settings: Settings, cancel: Cancel, *, name: str = "s3", limits: S3Limits | None = None) -> S3Store:
-    """The bucket of the settings, asked with as much patience as `limits` have."""
+    """The bucket of the settings, with the timeouts of `limits`."""
     from hubbackup.stores.s3 import S3Store
 
     def is_ours(name: str) -> bool:

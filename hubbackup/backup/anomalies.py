@@ -10,7 +10,7 @@ from hubbackup.catalog.backup import Backup, Manifest
 FEWEST_ROWS = 1000
 """Smaller tables come and go."""
 NAMED = 5
-"""So many tables are named; of the others the number is told."""
+"""Tables that are named; the others are only counted."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Figures:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Figures:
-        """Those that a manifest tells."""
+        """The figures in a manifest."""
         return cls(manifest.plain_bytes, manifest.table_count, manifest.rows, manifest.system_identifier)
 
 
@@ -44,7 +44,7 @@ def suspicions(found: Figures, normal: Figures, name: str) -> list[str]:
     if len(fallen) > NAMED:
         sentences.append(f"{len(fallen) - NAMED} more tables have lost more than half of their rows")
     if found.system_identifier != normal.system_identifier:
-        sentences.append(f"the server is not the one of {name}: its system identifier is another")
+        sentences.append(f"the server is not the one that {name} came from: its system identifier differs")
     return sentences
 
 

@@ -49,7 +49,7 @@ class CatchUp:
     """For each target."""
 
     def __call__(self, run: Run, target: Target) -> CaughtUp:
-        """Upload to `target`, oldest first, until the budget is over. Raises StoreError, StoppedError."""
+        """Upload to `target`, oldest first, until the time budget is used up. Raises StoreError, StoppedError."""
         missing = self._missing(target)
         deadline = time.monotonic() + self.budget_seconds
         uploaded: list[str] = []
@@ -67,7 +67,7 @@ class CatchUp:
                     uploaded.append(manifest.name)
                 except StoreError as error:
                     problems.append(f"{manifest.name}: {error}")
-                    break  # no bucket, no permission, no network: every further one would fail alike
+                    break  # no bucket, no permission, no network: every further one would fail the same way
                 except HubbackupError as error:
                     run.cancel.check()
                     problems.append(f"{manifest.name}: {error}")
@@ -78,7 +78,7 @@ class CatchUp:
         here = [one for one in self.listed if self.local.name in one.copies]
         candidates = []
         lacking = set()
-        for backup in read_backups(here, self.targets, self.zone):  # there may be many: of each, little is held
+        for backup in read_backups(here, self.targets, self.zone):  # there may be many: little is held of each
             name, good = str(backup.name), backup.good_in(self.local.name)
             candidates.append(Candidate(name, backup.started_at, good and not backup.suspicious, backup.pinned))
             if good and not backup.good_in(target.name):
@@ -100,7 +100,7 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, targe
         target.store.delete(backup.name.manifest)
     if target.name in backup.copies:  # an upload that died before its end
         target.store.delete(manifest.name)
-    if backup.bad_in(target.name):  # said of the copy that is replaced
+    if backup.bad_in(target.name):  # they described the copy that is replaced
         drop_mark(target.store, backup.name, Mark.BAD)
     for mark in (Mark.PINNED, Mark.ACCEPTED):  # before the copy is there, so that it is never there without them
         if mark in backup.marks and target.name not in backup.marks[mark]:
@@ -117,7 +117,7 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, targe
 
 @contextmanager
 def _watched(draft: Draft, progress: Progress) -> Iterator[None]:
-    """While the block sends, `progress` is told what the draft has taken: also in the middle of a part that hangs.
+    """While the block sends, report to `progress` what the draft has taken, also in the middle of a part that hangs.
 
     A small file is held and sent as one request at the commit, so that it counts as taken before it is sent.
     """

@@ -103,7 +103,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
 
 
 def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) -> DumpResult:
-    """pg_dump into `draft`, in the best method that this pg_dump has. Raises HubbackupError."""
+    """pg_dump into `draft`, by the best method that this pg_dump has. Raises HubbackupError."""
     runner, connection, database = source.runner, source.connection, source.database
     total_bytes = source.normal.plain_bytes if source.normal else 0
     file = options.file
@@ -156,7 +156,7 @@ def _read_back(run: Run, options: DumpOptions, draft: LocalDraft, result: DumpRe
 
 
 def _suspicions(run: Run, source: DumpSource, result: DumpResult, rows: dict[str, int], name: str) -> tuple[str, ...]:
-    """Why this backup may not be what it should be, measured by the last normal one; told in the log."""
+    """Why this backup may not be what it should be, measured by the last normal one; reported in the log."""
     normal = source.normal
     if normal is None:
         return ()

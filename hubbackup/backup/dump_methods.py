@@ -1,4 +1,4 @@
-"""How pg_dump may hand its bytes over: what it compresses them with, and by which way they come."""
+"""How pg_dump delivers its bytes: its compression, and the transport."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hubbackup.streams.codecs import ZSTD, Codec
 
 @dataclass(frozen=True)
 class DumpMethod:
-    """How pg_dump hands its bytes over.
+    """How pg_dump delivers its bytes.
 
-    `compress` is what `--compress` is asked for. `bulk`: the bytes need a way on which one costs little
+    `compress` is what `--compress` is asked for. `bulk`: the bytes need a cheap transport
     (`Runner.start`). `kept`: they are what the file is to be, and may be stored as they come.
     """
 

@@ -1,7 +1,7 @@
 """One backup: dump -> file -> targets, behind the publish gate (docs/how-it-works.md, "When a backup is good").
 
 The order is the promise: nothing has a final name before every check passed, the manifest comes last, older
-backups go only after a new good one is there.
+backups are removed only once a new good one is there.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class BackupJob:
         copies = [] if working is not self.local.store else [self.local.name]
         copies += [upload.target.name for upload in uploads if upload.published]
         if not copies:
-            raise StoreError(f"{manifest.name} is in no store: {'; '.join(problems)}")
+            raise StoreError(f"{manifest.name} is not in any store: {'; '.join(problems)}")
         lacking = [upload.target.name for upload in uploads if not upload.published]
         targets, listed = self._readable(lacking)
         uploaded = self._catch_up(run, targets, listed, problems)
@@ -114,7 +114,7 @@ class BackupJob:
         return Outcome("Backup termine", result, tuple(problems))
 
     def safety_backup(self, run: Run, database: str) -> str:
-        """Back up `database` before it is dropped; returns the words that restore it. Nothing is pruned meanwhile.
+        """Back up `database` before it is dropped; returns the options that restore it. Nothing is pruned meanwhile.
 
         Raises HubbackupError where there is no good backup.
         """
@@ -202,7 +202,7 @@ class BackupJob:
         for target in (self.local, *self.remotes):
             if target.name in lacking:
                 continue
-            with contextlib.suppress(StoreError):  # the new backup's own leg has told the reason
+            with contextlib.suppress(StoreError):  # the upload of the new backup has reported the reason
                 listed = list(scan([*targets, target], self.database))
                 targets.append(target)
         return targets, listed
@@ -242,7 +242,7 @@ class BackupJob:
     def _drop_replaced(self, run: Run, source: DumpSource, problems: list[str]) -> list[str]:
         """Drop the databases that restores put aside longer ago than the operator wants them kept.
 
-        One that can't be dropped (it has a subscription, or an active replication slot) is a problem to be told:
+        One that can't be dropped (it has a subscription, or an active replication slot) is a problem to be reported:
         it fills the disk, but the backup is good.
         """
         dropped = []

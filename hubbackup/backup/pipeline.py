@@ -1,4 +1,4 @@
-"""The way of a backup's bytes: a process's stdout -> decode -> census -> encode -> sha256 -> the `.partial` file.
+"""The path of a backup's bytes: a process's stdout -> decode -> census -> encode -> sha256 -> the `.partial` file.
 
 Two threads with a short queue of bytes between them: the reader takes them off the process's stdout, so that
 pg_dump never waits for our work, and the writer does all the rest on one piece at a time, while it is in the
@@ -25,18 +25,18 @@ from hubbackup.streams.codecs import Encoder, SniffingDecoder
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 BATCH_BYTES = 256 << 10
-"""The reader hands on so much at a time, or all that one read brought: the queue's cost per item vanishes."""
+"""Batch size of the reader, or all that one read brought: large enough that the queue's cost does not matter."""
 QUEUE_BATCHES = 4
 """Of up to a megabyte each; behind them are the buffers of pipes and sockets. More cost memory and gain nothing."""
 LIMITED_QUEUE_BATCHES = 1
-"""With a rate limit, what waits here was taken from the database faster than was asked for."""
+"""With a rate limit, what is queued was read faster than the limit allows: keep it short."""
 TICK_SECONDS = 0.5
 END = b""
 """Queued behind the dump's last byte; None, put by `stop`, ends the writer without closing the encoder's stream."""
 
 
 Observer = Callable[[bytes], object]
-"""Looks at bytes that pass, or takes them; what it returns counts for nothing."""
+"""Looks at bytes that pass, or takes them; what it returns is ignored."""
 
 
 class Sink(Protocol):
@@ -104,7 +104,7 @@ def pump(
 ) -> DumpResult:
     """Move the whole dump into `sink` and prove what can be proved on the way.
 
-    `keep`: what comes in the codec of the file is stored as it comes; otherwise it is only for the way.
+    `keep`: what comes in the codec of the file is stored as it comes; otherwise its codec is only for the transport.
     Raises ToolError where pg_dump ended with an error, StreamError where its stream broke off, NotProvenError
     where what came is not a whole dump, StoreError where `sink` can't take it.
     """
@@ -118,7 +118,7 @@ def pump(
         for chunk in process.chunks():
             batch.append(bytes(chunk))
             batch_bytes += len(chunk)
-            if batch_bytes >= BATCH_BYTES:  # so the first of them tells what it is compressed with
+            if batch_bytes >= BATCH_BYTES:  # so the first of them shows what it is compressed with
                 writer.put(b"".join(batch), process, cancel)
                 batch, batch_bytes = [], 0
                 progress(filters.plain_bytes)
@@ -197,7 +197,7 @@ class _Writer(threading.Thread):
 
     def finish(self, process: Process, cancel: Cancel) -> None:
         """Wait for the last byte to be written; raises NotProvenError where what came was not whole."""
-        self._hurried.set()  # the database is free: there is nothing left to be kind to
+        self._hurried.set()  # the database is free: there is nothing left to spare
         self.put(END, process, cancel)
         while self.is_alive():
             self.join(TICK_SECONDS)
@@ -216,7 +216,7 @@ class _Writer(threading.Thread):
 
 
 def _ended(process: Process) -> bool:
-    """Whether the command has ended; where that can't be told now, it goes on, and `wait` will tell."""
+    """Whether the command has ended; where that is not known now, it counts as running, and `wait` finds out."""
     try:
         return not process.running()
     except RunnerError:

@@ -19,7 +19,7 @@ TICK_SECONDS = 0.2
 
 
 class Upload(threading.Thread):
-    """Uploads a growing file to one target; publishes it only when told that the backup passed the gate.
+    """Uploads a growing file to one target; publishes it only once the backup has passed the gate.
 
     A slow or dead target never slows the dump: this thread reads the file, the dump's writer never waits for it.
     """
@@ -53,7 +53,7 @@ class Upload(threading.Thread):
             return
         except HubbackupError as error:
             self.error = error
-        except Exception as error:  # noqa: BLE001 - a thread's death must be told, not lost
+        except Exception as error:  # noqa: BLE001 - a thread's death must be reported, not lost
             self.error = StoreError(f"{self.target.describe()}: {type(error).__name__}: {error}")
 
     def publish(self, manifest: Manifest) -> None:

@@ -31,7 +31,7 @@ BASE = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 YEARS = range(1000, MAXYEAR)
-"""Four digits, and time left for the way to UTC."""
+"""Four digits, with room for the conversion to UTC."""
 
 
 class Mark(StrEnum):
@@ -41,7 +41,7 @@ class Mark(StrEnum):
     """
 
     PINNED = "pinned"
-    """The operator's: never pruned, in no store, whichever store tells of it."""
+    """The operator's: never pruned from any store, whichever store holds the mark."""
     ACCEPTED = "accepted"
     """The operator's: suspicious, and yet the normal that the next backups are measured by."""
     BAD = "bad"
@@ -85,7 +85,7 @@ class BackupName:
         return f"{self.stem}.{mark}"
 
     def started_at(self, zone: ZoneInfo) -> datetime:
-        """The name's time in UTC, read in `zone`; the manifest knows better, where there is one."""
+        """The name's time in UTC, read in `zone`; the manifest's time is exact, where there is one."""
         return self.local_time.replace(tzinfo=zone).astimezone(UTC)
 
     @classmethod
@@ -216,7 +216,7 @@ class Backup:
     problem: str = ""
     """Why there is no manifest to trust: missing, or what is wrong with it."""
     marks: Mapping[Mark, frozenset[str]] = field(default_factory=dict)
-    """The stores that hold each mark; a mark that none has is not there."""
+    """The stores that hold each mark; a mark that no store holds is left out."""
 
     @property
     def proven(self) -> bool:
@@ -256,7 +256,7 @@ def read_manifest(store: Readable, name: BackupName) -> Manifest:
 
 
 def portions(stream: BinaryIO) -> Iterator[bytes]:
-    """At most MANIFEST_MAX_BYTES. Not by one `read`, which makes room for as much as it may be given."""
+    """At most MANIFEST_MAX_BYTES. Not by one `read`, which allocates as much as it may return."""
     for _ in range(MANIFEST_MAX_BYTES // READ_BYTES):
         if not (data := stream.read(READ_BYTES)):
             return

@@ -30,9 +30,9 @@ from hubbackup.errors import NotFoundError, NotProvenError
 from hubbackup.stores import Entry, Readable
 
 READERS = 8
-"""Manifests that are only in S3 are fetched by so many threads."""
+"""Threads that fetch the manifests that are only in S3."""
 BATCH = 64
-"""So many manifests at most are in memory at a time, of however many backups."""
+"""Manifests held in memory at once, however many backups there are."""
 NAME_DOUBT = timedelta(hours=27)
 """Names of two time zones, from UTC-12 to UTC+14, order two moments wrongly when they are less apart than this."""
 
@@ -56,7 +56,7 @@ class Listed:
 def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
     """Every backup (of one database) in `stores`, merged by name, in byte order of names. No manifest is read.
 
-    Names that are not exactly ours are passed over, and what belongs to no file. Raises StoreError.
+    Names that are not exactly ours are skipped, and so is what belongs to no file. Raises StoreError.
     """
     # All that belongs to one backup begins with its stem, so its names stand together in byte order, but for a
     # backup whose stem begins so (another database's, or the `.sql.zst` beside a `.sql.gz`): that one's names stand
@@ -110,7 +110,7 @@ def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Ite
 def read_backups(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
     """Read the manifests, in the order given: the one on this disk, or a remote one where that is missing or broken.
 
-    A name's time is read in `zone` where no manifest tells better. Raises StoreError.
+    A name's time is read in `zone` where no manifest has it. Raises StoreError.
     """
     here: list[Readable] = []
     elsewhere: list[Readable] = []
@@ -133,7 +133,7 @@ def read_backups(listed: Iterable[Listed], stores: Iterable[Readable], zone: Zon
 def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
     """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError.
 
-    Caller's duty: want them all. It reads every manifest; `newest_first` reads as few as it can.
+    Only for callers that want them all: it reads every manifest; `newest_first` reads as few as it can.
     """
     return sorted(read_backups(scan(stores, database), stores, zone), key=_by_time)
 

@@ -51,7 +51,7 @@ class MarkJob:
     """Mark the backup `typed` in every target that holds it, or (`on` False) remove the mark from every target.
 
     The run holds the lock, so that no prune is between its plan and its removals. A target that can't be reached
-    makes the run degraded: the mark counts by being in any target, and the command can be given again.
+    makes the run degraded: the mark counts as soon as any target holds it, and the command can be given again.
     """
 
     typed: str

@@ -21,7 +21,7 @@ LIBRARY_PREFIXES = ("AWS_", "PG", "SSL_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY
 
 
 def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """(the file's variables, a sentence for each line that is none). `environment` answers references.
+    """(the file's variables, a sentence for each line that is not one). `environment` answers references.
 
     Raises SettingsError where the file can't be read, FileNotFoundError where it is not there.
     """
@@ -41,7 +41,7 @@ def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[dict[str,
     remarks = []
     for binding in bindings:
         if binding.error:
-            remarks.append(f"{path}: line {binding.original.line} is not NAME=value and was passed over")
+            remarks.append(f"{path}: line {binding.original.line} is not NAME=value and was skipped")
         elif binding.key:
             value = binding.value or ""
             literal = SINGLE_QUOTED.search(binding.original.string) is not None

@@ -89,7 +89,7 @@ class Schedule:
 
 
 class ScheduleError(SettingsError, ValueError):
-    """A cron expression that is none."""
+    """A cron expression that is not valid."""
 
 
 def _parse_field(text: str, name: str, low: int, high: int) -> Iterator[int]:

@@ -23,7 +23,7 @@ OFF = "off"
 
 
 def _refused(text: str, remedy: str) -> PydanticCustomError:
-    """What a check of its own says of a value, with what to do about it."""
+    """What our own checks say of a value, with the remedy."""
     return PydanticCustomError("refused", "{text}", {"text": text, "remedy": remedy})
 
 
@@ -45,13 +45,13 @@ class Settings(BaseSettings):
     backup_source: Literal["docker", "direct"] = Field(
         default="docker", description="docker: exec in the database's container; direct: over libpq (PGHOST, …)"
     )
-    pghost: str = Field(default="", description="direct: host, as libpq has it")
+    pghost: str = Field(default="", description="direct: host or socket directory")
     pgport: int = Field(default=5432, ge=1, le=65535, description="direct: port")
-    pgsslmode: str = Field(default="", description="direct: as libpq has it")
+    pgsslmode: str = Field(default="", description="direct: libpq's sslmode")
     db_service: str = Field(default="db", description="compose service of the database, in our own project")
     db_container: str = Field(default="", description="name of the database's container, instead of DB_SERVICE")
     db_data_connection: bool = Field(
-        default=True, description="dumps come over a network that both containers share, if any"
+        default=True, description="take dumps over a network that both containers share, if there is one"
     )
     docker_host: str = Field(default="unix:///var/run/docker.sock", description="also tcp:// for a socket proxy")
     backup_schedule: str = Field(default="0 3 * * *", description="five-field cron; 0 and 7 are Sunday")
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         default="true", description="also roles and memberships; their passwords only with with-passwords"
     )
     backup_keep_before_days: int = Field(
-        default=7, ge=0, description="days that the database which a restore replaced is kept; 0 = forever"
+        default=7, ge=0, description="days to keep the database that a restore replaced; 0 = forever"
     )
     backup_keep_min: int = Field(default=1, ge=1, description="never keep fewer good backups than this")
     backup_keep_weeks: int = Field(default=0, ge=0, description="weeks whose newest good backup is kept, too")
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
     backup_rate_limit: ByteCount = Field(
         default=0,
-        description="plain dump taken each second at most, such as 20MB, to spare the server; 0 = no limit",
+        description="limit of plain dump a second, such as 20MB, to spare the server; 0 = no limit",
     )
     backup_verify: Literal["full", "hash"] = Field(
         default="full", description="read-back before publishing: decoded whole, or only hashed"
@@ -108,15 +108,15 @@ class Settings(BaseSettings):
     s3_backup_bucket: str = Field(default="", description="S3 is off without it")
     s3_prefix: str = Field(default="backups/", description="before each object's name")
     s3_endpoint_url: str = Field(default="", description="empty is AWS")
-    s3_storage_class: str = Field(default="", description="as the S3 vendor has it")
+    s3_storage_class: str = Field(default="", description="as the S3 vendor names it")
     aws_access_key_id: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_secret_access_key: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_default_region: str = Field(default="", description="the bucket's region")
     notification_urls: SecretStr = Field(
-        default=SecretStr(""), description="apprise URLs, separated by commas or spaces; who is told"
+        default=SecretStr(""), description="apprise URLs, separated by commas or spaces: who is notified"
     )
     notification_level: Literal["problems", "all"] = Field(
-        default="problems", description="problems and their end, or each success too"
+        default="problems", description="problems and recoveries, or each success too"
     )
     notification_host: str = Field(default="", description="this host's name in messages, instead of Docker's")
     heartbeat_url: SecretStr = Field(
@@ -125,9 +125,9 @@ class Settings(BaseSettings):
     status_port: int | None = Field(
         default=None, ge=1, le=65535, description="status page, /metrics and /healthz; off without it"
     )
-    status_user: str = Field(default="", description="who may see page and metrics; everybody where unset")
+    status_user: str = Field(default="", description="who may see page and metrics; where unset, everybody")
     status_password: SecretStr = Field(default=SecretStr(""), description="STATUS_USER's password")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="lowest level logged")
     log_format: Literal["json", "console"] = Field(default="json", description="console is for people")
     log_file: str = Field(default="", description="also log to this file, as JSON, rotated at 10 MB")
 

@@ -1,6 +1,6 @@
 """The long-running process: APScheduler in its threads, the main thread waiting for a signal.
 
-Nothing that fails in a run ends the daemon: it has told the failure, and tries again at the next slot.
+Nothing that fails in a run ends the daemon: it reports the failure, and tries again at the next slot.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from hubbackup.streams import malloc
 BEAT_SECONDS = 60
 WATCH_SECONDS = 600
 POST_SECONDS = 1.0
-"""What the post gets to send the message of a run that was just stopped."""
+"""Time to send the message of a run that was just stopped."""
 STOP_SECONDS = 8.0
 """How long a run gets to clean up after a signal: inside the ten seconds that `docker stop` waits."""
 
@@ -160,7 +160,7 @@ class Daemon:
             remove_leftovers(self._log, self._app.leftovers())
 
     def _guard(self, kind: str, work: Callable[[], object]) -> None:
-        """Do a run; the daemon outlives whatever it dies of. The run has told its end itself."""
+        """Do a run; the daemon survives whatever ends the run. The run has reported its end itself."""
         try:
             work()
         except HubbackupError as error:
@@ -192,7 +192,7 @@ class Daemon:
             self._log.warning("watch.failed", message=str(error), remedy=error.remedy)
 
     def _doctor(self) -> None:
-        """What will go wrong tonight is told now."""
+        """Report now what would go wrong tonight."""
         site = Site(self._app)
         try:
             findings = list(examine(site, all_checks(site)))
@@ -211,7 +211,7 @@ class Daemon:
         malloc.give_back()
 
     def _beat(self) -> None:
-        """Written by the scheduler's own worker, so that its age tells whether the scheduler runs."""
+        """Written by the scheduler's own worker, so that its age shows whether the scheduler runs."""
         try:
             write_json(health_path(), beat(self._next_run()))
         except OSError as error:

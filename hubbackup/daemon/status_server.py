@@ -1,4 +1,4 @@
-"""The status page of a daemon: survey, cache and server put together for one App."""
+"""The status page of a daemon: collector, cache and server put together for one App."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def serve_status(app: App) -> Callable[[], None]:
     """Look at the stores and listen on STATUS_PORT, in threads; nothing where it is unset. Returns what ends it.
 
     The threads end with the process too. An App of its own keeps them from sharing a connection with the runs.
-    A port that can't be had is logged.
+    A port that can't be opened is logged.
     """
     settings, log = app.settings, app.log
     if settings.status_port is None:
@@ -42,7 +42,7 @@ def serve_status(app: App) -> Callable[[], None]:
         return lambda: None
     cache.start()
     server.start()
-    log.info("status.started", message="the status page listens", port=server.port, login=login is not None)
+    log.info("status.started", message="the status page is listening", port=server.port, login=login is not None)
 
     def stop() -> None:
         cache.stop()

@@ -1,7 +1,7 @@
 """Silence is an alarm: whoever hears nothing of a backup must not take it for a good sign.
 
-A run that fails tells so itself. This is for what no run tells: a schedule that never comes, a service that hangs,
-backups that were removed by someone else.
+A run that fails reports it itself. This is for what no run reports: a schedule that never comes, a service that
+hangs, backups that were removed by someone else.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def deadline_at(app: App, last_good: Backup | None, now: datetime) -> Deadline:
 
 
 def watch(app: App, now: datetime) -> None:
-    """One look of the daemon: tell once a day while a backup is overdue. Raises HubbackupError."""
+    """One check by the daemon: alert once a day while a backup is overdue. Raises HubbackupError."""
     deadline, last_good = look(app, now)
     memory = app.notifier.watch
     if not deadline.overdue:
@@ -68,6 +68,6 @@ def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:
     for target in (app.local, *(app.remotes if with_remotes else ())):
         try:
             found.append(newest_good([target], app.zone, app.database))
-        except StoreError as error:  # what can't be seen is not a proof of a backup
+        except StoreError as error:  # a store that can't be read does not prove a backup
             app.log.debug("watch.unreadable", message=str(error), store=target.name)
     return max(filter(None, found), key=lambda backup: backup.started_at, default=None)

@@ -1,4 +1,4 @@
-"""Checks of S3: the bucket, its clock and region, and a probe object that goes all the way of a backup."""
+"""Checks of S3: the bucket, its clock and region, and a probe object that takes the same path as a backup."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def clock(site: Site) -> Verdict:
         return skip(OFF)
     ahead = site.bucket.look().ahead_seconds
     if ahead is None:
-        return skip("the server does not tell its time")
+        return skip("the server does not report its time")
     skew = abs(ahead)
     words = f"this machine's clock is {skew:.0f} s {'behind' if ahead > 0 else 'before'} that of S3"
     remedy = "let the host keep its time by NTP: timedatectl set-ntp true"
@@ -63,7 +63,7 @@ def probe(site: Site) -> Verdict:
         done.append("put")
         with store.open(name) as stream:
             if stream.read() != data:
-                return fail(f"{store.describe()} gives back other bytes than it was given")
+                return fail(f"{store.describe()} returns other bytes than were written")
         done.append("get")
         old = [entry for entry in store.entries() if PROBE_NAME.fullmatch(entry.name)]
         if name not in [entry.name for entry in old]:
@@ -88,11 +88,11 @@ def leftovers(site: Site) -> Verdict:
         return skip(OFF)
     at_work = site.at_work
     if at_work is not None:
-        return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its uploads are not looked at")
+        return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its uploads are not checked")
     unfinished = site.bucket.unfinished()
     if unfinished:
         return warn(
-            f"uploads left of killed runs, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
+            f"unfinished uploads, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
             "the next backup ends them",
         )
     where = site.bucket.name
@@ -122,7 +122,7 @@ def _try_delete(site: Site, name: str) -> None:
     try:
         site.bucket.delete(name)
     except HubbackupError:
-        return  # the failure that brought us here is the one to tell
+        return  # the failure that brought us here is the one to report
 
 
 CHECKS = [

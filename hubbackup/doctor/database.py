@@ -74,7 +74,7 @@ def container(site: Site) -> Verdict:
 
 
 def data_connection(site: Site) -> Verdict:
-    """Dumps can go around the engine: a megabyte is tried."""
+    """Dumps can bypass the engine: tried with a megabyte."""
     name = site.runner.place
     if not site.app.settings.db_data_connection:
         return skip("DB_DATA_CONNECTION=false: dumps pass through the Docker engine, which is slower")
@@ -116,7 +116,7 @@ def login(site: Site) -> Verdict:
 
 
 def database(site: Site) -> Verdict:
-    """POSTGRES_DB exists and can be looked at."""
+    """POSTGRES_DB exists and can be inspected."""
     found = site.properties
     return ok(f"{found.database}: {found.size_bytes:,} bytes, {found.encoding}, owned by {found.owner}")
 
@@ -144,7 +144,7 @@ def readable(site: Site) -> Verdict:
         )
     if facts["large_objects"]:
         return fail(
-            f"the role {user} may not read {facts['large_objects']:,} large objects, and pg_dump ends at the first",
+            f"the role {user} may not read {facts['large_objects']:,} large objects, and pg_dump stops at the first",
             f'as a superuser: GRANT the role that owns them TO "{user}"; or set POSTGRES_USER to their owner',
         )
     if facts["filtered"]:
@@ -156,7 +156,7 @@ def readable(site: Site) -> Verdict:
 
 
 def restorable(site: Site) -> Verdict:
-    """Nothing is in the database that pg_dump writes in a way that psql can't read."""
+    """The database holds nothing that pg_dump writes in a way that psql can't read."""
     found = json.loads(session.sql(site.runner, site.connection, site.app.database, BEGIN_SQL))
     if found:
         return warn(
@@ -170,21 +170,21 @@ def leftovers(site: Site) -> Verdict:
     """Databases that restores put aside, or left half-filled."""
     app = site.app
     if not site.properties.siblings:
-        return ok("no database is left of a restore")
+        return ok("no database is left over from a restore")
     sizes = Databases(site.runner, site.connection, app.database).look().databases
     names = [name for name in site.properties.siblings if name in sizes]
     half = [name for name in names if derived_time(name, app.database, "restore")]
     kept = [name for name in names if derived_time(name, app.database, "before")]
     if half and site.at_work is None:
         return warn(
-            f"left of a restore that died: {_some([f'{name} ({sizes[name].size_bytes:,} bytes)' for name in half])}",
+            f"left by a restore that died: {_some([f'{name} ({sizes[name].size_bytes:,} bytes)' for name in half])}",
             f'the next restore removes it, or: DROP DATABASE "{half[0]}"',
         )
     if kept:
         days = app.settings.backup_keep_before_days
         until = f"dropped {days} days after their restore" if days else "kept forever (BACKUP_KEEP_BEFORE_DAYS=0)"
         return ok(f"put aside by restores: {_some([f'{n} ({sizes[n].size_bytes:,} bytes)' for n in kept])}, {until}")
-    return ok("no database is left of a restore")
+    return ok("no database is left over from a restore")
 
 
 def checks(site: Site) -> list[Check]:

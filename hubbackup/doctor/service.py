@@ -35,7 +35,7 @@ def schedule(site: Site) -> Verdict:
 
 
 def daemon(site: Site) -> Verdict:
-    """Whether there is somebody to keep the schedule."""
+    """Whether a daemon keeps the schedule."""
     healthy, sentence = check_beat(health_path())
     if healthy:
         return ok(sentence)
@@ -43,14 +43,14 @@ def daemon(site: Site) -> Verdict:
 
 
 def notifications(site: Site) -> Verdict:
-    """Whether anybody is told of a failure, whether the sinks answer, and whether messages get out. None is sent."""
+    """Whether anybody is notified of a failure, and whether sinks answer and messages get out. None is sent."""
     notifier = site.app.notifier  # raises SettingsError for a bad URL
     found = notifier.sinks.probe()
     if notifier.pinger is not None:
         found["HEARTBEAT_URL"] = notifier.pinger.probe()
     if not found:
         return warn(
-            "nobody is told when a backup fails",
+            "nobody is notified when a backup fails",
             "set NOTIFICATION_URLS (mailtos://… and 100 others) or HEARTBEAT_URL; docs/notifications.md",
         )
     dead = [f"{label}: {reason}" for label, reason in found.items() if reason]
@@ -63,10 +63,10 @@ def notifications(site: Site) -> Verdict:
     if stuck:
         return warn(
             f"{len(stuck)} messages could not be sent yet, the oldest of {stuck[0].created_at:%Y-%m-%d %H:%M} UTC",
-            "hubbackup notify-test tells what each sink says",
+            "hubbackup notify-test shows what each sink answers",
         )
     told = ", ".join(f"{label} ({'answers' if reason == '' else 'not tried'})" for label, reason in found.items())
-    return ok(f"told: {told}; hubbackup notify-test sends to each")
+    return ok(f"notified: {told}; hubbackup notify-test sends to each")
 
 
 def log_file(site: Site) -> Verdict:
@@ -91,7 +91,7 @@ def retention(site: Site) -> Verdict:
         if target.policy.days and (target.policy.days < local_days or not local_days):
             kept = f"{local_days} days" if local_days else "forever"
             return warn(
-                f"{target.title} keeps backups {target.policy.days} days, this disk {kept}: the far copies go first",
+                f"{target.title} keeps backups {target.policy.days} days, this disk {kept}: remote copies go first",
                 "set S3_RETENTION_DAYS to at least BACKUP_RETENTION_DAYS",
             )
     first = app.settings.schedule.next_after(site.now)

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store
 
 IDLE_SECONDS = 20.0
-"""A doctor's visit is short: a tool that is silent for so long is not well."""
+"""A check is short: a tool that is silent for this long has failed."""
 
 
 class Site:
-    """Each part is opened by the check that asks for it first, which then tells what is wrong with it."""
+    """Each part is opened by the check that asks for it first, which then reports what is wrong with it."""
 
     def __init__(self, app: App) -> None:
         self.app = app

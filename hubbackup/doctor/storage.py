@@ -16,7 +16,7 @@ SAFETY = 1.2
 
 
 def directory(site: Site) -> Verdict:
-    """BACKUP_DIR takes a file, gives it back, and lets it go; tried for real."""
+    """BACKUP_DIR stores a file, returns it, and removes it; tried for real."""
     store, data = site.app.local.store, secrets.token_bytes(PROBE_BYTES)
     name = f"hubbackup-probe-{secrets.token_hex(6)}"
     try:
@@ -25,11 +25,11 @@ def directory(site: Site) -> Verdict:
             draft.commit()
         with store.open(name) as stream:
             if stream.read() != data:
-                return fail(f"{store.describe()} gives back other bytes than it was given", "check the disk")
+                return fail(f"{store.describe()} returns other bytes than were written", "check the disk")
     finally:
         if (store.directory / name).is_file():
             store.delete(name)
-    return ok(f"{store.describe()} takes files and gives them back")
+    return ok(f"{store.describe()} stores files and returns them")
 
 
 def room(site: Site) -> Verdict:
@@ -43,7 +43,7 @@ def room(site: Site) -> Verdict:
     remedy = "make room, lower BACKUP_RETENTION_DAYS, or move BACKUP_DIR to a larger disk"
     next_bytes = round(newest.stored_bytes * SAFETY)
     if free < next_bytes:
-        return fail(f"{free:,} bytes are free, the next backup needs some {next_bytes:,}", remedy)
+        return fail(f"{free:,} bytes are free, the next backup needs about {next_bytes:,}", remedy)
     days = app.settings.backup_retention_days
     needed = max(0, newest.stored_bytes * (days + 1) - stored)
     if days and free < needed:
@@ -60,7 +60,7 @@ def leftovers(site: Site) -> Verdict:
     app = site.app
     at_work = site.at_work
     if at_work is not None:
-        return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its files are not looked at")
+        return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its files are not checked")
     try:
         names = sorted(
             entry.name for entry in os.scandir(app.local.store.directory) if entry.name.endswith(PARTIAL_SUFFIX)
@@ -70,7 +70,7 @@ def leftovers(site: Site) -> Verdict:
         raise HubbackupError(f"{app.local.describe()} could not be listed: {error.strerror}") from error
     if names:
         return warn(
-            f"left of runs that were killed: {', '.join(names[:5])}",
+            f"left over from killed runs: {', '.join(names[:5])}",
             "the next run removes what is hubbackup's own; anything else, remove by hand",
         )
     unproven = [str(backup.name) for backup in site.backups if not backup.good_in(app.local.name)]

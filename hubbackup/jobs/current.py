@@ -1,7 +1,7 @@
 """The runs at work, seen from a second terminal and on the status page: a small file each, gone when the run ends.
 
 What is written here is for people; a file that can't be written costs the run nothing, and one that makes no sense
-is none.
+is ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ FILE_NAME = "run.json"
 UNLOCKED = "run-{run_id}.json"
 """Of a run without the lock, which may go on beside that one."""
 OLD_SECONDS = 24 * 3600
-"""Without a word: a run writes every second or so, and one of another container can't be seen by its process."""
+"""A run silent for this long counts as dead: it writes every second or so, and the process of
+another container can't be seen."""
 WRITE_EVERY_SECONDS = 1.0
 
 
@@ -104,7 +105,7 @@ class RunFile:
         self._write()
 
     def recorded(self, make: ProgressMaker) -> ProgressMaker:
-        """`make`, with what it is told written here too."""
+        """`make`, with what is reported to it written here too."""
 
         @contextmanager
         def tee(what: str, total_bytes: int) -> Iterator[Progress]:
@@ -146,7 +147,7 @@ class RunFile:
 
 
 def read(path: Path) -> AtWork | None:
-    """The run that `path` tells of, alive or not; None where there is none, or what is there makes no sense."""
+    """The run that `path` describes, alive or not; None where there is none, or the file makes no sense."""
     try:
         facts = read_json(path)
         found = AtWork(**facts)
@@ -165,7 +166,7 @@ def all_alive(directory: Path) -> list[AtWork]:
 
 
 def unlocked_file(directory: Path, run_id: str) -> Path:
-    """Where a run without the lock tells how far it has come. What killed ones left is removed after a day."""
+    """Where a run without the lock reports its progress. What killed ones left is removed after a day."""
     for path in _unlocked(directory):
         found = read(path)
         if found is None or not found.alive:
@@ -183,7 +184,7 @@ def _unlocked(directory: Path) -> list[Path]:
 
 
 def machine() -> str:
-    """What tells this start of this machine from any other; its containers share it. Empty where nothing does."""
+    """What sets this start of this machine apart; its containers share it. Empty where nothing does."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):

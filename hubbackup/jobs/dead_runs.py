@@ -57,7 +57,7 @@ class DeadRuns:
         return [name for name in names if RUN_ID.fullmatch(name)]
 
     def forget(self, run_ids: Iterable[str]) -> None:
-        """Nothing of these is left."""
+        """Forget these: nothing of them is left."""
         if self._directory is None:
             return
         for run_id in run_ids:

@@ -20,7 +20,7 @@ RESULTS = ("success", "degraded", "failed", "stopped")
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One recorded run, of any kind. Empty or None is what a run of this kind, or of an earlier version, didn't tell.
+    """One recorded run, of any kind. Empty or None: a run of this kind, or of an earlier version, did not record it.
 
     Texts are as they were written: a database's name may hold bytes that no terminal can show.
     """
@@ -152,7 +152,7 @@ class History:
         return (figures.st_mtime_ns, figures.st_size)
 
     def runs(self) -> Iterator[RunRecord]:
-        """The recorded runs, oldest first; a line that makes no sense is passed over, as one that a crash cut."""
+        """The recorded runs, oldest first; a line that makes no sense is skipped, such as one cut by a crash."""
         for _, record in self._lines():
             yield record
 

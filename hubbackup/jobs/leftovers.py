@@ -1,4 +1,4 @@
-"""Leftovers: what runs that were killed left behind, removed by a later run, and told in one event for each kind.
+"""Leftovers: what runs that were killed left behind, removed by a later run, and reported in one event for each kind.
 
 How a kind is found and removed stands beside what makes it: a store, the runner, the restore. A job lists its kinds.
 """
@@ -18,8 +18,8 @@ from hubbackup.errors import HubbackupError, StoppedError
 class Leftovers:
     """One kind. `remove` finds and removes them and returns what to call them, in the order of the log.
 
-    `event` tells of them with `message`, in which `{count}` stands for how many they are, and `{names}` for which;
-    `failed` tells that they could not be removed, or not even looked for.
+    `event` reports them with `message`, in which `{count}` stands for how many they are, and `{names}` for which;
+    `failed` reports that they could not be removed, or not even looked for.
     """
 
     remove: Callable[[], Sequence[str]]
@@ -32,7 +32,7 @@ class Leftovers:
 
 
 def remove_leftovers(log: structlog.stdlib.BoundLogger, kinds: Iterable[Leftovers]) -> None:
-    """Remove every kind. What can't be removed now is told, and the next run tries again. Raises StoppedError."""
+    """Remove every kind. What can't be removed now is reported, and the next run tries again. Raises StoppedError."""
     for kind in kinds:
         try:
             names = list(kind.remove())

@@ -14,7 +14,7 @@ DRAW_EVERY_SECONDS = 0.1
 
 
 class Progress(Protocol):
-    """Told how far a piece of work has come; cheap enough to be called for each chunk."""
+    """Is given how far a piece of work has come; cheap enough to be called for each chunk."""
 
     def __call__(self, done_bytes: int) -> None: ...
 

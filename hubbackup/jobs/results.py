@@ -1,4 +1,4 @@
-"""What each kind of run came to. The names are those of closing line, history and `--json`, and never change."""
+"""The result of each kind of run. The names are those of closing line, history and `--json`, and never change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to, beside its message and its problems. Sizes are bytes, times seconds."""
+    """The result of a run, beside its message and its problems. Sizes are bytes, times seconds."""
 
     def facts(self) -> dict[str, object]:
         """The fields by name, in their order, as JSON has them. One that is None is left out."""

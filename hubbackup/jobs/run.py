@@ -1,6 +1,6 @@
 """One guarded run of a job: an id, a lock, a stage, a cancel event, and exactly one closing line.
 
-Every log line of a run carries its run id; the stage tells a failure's place.
+Every log line of a run carries its run id; the stage says where a failure happened.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Outcome(Generic[R_co]):
         return EXIT_DEGRADED if self.problems else EXIT_SUCCESS
 
     def facts(self) -> dict[str, object]:
-        """What machines are told beside message, exit code and problems."""
+        """What machines read beside message, exit code and problems."""
         return {"seconds": self.seconds, **self.result.facts()}
 
 
@@ -96,14 +96,14 @@ class Job(Protocol[R_co]):
 
 
 class RunObserver(Protocol):
-    """Told of each run's start and end. What it raises is logged, and changes nothing for the run."""
+    """Called at each run's start and end. What it raises is logged, and changes nothing for the run."""
 
     def started(self, run: Run) -> None:
         """The run holds the lock and is about to begin."""
         ...
 
     def ended(self, run: Run, ending: Outcome[Result] | HubbackupError) -> None:
-        """The run has let go of the lock, and is in the log and in the history already."""
+        """The run has released the lock, and is in the log and in the history already."""
         ...
 
 

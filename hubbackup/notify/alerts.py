@@ -1,7 +1,7 @@
-"""What people are told of a run: whether it is news, and the one message that says it.
+"""What people hear of a run: whether it is news, and the one message that says it.
 
 News is a failure, a degraded or suspicious backup, and once the recovery from it; with NOTIFICATION_LEVEL=all each
-success too. What was typed wrong, or stopped by Ctrl-C, is told to whoever typed it and to nobody else.
+success too. What was typed wrong, or stopped by Ctrl-C, is reported to whoever typed it and to nobody else.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def compose(
         rows += [
             ("What failed", f"{run.kind}, at the stage {run.stage_name}"),
             ("Cause", str(ending)),
-            ("What to do", ending.remedy or "hubbackup doctor tells what is wrong and what to do"),
+            ("What to do", ending.remedy or "hubbackup doctor shows what is wrong and what to do"),
         ]
     else:
         rows += _rows_of(ending)
@@ -150,7 +150,7 @@ def compose(
 
 
 def compose_silence(deadline: Deadline, place: Place, last_good: LastGood | None, now: datetime) -> Message:
-    """The message of an alarm for silence: no run failed, and yet there is no young backup."""
+    """The message of an alarm for silence: no run failed, and yet there is no recent backup."""
     title = _one_line(f"ALERTE: no good backup of {place.database} on {place.host} in time")
     due = _time(deadline.due, place) if deadline.due is not None else "never, by BACKUP_SCHEDULE"
     rows = [
@@ -159,14 +159,14 @@ def compose_silence(deadline: Deadline, place: Place, last_good: LastGood | None
         ("Last good", _last_good(last_good, place, now)),
         ("Host", place.host),
     ]
-    lead = f"There is no good backup of {place.database} as young as the schedule promises."
-    return Message("failure", title, f"{lead}\n\n{_layout(rows)}\n\nThis is told once a day while it lasts.\n")
+    lead = f"There is no good backup of {place.database} as recent as the schedule promises."
+    return Message("failure", title, f"{lead}\n\n{_layout(rows)}\n\nThis message comes once a day while it lasts.\n")
 
 
 def compose_test(place: Place, now: datetime) -> Message:
     """The message of `hubbackup notify-test`."""
     rows = [("Host", place.host), ("Database", place.database), ("Time", _time(now, place))]
-    lead = "This is a test of hubbackup's notifications: what fails will be told here."
+    lead = "This is a test of hubbackup's notifications: failures will be reported here."
     return Message("info", _one_line(f"hubbackup on {place.host}: test"), f"{lead}\n\n{_layout(rows)}\n")
 
 
@@ -185,7 +185,7 @@ class Alerts:
         redact: Callable[[str], str],
         on_good: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_good` is told of each clean backup, and says whether an alarm for silence had been given."""
+        """`on_good` is called with each clean backup, and says whether an alarm for silence had been given."""
         self._send = send
         self._level = level
         self._history = history
@@ -270,7 +270,7 @@ def _rows_of(outcome: Outcome[Result]) -> list[tuple[str, str]]:
 
 
 COUNTS = (("stored_bytes", "bytes"), ("tables", "tables"), ("rows", "rows"))
-"""Told of a result that has them."""
+"""Rows for a result that has them."""
 
 
 def _last_good(last_good: LastGood | None, place: Place, now: datetime) -> str:

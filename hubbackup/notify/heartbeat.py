@@ -1,4 +1,4 @@
-"""The dead man's switch (healthchecks.io and its like): told when a backup starts, succeeds and fails.
+"""The dead man's switch (healthchecks.io and its like): pinged when a backup starts, succeeds and fails.
 
 Whoever is pinged raises the alarm when the pings stay away: so a lost ping is on the safe side, and is not spooled.
 """
@@ -45,11 +45,11 @@ class Pinger:
         try:
             self._queue.put_nowait(word)
         except queue.Full:
-            self._log.warning("heartbeat.dropped", message="HEARTBEAT_URL is too slow: a ping was left out")
+            self._log.warning("heartbeat.dropped", message="HEARTBEAT_URL is too slow: a ping was skipped")
 
     def probe(self) -> str | None:
         """Why the switch can't be reached, without its address; empty where it can, None behind a proxy, where only
-        a ping tells. Nothing is pinged."""
+        a ping shows it. Nothing is pinged."""
         from hubbackup.notify.probe import probe_url
 
         try:
@@ -58,7 +58,7 @@ class Pinger:
             return error.strerror or type(error).__name__
 
     def drain(self, seconds: float) -> None:
-        """Wait until every ping is out, for so long at most."""
+        """Wait until every ping is sent, at most this long."""
         deadline = time.monotonic() + seconds
         while self._queue.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(0.02)

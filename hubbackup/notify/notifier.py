@@ -1,4 +1,4 @@
-"""Who is told how runs end: the post, the alerts and the dead man's switch, made from the settings once."""
+"""What reports how runs end: the post, the alerts and the dead man's switch, made from the settings once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Notifier:
 
     @cached_property
     def observers(self) -> tuple[RunObserver, ...]:
-        """Told of each run."""
+        """What observes each run."""
         alerts = Alerts(
             send=self.post.send,
             level=self._settings.notification_level,

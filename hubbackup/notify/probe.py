@@ -2,7 +2,7 @@
 
 A mail server is greeted as for a mail, over TLS and with the login; of an HTTP endpoint of one's own, and of the
 dead man's switch, the address is connected to, unless a proxy (HTTPS_PROXY, HTTP_PROXY) stands before it. Whether a
-service such as Slack knows a token, only a message tells.
+service such as Slack knows a token, only a message shows.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ POLL_SECONDS = 15.0
 
 
 class Sinks:
-    """The configured receivers, known by labels that tell nothing secret: `mailtos#1`, `slack#2`."""
+    """The configured receivers, known by labels without secrets: `mailtos#1`, `slack#2`."""
 
     def __init__(self, urls: Sequence[str], redact: Callable[[str], str] = str) -> None:
         """`redact` masks secrets in what a sink says. Raises SettingsError for a URL that apprise can't use."""
@@ -61,7 +61,7 @@ class Sinks:
         return tuple(self._senders)
 
     def probe(self) -> dict[str, str | None]:
-        """Of every sink, why it would take no message now: empty where it would, None where only a message tells."""
+        """Why each sink would refuse a message now: empty where it would not, None where only a message shows it."""
         from hubbackup.notify.probe import probe
 
         found: dict[str, str | None] = {}
@@ -170,7 +170,7 @@ class Post:
         sent_to = (*message.sent_to, *(label for label in answers if label not in failed))
         if len(failed) < len(answers):
             taken = [label for label in answers if label not in failed]
-            self._log.info("notify.sent", message=f"Message envoye: {message.title}", sinks=taken)
+            self._log.info("notify.sent", message=f"message sent: {message.title}", sinks=taken)
         if not failed:
             self._spool.remove(message)
             return
@@ -201,7 +201,7 @@ class Post:
             try:
                 self.deliver()
             except Exception:  # noqa: BLE001 - the post must outlive whatever one message does
-                self._log.exception("notify.crashed", message="the sending of messages broke")
+                self._log.exception("notify.crashed", message="sending messages failed")
             if self._stopping:
                 return
             self._wake.wait(POLL_SECONDS)
@@ -210,8 +210,8 @@ class Post:
 class _Said(logging.Handler):
     """What apprise logs in one thread: its only way of saying why a message was not taken.
 
-    The complaint is a warning. What was behind it (a refused connection, a certificate, a password) is told at the
-    level debug only, in the same words by every plugin.
+    The complaint is a warning. What was behind it (a refused connection, a certificate, a password) is logged at
+    the level debug only, in the same words by every plugin.
     """
 
     BEHIND = "Socket Exception:"
@@ -235,7 +235,7 @@ class _Said(logging.Handler):
 
     def why(self) -> str:
         """Why a message was not taken, in one sentence."""
-        complaint = self._complaints[-1] if self._complaints else "it did not take the message"
+        complaint = self._complaints[-1] if self._complaints else "it did not accept the message"
         return f"{complaint.rstrip('.')}: {self._behind}" if self._behind else complaint
 
     def of_url(self, url: str) -> str:
@@ -252,7 +252,7 @@ class _Said(logging.Handler):
 def _said_by_this_thread() -> Iterator[_Said]:
     said = _Said()
     logger = logging.getLogger("apprise")
-    logger.propagate = False  # it is told once, in notify.failed, and without secrets
+    logger.propagate = False  # it is logged once, in notify.failed, and without secrets
     logger.setLevel(logging.DEBUG)
     logger.addHandler(said)
     try:

@@ -31,7 +31,7 @@ Kind = Literal["failure", "warning", "success", "info"]
 
 @dataclass(frozen=True)
 class Message:
-    """One thing to tell people. `sent_to` are the labels of the sinks that have it."""
+    """One message to people. `sent_to` are the labels of the sinks that have it."""
 
     kind: Kind
     title: str
@@ -75,7 +75,7 @@ class Spool:
         try:
             write_text(path, json.dumps(asdict(message), default=_as_text, ensure_ascii=False))
             self._in_memory.pop(message.id, None)
-        except OSError:  # a full disk is what an alert may have to tell of
+        except OSError:  # a full disk may be what the alert is about
             self._in_memory[message.id] = message
 
     def remove(self, message: Message) -> None:
@@ -85,7 +85,7 @@ class Spool:
             self._path(message.id).unlink()
 
     def waiting(self) -> list[Message]:
-        """Every waiting message, oldest first; a file that is none is removed."""
+        """Every waiting message, oldest first; a file that is not a message is removed."""
         found = dict(self._in_memory)
         try:
             paths = sorted(self._directory.glob("*.json"))
@@ -104,7 +104,7 @@ class Spool:
         return sorted(found.values(), key=lambda message: message.id)
 
     def overdue(self, now: datetime) -> list[Message]:
-        """Those to give up: too old, or more than the spool holds (the oldest go)."""
+        """Those to give up: too old, or more than the spool holds (the oldest first)."""
         waiting = self.waiting()
         surplus = {message.id for message in waiting[: max(0, len(waiting) - MAX_MESSAGES)]}
         return [message for message in waiting if message.id in surplus or now - message.created_at > MAX_AGE]

@@ -1,1 +1,1 @@
-"""Which backups stay and which go: the pure policy, its forecast, and the prune that applies it."""
+"""Which backups are kept and which are removed: the pure policy, its forecast, and the prune that applies it."""

@@ -24,7 +24,7 @@ class Removal:
 
 
 def removals(candidates: Sequence[Candidate], policy: Policy, runs: Sequence[datetime]) -> list[Removal]:
-    """What goes with which of `runs` (ascending, in the operator's time zone), oldest backup first.
+    """What is removed by which of `runs` (ascending, in the operator's time zone), oldest backup first.
 
     `candidates` are one database's in one store, as they are now.
     """

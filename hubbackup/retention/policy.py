@@ -1,4 +1,4 @@
-"""Which backups stay and which go: a pure plan with a reason for each (docs/retention.md).
+"""Which backups are kept and which are removed: a pure plan with a reason for each (docs/retention.md).
 
 The plan counts only good backups and is made for one store and one database at a time. Never removed: the
 newest good one, as many good ones as the policy's minimum, a pinned one, an unproven one that is not older than
@@ -85,7 +85,7 @@ def _newest_first(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _reason_to_keep(
     candidate: Candidate, policy: Policy, now: datetime, kept_good: int, periods: dict[str, str]
 ) -> str:
-    """Why this one stays; empty where it goes. `kept_good` counts the newer good ones that stay."""
+    """Why this one is kept; empty where it is removed. `kept_good` counts the newer good ones kept."""
     if candidate.pinned:
         return "pinned"
     if candidate.good and kept_good == 0:
@@ -125,7 +125,7 @@ def _newest_of_periods(newest_first: Sequence[Candidate], policy: Policy, now: d
 
 
 def _anchors(newest_first: Sequence[Candidate], policy: Policy) -> set[str]:
-    """The good ones that others may go for: the minimum's, and the three by which the clock is judged."""
+    """The good ones that a removal of others relies on: the minimum's, and the three by which the clock is judged."""
     good = [candidate.name for candidate in newest_first if candidate.good]
     return set(good[: max(3, policy.keep_min)])
 

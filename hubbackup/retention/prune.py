@@ -49,7 +49,7 @@ class Pruned:
 
 @dataclass(frozen=True)
 class PruneResult(Result):
-    """The plans, and `target:name` of each copy that went; None where it was only tried."""
+    """The plans, and `target:name` of each copy that was removed; None for a dry run."""
 
     plans: tuple[TargetPlan, ...]
     removed: tuple[str, ...] | None = None
@@ -71,7 +71,7 @@ class PruneJob:
 
     @property
     def needs_lock(self) -> bool:
-        """A plan alone hinders nobody."""
+        """A plan alone gets in nobody's way."""
         return not self.dry_run
 
     def __call__(self, run: Run) -> Outcome[PruneResult]:
@@ -81,7 +81,7 @@ class PruneJob:
             listed = scan(self.targets)
             plans = make_plans(listed, self.targets, now, lambda some: read_backups(some, self.targets, self.zone))
         if self.dry_run:
-            return Outcome("prune tried without removing", PruneResult(tuple(plans)))
+            return Outcome("dry run: nothing was removed", PruneResult(tuple(plans)))
         with run.stage("prune"):
             pruned = apply_plans(plans)
         if pruned.problems:
@@ -167,7 +167,7 @@ class _Known:
 
 
 def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:
-    """Remove what the plans say, oldest first. One failed removal does not hinder the others."""
+    """Remove what the plans say, oldest first. One failed removal does not stop the others."""
     removed: list[tuple[str, str]] = []
     problems: list[str] = []
     for made in plans:

@@ -1,8 +1,8 @@
 """Gather the snapshot: one look at the stores, the manifests and the history of runs.
 
 A store that doesn't answer is a fact of the snapshot, never an error of the survey. The manifests of the newest
-backups are read once and what they tell is remembered as long as their file stays the same, so that looking every
-few minutes costs S3 one listing; older backups are told by their names.
+backups are read once and their contents are remembered as long as their file stays the same, so that looking every
+few minutes costs S3 one listing; older backups are known by their names.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from hubbackup.stores import Entry
 from hubbackup.units import printable
 
 OUTLOOK_RUNS = 30
-"""So many coming runs are played through to tell what goes when."""
+"""Coming runs that are simulated to forecast removals."""
 REMEMBERED_BYTES = 8 << 20
 """Of each store, a kilobyte or so of each manifest; what is beyond is read anew each time, as for a backlog that the
 next prune removes."""
 BROKEN_BYTES = 4 << 10
-"""So much is remembered of a manifest that makes no sense."""
+"""What is kept of a manifest that makes no sense."""
 READ_MANIFESTS = 120
-"""Of so many of each database's newest backups."""
+"""Per database, newest first."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Found:
 
 @dataclass
 class _View:
-    """A target as it was listed once, with what its manifests tell, as far as it was remembered."""
+    """A target as it was listed once, with what its manifests say, as far as it was remembered."""
 
     target: Target
     memory: dict[Entry, bytes]
@@ -156,7 +156,7 @@ class _View:
         return iter(self.listing.values())
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """A manifest without what no snapshot tells. A store that fails to give it has an `error` from here on."""
+        """A manifest without what no snapshot shows. A store that fails to give it has an `error` from here on."""
         entry = self.listing[name]
         data = self._seen.get(entry, self.memory.get(entry))
         if data is None:

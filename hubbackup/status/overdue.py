@@ -18,7 +18,7 @@ from hubbackup.jobs.state_file import read_json, write_json
 GRACE = timedelta(hours=2)
 TELL_EVERY = timedelta(days=1)
 LONGEST_RUN = timedelta(days=1)
-"""A run at work holds back the alarm for so long at most."""
+"""The longest that a run at work holds back the alarm."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def should_tell(told_at: datetime | None, now: datetime) -> bool:
 
 
 class Watch:
-    """What the watch remembers over restarts: since when it watches, and when it told its last alarm."""
+    """What the watch remembers over restarts: since when it watches, and when it raised its last alarm."""
 
     def __init__(self, path: Callable[[], Path]) -> None:
-        """`path` is asked anew each time: the state directory may move."""
+        """`path` is called each time: the state directory may move."""
         self._path = path
         self._unwritten: dict[str, datetime | None] = {}
 
@@ -83,11 +83,11 @@ class Watch:
         return found or now
 
     def told_at(self) -> datetime | None:
-        """When the alarm that is still on was last told."""
+        """When the alarm that is still on was last raised."""
         return self._read().get("told_at")
 
     def tell(self, now: datetime) -> None:
-        """The alarm was told."""
+        """The alarm was raised."""
         self._write(told_at=now)
 
     def quiet(self) -> bool:
@@ -111,5 +111,5 @@ class Watch:
         try:
             write_json(path, facts)
             self._unwritten = {}
-        except OSError:  # remembered here at least, so that the alarm is not told at each look
+        except OSError:  # remembered here at least, so that the alarm is not raised at each check
             self._unwritten |= changes

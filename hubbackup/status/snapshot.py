@@ -1,7 +1,7 @@
 """What is known of the backups at one moment: plain immutable facts, from which page, metrics and status are made.
 
 Nothing here holds a secret, and nothing refers to a store or a file that is still to be read: whoever has a
-snapshot can tell it without asking anybody. Times are aware UTC, names are printable text.
+snapshot can show it without asking anybody. Times are aware UTC, names are printable text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hubbackup.jobs.history import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class BackupFacts:
-    """One backup, and where it is. What only a manifest tells is None or empty where there is none to trust."""
+    """One backup, and where it is. What only a manifest says is None or empty where there is none to trust."""
 
     name: str
     database: str

@@ -12,9 +12,9 @@ from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.units import human_age, human_bytes, listed
 
 STALE_AFTER = timedelta(minutes=20)
-"""Facts this old are told with their age: the survey hangs, and what they say may have changed."""
+"""Facts this old are shown with their age: the collector hangs, and they may have changed."""
 ROOM_FOR_BACKUPS = 3
-"""Free space for fewer backups than this is worth a word; for less than one it is an alarm."""
+"""Free space for fewer backups than this is worth a warning; for less than one it is an alarm."""
 
 
 class Level(IntEnum):
@@ -104,7 +104,7 @@ def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: s
     if age > STALE_AFTER:
         yield Concern(
             Level.WARNING,
-            f"The facts below are {human_age(age.total_seconds())} old: the last look at the stores did not end.",
+            f"The facts below are {human_age(age.total_seconds())} old: the last check of the stores did not finish.",
             "docker logs hub-chantier-backup; then hubbackup status",
         )
 
@@ -176,7 +176,7 @@ def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
     elif last.result == "degraded":
         newest = [snapshot.last_good(database) for database in snapshot.databases]
         made = next((backup for backup in newest if backup and backup.name == last.name), None)
-        if made is None or len(made.good_in) == len(snapshot.stores):  # else the missing copy is told already
+        if made is None or len(made.good_in) == len(snapshot.stores):  # else the missing copy is reported already
             yield Concern(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(last.problems)}.")
 
 

@@ -233,7 +233,7 @@ class LocalDraft:
         try:
             self._store.sync_directory()
         except StoreError:
-            # Nobody knows whether the name survives a power cut: then better none, and the caller is told.
+            # Nobody knows whether the name survives a power cut: then better none, and the caller gets the error.
             with suppress(OSError):
                 self._final.unlink()
             raise

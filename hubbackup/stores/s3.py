@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BucketLook:
-    """`ahead_seconds`: how far the server's clock is before ours (None: it did not tell); `region`: or empty."""
+    """`ahead_seconds`: how far the server's clock is before ours (None: not reported); `region`: or empty."""
 
     ahead_seconds: float | None
     region: str

@@ -1,8 +1,8 @@
 """The edge to S3: each request is bounded, interruptible and retried by one rule, each foreign error made ours.
 
-botocore retries by number of attempts and sleeps where no signal reaches it; a request can also be kept alive for
-ever by one byte now and then. So botocore is told to try once, each request runs in a thread of its own that is left
-behind when its time is over, and tenacity decides about the next attempt.
+botocore retries by number of attempts and sleeps where no signal reaches it; a request can also be kept alive
+forever by one byte now and then. So botocore is set to try once, each request runs in a thread of its own that is
+left behind when its time is over, and tenacity decides about the next attempt.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NOT_IMPLEMENTED = {"MethodNotAllowed", "NotImplemented", "405", "501"}
 
 @dataclass(frozen=True)
 class S3Limits:
-    """How long S3 is waited for. The defaults suit a server across the internet; tests give small ones."""
+    """How long to wait for S3. The defaults suit a server across the internet; tests give small ones."""
 
     connect_seconds: float = 10
     read_seconds: float = 60
@@ -147,7 +147,7 @@ class S3Calls:
         try:
             self._attempt(doing, request, patience, None, Cancel())
         except StoreError:
-            return  # the caller has a worse error to tell; `remove_leftovers` finds what is left at the next start
+            return  # the caller has a worse error to report; `remove_leftovers` finds what is left at the next start
 
     def _attempt(
         self,
@@ -172,7 +172,7 @@ class S3Calls:
         except _TimeOverError as error:
             raise StoreError(
                 f"could not {doing} ({self._where}): the server did not finish in time",
-                remedy="see whether the S3 endpoint is well; `hubbackup doctor` checks it",
+                remedy="check that the S3 endpoint works: hubbackup doctor",
                 transient=True,
             ) from error
         except ClientError as error:

@@ -26,7 +26,7 @@ LARGEST_PART_BYTES = 5 << 30
 _MOST_HELD_BYTES = 16 << 20
 """A part of what is written (not followed) waits in memory, so it stops growing here."""
 _SMALL_BYTES = 1 << 20
-"""A file of so many bytes is held, and put in one request; of a larger one the end too is sent from the disk."""
+"""A file up to this size is held, and put in one request; a larger one is sent from the disk to its end."""
 _TOKEN = "hubbackup-upload"  # noqa: S105 - the name of a metadata field
 _MD5_ETAG = re.compile(r'"?([0-9a-f]{32}(-[0-9]+)?)"?')
 _CONDITION_UNKNOWN = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
@@ -263,7 +263,7 @@ class S3Draft:
     def _proven(self, etag: str) -> Entry:
         head = self._head()
         if head is None:
-            raise StoreError(f"{self._target.name} was published, and the server does not have it")
+            raise StoreError(f"{self._target.name} was published, but the server does not have it")
         size = head["ContentLength"]
         if size == self.size_bytes and not _differs(head, etag):
             return Entry(self._target.name, size, head["LastModified"].astimezone(UTC))

@@ -2,8 +2,8 @@
 
 Another codec is another row of `CODECS`. gzip is isal's (Intel's ISA-L), some 10 times faster than zlib for the same
 size within a few percent (docs/performance.md has the figures). zstd is the standard library's, by its backport
-before Python 3.14: unlike others it bounds what one call gives back, and tells where a frame ends. All of it releases
-the GIL.
+before Python 3.14: unlike others it bounds what one call gives back, and reports where a frame ends. All of it
+releases the GIL.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Decompression(NamedTuple):
 class MemberDecoder:
     """Decodes one member after another, in bounded pieces: a megabyte can hold a gigabyte of zeros.
 
-    Libraries stop after the first member without a word. `codec_word` and `member_word` are for sentences.
+    Libraries silently stop after the first member. `codec_word` and `member_word` are for sentences.
     """
 
     def __init__(self, codec_word: str, member_word: str, decompression: Decompression) -> None:
@@ -127,7 +127,7 @@ class GzipEncoder:
 class ZstdEncoder:
     """`level` from 1 (fastest) to 19 (smallest).
 
-    With a checksum, which pg_dump's own zstd lacks: there the manifest's sha256 alone tells a flipped bit.
+    With a checksum, which pg_dump's own zstd lacks: there only the manifest's sha256 shows a flipped bit.
     Level 1 looks for matches of 6 bytes, as level 2 does, instead of 7: rows of numbers become 2 % smaller, text
     1 % larger (docs/performance.md).
     """
@@ -182,7 +182,7 @@ class Codec:
     levels: range
     """From the fastest to the smallest."""
     about: str
-    """What speaks for it, in a few words."""
+    """Its advantage, in a few words."""
     encoder: Callable[[int], Encoder]
     """For a level. It imports its library only when it is called: `--help` and `health` stay light."""
     decompression: Callable[[], Decompression]

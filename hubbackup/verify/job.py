@@ -185,7 +185,7 @@ class VerifyJob:
     needs_lock: ClassVar[bool] = False
 
     def __call__(self, run: Run) -> Outcome[VerifyResult]:
-        """Raises VerifyFailedError where a copy is damaged, or none is but some could not be read; StoreError."""
+        """Raises VerifyFailedError where a copy is damaged, or else where one could not be read; StoreError."""
         with run.stage("choose"):
             copies = self.choose(run)
         found: list[CopyResult] = []

@@ -46,7 +46,7 @@ class SnapshotCache:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A survey at work is not waited for: its thread ends with the process."""
+        """Stop looking. A survey at work is not waited for: its thread ends with the process."""
         self._stop.set()
 
     def refresh(self) -> None:
@@ -64,7 +64,7 @@ class SnapshotCache:
                 return
             except Exception:  # noqa: BLE001 - whatever a survey dies of, the next may do
                 if not failing:  # once per outage, not every few minutes
-                    self._log.exception("survey.failed", message="the status page can't be brought up to date")
+                    self._log.exception("survey.failed", message="the status page can't be updated")
                 failing = True
             self._wait_for_news(seen)
 

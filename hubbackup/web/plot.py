@@ -139,7 +139,7 @@ def _day(at: datetime, zone: ZoneInfo) -> str:
 
 
 def _describe(points: Sequence[Point], marks: int, label: Callable[[float], str], zone: ZoneInfo) -> str:
-    """The plot in one sentence, for who can't see it."""
+    """The plot in one sentence, for those who can't see it."""
     first, last = points[0], points[-1]
     failed = f", {marks} failed {'run' if marks == 1 else 'runs'}" if marks else ""
     return (

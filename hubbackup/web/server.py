@@ -99,7 +99,7 @@ class StatusApp:
         """Answer one request; an answer to HEAD has the headers only."""
         try:
             answer = self._answer(environ)
-        except Exception:  # noqa: BLE001 - a broken page is told in the log, and is no more than that
+        except Exception:  # noqa: BLE001 - a broken page is logged, and harms nothing else
             self._log.exception("status.broken", message="the status page could not be made")
             answer = _plain("500 Internal Server Error", "This page could not be made; the log says why.")
         headers = [*HEADERS, *answer.headers, ("Content-Type", answer.content_type)]
@@ -112,11 +112,11 @@ class StatusApp:
         make = self._healthz if path == "/healthz" else self._pages.get(path)
         if make != self._healthz and self._login and not self._login.admits(environ.get("HTTP_AUTHORIZATION", "")):
             challenge = ("WWW-Authenticate", 'Basic realm="hubbackup", charset="UTF-8"')
-            return _plain("401 Unauthorized", "Name and password, please.", challenge)
+            return _plain("401 Unauthorized", "User name and password are required.", challenge)
         if make is None:
-            return _plain("404 Not Found", "There are only /, /metrics and /healthz here.")
+            return _plain("404 Not Found", "Only /, /metrics and /healthz exist.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _plain("405 Method Not Allowed", "This only shows; it changes nothing.", ("Allow", "GET, HEAD"))
+            return _plain("405 Method Not Allowed", "This page is read-only.", ("Allow", "GET, HEAD"))
         return make(self._now())
 
     def _judged(self, now: datetime) -> tuple[Snapshot, Verdict] | None:
@@ -129,7 +129,7 @@ class StatusApp:
     def _page(self, now: datetime) -> Answer:
         judged = self._judged(now)
         if judged is None:
-            text = "The stores are being looked at for the first time. Come back in a moment."
+            text = "The stores are being read for the first time. Try again in a moment."
             return _plain("503 Service Unavailable", text, ("Retry-After", "5"), ("Refresh", "5"))
         document = page.render(*judged, now, self._at_work())
         return Answer("200 OK", "text/html; charset=utf-8", document.encode("utf-8", "replace"))
@@ -165,7 +165,7 @@ def _policy() -> str:
 class StatusServer:
     """Serves an application on `port` (0: any free one) until it is stopped. A context manager.
 
-    Raises OSError where the port can't be had.
+    Raises OSError where the port can't be opened.
     """
 
     def __init__(self, app: StatusApp, port: int, host: str = "0.0.0.0") -> None:  # noqa: S104 - see docs/status-page.md
@@ -195,7 +195,7 @@ class StatusServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more. An answer under way is not waited for."""
+        """Stop answering. An answer under way is not waited for."""
         self._server.task_dispatcher.shutdown(timeout=1)
         # In the server's own thread, which selects on it; where a visitor wakes that first, it has closed already.
         with contextlib.suppress(OSError):

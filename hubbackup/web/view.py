@@ -221,7 +221,7 @@ class View:
         return found
 
     def removals(self) -> list[NextRemoval]:
-        """What goes next."""
+        """What is removed next."""
         return [
             NextRemoval(self.time(one.at), one.name, self._short(one.store), one.reason)
             for one in self._snapshot.leaving[:SHOWN_REMOVALS]

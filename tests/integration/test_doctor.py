@@ -429,7 +429,7 @@ def test_sinks_are_tried_without_a_message(patient: Patient, tmp_path: Path, mon
         found = patient.look(service.CHECKS, **settings)["notifications"]
     assert (found.status, found.sentence.partition(";")[0]) == (
         "ok",
-        "told: mailtos#1 (answers), json#2 (answers), slack#3 (not tried), HEARTBEAT_URL (answers)",
+        "notified: mailtos#1 (answers), json#2 (answers), slack#3 (not tried), HEARTBEAT_URL (answers)",
     )
     assert mail.logins == [("backup", PASSWORD)]
     assert (mail.raw, http.requests, heart.requests) == ([], [], [])

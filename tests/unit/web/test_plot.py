@@ -1,4 +1,4 @@
-"""The plots' geometry: round axes from zero, everything within the canvas, words for who can't see it."""
+"""The plots' geometry: round axes from zero, everything within the canvas, words for those who can't see it."""
 
 from __future__ import annotations
 
