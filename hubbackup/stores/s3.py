@@ -17,7 +17,7 @@ from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, S3Calls, S3Limits, error_
 from hubbackup.stores.s3_data import READING, loader
 from hubbackup.stores.s3_pages import read_quickly
 from hubbackup.stores.s3_reader import open_object
-from hubbackup.stores.s3_upload import S3Draft, Target, head_object, part_size_bytes, refuse_taken
+from hubbackup.stores.s3_upload import Address, S3Draft, head_object, part_size_bytes, refuse_taken
 from hubbackup.streams.cancel import Cancel
 
 if TYPE_CHECKING:
@@ -81,18 +81,18 @@ class S3Store:
 
     def create(self, name: str, metadata: dict[str, str] | None = None) -> S3Draft:
         """Begin an object; see `Store.create`."""
-        target = self._target(name)
-        refuse_taken(self._calls, target)
-        return S3Draft(self._calls, target, metadata or {})
+        address = self._address(name)
+        refuse_taken(self._calls, address)
+        return S3Draft(self._calls, address, metadata or {})
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The object's bytes, taken up again where the connection breaks off; see `Store.open`."""
-        reader: io.BufferedReader = open_object(self._calls, self._bucket, self._target(name).key, name)
+        reader: io.BufferedReader = open_object(self._calls, self._bucket, self._address(name).key, name)
         return reader
 
     def stat(self, name: str) -> Entry:
         """Raises NotFoundError, StoreError."""
-        head = head_object(self._calls, self._target(name))
+        head = head_object(self._calls, self._address(name))
         if head is None:
             raise NotFoundError(
                 f"there is no object {name} in {self.describe()}",
@@ -140,7 +140,7 @@ class S3Store:
 
     def delete(self, name: str) -> None:
         """Remove an object; one that is gone already is not an error."""
-        key = self._target(name).key
+        key = self._address(name).key
         try:
             # Never DeleteObjects: it demands checksums that other vendors reject.
             self._calls.small(f"delete {name}", lambda client: client.delete_object(Bucket=self._bucket, Key=key))
@@ -200,11 +200,11 @@ class S3Store:
                 return found
             request |= markers
 
-    def _target(self, name: str) -> Target:
+    def _address(self, name: str) -> Address:
         options: dict[str, Any] = {}
         if self._storage_class:
             options["StorageClass"] = self._storage_class
-        return Target(self._bucket, self._prefix + check_name(name), name, options, self._part_size)
+        return Address(self._bucket, self._prefix + check_name(name), name, options, self._part_size)
 
     @cached_property
     def _client(self) -> S3Client:

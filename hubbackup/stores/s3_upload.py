@@ -43,7 +43,7 @@ def part_size_bytes(number: int) -> int:
 
 
 @dataclass(frozen=True)
-class Target:
+class Address:
     """Where a draft goes: `options` are what both ways of uploading are given (storage class, object lock)."""
 
     bucket: str
@@ -66,11 +66,11 @@ class S3Draft:
     `metadata` may be added to until the first part is sent: for a file of up to 1 MiB that is at `commit`.
     """
 
-    def __init__(self, calls: S3Calls, target: Target, metadata: Mapping[str, str]) -> None:
+    def __init__(self, calls: S3Calls, address: Address, metadata: Mapping[str, str]) -> None:
         self.metadata = dict(metadata)
         self.size_bytes = 0
         self._calls = calls
-        self._target = target
+        self._address = address
         self._token = uuid4().hex
         self._held = bytearray()
         self._upload_id: str | None = None
@@ -111,7 +111,7 @@ class S3Draft:
             return self._entry
         self._check_open()
         # `IfNoneMatch` decides where the server knows it; this look covers the servers that ignore it.
-        refuse_taken(self._calls, self._target)
+        refuse_taken(self._calls, self._address)
         if not self._parts:
             md5 = hashlib.md5(self._held, usedforsecurity=False)
             etag = md5.hexdigest()
@@ -132,8 +132,8 @@ class S3Draft:
             upload_id = self._upload_id or ""
             self._publish(
                 lambda client, condition: client.complete_multipart_upload(
-                    Bucket=self._target.bucket,
-                    Key=self._target.key,
+                    Bucket=self._address.bucket,
+                    Key=self._address.key,
                     UploadId=upload_id,
                     MultipartUpload={"Parts": parts},
                     **condition,
@@ -151,9 +151,9 @@ class S3Draft:
         upload_id, self._upload_id = self._upload_id, None
         if upload_id is not None:
             self._calls.tidy(
-                f"give up the upload of {self._target.name}",
+                f"give up the upload of {self._address.name}",
                 lambda client: client.abort_multipart_upload(
-                    Bucket=self._target.bucket, Key=self._target.key, UploadId=upload_id
+                    Bucket=self._address.bucket, Key=self._address.key, UploadId=upload_id
                 ),
             )
 
@@ -210,10 +210,10 @@ class S3Draft:
         patience: Patience,
     ) -> None:
         number = len(self._parts) + 1
-        doing = f"upload part {number} of {self._target.name}"
+        doing = f"upload part {number} of {self._address.name}"
         arguments = {
-            "Bucket": self._target.bucket,
-            "Key": self._target.key,
+            "Bucket": self._address.bucket,
+            "Key": self._address.key,
             "UploadId": self._begun(),
             "PartNumber": number,
             "ContentLength": size,
@@ -235,7 +235,7 @@ class S3Draft:
         """The id of the multipart upload, begun at the first part: a small file needs none."""
         if self._upload_id is None:
             answer = self._calls.small(
-                f"begin the upload of {self._target.name}",
+                f"begin the upload of {self._address.name}",
                 lambda client: client.create_multipart_upload(Metadata=self._labels(), **self._where()),
             )
             self._upload_id = answer["UploadId"]
@@ -246,7 +246,7 @@ class S3Draft:
         conditions: list[dict[str, Any]] = [{"IfNoneMatch": "*"}, {}]
         for condition in conditions:
             try:
-                self._calls.run(f"publish {self._target.name}", partial(request, condition=condition))
+                self._calls.run(f"publish {self._address.name}", partial(request, condition=condition))
                 return
             except StoreError as error:
                 code = error_code(error)
@@ -256,31 +256,31 @@ class S3Draft:
                     if head is not None and self._is_ours(head):
                         return
                     if head is not None and code != "NoSuchUpload":
-                        raise taken(self._target) from error
+                        raise taken(self._address) from error
                 if code not in _CONDITION_UNKNOWN or not condition:
                     raise
 
     def _proven(self, etag: str) -> Entry:
         head = self._head()
         if head is None:
-            raise StoreError(f"{self._target.name} was published, but the server does not have it")
+            raise StoreError(f"{self._address.name} was published, but the server does not have it")
         size = head["ContentLength"]
         if size == self.size_bytes and not _differs(head, etag):
-            return Entry(self._target.name, size, head["LastModified"].astimezone(UTC))
+            return Entry(self._address.name, size, head["LastModified"].astimezone(UTC))
         if self._is_ours(head):
             # What this very upload made is not what was sent: no name may lead to it.
             self._calls.tidy(
-                f"remove {self._target.name}",
-                lambda client: client.delete_object(Bucket=self._target.bucket, Key=self._target.key),
+                f"remove {self._address.name}",
+                lambda client: client.delete_object(Bucket=self._address.bucket, Key=self._address.key),
             )
         raise StoreError(
-            f"the server does not hold {self._target.name} as it was sent: {size:,} bytes with ETag {head['ETag']} "
+            f"the server does not hold {self._address.name} as it was sent: {size:,} bytes with ETag {head['ETag']} "
             f"instead of {self.size_bytes:,} with {etag}",
             remedy="upload it again; where this happens again, do not trust this S3 service",
         )
 
     def _head(self) -> HeadObjectOutputTypeDef | None:
-        return head_object(self._calls, self._target)
+        return head_object(self._calls, self._address)
 
     def _is_ours(self, head: HeadObjectOutputTypeDef) -> bool:
         return head["Metadata"].get(_TOKEN) == self._token
@@ -289,35 +289,36 @@ class S3Draft:
         return {**self.metadata, _TOKEN: self._token}
 
     def _where(self) -> dict[str, Any]:
-        return {"Bucket": self._target.bucket, "Key": self._target.key, **self._target.options}
+        return {"Bucket": self._address.bucket, "Key": self._address.key, **self._address.options}
 
     def _next_part_size(self) -> int:
-        return self._target.part_size(len(self._parts) + 1)
+        return self._address.part_size(len(self._parts) + 1)
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreError(f"{self._target.name} is not being written any more")
+            raise StoreError(f"{self._address.name} is not being written any more")
 
 
-def head_object(calls: S3Calls, target: Target) -> HeadObjectOutputTypeDef | None:
+def head_object(calls: S3Calls, address: Address) -> HeadObjectOutputTypeDef | None:
     """What the server says of the object, None where there is none. Raises another StoreError."""
     try:
         return calls.small(
-            f"look at {target.name}", lambda client: client.head_object(Bucket=target.bucket, Key=target.key)
+            f"look at {address.name}",
+            lambda client: client.head_object(Bucket=address.bucket, Key=address.key),
         )
     except NotFoundError:
         return None
 
 
-def refuse_taken(calls: S3Calls, target: Target) -> None:
+def refuse_taken(calls: S3Calls, address: Address) -> None:
     """Raise ExistsError where the key is taken."""
-    if head_object(calls, target) is not None:
-        raise taken(target)
+    if head_object(calls, address) is not None:
+        raise taken(address)
 
 
-def taken(target: Target) -> ExistsError:
+def taken(address: Address) -> ExistsError:
     """The error for a key that is taken."""
-    return ExistsError(f"s3://{target.bucket}/{target.key} exists already, and a store never overwrites")
+    return ExistsError(f"s3://{address.bucket}/{address.key} exists already, and a store never overwrites")
 
 
 def _differs(answer: Mapping[str, Any], md5: str) -> bool:
