@@ -64,7 +64,7 @@ class DumpResult:
 
 
 class Filters:
-    """What passes a dump by: who looks at its plain bytes, what makes the file's bytes of them, who takes those.
+    """What a dump meets on its way: who looks at its plain bytes, what makes the file's bytes of them, who takes those.
 
     Each of `encoders` takes what the one before it gives. All work on one piece at a time, in the order given.
     """
@@ -85,7 +85,7 @@ class Filters:
         self.plain_bytes += len(plain)
 
     def store(self, data: bytes, *, passed: int = 0) -> None:
-        """Send a piece through the encoders to the file; the first `passed` of them it has behind it."""
+        """Send a piece through the encoders to the file; it has been through the first `passed` of them already."""
         for encoder in self._encoders[passed:]:
             data = encoder.encode(data)
         if data:
@@ -94,7 +94,7 @@ class Filters:
             self.stored_bytes += len(data)
 
     def finish(self, *, passed: int = 0) -> None:
-        """Send after it what the encoders still hold; the first `passed` of them were not used."""
+        """End the file with what the encoders still hold; the first `passed` of them were not used."""
         for number, encoder in enumerate(self._encoders[passed:], passed + 1):
             self.store(encoder.finish(), passed=number)
 
