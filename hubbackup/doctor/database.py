@@ -99,7 +99,8 @@ def data_connection(site: Site) -> Verdict:
 
 def tools(site: Site) -> Verdict:
     """pg_dump and psql are where they will be called."""
-    return ok("; ".join(_version_of(site, tool) for tool in ("pg_dump", "psql")))
+    versions = "; ".join(_version_of(site, tool) for tool in ("pg_dump", "psql"))
+    return ok(f"{versions}; they run as {site.runner.runs_as}")
 
 
 def login(site: Site) -> Verdict:

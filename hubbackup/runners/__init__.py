@@ -75,6 +75,11 @@ class Runner(Protocol):
     place: str
     """Where commands run, for people: the container's name, or `this machine`."""
 
+    @property
+    def runs_as(self) -> str:
+        """In words, whose rights the commands have. Raises EngineError."""
+        ...
+
     identity: str
     """What stays equal while the tools stay equal (an image's id), for caching what was probed."""
 

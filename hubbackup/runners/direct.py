@@ -27,6 +27,22 @@ PATIENCE_SECONDS = 5.0
 """How long a process gets to end by itself, after its output ended or after SIGTERM."""
 
 
+INHERITED = frozenset(
+    {
+        *("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
+        *("PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "KRB5_CONFIG", "KRB5CCNAME"),
+    }
+)
+"""What a tool gets of our own environment, beside LC_*: to be found and started, to write text, to trust the server
+and to prove itself to it. No key of S3, no URL of an alert: psql runs what a file says."""
+
+
+def inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of `environment` that PostgreSQL's tools need."""
+    return {name: value for name, value in environment.items() if name in INHERITED or name.startswith("LC_")}
+
+
 class DirectRunner:
     """Starts commands on this machine. A contract of `hubbackup.runners.Runner`."""
 
@@ -39,6 +55,7 @@ class DirectRunner:
         self._idle_seconds = idle_seconds
         self._path = path
         self.identity = f"direct:{shutil.which('pg_dump', path=path) or 'pg_dump'}"
+        self.runs_as = "hubbackup's own user"
 
     def detached(self) -> DirectRunner:
         """The same place, for cleaning up after a stop."""
@@ -56,7 +73,7 @@ class DirectRunner:
                 remedy="install PostgreSQL's client tools of the server's major version, or use BACKUP_SOURCE=docker",
             )
         buffered = self._buffered() if bulk else ()
-        environment = {**os.environ, **env}
+        environment = {**inherited(os.environ), **env}
         if self._path is not None:
             environment["PATH"] = self._path
         try:

@@ -36,6 +36,8 @@ EXIT_SECONDS = 10.0
 FRAME_HEADER = struct.Struct(">BxxxL")
 STDOUT, STDERR, SYSTEM_ERROR = 1, 2, 3
 MAX_RESPONSE_HEAD_BYTES = 64 << 10
+DEFAULT_DATA_DIRECTORY = "/var/lib/postgresql/data"
+"""Where the image does not say otherwise. The owner of the files in it is who the server runs as."""
 
 
 class DockerExecRunner:
@@ -52,8 +54,13 @@ class DockerExecRunner:
         container: str = "",
         idle_seconds: float = 600.0,
         data_connections: bool = False,
+        user: str = "",
     ) -> None:
-        """Find the container now. `data_connections`: it may connect to us. Raises ContainerError, EngineError."""
+        """Find the container now. Raises ContainerError, EngineError.
+
+        `data_connections`: it may connect to us. Commands run as `user`, as the container's own where that is not
+        root, else as the owner of the server's files.
+        """
         self._engine = engine
         self.cancel = cancel
         self.idle_seconds = idle_seconds
@@ -62,12 +69,41 @@ class DockerExecRunner:
         self.place = self.container_name = str(found.name)
         self.identity = str(found.attrs.get("Image", ""))
         self._data_connections = data_connections
+        config = found.attrs.get("Config") or {}
+        variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+        self._data_file = f"{variables.get('PGDATA', DEFAULT_DATA_DIRECTORY)}/PG_VERSION"
+        self._default_user = str(config.get("User") or "")
+        self._user = user or None
 
     def detached(self) -> DockerExecRunner:
         """The same container, for cleaning up after a stop. Raises ContainerError where it is gone."""
         return DockerExecRunner(
-            self._engine, cancel=Cancel(), container=self.container_id, idle_seconds=CLEAN_UP_SECONDS
+            self._engine,
+            cancel=Cancel(),
+            container=self.container_id,
+            idle_seconds=CLEAN_UP_SECONDS,
+            user=self._user or "",
         )
+
+    @property
+    def user(self) -> str:
+        """`uid:gid` of the server's own user; empty for the container's default user. Raises EngineError."""
+        if self._user is None:
+            self._user = self._engine.owner_of(self.container_id, self._data_file) if self._is_root else ""
+        return self._user
+
+    @property
+    def runs_as(self) -> str:
+        """In words, whose rights the commands have. Raises EngineError."""
+        if self.user:
+            return f"the server's own user ({self.user})"
+        if self._is_root:
+            return f"root in {self.container_name}: {self._data_file} does not tell the server's own user"
+        return f"{self._default_user}, the user of {self.container_name}"
+
+    @property
+    def _is_root(self) -> bool:
+        return self._default_user.partition(":")[0] in ("", "0", "root")
 
     @contextmanager
     def start(
@@ -109,7 +145,13 @@ class DockerExecRunner:
         with self._engine.errors():
             try:
                 created = api.exec_create(
-                    self.container_id, list(argv), stdin=stdin, environment=dict(env), stdout=True, stderr=True
+                    self.container_id,
+                    list(argv),
+                    stdin=stdin,
+                    environment=dict(env),
+                    stdout=True,
+                    stderr=True,
+                    user=self.user,
                 )
             except (docker.errors.NotFound, docker.errors.APIError) as error:
                 if error.response is not None and error.response.status_code in (404, 409):

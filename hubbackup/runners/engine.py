@@ -5,10 +5,13 @@ The docker SDK finds, inspects and creates; the exec stream itself is `docker_ex
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 import socket
 import stat
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +48,7 @@ class Engine:
                 remedy="use unix:///var/run/docker.sock, or tcp://host:port for a socket proxy",
             )
         self._client: DockerClient | None = None
+        self._owners: dict[tuple[str, str], str] = {}
 
     @property
     def client(self) -> DockerClient:
@@ -159,6 +163,29 @@ class Engine:
                 remedy="set DB_CONTAINER to the one to back up",
             )
         return candidates[0]
+
+    def owner_of(self, container_id: str, path: str) -> str:
+        """`uid:gid` of a file's owner in that container; empty for root, and where the file can't be looked at.
+
+        What was found is kept: a container's server does not change its user.
+        """
+        import docker.errors
+
+        owner = self._owners.get((container_id, path), "")
+        if not owner:
+            client = self.client
+            with self.errors():
+                try:
+                    archive, _ = client.api.get_archive(container_id, path)
+                    with contextlib.closing(archive):
+                        header = b"".join(itertools.islice(archive, 1))[: tarfile.BLOCKSIZE]
+                    member = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+                    owner = f"{member.uid}:{member.gid}" if member.uid else ""
+                except (docker.errors.APIError, tarfile.TarError):  # not there (yet), or a proxy that forbids it
+                    owner = ""
+            if owner:
+                self._owners[container_id, path] = owner
+        return owner
 
     @property
     def is_local(self) -> bool:

@@ -67,7 +67,9 @@ def throwaway_server(
     try:
         with engine.errors():
             container.start()
-        runner = DockerExecRunner(engine, cancel=cancel, container=str(container.id), idle_seconds=idle_seconds)
+        runner = DockerExecRunner(
+            engine, cancel=cancel, container=str(container.id), idle_seconds=idle_seconds, user=original.user
+        )
         _wait_until_ready(runner, user, cancel)
         yield runner
     finally:

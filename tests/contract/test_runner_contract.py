@@ -31,7 +31,7 @@ from hubbackup.errors import (
 )
 from hubbackup.runners import Process, Runner, data_connection, docker_exec, run
 from hubbackup.runners.data_connection import Endpoints
-from hubbackup.runners.direct import DirectRunner
+from hubbackup.runners.direct import INHERITED, DirectRunner
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
 from hubbackup.runners.stderr import STDERR_TAIL_BYTES
@@ -82,6 +82,7 @@ class Bulk:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.name, self.identity, self.detached = runner.name, runner.identity, runner.detached
+        self.runs_as = runner.runs_as
 
     def start(
         self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = True
@@ -368,6 +369,80 @@ def test_two_commands_run_side_by_side(make: MakeRunner) -> None:
         one.close_stdin()
         assert (read(one), read(two)) == (b"1one\n", b"2two\n")
         assert one.wait().code == two.wait().code == 0
+
+
+# -- whose rights, and which variables
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "aws",
+    "POSTGRES_PASSWORD": "postgres",
+    "NOTIFICATION_URLS": "https://token@example.org",
+    "PGSERVICE": "another-server",
+    "PGOPTIONS": "-c role=other",
+    "PGHOSTADDR": "192.0.2.1",
+    "SMTP_PASSWORD": "smtp",
+}
+NEEDED = {
+    "HOME": "/home/of-ours",
+    "LANG": "C.UTF-8",
+    "LC_TIME": "C",
+    "TZ": "Europe/Paris",
+    "PGSSLROOTCERT": "/ca.pem",
+    "PGSSLCERT": "/client.pem",
+    "PGSSLKEY": "/client.key",
+    "SSL_CERT_FILE": "/all.pem",
+}
+
+
+def test_a_local_tool_gets_a_small_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret of ours, and nothing that would lead it to another server; what TLS and text need is there."""
+    for name, value in {**SECRETS, **NEEDED}.items():
+        monkeypatch.setenv(name, value)
+    said = run(DirectRunner(cancel=Cancel()), ["env"], {"PGHOST": "db", "PGDATABASE": "x"}).decode()
+    got = dict(line.split("=", 1) for line in said.splitlines())
+    assert {name: got.get(name) for name in NEEDED} == NEEDED
+    assert (got["PGHOST"], got["PGDATABASE"]) == ("db", "x")
+    assert not set(got) & set(SECRETS)
+    assert set(got) <= {*NEEDED, *INHERITED, "PGHOST", "PGDATABASE"} | {name for name in got if name[:3] == "LC_"}
+
+
+@contextlib.contextmanager
+def server_of(owner: str, *options: str) -> Iterator[str]:
+    """A container whose data directory belongs to `owner`; it can connect to us."""
+    with containers(["--env", "PGDATA=/tmp/pg", *options], network="bridge") as (name,):
+        script = f"mkdir /tmp/pg && echo 17 > /tmp/pg/PG_VERSION && chown {owner} /tmp/pg/PG_VERSION"
+        docker("exec", "--user", "0", name, "sh", "-c", script)
+        yield name
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("owner", "options", "uid", "words"),
+    [
+        ("postgres:postgres", [], "999:999", "the server's own user (999:999)"),
+        ("12345:54321", [], "12345:54321", "the server's own user (12345:54321)"),
+        ("postgres:postgres", ["--user", "4711:4712"], "4711:4712", "4711:4712, the user of {name}"),
+        ("root:root", [], "0:0", "root in {name}: /tmp/pg/PG_VERSION does not tell the server's own user"),
+    ],
+)
+def test_tools_run_as_the_servers_own_user(
+    docker_engine: str, owner: str, options: list[str], uid: str, words: str
+) -> None:
+    """Who owns the server's files, also one without a name; the container's own user where that is not root."""
+    with server_of(owner, *options) as name:
+        for runner in (connecting(name), connecting(name).detached()):
+            assert run(runner, sh('echo "$(id -u):$(id -g)"'), {}).decode().strip() == uid
+            assert runner.runs_as == words.format(name=name)
+        assert bulk(connecting(name), sh('printf %s "$(id -u):$(id -g)"')).decode() == uid
+        assert bulk(connecting(name), SAYS_ITS_BUFFER)
+
+
+@pytest.mark.docker
+def test_a_container_without_data_keeps_its_user(container: str) -> None:
+    """Where nothing tells who the server is, its tools run as before, and the doctor says so."""
+    runner = DockerExecRunner(Engine(), cancel=Cancel(), container=container)
+    assert run(runner, ["id", "-u"], {}) == b"0\n"
+    assert runner.runs_as.startswith(f"root in {container}: ")
 
 
 # -- what is bulky
