@@ -30,7 +30,9 @@ import signal
 
 EXIT_SUCCESS, EXIT_FAILED, EXIT_USAGE, EXIT_DEGRADED, EXIT_LOCKED = range(5)
 EXIT_INTERRUPTED, EXIT_STOPPED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-"""What each means stands in `cli`, for the help and docs/cli.md. `hubbackup check` alone has those of Nagios."""
+"""What each means stands in `cli`, for the help and docs/cli.md."""
+NAGIOS_OK, NAGIOS_WARNING, NAGIOS_CRITICAL, NAGIOS_UNKNOWN = range(4)
+"""Of `hubbackup check` alone, also for bad usage: there 2 says that the backups are in a critical state."""
 
 
 class HubbackupError(Exception):

@@ -25,11 +25,14 @@ def human_bytes(size_bytes: int) -> str:
     return f"{size_bytes} B" if unit == "B" else f"{size_bytes / UNITS[unit]:.1f} {unit}"
 
 
-def human_age(seconds: float) -> str:
-    """How old something is: `5 min`, `3 h`, `12 d`; what is in the future is `0 min` old."""
+def human_age(seconds: float, *, days_from: float = 48 * 3600) -> str:
+    """How old something is: `5 min`, `3 h`, `12 d`; what is in the future is `0 min` old.
+
+    `days_from` seconds on it is told in days.
+    """
     if seconds < 3600:
         return f"{max(0, seconds) / 60:.0f} min"
-    if seconds < 48 * 3600:
+    if seconds < days_from:
         return f"{seconds / 3600:.0f} h"
     return f"{seconds / 86400:.0f} d"
 

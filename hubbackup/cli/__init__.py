@@ -25,6 +25,7 @@ from hubbackup.errors import (
     EXIT_STOPPED,
     EXIT_SUCCESS,
     EXIT_USAGE,
+    NAGIOS_UNKNOWN,
     HubbackupError,
     UsageError,
 )
@@ -38,9 +39,6 @@ EXIT_CODES = {
     f"{EXIT_INTERRUPTED}, {EXIT_STOPPED}": "stopped by a signal (SIGINT, SIGTERM)",
 }
 """The one table of exit codes: of the help, and of docs/cli.md."""
-
-NAGIOS_UNKNOWN = 3
-"""Of `check` alone: there 2 would say that the backups are in a critical state."""
 
 HELP = "PostgreSQL backups for docker compose, proven to restore.\n\n\b\nExit codes:\n" + "\n".join(
     f"  {code:<8}  {meaning}" for code, meaning in EXIT_CODES.items()

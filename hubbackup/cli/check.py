@@ -9,8 +9,8 @@ import typer
 
 from hubbackup.cli.session import make_app
 from hubbackup.daemon.watchdog import deadline_at
-from hubbackup.errors import HubbackupError
-from hubbackup.status.nagios import UNKNOWN, Answer, StoreView, assess, parse_age
+from hubbackup.errors import NAGIOS_UNKNOWN, HubbackupError
+from hubbackup.status.nagios import PluginOutput, StoreView, assess, parse_age
 
 
 def check(
@@ -27,14 +27,14 @@ def check(
     The exit codes are those of Nagios, also for bad usage or settings: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
     """
     try:
-        answer = _ask(max_age)
+        output = _ask(max_age)
     except HubbackupError as error:
-        answer = Answer(UNKNOWN, f"{error}; {error.remedy}" if error.remedy else str(error))
-    print(answer)
-    return answer.code
+        output = PluginOutput(NAGIOS_UNKNOWN, f"{error}; {error.remedy}" if error.remedy else str(error))
+    print(output)
+    return output.code
 
 
-def _ask(max_age: str) -> Answer:
+def _ask(max_age: str) -> PluginOutput:
     limit = parse_age(max_age) if max_age else None
     app = make_app()
     now = datetime.now(UTC)

@@ -13,6 +13,7 @@ from hubbackup.cli.session import make_app
 from hubbackup.cli.table import print_table
 from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
+from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
@@ -25,7 +26,7 @@ def doctor(json: Json = False) -> int:
     site = Site(make_app())
     findings = list(examine(site, all_checks(site)))
     counts = {status: sum(finding.status == status for finding in findings) for status in COLOURS}
-    code = 1 if counts["fail"] else 0
+    code = EXIT_FAILED if counts["fail"] else EXIT_SUCCESS
     if json:
         print_json({"exit_code": code, "counts": counts, "findings": [asdict(finding) for finding in findings]})
         return code

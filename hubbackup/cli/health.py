@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS
 from hubbackup.health import check_beat, health_path
 
 
@@ -12,4 +13,4 @@ def health() -> int:
     """
     healthy, sentence = check_beat(health_path())
     print(sentence)
-    return 0 if healthy else 1
+    return EXIT_SUCCESS if healthy else EXIT_FAILED

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json
 from hubbackup.cli.session import make_app
-from hubbackup.errors import SettingsError
+from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS, SettingsError
 from hubbackup.notify.alerts import compose_test
 from hubbackup.notify.sinks import DAEMON_SECONDS
 
@@ -22,7 +22,7 @@ def notify_test(json: Json = False) -> int:
         raise SettingsError("NOTIFICATION_URLS is not set", remedy="see docs/notifications.md")
     message = compose_test(notifier.place(), datetime.now(UTC))
     answers = notifier.sinks.send(message, notifier.sinks.labels, DAEMON_SECONDS)
-    code = 1 if any(answers.values()) else 0
+    code = EXIT_FAILED if any(answers.values()) else EXIT_SUCCESS
     if json:
         print_json({"exit_code": code, "sinks": {label: answer or "sent" for label, answer in answers.items()}})
         return code

@@ -104,7 +104,7 @@ def _run_document(run: RunRecord | None) -> dict[str, Any] | None:
     """A recorded run for machines; why its backup is suspicious stands with the backup."""
     if run is None:
         return None
-    return {name: value for name, value in asdict(run).items() if name != "warnings"} | {"result": run.result}
+    return {name: value for name, value in run._asdict().items() if name != "warnings"} | {"result": run.result}
 
 
 def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, runs: Sequence[AtWork]) -> None:

@@ -163,9 +163,10 @@ class Daemon:
         """Do a run; the daemon survives whatever ends the run. The run has reported its end itself."""
         try:
             work()
-        except HubbackupError as error:
-            if isinstance(error, LockHeldError):  # a run that did not begin has no closing line of its own
-                self._log.warning(f"{kind}.skipped", message=str(error))
+        except LockHeldError as error:  # told here only: a run without the lock has no closing line of its own
+            self._log.warning(f"{kind}.skipped", message=str(error))
+        except HubbackupError:
+            pass  # the run has told its end itself
         except Exception:  # noqa: BLE001 - as said above
             self._log.exception(f"{kind}.crashed", message=f"{kind} failed: internal error")
         finally:

@@ -1,6 +1,6 @@
 """The preflight: checks that try for real what a backup will need, each failure with its remedy.
 
-A check is a small function of the Site that returns a Verdict, or raises a HubbackupError, which is a failure with
+A check is a small function of the Site that returns a Diagnosis, or raises a HubbackupError, which is a failure with
 that error's sentence and remedy. A check that needs another one which failed is skipped, and says so.
 """
 
@@ -19,7 +19,7 @@ Status = Literal["ok", "warn", "fail", "skipped"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Diagnosis:
     """What one check found: a sentence, and what to do where it is not `ok`."""
 
     status: Status
@@ -29,7 +29,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict under the name of its check."""
+    """A diagnosis under the name of its check."""
 
     name: str
     status: Status
@@ -42,28 +42,28 @@ class Check:
     """`needs` are the names of checks without which this one makes no sense."""
 
     name: str
-    probe: Callable[[Site], Verdict]
+    probe: Callable[[Site], Diagnosis]
     needs: tuple[str, ...] = ()
 
 
-def ok(sentence: str) -> Verdict:
+def ok(sentence: str) -> Diagnosis:
     """All is well."""
-    return Verdict("ok", sentence)
+    return Diagnosis("ok", sentence)
 
 
-def warn(sentence: str, remedy: str = "") -> Verdict:
+def warn(sentence: str, remedy: str = "") -> Diagnosis:
     """Backups work, and somebody should know this."""
-    return Verdict("warn", sentence, remedy)
+    return Diagnosis("warn", sentence, remedy)
 
 
-def fail(sentence: str, remedy: str = "") -> Verdict:
+def fail(sentence: str, remedy: str = "") -> Diagnosis:
     """A backup, or what it promises, can't work like this."""
-    return Verdict("fail", sentence, remedy)
+    return Diagnosis("fail", sentence, remedy)
 
 
-def skip(sentence: str, remedy: str = "") -> Verdict:
+def skip(sentence: str, remedy: str = "") -> Diagnosis:
     """There is nothing to check."""
-    return Verdict("skipped", sentence, remedy)
+    return Diagnosis("skipped", sentence, remedy)
 
 
 def examine(site: Site, checks: Sequence[Check]) -> Iterator[Finding]:
@@ -76,13 +76,13 @@ def examine(site: Site, checks: Sequence[Check]) -> Iterator[Finding]:
             failed[check.name] = failed[missing[0]]
             yield Finding(check.name, "skipped", f"not checked, since {failed[check.name]} failed")
             continue
-        verdict = _verdict_of(check, site)
-        if verdict.status == "fail":
+        diagnosis = _diagnose(check, site)
+        if diagnosis.status == "fail":
             failed[check.name] = check.name
-        yield Finding(check.name, verdict.status, verdict.sentence, verdict.remedy)
+        yield Finding(check.name, diagnosis.status, diagnosis.sentence, diagnosis.remedy)
 
 
-def _verdict_of(check: Check, site: Site) -> Verdict:
+def _diagnose(check: Check, site: Site) -> Diagnosis:
     try:
         return check.probe(site)
     except HubbackupError as error:

@@ -7,7 +7,7 @@ import secrets
 from datetime import timedelta
 
 from hubbackup.catalog.listing import scan
-from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
+from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, NotFoundError, StoreError
 
@@ -18,7 +18,7 @@ SKEW_WARN_SECONDS, SKEW_FAIL_SECONDS = 60, 600
 OFF = "S3 is off (S3_BACKUP_BUCKET is not set): all copies are on this host"
 
 
-def bucket(site: Site) -> Verdict:
+def bucket(site: Site) -> Diagnosis:
     """The bucket is there, and the key may list it."""
     settings = site.app.settings
     if not settings.s3_backup_bucket:
@@ -34,7 +34,7 @@ def bucket(site: Site) -> Verdict:
     return ok(f"{where} answers" + (f" (region {region})" if region else ""))
 
 
-def clock(site: Site) -> Verdict:
+def clock(site: Site) -> Diagnosis:
     """This machine's clock against the server's."""
     if not site.app.settings.s3_backup_bucket:
         return skip(OFF)
@@ -49,7 +49,7 @@ def clock(site: Site) -> Verdict:
     return warn(words, remedy) if skew >= SKEW_WARN_SECONDS else ok("this machine's clock agrees with that of S3")
 
 
-def probe(site: Site) -> Verdict:
+def probe(site: Site) -> Diagnosis:
     """Put, get, list and delete, with an object of our own."""
     if not site.app.settings.s3_backup_bucket:
         return skip(OFF)
@@ -82,7 +82,7 @@ def probe(site: Site) -> Verdict:
     return ok(f"put, get, list and delete work in {store.describe()}")
 
 
-def leftovers(site: Site) -> Verdict:
+def leftovers(site: Site) -> Diagnosis:
     """What killed runs left in the bucket: uploads without an end, copies without a manifest."""
     if not site.app.settings.s3_backup_bucket:
         return skip(OFF)

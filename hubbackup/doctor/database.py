@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
+from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import NoDataConnectionError, ToolError
 from hubbackup.postgres import session
@@ -55,7 +55,7 @@ WHERE (p.proname = 'begin' OR n.nspname = 'begin') AND p.prokind IN ('f', 'p', '
 """
 
 
-def engine(site: Site) -> Verdict:
+def engine(site: Site) -> Diagnosis:
     """The Docker socket: there, permitted, answering."""
     from hubbackup.runners.engine import Engine
 
@@ -68,12 +68,12 @@ def engine(site: Site) -> Verdict:
     return ok(f"Docker {version.get('Version', '?')} answers at {found.host}")
 
 
-def container(site: Site) -> Verdict:
+def container(site: Site) -> Diagnosis:
     """The database's container: found, the only one, running."""
     return ok(f"the database's container {site.runner.place} is running")
 
 
-def data_connection(site: Site) -> Verdict:
+def data_connection(site: Site) -> Diagnosis:
     """Dumps can bypass the engine: tried with a megabyte."""
     name = site.runner.place
     if not site.app.settings.db_data_connection:
@@ -97,13 +97,13 @@ def data_connection(site: Site) -> Verdict:
     return ok(f"dumps come straight from {name} to hubbackup")
 
 
-def tools(site: Site) -> Verdict:
+def tools(site: Site) -> Diagnosis:
     """pg_dump and psql are where they will be called."""
     versions = "; ".join(_version_of(site, tool) for tool in ("pg_dump", "psql"))
     return ok(f"{versions}; they run as {site.runner.runs_as}")
 
 
-def login(site: Site) -> Verdict:
+def login(site: Site) -> Diagnosis:
     """The server takes POSTGRES_USER and its password."""
     user = site.connection.user
     try:
@@ -116,13 +116,13 @@ def login(site: Site) -> Verdict:
     return ok(f"the server (PostgreSQL {version}) takes the role {user}")
 
 
-def database(site: Site) -> Verdict:
+def database(site: Site) -> Diagnosis:
     """POSTGRES_DB exists and can be inspected."""
     found = site.properties
     return ok(f"{found.database}: {found.size_bytes:,} bytes, {found.encoding}, owned by {found.owner}")
 
 
-def versions(site: Site) -> Verdict:
+def versions(site: Site) -> Diagnosis:
     """pg_dump is not older than the server."""
     server = site.properties
     version = _version_of(site, "pg_dump").rpartition(") ")[2].split()[0]
@@ -134,7 +134,7 @@ def versions(site: Site) -> Verdict:
     return ok(f"pg_dump {version} for PostgreSQL {server.server_version}")
 
 
-def readable(site: Site) -> Verdict:
+def readable(site: Site) -> Diagnosis:
     """The role may read every table, and all of its rows."""
     facts = json.loads(session.sql(site.runner, site.connection, site.app.database, READABLE_SQL))
     user = site.connection.user
@@ -156,7 +156,7 @@ def readable(site: Site) -> Verdict:
     return ok(f"the role {user} may read all {facts['count']} tables and sequences")
 
 
-def restorable(site: Site) -> Verdict:
+def restorable(site: Site) -> Diagnosis:
     """The database holds nothing that pg_dump writes in a way that psql can't read."""
     found = json.loads(session.sql(site.runner, site.connection, site.app.database, BEGIN_SQL))
     if found:
@@ -167,7 +167,7 @@ def restorable(site: Site) -> Verdict:
     return ok("no function has a name that would break a restore")
 
 
-def leftovers(site: Site) -> Verdict:
+def leftovers(site: Site) -> Diagnosis:
     """Databases that restores put aside, or left half-filled."""
     app = site.app
     if not site.properties.siblings:

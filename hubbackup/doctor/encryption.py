@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hubbackup.doctor import Check, Verdict, skip
+from hubbackup.doctor import Check, Diagnosis, skip
 from hubbackup.doctor.site import Site
 
 
-def encryption(site: Site) -> Verdict:
+def encryption(site: Site) -> Diagnosis:
     """Who can read a backup that was stolen."""
     app = site.app
     readers = f"whoever reads {app.local.describe()}"

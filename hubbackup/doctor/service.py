@@ -6,12 +6,12 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from hubbackup.doctor import Check, Verdict, fail, ok, skip, warn
+from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.health import check_beat, health_path
 
 
-def settings(site: Site) -> Verdict:
+def settings(site: Site) -> Diagnosis:
     """Misspelt and unreadable settings."""
     warnings = site.app.loaded.warnings
     if warnings:
@@ -19,7 +19,7 @@ def settings(site: Site) -> Verdict:
     return ok("no setting is unknown or malformed")
 
 
-def schedule(site: Site) -> Verdict:
+def schedule(site: Site) -> Diagnosis:
     """The next runs, in the time zone that is meant."""
     planned, runs, since = site.app.settings.schedule, [], site.now
     for _ in range(3):
@@ -34,7 +34,7 @@ def schedule(site: Site) -> Verdict:
     return ok(f"next runs: {', '.join(runs)} ({planned.expression} in {planned.time_zone})")
 
 
-def daemon(site: Site) -> Verdict:
+def daemon(site: Site) -> Diagnosis:
     """Whether a daemon keeps the schedule."""
     healthy, sentence = check_beat(health_path())
     if healthy:
@@ -42,7 +42,7 @@ def daemon(site: Site) -> Verdict:
     return warn(sentence, "docker compose --profile backup up -d backup-cron; run this check inside its container")
 
 
-def notifications(site: Site) -> Verdict:
+def notifications(site: Site) -> Diagnosis:
     """Whether anybody is notified of a failure, and whether sinks answer and messages get out. None is sent."""
     notifier = site.app.notifier  # raises SettingsError for a bad URL
     found = notifier.sinks.probe()
@@ -69,7 +69,7 @@ def notifications(site: Site) -> Verdict:
     return ok(f"notified: {told}; hubbackup notify-test sends to each")
 
 
-def log_file(site: Site) -> Verdict:
+def log_file(site: Site) -> Diagnosis:
     """Whether LOG_FILE can be written."""
     name = site.app.settings.log_file
     if not name:
@@ -83,7 +83,7 @@ def log_file(site: Site) -> Verdict:
     return ok(f"{path} can be written")
 
 
-def retention(site: Site) -> Verdict:
+def retention(site: Site) -> Diagnosis:
     """Retentions that contradict each other or the schedule."""
     app = site.app
     local_days = app.local.policy.days

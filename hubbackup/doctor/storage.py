@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 
-from hubbackup.doctor import Check, Verdict, fail, ok, warn
+from hubbackup.doctor import Check, Diagnosis, fail, ok, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError
 from hubbackup.stores import PARTIAL_SUFFIX
@@ -15,7 +15,7 @@ SAFETY = 1.2
 """The next backup may be somewhat larger than the last."""
 
 
-def directory(site: Site) -> Verdict:
+def directory(site: Site) -> Diagnosis:
     """BACKUP_DIR stores a file, returns it, and removes it; tried for real."""
     store, data = site.app.local.store, secrets.token_bytes(PROBE_BYTES)
     name = f"hubbackup-probe-{secrets.token_hex(6)}"
@@ -32,7 +32,7 @@ def directory(site: Site) -> Verdict:
     return ok(f"{store.describe()} stores files and returns them")
 
 
-def room(site: Site) -> Verdict:
+def room(site: Site) -> Diagnosis:
     """Free space against what retention will come to."""
     app, free = site.app, site.app.local.store.free_bytes()
     good = [backup for backup in site.backups if backup.good_in(app.local.name)]
@@ -55,7 +55,7 @@ def room(site: Site) -> Verdict:
     return ok(f"{free:,} bytes are free, the last backup has {newest.stored_bytes:,}")
 
 
-def leftovers(site: Site) -> Verdict:
+def leftovers(site: Site) -> Diagnosis:
     """What killed runs left on this disk."""
     app = site.app
     at_work = site.at_work

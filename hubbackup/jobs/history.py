@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hubbackup.errors import EXIT_DEGRADED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_SUCCESS
 from hubbackup.jobs.state_file import write_text
@@ -18,11 +17,11 @@ TRIM_BYTES = 1 << 20
 RESULTS = ("success", "degraded", "failed", "stopped")
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """One recorded run, of any kind. Empty or None: a run of this kind, or of an earlier version, did not record it.
 
-    Texts are as they were written: a database's name may hold bytes that no terminal can show.
+    Texts are as they were written: a database's name may hold bytes that no terminal can show. No frozen
+    dataclass, which takes ten times as long to make: there may be twenty thousand of them.
     """
 
     kind: str
@@ -62,30 +61,12 @@ class RunRecord:
             started_at = started_at.astimezone(UTC)
             kind, run_id = facts["kind"], facts["run_id"]
             exit_code, seconds = int(facts["exit_code"]), float(facts["seconds"])
+            told = {name: read(facts[name]) for name, read in OPTIONAL.items() if name in facts}
         except (TypeError, KeyError, ValueError, OverflowError, RecursionError):
             return None
         if not isinstance(kind, str) or not isinstance(run_id, str):
             return None
-        rto_seconds = facts.get("rto_seconds")
-        return cls(
-            kind=kind,
-            run_id=run_id,
-            started_at=started_at,
-            seconds=seconds,
-            exit_code=exit_code,
-            stage=_text(facts, "stage"),
-            cause=_text(facts, "cause"),
-            problems=_texts(facts, "problems"),
-            database=_text(facts, "database"),
-            name=_text(facts, "name"),
-            store=_text(facts, "store"),
-            copies=_texts(facts, "copies"),
-            plain_bytes=_whole(facts, "plain_bytes"),
-            stored_bytes=_whole(facts, "stored_bytes"),
-            rto_seconds=float(rto_seconds) if isinstance(rto_seconds, int | float) else None,
-            ok=facts.get("ok") is not False,
-            warnings=_texts(facts, "warnings"),
-        )
+        return cls(kind, run_id, started_at, seconds, exit_code, **told)
 
     @property
     def finished(self) -> bool:
@@ -180,16 +161,34 @@ class History:
         write_text(self._path, "\n".join(kept) + "\n")
 
 
-def _text(facts: Mapping[str, Any], key: str) -> str:
-    value = facts.get(key)
+def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _texts(facts: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = facts.get(key)
+def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(one) for one in value) if isinstance(value, list) else ()
 
 
-def _whole(facts: Mapping[str, Any], key: str) -> int | None:
-    value = facts.get(key)
+def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+OPTIONAL: dict[str, Callable[[object], Any]] = {
+    "stage": _text,
+    "cause": _text,
+    "problems": _texts,
+    "database": _text,
+    "name": _text,
+    "store": _text,
+    "copies": _texts,
+    "plain_bytes": _whole,
+    "stored_bytes": _whole,
+    "rto_seconds": _number,
+    "ok": lambda value: value is not False,
+    "warnings": _texts,
+}
+"""How each field that not every run tells is read: a value of a wrong type is as good as none."""

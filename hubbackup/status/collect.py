@@ -233,8 +233,7 @@ def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> Back
 def _shown(run: RunRecord) -> RunRecord:
     """The record in texts that can be shown; where it names no database, its backup does."""
     parsed = BackupName.parse(run.name)
-    return replace(
-        run,
+    return run._replace(
         kind=printable(run.kind),
         run_id=printable(run.run_id),
         stage=printable(run.stage),

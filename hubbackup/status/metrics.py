@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hubbackup.jobs.history import RESULTS
-from hubbackup.status.snapshot import Snapshot
+from hubbackup.jobs.history import RESULTS, RunRecord
+from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.status.verdict import Verdict
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -45,11 +45,12 @@ def _per_copy(
     return samples
 
 
-def _of_last_good(attribute: str) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
+def _of_last_good(
+    figure: Callable[[BackupFacts], float | None],
+) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
     def value(snapshot: Snapshot, database: str, store: str) -> float | None:
         newest = snapshot.last_good(database, store)
-        found = getattr(newest, attribute) if newest else None
-        return found.timestamp() if isinstance(found, datetime) else found
+        return figure(newest) if newest else None
 
     return _per_copy(value)
 
@@ -61,13 +62,12 @@ def _next_runs(snapshot: Snapshot, now: datetime) -> Iterator[Sample]:
             yield (kind,), due.timestamp()
 
 
-def _last_runs(attribute: str) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
+def _last_runs(figure: Callable[[RunRecord], float]) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
     def samples(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
         for kind in KINDS:
             run = snapshot.last_run(kind)
             if run:
-                found = getattr(run, attribute)
-                yield (kind,), found.timestamp() if isinstance(found, datetime) else found
+                yield (kind,), figure(run)
 
     return samples
 
@@ -91,31 +91,31 @@ GAUGES = (
         "hubbackup_last_success_timestamp_seconds",
         "Start of the newest good backup of a database in a store.",
         COPY,
-        _of_last_good("started_at"),
+        _of_last_good(lambda backup: backup.started_at.timestamp()),
     ),
     Gauge(
         "hubbackup_last_success_duration_seconds",
         "How long pg_dump took for the newest good backup.",
         COPY,
-        _of_last_good("dump_seconds"),
+        _of_last_good(lambda backup: backup.dump_seconds),
     ),
     Gauge(
         "hubbackup_last_success_verify_seconds",
         "How long reading the newest good backup back took, before it was published.",
         COPY,
-        _of_last_good("verify_seconds"),
+        _of_last_good(lambda backup: backup.verify_seconds),
     ),
     Gauge(
         "hubbackup_last_success_plain_bytes",
         "Size of the newest good backup as plain SQL.",
         COPY,
-        _of_last_good("plain_bytes"),
+        _of_last_good(lambda backup: backup.plain_bytes),
     ),
     Gauge(
         "hubbackup_last_success_stored_bytes",
         "Size of the newest good backup as it is stored, compressed.",
         COPY,
-        _of_last_good("stored_bytes"),
+        _of_last_good(lambda backup: backup.stored_bytes),
     ),
     Gauge(
         "hubbackup_backups",
@@ -143,19 +143,19 @@ GAUGES = (
         "hubbackup_last_run_timestamp_seconds",
         "Start of the last run of a kind, however it ended.",
         ("kind",),
-        _last_runs("started_at"),
+        _last_runs(lambda run: run.started_at.timestamp()),
     ),
     Gauge(
         "hubbackup_last_run_duration_seconds",
         "How long the last run of a kind took, all its stages.",
         ("kind",),
-        _last_runs("seconds"),
+        _last_runs(lambda run: run.seconds),
     ),
     Gauge(
         "hubbackup_last_run_exit_code",
         "Exit code of the last run of a kind: 0 success, 1 failed, 3 degraded, 143 stopped.",
         ("kind",),
-        _last_runs("exit_code"),
+        _last_runs(lambda run: run.exit_code),
     ),
     Gauge("hubbackup_next_run_timestamp_seconds", "When the next run of a kind is due.", ("kind",), _next_runs),
     Gauge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,11 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_good, scan
-from hubbackup.errors import StoreError, UsageError
+from hubbackup.errors import NAGIOS_CRITICAL, NAGIOS_OK, NAGIOS_UNKNOWN, NAGIOS_WARNING, StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
 from hubbackup.stores import Readable
 from hubbackup.units import human_age
 
-OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -44,7 +44,7 @@ class StoreView:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PluginOutput:
     """The exit code, the sentence, and the performance data."""
 
     code: int
@@ -73,7 +73,7 @@ def assess(
     deadline: datetime | None,
     max_age: timedelta | None,
     now: datetime,
-) -> Answer:
+) -> PluginOutput:
     """The state of the backups of `database`. `last_run` is the last backup run of the history.
 
     `max_age` is how old the last good backup may be; where it is None, `deadline` is when the next one is missed.
@@ -84,25 +84,23 @@ def assess(
     counts = [f"'good_{store.name}'={store.good};;;0" for store in stores if not store.problem]
     if newest is None:
         if unreadable:
-            return Answer(UNKNOWN, "; ".join(f"{store.name}: {store.problem}" for store in unreadable))
-        return Answer(CRITICAL, f"there is no good backup of {database}", " ".join(counts))
+            return PluginOutput(NAGIOS_UNKNOWN, "; ".join(f"{store.name}: {store.problem}" for store in unreadable))
+        return PluginOutput(NAGIOS_CRITICAL, f"there is no good backup of {database}", " ".join(counts))
     age = now - newest.started_at
     limit = max_age if max_age is not None else (deadline - newest.started_at if deadline is not None else None)
     size_bytes = newest.manifest.stored_bytes if newest.manifest is not None else 0
     threshold = f";;{limit.total_seconds():.0f}" if limit is not None else ";;"
     performance = [f"'age'={max(0.0, age.total_seconds()):.0f}s{threshold};0", f"'size'={size_bytes}B;;;0", *counts]
-    shown = f"{newest.name} is {human_age(age.total_seconds())} old"
+    shown = f"{newest.name} is {_hours(age)} old"
     if limit is not None and age > limit:
         cause = f"; the last run failed: {last_run.cause}" if last_run and last_run.cause else ""
-        return Answer(
-            CRITICAL, f"{shown}, more than {human_age(limit.total_seconds())}{cause}", " ".join(performance)
-        )
+        return PluginOutput(NAGIOS_CRITICAL, f"{shown}, more than {_hours(limit)}{cause}", " ".join(performance))
     doubts = _doubts(newest, stores, last_run)
-    code = WARNING if doubts else OK
+    code = NAGIOS_WARNING if doubts else NAGIOS_OK
     copies = ", ".join(
         store.name for store in stores if store.newest is not None and store.newest.name == newest.name
     )
-    return Answer(code, "; ".join([f"{shown} (in {copies})", *doubts]), " ".join(performance))
+    return PluginOutput(code, "; ".join([f"{shown} (in {copies})", *doubts]), " ".join(performance))
 
 
 def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | None) -> list[str]:
@@ -120,3 +118,8 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | N
     elif last_run and last_run.problems:
         doubts.append(f"the last run is degraded: {'; '.join(last_run.problems)}")
     return doubts
+
+
+def _hours(span: timedelta) -> str:
+    """Never in days: an age and the limit that it is over would read alike."""
+    return human_age(span.total_seconds(), days_from=math.inf)

@@ -150,20 +150,22 @@ class View:
                 if run.result == "failed"
             ]
             of = f" of {database}" if len(self._snapshot.databases) > 1 else ""
-            for key, title, attribute, words, axis, steps in (
-                ("stored", "Size as stored", "stored_bytes", _bytes, _axis_bytes, decimal_step),
-                ("plain", "Size as SQL", "plain_bytes", _bytes, _axis_bytes, decimal_step),
-                ("time", "Duration of a run", "seconds", human_seconds, _axis_seconds, time_step),
+            for key, title, figure, words, axis, steps in (
+                ("stored", "Size as stored", lambda run: run.stored_bytes, _bytes, _axis_bytes, decimal_step),
+                ("plain", "Size as SQL", lambda run: run.plain_bytes, _bytes, _axis_bytes, decimal_step),
+                ("time", "Duration of a run", lambda run: run.seconds, human_seconds, _axis_seconds, time_step),
             ):
-                points = self._points(done, attribute, words)
+                points = self._points(done, figure, words)
                 drawn.append(draw(f"{key}{number}", f"{title}{of}", points, lost, axis, steps, self._zone))
         return [plot for plot in drawn if plot is not None]
 
-    def _points(self, runs: Sequence[RunRecord], attribute: str, label: Callable[[float], str]) -> tuple[Point, ...]:
+    def _points(
+        self, runs: Sequence[RunRecord], figure: Callable[[RunRecord], float | None], label: Callable[[float], str]
+    ) -> tuple[Point, ...]:
         return tuple(
             Point(run.started_at, value, f"{self.time(run.started_at).text}: {label(value)}")
             for run in runs
-            if (value := getattr(run, attribute)) is not None
+            if (value := figure(run)) is not None
         )
 
     def drills(self) -> list[Drill]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.jobs.history import KEEP_LINES, History, RunRecord
+from hubbackup.jobs.history import KEEP_LINES, OPTIONAL, History, RunRecord
 
 START = datetime(2026, 2, 8, 3, tzinfo=UTC)
 WHOLE = {"kind": "backup", "run_id": "r", "started_at": START.isoformat(), "seconds": 1.5, "exit_code": 0}
@@ -65,6 +65,7 @@ WRONG = [
         {"seconds": "long"},
         {"kind": 1},
         {"run_id": []},
+        {"rto_seconds": 10**400},
     )
 ]
 """Whole lines with one value that can't be."""
@@ -150,3 +151,8 @@ def test_what_is_kept_is_kept_as_it_was(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[:2] == EARLIER.splitlines()[3:]
     assert json.loads(lines[2])["run_id"] == "new"
+
+
+def test_every_field_of_a_record_is_read() -> None:
+    """A field that is added to the record and not to the reading would stay empty forever."""
+    assert OPTIONAL.keys() == RunRecord._field_defaults.keys()

@@ -70,6 +70,12 @@ def test_too_old_is_critical_with_the_cause() -> None:
     assert "30 h old, more than 26 h; the last run failed: disk / full really" in str(answer)
 
 
+def test_an_age_over_its_limit_reads_so() -> None:
+    """Told in days, 50 hours and a limit of 49 would both be 2 d, and the line would make no sense."""
+    answer = ask(StoreView("local", backup(50), 1), max_age=timedelta(hours=49))
+    assert "is 50 h old, more than 49 h" in str(answer)
+
+
 def test_the_schedule_gives_the_limit() -> None:
     """Without --max-age, the backup may be as old as the schedule's deadline lets it be."""
     late = assess("hub", [StoreView("local", backup(30), 1)], None, deadline=NOW, max_age=None, now=NOW)
