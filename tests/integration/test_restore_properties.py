@@ -1,0 +1,119 @@
+"""What a plain dump lacks, as `pg_dump --create` means it: settings before the load, rights exactly as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.fingerprint import diff, fingerprint
+from tests.support.program import DATABASE, Program, for_server
+
+SETTINGS = """
+ALTER DATABASE :"name" SET timezone = 'Pacific/Auckland';
+ALTER DATABASE :"name" SET default_text_search_config = 'pg_catalog.german';
+ALTER DATABASE :"name" SET shop.branch = '7';
+ALTER DATABASE :"name" SET search_path = "Filiale, Nord", public;
+ALTER ROLE :"user" IN DATABASE :"name" SET shop.price = '50%';
+ALTER DATABASE :"name" SET DateStyle = 'ISO, DMY';
+"""
+DEPENDENT = """
+CREATE TABLE visits (at timestamptz, amount int, said text);
+INSERT INTO visits VALUES ('2026-03-01 13:30+00', 3, 'die Häuser'), ('2026-03-01 10:00+00', 4, 'ein Haus');
+CREATE MATERIALIZED VIEW days AS SELECT at::date AS day, sum(amount) FROM visits GROUP BY 1;
+CREATE MATERIALIZED VIEW words AS SELECT to_tsvector(said)::text AS words FROM visits;
+CREATE MATERIALIZED VIEW branch AS SELECT current_setting('shop.branch') AS b, current_setting('shop.price') AS p;
+"""
+HINDERING = """
+ALTER DATABASE :"name" SET default_transaction_read_only = on;
+ALTER DATABASE :"name" SET statement_timeout = '10min';
+ALTER DATABASE :"name" SET default_transaction_isolation = 'serializable';
+ALTER DATABASE :"name" SET session_replication_role = 'replica';
+ALTER DATABASE :"name" SET array_nulls = off;
+ALTER DATABASE :"name" SET lc_messages = 'C';
+ALTER DATABASE :"name" CONNECTION LIMIT 0;
+"""
+CONFIG = """
+SELECT unnest(setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
+WHERE datname = :'name' ORDER BY 1;
+"""
+ACL = """
+SELECT datacl IS NULL, datdba::regrole, (SELECT array_agg((grantee::regrole, privilege_type, is_grantable)
+    ORDER BY grantee, privilege_type) FROM aclexplode(datacl)) FROM pg_database WHERE datname = :'name';
+"""
+
+
+@pytest.fixture(scope="module", params=[16, 18])
+def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """A server with a database that each test makes anew."""
+    with EmbeddedPostgres(request.param) as server:
+        yield for_server(server, DATABASE, tmp_path_factory.mktemp("properties"))
+
+
+def create(hub: Program, *scripts: str, options: str = "") -> None:
+    """The database, with what the scripts make of it, each in a session of its own."""
+    hub.drop(*(name for name in hub.databases() if name.startswith(DATABASE)))
+    hub.psql(f'CREATE DATABASE :"name" TEMPLATE template0 {options}', variables={"name": DATABASE})
+    variables = {"name": DATABASE, "user": hub.settings["POSTGRES_USER"]}
+    for script in scripts:
+        hub.psql(script, database=DATABASE, variables=variables)
+
+
+def test_settings_come_before_the_load(hub: Program) -> None:
+    """What a materialized view holds may depend on the time zone, the text search, a setting without a default."""
+    create(hub, SETTINGS, DEPENDENT)
+    good = fingerprint(hub.psql, DATABASE)
+    assert "2026-03-02" in hub.psql("SELECT day FROM days", database=DATABASE)
+    assert "'haus'" in hub.psql("SELECT words FROM words", database=DATABASE)
+    name = hub.backup().name
+    hub.drop(DATABASE)
+    done = hub.run("restore", name, "--yes", "--json")
+    assert done.code == 0, done.said
+    assert done.document["remarks"] == []
+    assert diff(good, fingerprint(hub.psql, DATABASE)) == []
+    assert hub.psql("SELECT b, p FROM branch", database=DATABASE) == "7|50%"
+
+
+def test_settings_that_would_hinder_the_load(hub: Program) -> None:
+    """Read only, a millisecond for each statement, no connections: they come back, and hinder nothing."""
+    create(hub, DEPENDENT.split("CREATE MATERIALIZED")[0])
+    name_of = {"name": DATABASE}
+    hub.psql("CREATE TABLE lists (a text[]); INSERT INTO lists VALUES ('{NULL,x}')", database=DATABASE)
+    hub.psql(HINDERING, variables=name_of)
+    name = hub.backup().name
+    manifest = hub.backups / name.replace(".sql.gz", ".manifest.json")
+    assert "statement_timeout=10min" in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace("statement_timeout=10min", "statement_timeout=1ms"))
+    hub.drop(DATABASE)
+    done = hub.run("restore", name, "--yes", "--json")
+    assert done.code == 0, done.said
+    assert done.document["remarks"] == []
+    found = hub.psql(CONFIG, variables=name_of).split("\n")
+    assert "statement_timeout=1ms" in found
+    assert len(found) == HINDERING.count(" SET ")
+    assert hub.psql("SELECT datconnlimit FROM pg_database WHERE datname = :'name'", variables=name_of) == "0"
+    assert hub.psql("SELECT a[1] IS NULL FROM lists", database=DATABASE) == "t"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "",
+        'REVOKE ALL ON DATABASE :"name" FROM PUBLIC; REVOKE ALL ON DATABASE :"name" FROM :"user";',
+        'REVOKE ALL ON DATABASE :"name" FROM PUBLIC;',
+        'REVOKE TEMPORARY ON DATABASE :"name" FROM :"user";',
+        'GRANT CREATE ON DATABASE :"name" TO pg_monitor WITH GRANT OPTION;',
+        'GRANT CONNECT ON DATABASE :"name" TO pg_monitor; REVOKE CONNECT ON DATABASE :"name" FROM PUBLIC;',
+    ],
+)
+def test_rights_exactly_as_they_were(hub: Program, script: str) -> None:
+    """None at all is not the default ones: PUBLIC may not connect again after a restore."""
+    create(hub, script)
+    good = hub.psql(ACL, variables={"name": DATABASE})
+    name = hub.backup().name
+    hub.drop(DATABASE)
+    done = hub.run("restore", name, "--yes", "--json")
+    assert done.code == 0, done.said
+    assert done.document["remarks"] == []
+    assert hub.psql(ACL, variables={"name": DATABASE}) == good
