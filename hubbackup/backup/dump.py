@@ -17,7 +17,7 @@ from hubbackup.errors import HubbackupError, NoDataConnectionError, ToolError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.identifiers import readable
+from hubbackup.postgres.identifiers import connection_string, readable
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.session import Connection, dump_globals, open_dump
 from hubbackup.runners import Runner
@@ -141,11 +141,16 @@ def _read_globals(source: DumpSource, options: DumpOptions) -> tuple[str, list[s
     """The server's roles and memberships; where they can't be read the backup is good without, and says so."""
     if options.with_globals == "false":
         return "", []
-    pg_options = [] if options.with_globals == "with-passwords" else ["--no-role-passwords"]
-    try:
-        return dump_globals(source.runner, source.connection, source.database, pg_options).decode(), []
-    except (HubbackupError, UnicodeDecodeError) as error:
-        return "", [f"no roles in the backup: {error}"]
+    pg_options = ["--encoding=UTF8"]
+    pg_options += [] if options.with_globals == "with-passwords" else ["--no-role-passwords"]
+    problem = ""
+    # A name is bytes in the encoding of the session that wrote it: of `postgres`, as a rule, else of the database.
+    for where in ([], [f"--database={connection_string(source.database)}"]):
+        try:
+            return dump_globals(source.runner, source.connection, source.database, pg_options + where).decode(), []
+        except (HubbackupError, UnicodeDecodeError) as error:
+            problem = problem or str(error)
+    return "", [f"no roles in the backup: {problem}"]
 
 
 def _read_back(run: Run, options: DumpOptions, draft: LocalDraft, result: DumpResult) -> None:

@@ -64,7 +64,7 @@ class DumpResult:
 
 
 class Filters:
-    """What a dump meets on its way: who looks at its plain bytes, what makes the file's bytes of them, who takes those.
+    """What a dump meets on its way: observers of its plain bytes, encoders, and takers of the stored bytes.
 
     Each of `encoders` takes what the one before it gives. All work on one piece at a time, in the order given.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 from hubbackup.errors import HubbackupError, NotProvenError, ToolError
 from hubbackup.postgres import session
-from hubbackup.postgres.identifiers import literal
+from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner
 
@@ -44,8 +44,8 @@ class DatabaseProperties:
         return self.server_version_num // 10000
 
 
-PROPERTIES_SQL = """\
-SELECT jsonb_build_object(
+_PROPERTIES = """\
+jsonb_build_object(
     'database', d.datname,
     'server_version', current_setting('server_version'),
     'server_version_num', current_setting('server_version_num')::int,
@@ -63,8 +63,8 @@ SELECT jsonb_build_object(
     'siblings', (SELECT coalesce(jsonb_agg(datname), '[]') FROM pg_database s
                  WHERE s.datname ~ '_(before|restore)_[0-9]{8}_[0-9]{6}$'),
     'comment', coalesce(shobj_description(d.oid, 'pg_database'), ''))
-FROM pg_database d WHERE d.datname = current_database();
 """
+PROPERTIES_SQL = f"SELECT {raw_json(_PROPERTIES)} FROM pg_database d WHERE d.datname = current_database();\n"
 
 END_SESSIONS_SQL = """\
 SELECT CASE WHEN pg_terminate_backend(pid) THEN application_name || ' ' || pid END FROM pg_stat_activity
@@ -82,8 +82,9 @@ WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relkind IN ('r', 'p', '
 
 def describe(runner: Runner, connection: Connection, database: str) -> DatabaseProperties:
     """Ask the server what `database` is like: one connection, one query, nothing counted or locked."""
-    facts = json.loads(session.sql(runner, connection, database, PROPERTIES_SQL))
-    return properties_from_json(facts)
+    raw = bytes.fromhex(session.sql(runner, connection, database, PROPERTIES_SQL))
+    encoding = json.loads(raw.decode("latin-1"))["encoding"]
+    return properties_from_json(json.loads(decoded(raw, encoding)))
 
 
 def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:

@@ -16,7 +16,7 @@ from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolErro
 from hubbackup.postgres import ddl, session
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import literal, quoted
-from hubbackup.postgres.server import SERVER_SQL, Server, server_from_json
+from hubbackup.postgres.server import SERVER_SQL, Server, server_from_answer
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_time
 from hubbackup.runners import Runner, run
@@ -71,14 +71,14 @@ class Databases:
         """
         return session.sql(self._runner, self._connection, database or self._home, text, encoding=encoding)
 
-    def look(self) -> Server:
-        """Ask the server what is there."""
-        return server_from_json(json.loads(self.sql(SERVER_SQL)))
+    def look(self, encoding: str = "") -> Server:
+        """Ask the server what is there; roles by the names that they have in a database of this encoding."""
+        return server_from_answer(self.sql(SERVER_SQL), encoding)
 
     def create(self, name: str, properties: DatabaseProperties | None, server: Server) -> None:
-        """A new, empty database with the owner, encoding and locale of `properties`."""
+        """A new, empty database with the encoding and locale of `properties`; it is ours for now."""
         try:
-            self.sql(ddl.create_statement(name, properties, server.roles, server.major))
+            self.sql(ddl.create_statement(name, properties, server.major))
         except ToolError as error:
             raise HubbackupError(
                 f"no database like the backup's own can be made on this server: {error}",

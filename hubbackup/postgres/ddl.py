@@ -39,16 +39,12 @@ TELL_REFUSED = f"SELECT current_setting('{REFUSED}', true);"
 PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
-def create_statement(
-    name: str, properties: DatabaseProperties | None, roles: Collection[str], server_major: int
-) -> str:
-    """CREATE DATABASE with the owner, encoding and locale of `properties`; an owner that is missing falls to us."""
+def create_statement(name: str, properties: DatabaseProperties | None, server_major: int) -> str:
+    """CREATE DATABASE with the encoding and locale of `properties`."""
     words = [f"CREATE DATABASE {quoted(name)} TEMPLATE template0"]
     if properties is not None:
         row = properties.catalog_row
         words.append(f"ENCODING {literal(properties.encoding)}")
-        if properties.owner in roles:
-            words.append(f"OWNER {quoted(properties.owner)}")
         for column, word in (("datcollate", "LC_COLLATE"), ("datctype", "LC_CTYPE")):
             if row.get(column):
                 words.append(f"{word} {literal(str(row[column]))}")
@@ -81,10 +77,12 @@ class PropertyStatement:
 
 
 def statements(properties: DatabaseProperties, roles: Collection[str]) -> Iterator[PropertyStatement]:
-    """The settings, rights, connection limit and comment of `properties`.
+    """The owner, settings, rights, connection limit and comment of `properties`.
 
     Those of a role that does not exist are passed over: `needed_roles` has told of it.
     """
+    if properties.owner in roles:
+        yield PropertyStatement("the owner", f"ALTER DATABASE %1$I OWNER TO {_name(properties.owner)};")
     for role, entry in properties.settings:
         parameter, _, value = entry.partition("=")
         subject = f"ALTER ROLE {_name(role)} IN DATABASE %1$I" if role else "ALTER DATABASE %1$I"

@@ -16,6 +16,32 @@ def literal(text: str) -> str:
     return f" E'{escaped}'" if "\\" in text else f"'{escaped}'"
 
 
+def connection_string(database: str) -> str:
+    """What names a database to a tool that would read a bare name as a connection string."""
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
+
+
+def raw_json(expression: str) -> str:
+    """The SQL of a jsonb expression as hexadecimal digits of its bytes, which no session's encoding can spoil.
+
+    Catalogs that all databases share hold bytes in the encoding of whichever session wrote them.
+    """
+    return f"encode(decode(replace(({expression})::text, chr(92), chr(92) || chr(92)), 'escape'), 'hex')"
+
+
+def decoded(raw: bytes, encoding: str) -> str:
+    """Text in one of PostgreSQL's encodings; bytes that are none in it become replacement characters."""
+    try:
+        return raw.decode(_codec(encoding), "replace")
+    except LookupError:
+        return raw.decode("utf-8", "replace")
+
+
+def _codec(encoding: str) -> str:
+    return re.sub(r"\AWIN", "cp", encoding or "UTF8")
+
+
 def readable(name: str, encoding: str) -> str:
     """A name out of a dump that is not in UTF-8, as people read it.
 
@@ -23,6 +49,6 @@ def readable(name: str, encoding: str) -> str:
     """
     raw = name.encode("utf-8", "surrogateescape")
     try:
-        return raw.decode(re.sub(r"\AWIN", "cp", encoding or "UTF8"))
+        return raw.decode(_codec(encoding))
     except (LookupError, UnicodeError):
         return raw.decode("utf-8", "backslashreplace")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from hubbackup.postgres.identifiers import literal
+from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.side_databases import derived_kind
 
 
@@ -74,8 +75,8 @@ class Server:
 STAND_IN = "hubbackup: stands in for a missing role during a restore"
 """The comment on a role that exists for the time of one restore; it counts as missing."""
 
-SERVER_SQL = f"""\
-SELECT jsonb_build_object(
+_SERVER = f"""\
+jsonb_build_object(
     'version', current_setting('server_version'),
     'version_num', current_setting('server_version_num')::int,
     'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'),
@@ -114,12 +115,21 @@ SELECT jsonb_build_object(
                     JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member),
     'tablespaces', (SELECT jsonb_agg(spcname) FROM pg_tablespace),
     'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
-    'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user));
+    'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user))
 """
+SERVER_SQL = f"SELECT {raw_json(_SERVER)};"
 
 
-def server_from_json(facts: dict[str, Any]) -> Server:
-    """The server out of the answer to `SERVER_SQL`."""
+def server_from_answer(answer: str, encoding: str = "") -> Server:
+    """The server out of the answer to `SERVER_SQL`; its roles by the names that they have for a session in a database
+    of this encoding."""
+    raw = bytes.fromhex(answer)
+    facts = json.loads(decoded(raw, ""))
+    facts |= {name: json.loads(decoded(raw, encoding))[name] for name in ("roles", "rights", "memberships")}
+    return _server(facts)
+
+
+def _server(facts: dict[str, Any]) -> Server:
     databases = {
         name: ServerDatabase(
             name,

@@ -27,10 +27,13 @@ class Deputies:
     Needless for a superuser, and where nothing belongs to anybody else.
     """
 
-    def __init__(self, databases: Databases, last: Databases, server: Server, acting: Iterable[str]) -> None:
+    def __init__(
+        self, databases: Databases, last: Databases, database: str, server: Server, acting: Iterable[str]
+    ) -> None:
         """`acting` are the roles that own something, stand-ins included; over `last` a stop does not hinder."""
         self.last = last
         self._databases = databases
+        self._database = database
         self._server = server
         self._acting = {role for role in acting if role != server.rights.user and not role.startswith("pg_")}
         suffix = secrets.token_hex(4)
@@ -52,7 +55,7 @@ class Deputies:
         lines = [f"{stand_in_sql(name)}\n{self._grant(name, 'CURRENT_USER')}" for name in (self._giver, self._taker)]
         lines += [self._grant(role, quoted(self._taker)) for role in existing if role not in rights.acts_as]
         lines += [self._grant(self._giver, quoted(role)) for role in existing]
-        self._databases.sql("BEGIN;\n" + "".join(lines) + "COMMIT;\n")
+        self._databases.sql("BEGIN;\n" + "".join(lines) + "COMMIT;\n", self._database)
         try:
             yield
         finally:
@@ -67,18 +70,18 @@ class Deputies:
             self._grant(self._giver, quoted(name)) + self._grant(name, quoted(self._taker)) for name in names
         )
 
-    def enter(self, database: str) -> None:
+    def enter(self) -> None:
         """Let the giver's members create in the new database's schemas, the coming ones as well."""
         if not self.are_needless:
             giver = quoted(self._giver)
             public = ddl.tried(f"GRANT CREATE ON SCHEMA public TO {giver}", "public")  # before 15 everybody may
             later = f"ALTER DEFAULT PRIVILEGES GRANT CREATE ON SCHEMAS TO {giver};"
-            self._databases.sql(f"{public}\n{later}\n", database)
+            self._databases.sql(f"{public}\n{later}\n", self._database)
 
-    def leave(self, database: str) -> None:
+    def leave(self) -> None:
         """Take those rights back."""
         if not self.are_needless:
-            self._databases.sql(f"DROP OWNED BY {quoted(self._giver)};", database)
+            self._databases.sql(f"DROP OWNED BY {quoted(self._giver)};", self._database)
 
     def _grant(self, role: str, member: str) -> str:
         options = " WITH INHERIT TRUE, SET TRUE" if self._server.major >= 16 else ""

@@ -74,7 +74,7 @@ class RestoreJob:
                 runner = self.open_runner(run.cancel)
                 connection = self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
-                server = databases.look()
+                server = databases.look(proof.encoding)
                 properties = self._properties(runner, connection, server, source)
                 dialect = Dialect(psql=psql_version(runner), server_major=server.major)
                 dialect.check_origin(source.name, of_proven_origin=source.manifest is not None)
@@ -88,32 +88,29 @@ class RestoreJob:
                 if request.with_globals:
                     needed = set(proof.facts.roles) | ddl.needed_roles(properties)
                     plan = roles.plan_roles(globals_of(source), server, needed)
-                remarks = [*plan.remarks, *roles.create_missing(databases, plan, server.major)]
-                if plan.made:
-                    server = databases.look()
-            work = _Work(run, runner, connection, databases, server, source, proof, properties, dialect)
-            last = Databases(runner.detached(), connection, request.target)
-            deputies = Deputies(databases, last, server, acting_roles(proof.facts, properties, server, request))
-            with deputies.at_hand():
-                result = replace(self._restore(work, deputies, remarks), roles_created=plan.made)
+            work = _Work(run, runner, connection, databases, server, source, proof, properties, plan, dialect)
+            result = self._restore(work)
         return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
-    def _restore(self, work: _Work, deputies: Deputies, remarks: list[str]) -> RestoreResult:
+    def _restore(self, work: _Work) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
         started_at = self.now()
         live = work.server.databases.get(request.target)
         fresh = derived_name(request.target, "restore", started_at, work.server.databases)
         aside = derived_name(request.target, "before", started_at, work.server.databases)
-        missing = set(facts.roles) - work.server.roles if request.no_owner else set()
         name = work.source.name
         run.log.info("restore.started", message="restore started", name=name, database=request.target)
-        last = deputies.last
+        last = Databases(work.runner.detached(), work.connection, request.target)
         statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
         safety = ""
         dropped = False
+        deputies = contextlib.ExitStack()
         try:
             with run.stage("create"):
                 databases.create(fresh, work.properties, work.server)
+                work, remarks = self._make_roles(work, fresh)
+                helpers = Deputies(databases, last, fresh, work.server, self._acting(work))
+                deputies.enter_context(helpers.at_hand())
                 remarks += self._apply_properties(work, fresh, hindering=False)
             if request.in_place and live is not None:
                 # The safety backup comes as late as can be: after all that can be found out beforehand.
@@ -125,8 +122,9 @@ class RestoreJob:
                     run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
                     databases.drop(request.target)
             statistics.start()
+            missing = set(facts.roles) - work.server.roles if request.no_owner else set()
             superusers = facts.requirements.superusers
-            with roles.stand_ins(databases, fresh, missing, superusers, deputies), run.stage("load"):
+            with roles.stand_ins(databases, fresh, missing, superusers, helpers), run.stage("load"):
                 load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
             statistics.loaded()
             with run.stage("compare"):
@@ -142,6 +140,8 @@ class RestoreJob:
             if dropped:
                 _tell_of_safety_backup(error, request.target, safety)
             raise
+        finally:
+            deputies.close()
         for remark in remarks:
             run.log.warning("restore.remark", message=remark)
         return RestoreResult(
@@ -155,7 +155,19 @@ class RestoreJob:
             kept_bytes=live.size_bytes if put_aside and live else 0,
             safety_backup=safety,
             remarks=tuple(remarks),
+            roles_created=work.plan.made,
         )
+
+    def _make_roles(self, work: _Work, fresh: str) -> tuple[_Work, list[str]]:
+        """What `--globals` makes, out of a session in the new database: names are bytes of its encoding."""
+        plan = work.plan
+        remarks = [*plan.remarks, *roles.create_missing(work.databases, fresh, plan, work.server.major)]
+        if plan.made:
+            work = replace(work, server=work.databases.look(work.proof.encoding))
+        return work, remarks
+
+    def _acting(self, work: _Work) -> set[str]:
+        return acting_roles(work.proof.facts, work.properties, work.server, self.request)
 
     def _finish(self, work: _Work, fresh: str, statistics: Statistics) -> list[str]:
         """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""
@@ -213,6 +225,7 @@ class _Work:
     source: Source
     proof: DumpProof
     properties: DatabaseProperties | None
+    plan: roles.RolePlan
     dialect: Dialect
 
 

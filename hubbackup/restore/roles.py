@@ -7,7 +7,6 @@ and the server doesn't have is reported, and left to its operator.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,15 +75,16 @@ def _not_carried_out(statements: Iterable[GlobalStatement], server: Server) -> I
             yield f"{found.role} exists, so this is left to you: {found.sql}"
 
 
-def create_missing(databases: Databases, plan: RolePlan, server_major: int) -> list[str]:
-    """Make the planned roles, all or none; returns what the server refused to say of them. Raises HubbackupError."""
+def create_missing(databases: Databases, database: str, plan: RolePlan, server_major: int) -> list[str]:
+    """Make the planned roles, all or none, named in the encoding of `database`; returns what the server refused to
+    say of them. Raises HubbackupError."""
     if not plan.made:
         return []
     lines = []
     for found in plan.statements:
         sql = found.admin_only if found.admin_only and server_major < 16 else found.sql
         lines.append(sql if found.kind in _REQUIRED else ddl.tried(sql, found.what))
-    answer = databases.sql("\n".join(["BEGIN;", *lines, "COMMIT;", ddl.TELL_REFUSED]))
+    answer = databases.sql("\n".join(["BEGIN;", *lines, "COMMIT;", ddl.TELL_REFUSED]), database)
     return [f"the server refused {line}" for line in answer.splitlines() if line]
 
 
@@ -104,34 +104,45 @@ def stand_ins(
     remove = "\n".join(f"DROP ROLE {quoted(name)};" for name in names)
     if names:
         lines = [stand_in_sql(name, "SUPERUSER" if name in powerful else "") for name in names]
-        databases.sql("BEGIN;\n" + "\n".join(lines) + deputies.joining(names) + "\nCOMMIT;\n")
+        databases.sql("BEGIN;\n" + "\n".join(lines) + deputies.joining(names) + "\nCOMMIT;\n", database)
     try:
-        deputies.enter(database)
+        deputies.enter()
         yield
         if names:
             owned = ", ".join(quoted(name) for name in names)
             databases.sql(f"REASSIGN OWNED BY {owned} TO CURRENT_USER;\nDROP OWNED BY {owned};\n", database)
-        deputies.leave(database)
+        deputies.leave()
         if names:
-            databases.sql(remove)
+            databases.sql(remove, database)
     except BaseException:
         if names:
             with contextlib.suppress(HubbackupError):
                 deputies.last.drop(database)
-                deputies.last.sql(remove)
+                remove_leftovers(deputies.last)
         raise
+
+
+_FOUND = "hubbackup.removed"
+_REMOVAL = """
+DECLARE
+    stand_in name;
+BEGIN
+    FOR stand_in IN SELECT rolname FROM pg_roles r WHERE shobj_description(oid, 'pg_authid') = {comment}
+        AND NOT EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid)
+    LOOP
+        EXECUTE format('DROP ROLE %I', stand_in);
+        PERFORM set_config('{found}', current_setting('{found}')
+            || encode(convert_to(stand_in, getdatabaseencoding()), 'hex') || ' ', false);
+    END LOOP;
+END
+"""
 
 
 def remove_leftovers(databases: Databases) -> list[str]:
     """Remove the stand-ins that a killed restore left, but for those that a half-filled database still needs.
 
-    Returns their names.
+    Returns their names. All on the server: no session in another encoding can name some of them.
     """
-    found = databases.sql(
-        "SELECT coalesce(jsonb_agg(rolname), '[]') FROM pg_roles r"
-        f" WHERE shobj_description(r.oid, 'pg_authid') = {literal(STAND_IN)} AND NOT EXISTS"
-        " (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid);"
-    )
-    names: list[str] = json.loads(found)
-    databases.sql("".join(f"DROP ROLE {quoted(name)};\n" for name in names))
-    return names
+    body = _REMOVAL.format(comment=literal(STAND_IN), found=_FOUND)
+    answer = databases.sql(f"SET {_FOUND} = '';\nDO {literal(body)};\nSELECT current_setting('{_FOUND}');")
+    return [bytes.fromhex(name).decode("utf-8", "replace") for name in answer.split()]

@@ -34,6 +34,15 @@ ALTER DATABASE :"name" SET array_nulls = off;
 ALTER DATABASE :"name" SET lc_messages = 'C';
 ALTER DATABASE :"name" CONNECTION LIMIT 0;
 """
+OTHER_ROLES = """
+DO $$
+DECLARE role name;
+BEGIN
+    FOR role IN SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> current_user LOOP
+        EXECUTE format('DROP ROLE %I', role);
+    END LOOP;
+END $$;
+"""
 CONFIG = """
 SELECT unnest(setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
 WHERE datname = :'name' ORDER BY 1;
@@ -44,16 +53,18 @@ SELECT datacl IS NULL, datdba::regrole, (SELECT array_agg((grantee::regrole, pri
 """
 
 
-@pytest.fixture(scope="module", params=[16, 18])
+@pytest.fixture(scope="module", params=[(16, "C"), (18, "C.UTF-8")], ids=["16", "18-UTF8"])
 def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """A server with a database that each test makes anew."""
-    with EmbeddedPostgres(request.param) as server:
+    major, locale = request.param
+    with EmbeddedPostgres(major, locale=locale) as server:
         yield for_server(server, DATABASE, tmp_path_factory.mktemp("properties"))
 
 
 def create(hub: Program, *scripts: str, options: str = "") -> None:
     """The database, with what the scripts make of it, each in a session of its own."""
     hub.drop(*(name for name in hub.databases() if name.startswith(DATABASE)))
+    hub.psql(OTHER_ROLES)
     hub.psql(f'CREATE DATABASE :"name" TEMPLATE template0 {options}', variables={"name": DATABASE})
     variables = {"name": DATABASE, "user": hub.settings["POSTGRES_USER"]}
     for script in scripts:
@@ -117,3 +128,47 @@ def test_rights_exactly_as_they_were(hub: Program, script: str) -> None:
     assert done.code == 0, done.said
     assert done.document["remarks"] == []
     assert hub.psql(ACL, variables={"name": DATABASE}) == good
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("LATIN1", "café d'été"), ("EUC_JP", "現場の道具"), ("UTF8", "ça 現場")]
+)
+@pytest.mark.parametrize("way", ["--globals", "--no-owner", ""])
+def test_other_encodings(hub: Program, encoding: str, text: str, way: str) -> None:
+    """A database's comment, settings and the names of roles are bytes in the encoding of the session that wrote them:
+    they come back as they were, a role included that no session in another encoding can name."""
+    role = text.split(" ")[0]
+    facts = """
+        SELECT shobj_description(d.oid, 'pg_database'), datdba::regrole, pg_get_userbyid(relowner), setconfig, datacl
+        FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid, pg_class
+        WHERE datname = current_database() AND relname = 't'"""
+    create(hub, options=f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    made = f"""
+        CREATE ROLE "{role}"; CREATE TABLE t AS SELECT '{text}'::text; ALTER TABLE t OWNER TO "{role}";
+        COMMENT ON DATABASE :"name" IS $${text}, 100%$$; ALTER DATABASE :"name" SET shop.title = $${text}$$;
+        GRANT CONNECT ON DATABASE :"name" TO "{role}"; ALTER DATABASE :"name" OWNER TO "{role}";
+    """.replace(f"'{text}'", f"$${text}$$")
+    session = "SET client_encoding = 'UTF8';"
+    hub.psql(session + made, database=DATABASE, variables={"name": DATABASE})
+    good = hub.psql(session + facts, database=DATABASE)
+    assert text in good
+    name = hub.backup().name
+    again = hub.backup().name
+    assert f'CREATE ROLE "{role}"' in hub.manifest(name).globals_sql.replace(f"ROLE {role};", f'ROLE "{role}";')
+    if way:
+        hub.psql(
+            f'ALTER DATABASE :"name" OWNER TO CURRENT_USER; {session} DROP OWNED BY "{role}"; DROP ROLE "{role}"',
+            database=DATABASE,
+            variables={"name": DATABASE},
+        )
+    before = hub.psql("SELECT count(*) FROM pg_roles")
+    done = hub.run("restore", again, *filter(None, [way]), "--yes", "--json")
+    assert done.code == 0, done.said
+    assert done.document["remarks"] == []
+    found = hub.psql(session + facts, database=DATABASE)
+    if way == "--no-owner":
+        assert hub.psql("SELECT count(*) FROM pg_roles") == before
+        assert text in found
+        assert f"{role}=" not in found
+    else:
+        assert found == good

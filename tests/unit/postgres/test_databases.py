@@ -133,11 +133,10 @@ def properties(**changes: Any) -> DatabaseProperties:
 def test_create_statement(row: dict[str, str], major: int, words: str) -> None:
     """Each provider in the words of its version; rows of older catalogs have other columns."""
     like = properties(catalog_row={"datcollate": "C", "datctype": "C"} | row)
-    said = ddl.create_statement('x"y', like, {"chef"}, major)
-    start = "CREATE DATABASE \"x\"\"y\" TEMPLATE template0 ENCODING 'UTF8' OWNER \"chef\" LC_COLLATE 'C' LC_CTYPE 'C'"
+    said = ddl.create_statement('x"y', like, major)
+    start = "CREATE DATABASE \"x\"\"y\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
     assert said == f"{start}{' ' if words else ''}{words};"
-    assert "OWNER" not in ddl.create_statement("x", like, set(), major)
-    assert ddl.create_statement("x", None, set(), major) == 'CREATE DATABASE "x" TEMPLATE template0;'
+    assert ddl.create_statement("x", None, major) == 'CREATE DATABASE "x" TEMPLATE template0;'
 
 
 @pytest.mark.parametrize(
@@ -171,6 +170,7 @@ def test_rights_limit_and_comment() -> None:
         comment="it's 100%",
     )
     assert [(each.sql, each.hinders) for each in ddl.statements(like, {"api", "chef"})] == [
+        ('ALTER DATABASE %1$I OWNER TO "chef";', ""),
         ('REVOKE ALL ON DATABASE %1$I FROM PUBLIC, "chef";', "owner"),
         ("GRANT CONNECT ON DATABASE %1$I TO PUBLIC;", "owner"),
         ('GRANT CREATE ON DATABASE %1$I TO "api" WITH GRANT OPTION;', "owner"),
