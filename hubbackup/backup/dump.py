@@ -113,7 +113,14 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
         pg_options = dump_options(method, lock_wait_seconds=options.lock_wait_seconds)
         try:
             with (
-                open_dump(runner, connection, database, pg_options, bulk=method.bulk) as process,
+                open_dump(
+                    runner,
+                    connection,
+                    database,
+                    pg_options,
+                    encoding=source.properties.encoding,
+                    bulk=method.bulk,
+                ) as process,
                 run.progress("dump", total_bytes) as progress,
             ):
                 return pump(process, draft, file, keep=method.kept, cancel=run.cancel, progress=progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
@@ -109,10 +108,14 @@ def login(site: Site) -> Diagnosis:
     try:
         version = site.properties.server_version
     except ToolError as error:
-        # The server looks at the role and the password first, and at the database after that.
-        if re.search(r'database "(?:.|\n)*" does not exist', error.stderr):
-            return ok(f"the server takes the role {user}")
-        raise
+        # Which of the two it is, a server in any language tells by another database.
+        if not session.refused(error):
+            raise
+        try:
+            Databases(site.runner, site.connection, site.app.database).sql("SELECT 1;")
+        except ToolError:
+            raise error from None
+        return ok(f"the server takes the role {user}")
     return ok(f"the server (PostgreSQL {version}) takes the role {user}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from hubbackup.errors import HubbackupError, NotProvenError, ToolError
 from hubbackup.postgres import session
 from hubbackup.postgres.identifiers import decoded, literal, raw_json
+from hubbackup.postgres.messages import LOCKED, meaning_of
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner
 
@@ -143,14 +144,30 @@ def major_of(version: str) -> int:
 
 
 def explain_lock(error: ToolError, runner: Runner, connection: Connection, database: str) -> ToolError:
-    """Name the locked tables where `error` is a lock timeout: pg_dump itself lists all that it wanted to lock."""
-    if "lock timeout" not in error.stderr:
+    """Name the locked tables where `error` is a lock timeout: pg_dump itself lists all that it wanted to lock.
+
+    One that nothing is known of, in another language, is taken for one where pg_dump was locking and a table is
+    locked.
+    """
+    meaning = meaning_of(error.stderr)
+    if meaning is not LOCKED and (meaning is not None or "LOCK TABLE" not in error.stderr):
         return error
     try:
         tables = exclusively_locked(runner, connection, database)
     except HubbackupError:
         return error
-    names = f"; locked: {', '.join(tables)}" if tables else ""
+    if not tables:
+        return error
+    text = str(error) if meaning is LOCKED else f"{LOCKED.sentence} ({error})"
     return ToolError(
-        f"{error}{names}", remedy=error.remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr
+        f"{text}; locked: {some(tables)}",
+        remedy=LOCKED.remedy,
+        exit_code_of_tool=error.exit_code_of_tool,
+        stderr=error.stderr,
     )
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

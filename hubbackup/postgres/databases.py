@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
 from hubbackup.postgres import ddl, session
@@ -20,6 +19,7 @@ from hubbackup.postgres.server import SERVER_SQL, Server, server_from_answer
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_time
 from hubbackup.runners import Runner, run
+from hubbackup.runners.stderr import sqlstate
 from hubbackup.streams.cancel import Cancel
 
 SWAP_ATTEMPTS = 4
@@ -52,7 +52,14 @@ END
 """
 """ALTER DATABASE RENAME waits five seconds for the sessions inside, and holds its lock meanwhile."""
 
-_LOST = re.compile(r"server closed the connection|connection to server was lost|terminating connection due to")
+IN_USE = "55006"
+"""SQLSTATE of a rename while somebody is in the database."""
+MAINTENANCE = ("postgres", "template1")
+OTHERS_SQL = """\
+SELECT coalesce(jsonb_agg(datname ORDER BY datistemplate, datname), '[]') FROM pg_database
+WHERE datallowconn AND datname <> current_database() AND datname NOT IN ({names})
+  AND datname !~ '_(before|restore)_[0-9]{{8}}_[0-9]{{6}}$' AND has_database_privilege(oid, 'CONNECT');
+"""
 
 
 class Databases:
@@ -62,14 +69,41 @@ class Databases:
         """`target` is the database to be restored: orders go out from another one."""
         self._runner = runner
         self._connection = connection
-        self._home = "template1" if target == "postgres" else "postgres"
+        self._target = target
+        self._home = ""
 
-    def sql(self, text: str, database: str = "", encoding: str = "") -> str:
-        """What psql prints. The text is UTF-8, or the bytes of `encoding` as surrogate escapes.
+    def sql(self, text: str, database: str = "", encoding: str = "", *, own_settings: bool = False) -> str:
+        """What psql prints, in `database` or in one that no restore touches; else as `session.sql`.
 
         Raises HubbackupError.
         """
-        return session.sql(self._runner, self._connection, database or self._home, text, encoding=encoding)
+        if database or self._home:
+            return self._sql(text, database or self._home, encoding, own_settings)
+        problem: ToolError | None = None
+        for home in self._homes():
+            try:
+                answer = self._sql(text, home, encoding, own_settings)
+            except ToolError as error:
+                # Nothing was carried out: it is not there, or not for us. What is wrong with the first is told.
+                if not session.refused(error):
+                    raise
+                problem = problem or error
+            else:
+                self._home = home
+                return answer
+        raise problem or HubbackupError(f"there is no database beside {self._target} to work from")
+
+    def _homes(self) -> Iterator[str]:
+        """Databases to work from: those that every server begins with, then whichever the target itself names."""
+        yield from (name for name in MAINTENANCE if name != self._target)
+        with contextlib.suppress(HubbackupError):
+            found = self._sql(OTHERS_SQL.format(names=", ".join(map(literal, MAINTENANCE))), self._target, "", False)
+            yield from json.loads(found)
+
+    def _sql(self, text: str, database: str, encoding: str, own_settings: bool) -> str:
+        return session.sql(
+            self._runner, self._connection, database, text, encoding=encoding, own_settings=own_settings
+        )
 
     def look(self, encoding: str = "") -> Server:
         """Ask the server what is there; roles by the names that they have in a database of this encoding."""
@@ -142,10 +176,10 @@ class Databases:
                 self.sql(sql)
                 break
             except (RunnerError, StoppedError) as error:
-                if not isinstance(error, ToolError) or _LOST.search(error.stderr) or not error.stderr:
+                if not isinstance(error, ToolError) or not error.stderr or _was_lost(error):
                     self._resolve_lost_answer(error, live=live, new=new)
                     break
-                if "is being accessed by other users" not in error.stderr or attempt == SWAP_ATTEMPTS:
+                if sqlstate(error.stderr) != IN_USE or attempt == SWAP_ATTEMPTS:
                     raise
             finally:
                 if oid:
@@ -178,29 +212,41 @@ class Databases:
         self, database: str, tables: Iterable[str], encoding: str = ""
     ) -> tuple[dict[str, tuple[int, bool]], int]:
         """(rows, whether an extension owns it) of each table alone (ONLY) by its name quoted as pg_dump does, and how
-        many large objects there are; all in one session.
+        many large objects there are; all in one session, whose search_path is the database's own: planning may
+        look into functions that its users wrote.
 
         `encoding` is the dump's own (SET client_encoding): a name that is not UTF-8 has its bytes escaped, and they
         go to the server as they were.
         """
         wanted = list(tables)
-        lines = ["SET search_path = pg_catalog;", "SET row_security = off;"]
+        lines = ["SET row_security = off;"]
         for start in range(0, len(wanted), COUNT_BATCH):
             selects = [
-                f"SELECT {index}, (SELECT count(*) FROM ONLY {wanted[index]}), EXISTS (SELECT FROM pg_depend WHERE"
-                f" classid = 'pg_class'::regclass AND deptype = 'e' AND objid = {literal(wanted[index])}::regclass)"
+                f"SELECT {index}, (SELECT pg_catalog.count(*) FROM ONLY {wanted[index]}), EXISTS"
+                " (SELECT FROM pg_catalog.pg_depend"
+                " WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+                " AND deptype OPERATOR(pg_catalog.=) 'e'"
+                f" AND objid OPERATOR(pg_catalog.=) {literal(wanted[index])}::pg_catalog.regclass)"
                 for index in range(start, min(start + COUNT_BATCH, len(wanted)))
             ]
             union = "\nUNION ALL\n".join(selects)
-            lines.append(f"SELECT jsonb_agg(jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);")
-        lines.append("SELECT count(*) FROM pg_largeobject_metadata;")
-        *batches, large_objects = self.sql("\n".join(lines), database, encoding).splitlines()
+            lines.append(
+                f"SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);"
+            )
+        lines.append("SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata;")
+        answer = self.sql("\n".join(lines), database, encoding, own_settings=True)
+        *batches, large_objects = answer.splitlines()
         counts = {
             wanted[index]: (count, of_extension)
             for line in batches
             for index, count, of_extension in json.loads(line)
         }
         return counts, int(large_objects)
+
+
+def _was_lost(error: ToolError) -> bool:
+    """Whether the session ended before it had answered."""
+    return error.exit_code_of_tool == session.NOT_CONNECTED or sqlstate(error.stderr).startswith(("57P", "08"))
 
 
 def free_bytes(runner: Runner, server: Server) -> int | None:

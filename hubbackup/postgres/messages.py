@@ -1,60 +1,112 @@
-"""What the errors of PostgreSQL's tools mean: a sentence that names what is wrong, and what to do about it."""
+"""What the errors of PostgreSQL's tools mean: a sentence that names what is wrong, and what to do about it.
+
+An error is known by its SQLSTATE where psql tells it. pg_dump never does, nor psql of a connection that it did not
+get: there the words decide, in English, which our sessions ask for where the role may, or in French.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from hubbackup.errors import ToolError
-from hubbackup.runners.stderr import reason
+from hubbackup.runners.stderr import reason, sqlstate
+
+Work = Literal["reading", "loading"]
 
 
 @dataclass(frozen=True)
 class _Meaning:
-    """A pattern in a tool's stderr, the sentence it stands for, and the remedy; both may use the groups."""
+    """SQLSTATEs, or a pattern in a tool's stderr, and what they stand for: a sentence and the remedy.
+
+    Both may use the pattern's groups; without a match `name` is what the server's own words name. `work`: it only
+    means this in that kind of work.
+    """
 
     pattern: re.Pattern[str]
     sentence: str
     remedy: str
+    codes: tuple[str, ...] = ()
+    work: Work | None = None
 
 
-def _meaning(pattern: str, sentence: str, remedy: str) -> _Meaning:
-    return _Meaning(re.compile(pattern), sentence, remedy)
+def _meaning(
+    pattern: str, sentence: str, remedy: str, codes: tuple[str, ...] = (), work: Work | None = None
+) -> _Meaning:
+    return _Meaning(re.compile(pattern), sentence, remedy, codes, work)
 
+
+LOCKED = _meaning(
+    r"canceling statement due to (?:lock|statement) timeout|annulation de la requête à cause du délai écoulé",
+    "a table stayed locked for longer than pg_dump waits",
+    "end what holds the lock (pg_stat_activity, pg_locks), or move BACKUP_SCHEDULE",
+    codes=("55P03", "57014"),
+    work="reading",
+)
+"""pg_dump's --lock-wait-timeout is a statement timeout for the server."""
 
 MEANINGS = (
     _meaning(
-        r"password authentication failed|no password supplied",
+        r"password authentication failed|no password supplied|authentification par mot de passe échouée",
         "the server refuses the password of the role {user}",
         "check POSTGRES_USER and POSTGRES_PASSWORD",
+        codes=("28P01",),
     ),
     _meaning(
-        r'role "(?P<name>.*)" does not exist', "the role {name} does not exist on the server", "check POSTGRES_USER"
+        r'role "(?P<name>.*)" does not exist|le rôle « (?P<nom>.*) » n\'existe pas',
+        "the role {name} does not exist on the server",
+        "check POSTGRES_USER",
     ),
     _meaning(
-        r'database "(?P<name>(?:.|\n)*)" does not exist',
+        r'database "(?P<name>(?:.|\n)*)" does not exist|la base de données « (?P<nom>(?:.|\n)*) » n\'existe pas',
         "the database {name} does not exist on the server",
         "check POSTGRES_DB; `psql -l` lists the databases",
+        codes=("3D000",),
     ),
     _meaning(
-        r"permission denied for (?P<name>\S+ \S+)",
+        r"permission denied for (?P<name>\S+ \S+)|droit refusé pour (?P<nom>\S+ \S+ \S+)",
         "the role {user} may not read {name}",
         "as a superuser: GRANT pg_read_all_data TO the role, or use the tables' owner",
+        codes=("42501",),
+        work="reading",
     ),
     _meaning(
-        r"canceling statement due to lock timeout",
-        "a table stayed locked for longer than pg_dump waits",
-        "end what holds the lock (pg_stat_activity, pg_locks), or move BACKUP_SCHEDULE",
+        r"permission denied|must be (?:owner|superuser|member)",
+        "the role {user} may not make all that the dump holds",
+        "restore as a superuser (POSTGRES_USER), or make what needs one beforehand",
+        codes=("42501",),
+        work="loading",
     ),
+    LOCKED,
     _meaning(
         r"server version: (?P<server>\S+).*; pg_dump version: (?P<tool>\S+)",
         "pg_dump {tool} is older than the server {server}",
         "use pg_dump of the server's major version or newer",
     ),
     _meaning(
+        r"No space left on device",
+        "the server has no disk space left",
+        "make room on the database's disk; hubbackup status names databases that restores have put aside",
+        codes=("53100",),
+    ),
+    _meaning(
+        r"cannot execute .* in a read-only transaction|in recovery mode",
+        "the server only lets read: it is a standby, or being recovered",
+        "use the primary server",
+        codes=("25006",),
+    ),
+    _meaning(
+        r"too many connections|too many clients|remaining connection slots",
+        "the server has no connection left for the role {user}",
+        "raise max_connections or the role's limit, or end idle sessions",
+        codes=("53300",),
+    ),
+    _meaning(
         r"terminating connection due to|server closed the connection|connection to server was lost",
         "the server ended the connection in the middle of the work",
         "look into the database's log for the reason; the next run starts afresh",
+        codes=("57P01", "57P02", "08006"),
     ),
     _meaning(
         r"Connection refused|No such file or directory\s+Is the server running|could not translate host name"
@@ -70,7 +122,15 @@ MEANINGS = (
 )
 
 
-def explain(error: ToolError, user: str, database: str = "") -> ToolError:
+def meaning_of(stderr: str, work: Work = "reading") -> _Meaning | None:
+    """What is known to be wrong, if anything."""
+    known = [meaning for meaning in MEANINGS if meaning.work in (None, work)]
+    code = sqlstate(stderr)
+    by_code = next((meaning for meaning in known if code in meaning.codes), None)
+    return by_code or next((meaning for meaning in known if meaning.pattern.search(stderr)), None)
+
+
+def explain(error: ToolError, user: str, database: str = "", work: Work = "reading") -> ToolError:
     """The same error in a sentence that names what is wrong, with the remedy; the tool's own words follow.
 
     The sentence begins with the `database` where one is given.
@@ -78,12 +138,13 @@ def explain(error: ToolError, user: str, database: str = "") -> ToolError:
     where = f"database {database}: " if database else ""
     own_words = reason(error.stderr)
     text, remedy = str(error), ""
-    for meaning in MEANINGS:
+    meaning = meaning_of(error.stderr, work)
+    if meaning is not None:
         found = meaning.pattern.search(error.stderr)
-        if found is not None:
-            names = {"user": user, "tool_name": text.split(" ", 1)[0], **found.groupdict()}
-            text, remedy = meaning.sentence.format(**names), meaning.remedy
-            break
+        groups = {name: value for name, value in found.groupdict().items() if value} if found else {}
+        name = groups.get("name", groups.get("nom", "that the server names"))
+        words = {"user": user, "tool_name": text.split(" ", 1)[0], **groups, "name": name}
+        text, remedy = meaning.sentence.format(**words), meaning.remedy
     said = "" if own_words in text else f" ({own_words})"
     return ToolError(
         f"{where}{text}{said}", remedy=remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr

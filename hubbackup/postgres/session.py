@@ -1,5 +1,9 @@
 """Sessions of ours: the one place that makes the command line, the environment and the preamble of each.
 
+They are pinned: to the server that is meant, whatever stands in the environment of the database's container; and to
+settings that hinder no work, whatever the server, the database or the role has. And they are inert: they fire none
+of the database's own triggers (login and event triggers), as far as the role may forbid that.
+
 Connection parameters travel in the environment, never in argv: argv is visible in process lists and in Docker
 events, and `PGDATABASE` is taken as a name, where `--dbname` would be parsed as a connection string
 (https://www.postgresql.org/docs/current/libpq-envars.html). SQL goes to psql over stdin, so no name in it is ever
@@ -13,17 +17,17 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from hubbackup.errors import StreamError, ToolError
+from hubbackup.postgres import pins
 from hubbackup.postgres.messages import explain
 from hubbackup.runners import Process, Runner, run
 
 APPLICATION_PREFIX = "hubbackup-"
 CONNECT_SECONDS = 10
-PREAMBLE = """\
-SET statement_timeout = 0;
-SET lock_timeout = 0;
-SET idle_in_transaction_session_timeout = 0;
-"""
-"""A role's own settings must not end our work."""
+NOT_CONNECTED = 2
+"""psql's exit code where it has no connection, at the start or any more."""
+PSQL = ("psql", "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align")
+STRICT = ("--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose")
+"""Ending at the first error, which is told with its SQLSTATE."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Connection:
     run_id: str = ""
 
     def env(self, database: str) -> dict[str, str]:
-        """libpq's variables for a connection to `database`; messages in English, since we read them."""
+        """libpq's variables for a connection to `database`; the tools' own messages in English, as we read them."""
         values = {
             "PGDATABASE": database,
             "PGUSER": self.user,
@@ -58,46 +62,120 @@ def application_name(run_id: str) -> str:
     return f"{APPLICATION_PREFIX}{run_id}"
 
 
-def sql(runner: Runner, connection: Connection, database: str, text: str, *, encoding: str = "") -> str:
+def sql(
+    runner: Runner,
+    connection: Connection,
+    database: str,
+    text: str,
+    *,
+    encoding: str = "",
+    own_settings: bool = False,
+) -> str:
     """What psql prints for `text`: bare values, unaligned, without headers. Ends at the first error.
 
-    The text is UTF-8, or the bytes of `encoding` as surrogate escapes. Raises HubbackupError, explained.
+    The text is UTF-8, or the bytes of `encoding` as surrogate escapes. It finds PostgreSQL's own names and formats,
+    or with `own_settings` those that the database gives its users. Raises HubbackupError, explained.
     """
-    env = connection.env(database) | {"PGCLIENTENCODING": encoding or "UTF8"}
-    script = (PREAMBLE + text).encode("utf-8", "surrogateescape")
-    try:
-        return run(runner, _psql_argv(), env, input_bytes=script).decode("utf-8", "replace")
-    except ToolError as error:
-        raise explain(error, connection.user, database) from error
+    script = (pins.preamble(formats=not own_settings) + text).encode("utf-8", "surrogateescape")
+    while True:
+        learned = _known(runner, connection)
+        env = _env(runner, connection, database, learned, encoding=encoding or "UTF8", formats=not own_settings)
+        try:
+            answer = run(runner, [*PSQL, *STRICT], env, input_bytes=script).decode("utf-8", "replace")
+        except ToolError as error:
+            if not refused(error) or not pins.is_refusal(error.stderr, learned):
+                raise explain(error, connection.user, database) from error
+            _LEARNED[_server(runner, connection)] = learned + 1
+        else:
+            _LEARNED[_server(runner, connection)] = learned
+            return answer
 
 
 @contextmanager
 def open_psql(runner: Runner, connection: Connection, database: str) -> Iterator[Process]:
     """A psql that reads SQL from its stdin for as long as it is written; it ends at the first error.
 
-    It keeps the encoding that the database gives it, as the text to come names its own.
+    It keeps the encoding, the search_path and the formats that the database gives it: the text to come was made to
+    be read like that, and names its own encoding.
     """
-    with runner.start(_psql_argv(), connection.env(database), stdin=True) as process:
+    env = _env(runner, connection, database, _known(runner, connection), formats=False)
+    with runner.start([*PSQL, *STRICT], env, stdin=True) as process:
         with suppress(StreamError):  # a psql that can't connect is gone already: its reader hears the reason
-            process.write(PREAMBLE.encode())
+            process.write(pins.preamble(formats=False).encode())
         yield process
 
 
 def open_dump(
-    runner: Runner, connection: Connection, database: str, options: Sequence[str], *, bulk: bool
+    runner: Runner,
+    connection: Connection,
+    database: str,
+    options: Sequence[str],
+    *,
+    encoding: str = "",
+    bulk: bool = False,
 ) -> AbstractContextManager[Process]:
-    """A pg_dump of `database` to stdout, never asking for a password; `bulk` as `Runner.start` has it."""
-    return runner.start(["pg_dump", "--no-password", *options], connection.env(database), bulk=bulk)
+    """A pg_dump of `database` to stdout, never asking for a password; `bulk` as `Runner.start` has it.
+
+    `encoding` is what the dump is written in: the database's own, so that nothing is converted.
+    """
+    env = _env(runner, connection, database, _known(runner, connection), encoding=encoding, formats=True)
+    return runner.start(["pg_dump", "--no-password", *options], env, bulk=bulk)
 
 
 def dump_globals(runner: Runner, connection: Connection, database: str, options: Sequence[str]) -> bytes:
-    """What pg_dumpall prints of what belongs to the server: roles, memberships, tablespaces.
+    """What pg_dumpall prints of what belongs to the server, in UTF-8: roles, memberships, tablespaces.
 
-    `database` is where it looks them up. Raises HubbackupError.
+    It looks into the database `postgres` or `template1`; where it gets into neither, into `database`.
+    Raises HubbackupError.
     """
+    env = _env(runner, connection, database, _known(runner, connection), encoding="UTF8", formats=True)
     argv = ["pg_dumpall", "--globals-only", "--no-password", *options]
-    return run(runner, argv, connection.env(database))
+    try:
+        return run(runner, argv, env)
+    except ToolError as error:
+        try:
+            return run(runner, [*argv, f"--database={_conninfo(database)}"], env)
+        except ToolError:
+            raise error from None
 
 
-def _psql_argv() -> list[str]:
-    return ["psql", "--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+def _conninfo(database: str) -> str:
+    """The name as a connection string, as which pg_dumpall would read one that looks like it."""
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
+
+
+def refused(error: ToolError) -> bool:
+    """Whether psql got no connection at all, so that nothing of its script was carried out."""
+    said = error.stderr.lstrip()
+    lost_later = "connection to server was lost" in said
+    return error.exit_code_of_tool == NOT_CONNECTED and said.startswith("psql: error: ") and not lost_later
+
+
+_LEARNED: dict[tuple[str, str, str, str, int | None], int] = {}
+"""The rung of `pins.LADDER` on which each role may connect to each server: found once, as it costs a connection."""
+
+
+def _server(runner: Runner, connection: Connection) -> tuple[str, str, str, str, int | None]:
+    return runner.place, runner.identity, connection.user, connection.host, connection.port
+
+
+def _known(runner: Runner, connection: Connection) -> int:
+    return _LEARNED.get(_server(runner, connection), pins.first_guess(runner.inherited.get("PG_MAJOR", "")))
+
+
+def _env(
+    runner: Runner, connection: Connection, database: str, learned: int, *, encoding: str = "", formats: bool
+) -> dict[str, str | None]:
+    """The environment of a session; None for what is there and must not be."""
+    env: dict[str, str | None] = dict(connection.env(database))
+    if encoding:
+        env["PGCLIENTENCODING"] = encoding
+    options = pins.options(learned, formats=formats)
+    if options:
+        env["PGOPTIONS"] = options
+    in_container = runner.name != "direct"
+    for name, value in runner.inherited.items():
+        if name not in env and pins.decides(name, value, in_container=in_container):
+            env[name] = None
+    return env

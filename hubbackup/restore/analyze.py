@@ -150,7 +150,7 @@ class Statistics(threading.Thread):
         return seen
 
     def _sql(self, text: str) -> str:
-        return self._databases.sql(f"SET search_path = pg_catalog;\n{text}", self._database, self._encoding)
+        return self._databases.sql(text, self._database, self._encoding)
 
 
 def _array(names: Iterable[str]) -> str:

@@ -99,7 +99,7 @@ class DrillJob:
 
     def _check(self, databases: Databases, target: str, check: str) -> str:
         """The answer of one of the operator's own queries. Raises NotProvenError where it is nothing."""
-        answer = databases.sql(check.rstrip().rstrip(";") + ";", target).strip()
+        answer = databases.sql(check.rstrip().rstrip(";") + ";", target, own_settings=True).strip()
         if answer.lower() in NOTHING:
             raise NotProvenError(
                 f"the check {check!r} answers {answer or 'nothing'!r} on the restored database",

@@ -122,7 +122,7 @@ def load(
         text = answers.text(run.cancel)
         end = process.wait()
     if end.code != 0:
-        failed = explain(tool_error("psql", end), connection.user)
+        failed = explain(tool_error("psql", end), connection.user, work="loading")
         remedy = f"{failed.remedy}; {NOTHING_CHANGED}" if failed.remedy else NOTHING_CHANGED
         raise HubbackupError(f"{source.name} could not be loaded: {failed}", remedy=remedy)
     if broken is not None or nonce not in text.splitlines():

@@ -28,7 +28,7 @@ BUFFERED = ("stdbuf", "--output=1M")
 
 @dataclass(frozen=True)
 class Exit:
-    """How a command ended: its exit code, and the last 16 KiB of its stderr, decoded."""
+    """How a command ended: its exit code, and 16 KiB of its stderr, first and last ones, decoded."""
 
     code: int
     stderr: str
@@ -83,15 +83,19 @@ class Runner(Protocol):
     identity: str
     """What stays equal while the tools stay equal (an image's id), for caching what was probed."""
 
+    inherited: Mapping[str, str]
+    """The environment that a command finds there before anything is added to it."""
+
     def detached(self) -> Runner:
         """The same place without the run's cancel event and with a short idle limit: to clean up after a stop."""
         ...
 
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
     ) -> AbstractContextManager[Process]:
         """Start `argv` with `env` added to the environment there; leaving the context ends the connection.
 
+        A name whose value is None is not set for the command, whatever is there.
         `argv` is visible to others (process lists, Docker events): secrets go into `env` only.
         `bulk`: much will come out of stdout, and must come by a way on which a byte costs little; it gets a large
         buffer, where coreutils' `stdbuf` is there to give it. Raises NoDataConnectionError where there is no such
@@ -103,7 +107,7 @@ class Runner(Protocol):
 def run(
     runner: Runner,
     argv: Sequence[str],
-    env: Mapping[str, str],
+    env: Mapping[str, str | None],
     *,
     input_bytes: bytes = b"",
     max_bytes: int = 64 << 20,

@@ -54,6 +54,7 @@ class DirectRunner:
         self._cancel = cancel
         self._idle_seconds = idle_seconds
         self._path = path
+        self.inherited: Mapping[str, str] = inherited(os.environ)
         self.identity = f"direct:{shutil.which('pg_dump', path=path) or 'pg_dump'}"
         self.runs_as = "hubbackup's own user"
 
@@ -63,7 +64,7 @@ class DirectRunner:
 
     @contextmanager
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
     ) -> Iterator[DirectProcess]:
         """Start a local process; leaving the context ends it, by force where it must. Pipes are fit for `bulk`."""
         program = shutil.which(argv[0], path=self._path)
@@ -73,7 +74,7 @@ class DirectRunner:
                 remedy="install PostgreSQL's client tools of the server's major version, or use BACKUP_SOURCE=docker",
             )
         buffered = self._buffered() if bulk else ()
-        environment = {**inherited(os.environ), **env}
+        environment = {name: value for name, value in {**self.inherited, **env}.items() if value is not None}
         if self._path is not None:
             environment["PATH"] = self._path
         try:

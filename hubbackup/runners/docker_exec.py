@@ -68,6 +68,8 @@ class DockerExecRunner:
         self.container_id = str(found.id)
         self.place = self.container_name = str(found.name)
         self.identity = str(found.attrs.get("Image", ""))
+        settings = (found.attrs.get("Config") or {}).get("Env") or []
+        self.inherited: Mapping[str, str] = dict(setting.partition("=")[::2] for setting in settings)
         self._data_connections = data_connections
         config = found.attrs.get("Config") or {}
         variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
@@ -107,23 +109,25 @@ class DockerExecRunner:
 
     @contextmanager
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
     ) -> Iterator[Process]:
         """Exec `argv` in the container; leaving the context closes the stream (which does not end the command)."""
+        tool, argv = argv[0], _without(self.inherited, argv, env)
+        added = {name: value for name, value in env.items() if value is not None}
         with ExitStack() as stack:
             if not bulk:
-                yield stack.enter_context(self._exec(argv, env, argv[0], self.idle_seconds, stdin=stdin))
+                yield stack.enter_context(self._exec(argv, added, tool, self.idle_seconds, stdin=stdin))
                 return
             try:
                 data = stack.enter_context(self._data_connection())
                 # Its own stream is silent while all is well.
                 control = stack.enter_context(
-                    self._exec(data.dialling(argv), {**env, **data.env}, argv[0], math.inf, stdin=stdin)
+                    self._exec(data.dialling(argv), {**added, **data.env}, tool, math.inf, stdin=stdin)
                 )
                 connection = data.accept(control.connection, self.cancel)
             except (EngineError, OSError) as error:  # so do some engines tell that there is no bash
                 raise NoDataConnectionError(str(error)) from error
-            yield OutputProcess(control, connection, argv[0], self.cancel, self.idle_seconds)
+            yield OutputProcess(control, connection, tool, self.cancel, self.idle_seconds)
 
     def _data_connection(self) -> DataConnection:
         """A port for the container to connect to. Raises NoDataConnectionError, EngineError, OSError."""
@@ -288,6 +292,16 @@ class ExecProcess:
                     f" Running is {record.get('Running')}, ExitCode is {code})"
                 )
             self._runner.cancel.wait(0.02)
+
+
+def _without(inherited: Mapping[str, str], argv: Sequence[str], env: Mapping[str, str | None]) -> list[str]:
+    """`argv`, started by an `env` that takes out what is not to be set; the engine itself can only add.
+
+    (Docker's API takes a name without `=` for that, which Podman refuses.) Where nothing is there to be taken out,
+    no `env` is needed.
+    """
+    unset = [name for name, value in env.items() if value is None and name in inherited]
+    return ["env", *(word for name in unset for word in ("-u", name)), *argv] if unset else list(argv)
 
 
 def _upgrade(connection: socket.socket, path: str) -> bytes:

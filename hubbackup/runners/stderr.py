@@ -1,35 +1,71 @@
-"""What a command writes to stderr: the last of it is kept, and in it the line that tells what went wrong."""
+"""What a command writes to stderr: its beginning and its end are kept, and in them what tells what went wrong."""
 
 from __future__ import annotations
 
 import re
 
 STDERR_TAIL_BYTES = 16 << 10
-TELLING = re.compile(r"error:|ERROR:|FATAL:|PANIC:|server closed the connection")
+STDERR_HEAD_BYTES = 4 << 10
+"""Of these, from the beginning: a complaint may be followed by a very long statement."""
+REASON_BYTES = 1 << 10
+
+TELLING = re.compile(r"error:|ERROR:|FATAL:|PANIC:|server closed the connection|: {2}[0-9A-Z]{5}: ")
+CODED = re.compile(r"(?P<severity>\S+: {2})(?P<code>[0-9A-Z]{5}): ")
+"""A server's complaint as psql prints it with VERBOSITY=verbose: its severity may be in any language."""
+EXPLAINING = re.compile(r"(?:pg_\w+: (?:detail|hint|error): )?(?:(DETAIL|HINT): +|Error message from server: +)(.+)")
 
 
 class Tail:
-    """The last bytes of a stream, for stderr."""
+    """The first bytes of a stream, and its last ones, for stderr."""
 
-    def __init__(self, limit_bytes: int = STDERR_TAIL_BYTES) -> None:
-        self._limit_bytes = limit_bytes
-        self._data = bytearray()
+    def __init__(self, limit_bytes: int = STDERR_TAIL_BYTES, head_bytes: int = STDERR_HEAD_BYTES) -> None:
+        self._tail_bytes = limit_bytes - head_bytes
+        self._head_bytes = head_bytes
+        self._head = bytearray()
+        self._tail = bytearray()
 
     def add(self, data: bytes | memoryview) -> None:
-        """Append, and forget what is older than the limit."""
-        self._data += data
-        if len(self._data) > self._limit_bytes:
-            del self._data[: -self._limit_bytes]
+        """Append, and forget what is in the middle."""
+        room = self._head_bytes - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:]
+        if len(self._tail) > self._tail_bytes:
+            del self._tail[: -self._tail_bytes]
 
     def text(self) -> str:
         """What is kept, decoded; a byte that is not UTF-8 becomes U+FFFD."""
-        return self._data.decode("utf-8", "replace")
+        return (self._head + self._tail).decode("utf-8", "replace")
 
 
 def reason(stderr: str) -> str:
-    """The line in which a tool says what went wrong: its first complaint, of which later ones are consequences.
+    """What went wrong in a tool's own words, in one line of at most 1 KiB: its first complaint.
 
-    Where no line looks like a complaint it is the last one, and of an empty text `no message`.
+    Later ones are consequences of it. To it belong the server's message where the tool gives that apart, its DETAIL
+    and its HINT; never the statement, which may be very long. Without a complaint it is the last line, and of an
+    empty text `no message`.
     """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return next((line for line in lines if TELLING.search(line)), lines[-1] if lines else "no message")
+    first = next((number for number, line in enumerate(lines) if TELLING.search(line)), None)
+    if first is None:
+        return _cut(lines[-1] if lines else "no message")
+    said = [CODED.sub(r"\g<severity>", lines[first], count=1)]
+    for line in lines[first + 1 :]:
+        found = EXPLAINING.match(line)
+        if found is not None:
+            said.append(f"{found[1]}: {found[2]}" if found[1] else CODED.sub(r"\g<severity>", found[2], count=1))
+        elif TELLING.search(line):
+            break
+    return _cut(" ".join(said))
+
+
+def sqlstate(stderr: str) -> str:
+    """The SQLSTATE of the first complaint that has one; empty where none has."""
+    found = CODED.search(stderr)
+    return found["code"] if found else ""
+
+
+def _cut(text: str) -> str:
+    raw = text.encode("utf-8", "surrogateescape")
+    if len(raw) <= REASON_BYTES:
+        return text
+    return raw[: REASON_BYTES - 3].decode("utf-8", "ignore") + "…"

@@ -82,10 +82,10 @@ class Bulk:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.name, self.identity, self.detached = runner.name, runner.identity, runner.detached
-        self.runs_as = runner.runs_as
+        self.runs_as, self.place, self.inherited = runner.runs_as, runner.place, runner.inherited
 
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = True
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = True
     ) -> contextlib.AbstractContextManager[Process]:
         return self._runner.start(argv, env, stdin=stdin, bulk=True)
 
@@ -170,11 +170,14 @@ def test_every_byte_passes_both_ways(make: MakeRunner) -> None:
     assert run(make(), ["cat"], {}, input_bytes=data) == data
 
 
-def test_the_tail_of_stderr_is_kept(make: MakeRunner) -> None:
-    """Of much stderr the last 16 KiB are kept, and it never blocks the command or reaches stdout."""
-    with make().start(sh("head -c 300000 /dev/zero | tr '\\0' x >&2; echo out; echo last words >&2"), {}) as process:
+def test_the_ends_of_stderr_are_kept(make: MakeRunner) -> None:
+    """Of much stderr 16 KiB are kept, its first words and its last, and it never blocks the command or reaches
+    stdout."""
+    script = "echo first words >&2; head -c 300000 /dev/zero | tr '\\0' x >&2; echo out; echo last words >&2"
+    with make().start(sh(script), {}) as process:
         assert read(process) == b"out\n"
         end = process.wait()
+    assert end.stderr.startswith("first words\n")
     assert end.stderr.endswith("xlast words\n")
     assert len(end.stderr) == STDERR_TAIL_BYTES
 
@@ -222,6 +225,16 @@ def test_the_environment_is_added_to(make: MakeRunner) -> None:
     env = {"PGDATABASE": "host=evil dbname=x\n'\"$(id) é", "EMPTY": ""}
     with make().start(sh('printf %s "$PGDATABASE|$EMPTY|${PATH:+path}"'), env) as process:
         assert read(process).decode() == env["PGDATABASE"] + "||path"
+
+
+def test_what_is_there_can_be_taken_out(make: MakeRunner) -> None:
+    """A name without a value is not set for the command, though it is where it runs; the others there stay."""
+    runner = make()
+    assert runner.inherited["PATH"]
+    there = next(name for name in runner.inherited if name not in ("PATH", "HOME"))
+    script = 'printf %s "${' + there + '-none}|${NOT_THERE-none}|$ADDED|${PATH:+path}"'
+    with runner.start(sh(script), {there: None, "NOT_THERE": None, "ADDED": "x"}) as process:
+        assert read(process).decode() == "none|none|x|path"
         assert process.wait().code == 0
 
 

@@ -39,6 +39,22 @@ SAID = [
         "pg_dump 16.9 is older than the server 18.0;",
     ),
     (
+        "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n"
+        "pg_dump: detail: Query was: LOCK TABLE public.a, public.b IN ACCESS SHARE MODE",
+        "stayed locked for longer",
+    ),
+    (
+        "pg_dump: error: query failed: ERREUR:  droit refusé pour la table salaires\n"
+        "pg_dump: detail: Query was: LOCK TABLE public.salaires IN ACCESS SHARE MODE",
+        "may not read la table salaires",
+    ),
+    (
+        "psql: error: connection to server failed: FATAL:  la base de données « hub » n'existe pas",
+        "the database hub does not exist",
+    ),
+    ("ERREUR:  42501: droit refusé pour le schéma x\nLOCATION:  aclcheck_error, aclchk.c:2843", "may not read"),
+    ("FEHLER:  53100: kein Platz\nLOCATION:  x", "no disk space left"),
+    (
         'pg_dump: error: Dumping the contents of table "a" failed: PQgetResult() failed.\n'
         "pg_dump: detail: Error message from server: FATAL:  terminating connection due to administrator command",
         "ended the connection in the middle",
@@ -81,5 +97,15 @@ def test_an_unknown_error_keeps_its_words() -> None:
 
 def test_a_load_is_explained_without_a_database() -> None:
     """The name of the new database, which will be gone, helps nobody."""
-    explained = explain(tool_error('psql:<stdin>:9: ERROR:  role "comptable" does not exist', "psql"), "hub")
+    said = 'psql:<stdin>:9: ERROR:  42704: role "comptable" does not exist\nLOCATION:  get_role_oid, acl.c:5552'
+    explained = explain(tool_error(said, "psql"), "hub", work="loading")
     assert str(explained).startswith("the role comptable does not exist on the server (")
+
+
+def test_a_permission_means_another_thing_to_a_load() -> None:
+    """GRANT pg_read_all_data helps who reads; it helps nobody who may not create."""
+    said = 'ERROR:  42501: permission denied to create extension "file_fdw"\nHINT:  Must be superuser.'
+    explained = explain(tool_error(said, "psql"), "hub", work="loading")
+    assert "may not make all that the dump holds" in str(explained)
+    assert "HINT: Must be superuser." in str(explained)
+    assert "pg_read_all_data" not in explained.remedy

@@ -1,14 +1,18 @@
-"""Sessions of ours: command lines without secrets, and who they are for the server."""
+"""Sessions of ours: command lines without secrets, pinned settings, and nothing that is decided by what is there."""
 
 from __future__ import annotations
 
+import ast
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from hubbackup.postgres import session
+from hubbackup.errors import ToolError
+from hubbackup.postgres import pins, session
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Exit, Process, Runner
 
@@ -18,8 +22,9 @@ DATABASE = "hub_chantier"
 
 @dataclass
 class Said:
-    """A process that takes everything and says nothing."""
+    """A process that takes everything, and ends as it is told to."""
 
+    end: Exit = field(default_factory=lambda: Exit(0, ""))
     stdin: bytes = b""
 
     def chunks(self) -> Iterator[memoryview]:
@@ -34,17 +39,21 @@ class Said:
         return False
 
     def wait(self) -> Exit:
-        return Exit(0, "")
+        return self.end
 
 
 @dataclass
 class Recorder:
-    """A runner that only notes what it is to start."""
+    """A runner that only notes what it is to start. `refuses`: a word in PGOPTIONS that its server does not like."""
 
     name: str = "docker"
     identity: str = "recorder"
+    place: str = field(default_factory=lambda: secrets.token_hex(8))
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    refuses: tuple[str, ...] = ()
     argv: list[str] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str | None] = field(default_factory=dict)
+    options: list[str] = field(default_factory=list)
     process: Said = field(default_factory=Said)
 
     def detached(self) -> Runner:
@@ -52,9 +61,13 @@ class Recorder:
 
     @contextmanager
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: bool = False, bulk: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
     ) -> Iterator[Process]:
         self.argv, self.env = list(argv), dict(env)
+        self.options.append(env.get("PGOPTIONS") or "")
+        refused = [word for word in self.refuses if word in self.options[-1]]
+        said = f"psql: error: connection to server failed: FATAL:  paramètre « {''.join(refused)} » refusé"
+        self.process = Said(Exit(2, said)) if refused else Said()
         yield self.process
 
 
@@ -95,10 +108,118 @@ def test_a_session_names_its_server_in_the_environment(begin: Callable[[Runner],
 
 @pytest.mark.parametrize("begin", [sql, psql])
 def test_psql_is_told_our_settings_first(begin: Callable[[Runner], None]) -> None:
-    """No setting of the role ends a long load or count."""
+    """No setting of the role ends a long load or count; our own questions are asked in PostgreSQL's names alone."""
     recorder = Recorder()
     begin(recorder)
-    assert recorder.process.stdin.startswith(session.PREAMBLE.encode())
+    assert recorder.process.stdin.startswith(pins.preamble(formats=begin is sql).encode())
+    assert ("search_path" in recorder.process.stdin.decode()) == (begin is sql)
+    assert "--set=VERBOSITY=verbose" in recorder.argv
+
+
+HOSTILE = {
+    "PGHOST": "elsewhere",
+    "PGHOSTADDR": "10.9.9.9",
+    "PGSERVICE": "other",
+    "PGSERVICEFILE": "/x",
+    "PGOPTIONS": "-c search_path=evil",
+    "PGDATABASE": "other",
+    "PGUSER": "other",
+    "PGPASSWORD": "other",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGLOADBALANCEHOSTS": "random",
+    "PGCLIENTENCODING": "LATIN1",
+    "PGDATESTYLE": "German",
+    "PGTZ": "Asia/Tokyo",
+    "PGAPPNAME": "other",
+    "PGSOMETHINGNEW": "1",
+    "PG_COLOR": "always",
+}
+OF_THE_WAY = {
+    "PGSSLROOTCERT": "/ca.pem",
+    "PGSSLMODE": "verify-full",
+    "PGPASSFILE": "/p",
+    "PGCHANNELBINDING": "require",
+}
+
+
+@pytest.mark.parametrize("begin", SESSIONS)
+@pytest.mark.parametrize("name", ["docker", "direct"])
+def test_what_is_in_the_environment_decides_nothing(begin: Callable[[Runner], None], name: str) -> None:
+    """Each variable of libpq that is there is ours or is taken out; how the way is secured stays the operator's."""
+    recorder = Recorder(
+        name=name, inherited=HOSTILE | OF_THE_WAY | {"PATH": "/bin", "PGDATA": "/d", "PG_MAJOR": "17"}
+    )
+    begin(recorder)
+    for variable, value in HOSTILE.items():
+        assert variable in recorder.env
+        assert recorder.env[variable] != value
+    assert not {"PATH", "PGDATA", "PG_MAJOR"} & recorder.env.keys()
+    kept = set(OF_THE_WAY) - recorder.env.keys()
+    assert kept == (set(OF_THE_WAY) - {"PGSSLMODE"} if name == "direct" else set())
+    assert recorder.env["PGSSLMODE"] == "require"
+
+
+def test_the_containers_own_port_and_socket_stay() -> None:
+    """The server in the container heeds PGPORT as well, and a directory of sockets leads to no other host."""
+    recorder = Recorder(inherited={"PGPORT": "5433", "PGHOST": "/sockets"})
+    session.sql(recorder, Connection("hub"), DATABASE, "SELECT 1")
+    assert not {"PGPORT", "PGHOST"} & recorder.env.keys()
+
+
+def test_a_refused_setting_is_left_out_and_remembered() -> None:
+    """By a server before 17, a role that is no superuser, a pooler: whatever language it speaks; asked once."""
+    for refuses, tried in (
+        ((), 1),
+        (("event_triggers",), 2),
+        (("event_triggers", "lc_messages"), 3),
+        (("statement_timeout",), 4),
+    ):
+        recorder = Recorder(refuses=refuses)
+        sql(recorder)
+        assert len(recorder.options) == tried
+        dump(recorder)
+        sql(recorder)
+        assert len(recorder.options) == tried + 2
+        assert not any(word in recorder.options[-1] for word in refuses)
+    assert recorder.options[-1] == ""
+    older = Recorder(inherited={"PG_MAJOR": "16"}, refuses=("event_triggers",))
+    sql(older)
+    assert len(older.options) == 1
+    assert "session_replication_role=replica" in older.options[0]
+
+
+def test_another_refusal_is_not_tried_again() -> None:
+    """A wrong password is asked for once: servers lock out who tries too often."""
+    recorder = Recorder(refuses=("-c",))
+    with pytest.raises(ToolError, match="refusé"):
+        sql(recorder)
+    assert len(recorder.options) == 1
+
+
+TOOLS = {"psql", "pg_dump", "pg_dumpall", "pg_restore"}
+
+
+def tools_started(source: str) -> list[str]:
+    """The database's tools that a module starts by a command line of its own, but for `--version`."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.List | ast.Tuple) and node.elts:
+            words = [word.value for word in node.elts if isinstance(word, ast.Constant)]
+            if words and words[0] in TOOLS and "--version" not in words and not set(words[1:]) & TOOLS:
+                found.append(str(words[0]))
+    return found
+
+
+def test_no_session_comes_from_elsewhere() -> None:
+    """One module writes the command lines of the tools that log in to a server."""
+    package = Path(session.__file__).parents[1]
+    started = {
+        str(path.relative_to(package)): tools
+        for path in package.rglob("*.py")
+        if (tools := tools_started(path.read_text(encoding="utf-8")))
+    }
+    assert sorted(started.pop("postgres/session.py")) == ["pg_dump", "pg_dumpall", "psql"]
+    assert started == {}
 
 
 def test_a_connection_is_never_shown_with_its_password() -> None:

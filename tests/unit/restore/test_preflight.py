@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -40,6 +40,8 @@ class Disk:
     free_kilobytes: str = "9999999"
     name: str = "docker"
     identity: str = ""
+    place: str = ""
+    inherited: Mapping[str, str] = field(default_factory=dict)
 
     def detached(self) -> Disk:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubbackup.runners.stderr import reason
+from hubbackup.runners.stderr import REASON_BYTES, Tail, reason, sqlstate
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,36 @@ def test_the_first_complaint_is_the_reason(stderr: str, line: str) -> None:
     """What follows it is its consequence; without a complaint it is the last line."""
     assert line in reason(stderr)
     assert "\n" not in reason(stderr)
+
+
+def test_the_servers_message_detail_and_hint_are_one_sentence() -> None:
+    """Not the statement, the place in the server's source, or the SQLSTATE."""
+    psql = (
+        'ERROR:  23505: could not create unique index "t_pkey"\nDETAIL:  Key (a)=(1) is duplicated.\n'
+        "HINT:  Mend it.\nCONTEXT:  parallel worker\nLOCATION:  comparetup, tuplesort.c:1"
+    )
+    assert reason(psql) == (
+        'ERROR:  could not create unique index "t_pkey" DETAIL: Key (a)=(1) is duplicated. HINT: Mend it.'
+    )
+    assert sqlstate(psql) == "23505"
+    pg_dump = (
+        'pg_dump: error: Dumping the contents of table "t" failed: PQgetResult() failed.\n'
+        "pg_dump: detail: Error message from server: ERROR:  invalid page in block 0 of relation base/5/16384\n"
+        "pg_dump: detail: Command was: COPY public.t (a) TO stdout;"
+    )
+    assert reason(pg_dump) == (
+        'pg_dump: error: Dumping the contents of table "t" failed: PQgetResult() failed.'
+        " ERROR:  invalid page in block 0 of relation base/5/16384"
+    )
+    assert sqlstate(pg_dump) == ""
+
+
+def test_a_complaint_before_a_long_statement_is_kept_and_short() -> None:
+    """pg_dump names all tables that it wanted to lock: of a thousand, the one that matters stands before them."""
+    tail = Tail()
+    tables = ", ".join(f"public.table_number_{number}" for number in range(1200))
+    tail.add(
+        f"pg_dump: error: query failed: ERROR:  permission denied for table x\npg_dump: detail: {tables}".encode()
+    )
+    assert reason(tail.text()) == "pg_dump: error: query failed: ERROR:  permission denied for table x"
+    assert len(reason("ERROR:  " + "é" * 9000).encode()) <= REASON_BYTES
