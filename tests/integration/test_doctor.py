@@ -170,7 +170,7 @@ def test_a_table_that_may_not_be_read_is_named(reader: Patient, postgres18: Embe
     )
     found = reader.look()["readable"]
     assert found.status == "fail"
-    assert 'the role reader may not read "Paie 2026", open_i_seq, shut.t' in found.sentence
+    assert 'the role reader may not read public."Paie 2026", public.open_i_seq, shut.t' in found.sentence
     assert "pg_read_all_data" in found.remedy
     postgres18.psql("GRANT pg_read_all_data TO reader;")
     assert reader.look()["readable"].status == "ok"
@@ -216,7 +216,7 @@ def test_row_security_is_told(reader: Patient, postgres18: EmbeddedPostgres) -> 
     )
     found = reader.look()["readable"]
     assert found.status == "fail"
-    assert "row security hides rows of hidden" in found.sentence
+    assert "row security hides rows of public.hidden" in found.sentence
     postgres18.psql("ALTER ROLE reader BYPASSRLS;")
     assert reader.look()["readable"].status == "ok"
 
