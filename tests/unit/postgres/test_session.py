@@ -172,7 +172,7 @@ def test_a_refused_setting_is_left_out_and_remembered() -> None:
         ((), 1),
         (("event_triggers",), 2),
         (("event_triggers", "lc_messages"), 3),
-        (("statement_timeout",), 4),
+        (("statement_timeout",), 5),
     ):
         recorder = Recorder(refuses=refuses)
         sql(recorder)
