@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import MAXYEAR, UTC, datetime
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, BinaryIO, Literal
@@ -28,6 +28,8 @@ MANIFEST_MAX_BYTES = 64 << 20
 READ_BYTES = 64 << 10
 BASE = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})", re.ASCII)
 """Of a backup's name, before the suffix of its format."""
+CLOCK_TOLERANCE = timedelta(hours=1)
+"""Two clocks may differ by this much; a backup that is younger than now by more is from the future."""
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
 YEARS = range(1000, MAXYEAR)
@@ -232,6 +234,10 @@ class Backup:
     def suspicious(self) -> bool:
         """It was found implausible when it was made, and the operator has not accepted it."""
         return self.manifest is not None and bool(self.manifest.warnings) and Mark.ACCEPTED not in self.marks
+
+    def from_future(self, now: datetime) -> bool:
+        """It was made while the clock was ahead, or the clock is behind now: its age says nothing."""
+        return self.started_at > now + CLOCK_TOLERANCE
 
     def bad_in(self, store: str) -> bool:
         """The last verification of the copy in `store` found it damaged."""

@@ -147,14 +147,21 @@ def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> I
 
 
 def newest_good(
-    stores: Sequence[Readable], zone: ZoneInfo, database: str, *, listed: Iterable[Listed] | None = None
+    stores: Sequence[Readable],
+    zone: ZoneInfo,
+    database: str,
+    now: datetime,
+    *,
+    listed: Iterable[Listed] | None = None,
 ) -> Backup | None:
     """The newest backup of one database that is good in at least one of `stores`, the one answer to that question.
 
-    `listed`: what the stores hold of it, where that is known. Raises StoreError.
+    One from the future is never the newest. `listed`: what the stores hold of it, where that is known.
+    Raises StoreError.
     """
     found = newest_first_of(scan(stores, database) if listed is None else listed, stores, zone)
-    return next((backup for backup in found if any(backup.good_in(store.name) for store in stores)), None)
+    good = (backup for backup in found if any(backup.good_in(store.name) for store in stores))
+    return next((backup for backup in good if not backup.from_future(now)), None)
 
 
 def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: ZoneInfo) -> Iterator[Backup]:

@@ -38,7 +38,7 @@ def _ask(max_age: str) -> PluginOutput:
     limit = parse_age(max_age) if max_age else None
     app = make_app()
     now = datetime.now(UTC)
-    views = [StoreView.of(target, app.database, app.zone) for target in app.targets()]
+    views = [StoreView.of(target, app.database, app.zone, now) for target in app.targets()]
     newest = max((view.newest for view in views if view.newest), key=lambda backup: backup.started_at, default=None)
     deadline = deadline_at(app, newest, now).deadline
     return assess(app.database, views, app.state.history.last("backup"), deadline=deadline, max_age=limit, now=now)

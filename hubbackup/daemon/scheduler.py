@@ -133,7 +133,7 @@ class Daemon:
             reason = {"reason": "BACKUP_ON_START"}
         elif app.settings.backup_catch_up:
             try:
-                newest = newest_good([app.local], app.zone, app.database)
+                newest = newest_good([app.local], app.zone, app.database, datetime.now(UTC))
             except HubbackupError as error:
                 self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
                 return

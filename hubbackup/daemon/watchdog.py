@@ -18,10 +18,10 @@ from hubbackup.status.overdue import Deadline, deadline_of, should_tell
 
 def look(app: App, now: datetime) -> tuple[Deadline, Backup | None]:
     """Whether a backup is overdue, and the last good one. S3 is asked only where the disk has none young enough."""
-    last_good = _newest_good(app, with_remotes=False)
+    last_good = _newest_good(app, now, with_remotes=False)
     deadline = deadline_at(app, last_good, now)
     if deadline.overdue and app.remotes:
-        last_good = _newest_good(app, with_remotes=True)
+        last_good = _newest_good(app, now, with_remotes=True)
         deadline = deadline_at(app, last_good, now)
     return deadline, last_good
 
@@ -63,11 +63,11 @@ def watch(app: App, now: datetime) -> None:
     app.notifier.send(compose_silence(deadline, app.notifier.place(), told, now))
 
 
-def _newest_good(app: App, *, with_remotes: bool) -> Backup | None:
+def _newest_good(app: App, now: datetime, *, with_remotes: bool) -> Backup | None:
     found: list[Backup | None] = []
     for target in (app.local, *(app.remotes if with_remotes else ())):
         try:
-            found.append(newest_good([target], app.zone, app.database))
+            found.append(newest_good([target], app.zone, app.database, now))
         except StoreError as error:  # a store that can't be read does not prove a backup
             app.log.debug("watch.unreadable", message=str(error), store=target.name)
     return max(filter(None, found), key=lambda backup: backup.started_at, default=None)

@@ -95,7 +95,7 @@ class Notifier:
         """The newest good backup that can be seen without asking the network: on disk, or in the history."""
         found: list[LastGood] = []
         with contextlib.suppress(StoreError):
-            on_disk = newest_good([self._local], self._zone, self._database)
+            on_disk = newest_good([self._local], self._zone, self._database, datetime.now(UTC))
             if on_disk is not None:
                 found.append(LastGood(str(on_disk.name), on_disk.started_at))
         found += [

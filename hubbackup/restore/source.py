@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Manifest, read_manifest
-from hubbackup.catalog.listing import newest_first, newest_good
+from hubbackup.catalog.listing import newest_first
 from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
@@ -105,10 +105,11 @@ def _check_database(source: Source, selector: BackupSelector) -> None:
 def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The newest good backup of `database` in any of `targets`, the first one's copy where several have it.
 
+    A suspicious one is passed over, and one from the future: each is named, and can be restored by its name.
     Raises NotFoundError.
     """
     targets = _readable(run, targets, zone, database)
-    backup = newest_good(targets, zone, database)
+    backup = _newest_sound(run, targets, database, zone)
     if backup is None:
         raise NotFoundError(
             f"there is no good backup of {database} in {', '.join(target.describe() for target in targets)}",
@@ -121,6 +122,27 @@ def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo
         return
     with downloaded(run, target.store, str(backup.name), scratch=scratch) as source:
         yield source
+
+
+def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: ZoneInfo) -> Backup | None:
+    """The newest good backup that is neither suspicious nor from the future; logs those that are passed over."""
+    now = datetime.now(UTC)
+    for backup in newest_first(targets, zone, database):
+        if not any(backup.good_in(target.name) for target in targets):
+            continue
+        if backup.from_future(now):
+            why = f"it was made at {backup.started_at:%Y-%m-%d %H:%M} UTC, which is in the future"
+        elif backup.manifest is not None and backup.suspicious:
+            why = f"it is suspicious: {'; '.join(backup.manifest.warnings)}"
+        else:
+            return backup
+        run.log.warning(
+            "source.skipped",
+            message=f"{backup.name} is passed over: {why}",
+            name=str(backup.name),
+            remedy=f"to restore this one all the same: hubbackup restore {backup.name}",
+        )
+    return None
 
 
 def _readable(run: Run, targets: Sequence[Target], zone: ZoneInfo, database: str) -> list[Target]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from hubbackup.catalog.backup import CLOCK_TOLERANCE
 from hubbackup.catalog.target import Policy
 
-FUTURE_TOLERANCE = timedelta(hours=1)
 PERIODS = (("week", "%G-W%V"), ("month", "%Y-%m"), ("year", "%Y"))
 
 
@@ -137,7 +137,7 @@ def _clock_doubt(newest_first: Sequence[Candidate], policy: Policy, now: datetim
     backup, longer than the policy's days and than twice the gap before it (a weekly schedule is not an anomaly); the
     next good backup then confirms the date (or the gap was a long outage, and costs one night's patience).
     """
-    if newest_first and newest_first[0].started_at > now + FUTURE_TOLERANCE:
+    if newest_first and newest_first[0].started_at > now + CLOCK_TOLERANCE:
         return f"the clock looks wrong: {newest_first[0].name} is from the future"
     good = [candidate for candidate in newest_first if candidate.good]
     if policy.days and len(good) >= 2:

@@ -33,11 +33,11 @@ class StoreView:
     problem: str = ""
 
     @classmethod
-    def of(cls, store: Readable, database: str, zone: ZoneInfo) -> StoreView:
+    def of(cls, store: Readable, database: str, zone: ZoneInfo, now: datetime) -> StoreView:
         """One listing and a few manifests: it is asked every few minutes, of however many backups."""
         try:
             listed = list(scan([store], database))
-            newest = newest_good([store], zone, database, listed=listed)
+            newest = newest_good([store], zone, database, now, listed=listed)
         except StoreError as error:
             return cls(store.name, problem=str(error))
         return cls(store.name, newest, sum(one.published_in(store.name) for one in listed) if newest else 0)

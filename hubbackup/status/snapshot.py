@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from hubbackup.catalog.backup import CLOCK_TOLERANCE
 from hubbackup.config.schedule import Schedule
 from hubbackup.jobs.history import RunRecord
 
@@ -98,9 +99,11 @@ class Snapshot:
         return next((one.title for one in self.stores if one.name == store), store)
 
     def last_good(self, database: str, store: str = "") -> BackupFacts | None:
-        """The newest good backup of `database`, in `store` where one is named."""
+        """The newest good backup of `database`, in `store` where one is named. One from the future is never it."""
+        latest = self.taken_at + CLOCK_TOLERANCE
         for backup in self.backups:
-            if backup.database == database and backup.good and (not store or store in backup.good_in):
+            mine = backup.database == database and backup.good and (not store or store in backup.good_in)
+            if mine and backup.started_at <= latest:
                 return backup
         return None
 

@@ -33,6 +33,7 @@ from tests.support.backups import manifest_of, put_backup, target_of
 
 UTC_ZONE = ZoneInfo("UTC")
 START = datetime(2026, 2, 8, 3, 0, 0)
+NOW = START.replace(tzinfo=UTC) + timedelta(days=2)
 # Database names that look like stems of other backups, so that names interleave in byte order.
 DATABASES = (
     "a",
@@ -174,14 +175,31 @@ def test_the_newest_good_one_is_whole_somewhere(harm: str) -> None:
         del local.files[latest.manifest]
     else:
         local.files[latest.manifest] = b"{"
-    found = newest_good([local, s3], UTC_ZONE, "hub")
+    found = newest_good([local, s3], UTC_ZONE, "hub", NOW)
     assert found is not None
     assert found.name == older
     put_backup(s3, "hub", START + timedelta(days=1))
-    found = newest_good([local, s3], UTC_ZONE, "hub")
+    found = newest_good([local, s3], UTC_ZONE, "hub", NOW)
     assert found is not None
     assert found.name == latest
-    assert newest_good([local, s3], UTC_ZONE, "other") is None
+    assert newest_good([local, s3], UTC_ZONE, "other", NOW) is None
+
+
+def test_one_from_the_future_is_never_the_newest() -> None:
+    """Made while the clock was a year ahead, it vouches for nothing now; an hour is two clocks that differ."""
+    store = MemoryStore("local")
+    older = put_backup(store, "hub", START)
+    ahead = put_backup(store, "hub", START + timedelta(days=365))
+    moment = START.replace(tzinfo=UTC)
+    for now, expected in (
+        (moment + timedelta(days=1), older),
+        (moment + timedelta(days=364, hours=22), older),
+        (moment + timedelta(days=364, hours=23), ahead),
+        (moment + timedelta(days=366), ahead),
+    ):
+        found = newest_good([store], UTC_ZONE, "hub", now)
+        assert found is not None
+        assert found.name == expected
 
 
 @pytest.mark.parametrize("mark", list(Mark))

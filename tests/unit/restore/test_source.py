@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -120,6 +121,30 @@ def test_latest_is_the_newest_good_one(stores: tuple[LocalStore, Remote]) -> Non
     with found(stores, BackupSelector("hub")) as source:
         assert source.name == OLDER
         assert source.open().read() == b"data"
+
+
+def test_latest_passes_over_the_suspicious_and_those_from_the_future(
+    stores: tuple[LocalStore, Remote], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An emptied database, or a clock that was ahead, is never what `--latest` restores; by its name it can be."""
+    put(stores[0], OLDER)
+    put(stores[0], NAME, warnings=["public.t has 0 rows, before it had 9000"])
+    ahead = "hub_backup_20990101_030000.sql.gz"
+    put(stores[0], ahead)
+    logs.configure(level="info", log_format="json", stream=sys.stderr)
+    with found(stores, BackupSelector("hub")) as source:
+        assert source.name == OLDER
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    skipped = {line["name"]: line["message"] for line in lines if line["event"] == "source.skipped"}
+    assert skipped.keys() == {NAME, ahead}
+    assert "it is suspicious: public.t has 0 rows" in skipped[NAME]
+    assert "in the future" in skipped[ahead]
+    for name in (NAME, ahead):
+        with found(stores, BackupSelector("hub", file=name)) as source:
+            assert source.name == name
+    (stores[0].directory / NAME.replace(".sql.gz", ".accepted")).write_bytes(b"")
+    with found(stores, BackupSelector("hub")) as source:
+        assert source.name == NAME
 
 
 def test_the_local_copy_comes_first(stores: tuple[LocalStore, Remote]) -> None:

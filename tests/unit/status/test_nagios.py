@@ -125,7 +125,7 @@ def test_few_manifests_are_read() -> None:
     store = Counting("s3")
     made = [put_backup(store, "hub", datetime(2026, 2, 9, 3) - timedelta(days=days)) for days in range(100)]
     put_backup(store, "other", datetime(2026, 2, 9, 4))
-    view = StoreView.of(store, "hub", ZoneInfo("UTC"))
+    view = StoreView.of(store, "hub", ZoneInfo("UTC"), NOW)
     assert view.newest is not None
     assert (view.newest.name, view.good, view.problem) == (made[0], 100, "")
     assert store.opened <= 16
@@ -144,9 +144,9 @@ def test_a_damaged_newest_does_not_count(harm: str) -> None:
         del store.files[newest.manifest]
     else:
         store.files[newest.manifest] = b"{"
-    assert StoreView.of(store, "hub", ZoneInfo("UTC")) == StoreView("local")
+    assert StoreView.of(store, "hub", ZoneInfo("UTC"), NOW) == StoreView("local")
     older = put_backup(store, "hub", datetime(2026, 2, 8, 3))
-    view = StoreView.of(store, "hub", ZoneInfo("UTC"))
+    view = StoreView.of(store, "hub", ZoneInfo("UTC"), NOW)
     assert view.newest is not None
     assert view.newest.name == older
 
@@ -158,7 +158,7 @@ def test_a_store_that_fails_is_told() -> None:
         def entries(self) -> Iterator[Entry]:
             raise StoreError("no such bucket")
 
-    assert StoreView.of(Gone("s3"), "hub", ZoneInfo("UTC")) == StoreView("s3", problem="no such bucket")
+    assert StoreView.of(Gone("s3"), "hub", ZoneInfo("UTC"), NOW) == StoreView("s3", problem="no such bucket")
 
 
 @pytest.mark.parametrize(
