@@ -18,8 +18,9 @@ from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import connection_string, readable
+from hubbackup.postgres.materialized_views import COUNT_SQL, counts_of
 from hubbackup.postgres.messages import explain
-from hubbackup.postgres.session import Connection, dump_globals, open_dump
+from hubbackup.postgres.session import Connection, dump_globals, open_dump, sql
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft
 from hubbackup.verify.reader import Expected, check_file
@@ -55,7 +56,9 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
     run.log.info("backup.started", message="backup started", database=source.database, name=draft.name)
     clock = time.monotonic()
     with ThreadPoolExecutor(1, thread_name_prefix="globals") as pool:
-        globals_read = pool.submit(_read_globals, source, options)  # beside the dump, so that it costs no time
+        # Beside the dump, so that it costs no time.
+        globals_read = pool.submit(_read_globals, source, options)
+        views_counted = pool.submit(_count_views, source)
         with run.stage("dump"):
             result = _dump(run, source, options, draft)
             draft.sync()
@@ -94,6 +97,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         large_objects=facts.large_objects,
         extensions=facts.extensions,
         roles=tuple(readable(role, source.properties.encoding) for role in facts.roles),
+        materialized_views=views_counted.result(),
         properties=asdict(source.properties),
         globals_sql=globals_sql,
         hubbackup_version=package_version(),
@@ -158,6 +162,15 @@ def _read_globals(source: DumpSource, options: DumpOptions) -> tuple[str, list[s
         except (HubbackupError, UnicodeDecodeError) as error:
             problem = problem or str(error)
     return "", [f"no roles in the backup: {problem}"]
+
+
+def _count_views(source: DumpSource) -> dict[str, int | None]:
+    """What the materialized views hold; a backup is good without."""
+    try:
+        answer = sql(source.runner, source.connection, source.database, COUNT_SQL)
+        return counts_of(answer, source.properties.encoding)
+    except (HubbackupError, ValueError):
+        return {}
 
 
 def _read_back(run: Run, options: DumpOptions, draft: LocalDraft, result: DumpResult) -> None:

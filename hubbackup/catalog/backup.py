@@ -180,6 +180,8 @@ class Manifest(BaseModel):
     large_objects: int
     extensions: tuple[str, ...]
     roles: tuple[str, ...] = ()
+    materialized_views: dict[str, int | None] = {}
+    """Rows by name, at about the time of the dump; None where they were not counted."""
     properties: dict[str, Any]
     globals_sql: str = ""
     """What `pg_dumpall --globals-only` wrote: roles and memberships, passwords only where they were asked for."""

@@ -18,7 +18,7 @@ from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolE
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.postgres import ddl
+from hubbackup.postgres import ddl, materialized_views
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases
@@ -125,10 +125,10 @@ class RestoreJob:
             missing = set(facts.roles) - work.server.roles if request.no_owner else set()
             superusers = facts.requirements.superusers
             with roles.stand_ins(databases, fresh, missing, superusers, helpers), run.stage("load"):
-                load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
+                brought = load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
             statistics.loaded()
             with run.stage("compare"):
-                compare(databases, fresh, work.proof)
+                remarks += compare(databases, fresh, work.proof, brought) + self._compare_views(work, fresh)
             with run.stage("finish"):
                 remarks += self._finish(work, fresh, statistics)
             with run.stage("swap"):
@@ -157,6 +157,16 @@ class RestoreJob:
             remarks=tuple(remarks),
             roles_created=work.plan.made,
         )
+
+    def _compare_views(self, work: _Work, fresh: str) -> list[str]:
+        """A materialized view that was out of date at the backup is a remark, not a failure."""
+        before = work.source.manifest.materialized_views if work.source.manifest is not None else {}
+        if not before:
+            return []
+        after = materialized_views.counts_of(
+            work.databases.sql(materialized_views.COUNT_SQL, fresh), work.proof.encoding
+        )
+        return materialized_views.differences(before, after)
 
     def _make_roles(self, work: _Work, fresh: str) -> tuple[_Work, list[str]]:
         """What `--globals` makes, out of a session in the new database: names are bytes of its encoding."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import secrets
 import threading
+from collections.abc import Sequence
 
 from hubbackup.errors import HubbackupError, NotProvenError, StreamError
 from hubbackup.jobs.run import Run
@@ -27,9 +29,12 @@ from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.reader import Expected, check_dump, checked_chunks
 
 ANSWER_BYTES = 64 << 10
-RELAXED = b"SET synchronous_commit = off;\n"
+RELAXED = b"\\set QUIET off\nSET synchronous_commit = off;\n"
 """Thousands of small commits need not each wait for the disk: the swap's commit, which comes after them in the same
-log, does (`databases.DURABLE`), and until then nobody knows of the new database."""
+log, does (`databases.DURABLE`), and until then nobody knows of the new database. Not quiet, psql says after each COPY
+how many rows the server took."""
+COPY_TAG = re.compile(rb"COPY ([0-9]+)\n")
+OWN_CODE = "the database's own code (an event trigger, say) added them during the load"
 NOTHING_CHANGED = "the live database is as it was; mend what the message names, and try again"
 
 
@@ -94,8 +99,11 @@ def load(
     source: Source,
     proof: DumpProof,
     dialect: Dialect,
-) -> None:
-    """Feed the proven dump to psql, and demand that psql got to its end. Raises HubbackupError."""
+) -> list[int]:
+    """Feed the proven dump to psql, and demand that psql got to its end; returns how many rows each COPY brought.
+
+    Raises HubbackupError.
+    """
     nonce = f"hubbackup-{secrets.token_hex(16)}"
     named = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
     with open_psql(runner, named, database) as process:
@@ -130,23 +138,37 @@ def load(
             f"psql ended without an error before it had read all of {source.name}",
             remedy="the live database is as it was; look into the database's log, and try again",
         )
+    return answers.brought
 
 
-def compare(databases: Databases, database: str, proof: DumpProof) -> None:
-    """Raises NotProvenError where `database` does not hold exactly the rows that the dump held."""
+def compare(databases: Databases, database: str, proof: DumpProof, brought: Sequence[int]) -> list[str]:
+    """Demand that COPY `brought` each table the rows that the dump held, and that they are all there.
+
+    Returns remarks on what the database's own code has added to them. Raises NotProvenError.
+    """
     facts = proof.facts
+    if sum(brought) != sum(facts.rows.values()):
+        raise NotProvenError(f"the server took {sum(brought)} rows, the dump held {sum(facts.rows.values())}")
     counts, large_objects = databases.count(database, facts.rows, proof.encoding)
-    for table, wanted in facts.rows.items():
+    remarks = []
+    # One COPY a table, as pg_dump writes them; in a dump of somebody else's the sum has to do.
+    each = brought if len(brought) == len(facts.rows) else facts.rows.values()
+    for (table, wanted), taken in zip(facts.rows.items(), each, strict=True):
         found, of_extension = counts[table]
-        # An extension fills its own tables first, the dump adds to them.
-        if found != wanted and not (of_extension and found >= wanted):
-            raise NotProvenError(
-                f"{readable(table, proof.encoding)} has {found} rows after the restore, the dump held {wanted}"
-            )
-    if large_objects != facts.large_objects:
+        name = readable(table, proof.encoding)
+        if taken != wanted:
+            raise NotProvenError(f"the server took {taken} rows for {name}, the dump held {wanted}")
+        if found < wanted:
+            raise NotProvenError(f"{name} has {found} rows after the restore, the dump held {wanted}")
+        if found > wanted and not of_extension:  # an extension fills its own tables first, the dump adds to them
+            remarks.append(f"{name} has {found} rows, {found - wanted} more than the dump held: {OWN_CODE}")
+    if large_objects < facts.large_objects:
         raise NotProvenError(
             f"there are {large_objects} large objects after the restore, the dump held {facts.large_objects}"
         )
+    if more := large_objects - facts.large_objects:
+        remarks.append(f"there are {more} more large objects than the dump held: {OWN_CODE}")
+    return remarks
 
 
 def _content(run: Run, source: Source) -> Expected:
@@ -179,6 +201,9 @@ class _Answers(threading.Thread):
         super().__init__(name="psql-answers", daemon=True)
         self._process = process
         self._tail = bytearray()
+        self._line = b""
+        self.brought: list[int] = []
+        """The rows of each COPY so far."""
         self._error: HubbackupError | None = None
 
     def run(self) -> None:
@@ -186,6 +211,10 @@ class _Answers(threading.Thread):
             for chunk in self._process.chunks():
                 self._tail += chunk
                 del self._tail[:-ANSWER_BYTES]
+                *lines, self._line = (self._line + bytes(chunk)).splitlines(keepends=True) or [b""]
+                if self._line.endswith(b"\n"):
+                    lines, self._line = [*lines, self._line], b""
+                self.brought += [int(tag[1]) for line in lines if (tag := COPY_TAG.fullmatch(line))]
         except HubbackupError as error:
             self._error = error
 

@@ -172,3 +172,45 @@ def test_other_encodings(hub: Program, encoding: str, text: str, way: str) -> No
         assert f"{role}=" not in found
     else:
         assert found == good
+
+
+def test_materialized_views_are_compared(hub: Program) -> None:
+    """One that was out of date at the backup holds other rows after a restore: said, and no reason to fail."""
+    made = '''
+        CREATE TABLE t AS SELECT generate_series(1, 5) a;
+        CREATE MATERIALIZED VIEW "frisch" AS SELECT a FROM t;
+        CREATE MATERIALIZED VIEW "Alt, ""x""" AS SELECT a FROM t;
+        CREATE MATERIALIZED VIEW leer AS SELECT a FROM t WITH NO DATA;
+        INSERT INTO t VALUES (6); REFRESH MATERIALIZED VIEW frisch;'''
+    create(hub, made)
+    name = hub.backup().name
+    assert hub.manifest(name).materialized_views == {
+        "public.frisch": 6,
+        'public."Alt, ""x"""': 5,
+        "public.leer": None,
+    }
+    done = hub.run("restore", name, "--yes", "--json")
+    assert done.code == 0, done.said
+    (remark,) = done.document["remarks"]
+    assert 'the materialized view public."Alt, ""x""" has 6 rows, at the backup it had 5' in remark
+
+
+def test_rows_that_the_database_adds_itself(hub: Program) -> None:
+    """An event trigger that writes down what is done: its rows from the load are a remark, those of the dump are all
+    there."""
+    made = """
+        CREATE TABLE log (tag text);
+        CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO public.log VALUES (tg_tag); END';
+        CREATE MATERIALIZED VIEW m AS SELECT 1 AS a;
+        CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION note();
+        ALTER EVENT TRIGGER audit ENABLE ALWAYS;
+        CREATE TABLE work (a int);"""
+    create(hub, made)
+    rows = int(hub.psql("SELECT count(*) FROM log", database=DATABASE))
+    name = hub.backup().name
+    for options in ([], ["--no-owner"]):
+        done = hub.run("restore", name, "--yes", "--json", *options)
+        assert done.code == 0, done.said
+        assert int(hub.psql("SELECT count(*) FROM log", database=DATABASE)) >= rows
+        assert all("public.log has" in remark for remark in done.document["remarks"])
