@@ -29,10 +29,11 @@ from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.reader import Expected, check_dump, checked_chunks
 
 ANSWER_BYTES = 64 << 10
-RELAXED = b"\\set QUIET off\nSET synchronous_commit = off;\n"
+RELAXED = b"SET synchronous_commit = off;\n"
 """Thousands of small commits need not each wait for the disk: the swap's commit, which comes after them in the same
-log, does (`databases.DURABLE`), and until then nobody knows of the new database. Not quiet, psql says after each COPY
-how many rows the server took."""
+log, does (`databases.DURABLE`), and until then nobody knows of the new database."""
+TELLING = b"\\set QUIET off\n"
+"""psql says after each COPY how many rows the server took. Before the dialect's opening, which forbids commands."""
 COPY_TAG = re.compile(rb"COPY ([0-9]+)\n")
 OWN_CODE = "the database's own code (an event trigger, say) added them during the load"
 NOTHING_CHANGED = "the live database is as it was; mend what the message names, and try again"
@@ -111,7 +112,7 @@ def load(
         answers.start()
         broken: StreamError | None = None
         try:
-            process.write(dialect.opening() + RELAXED)
+            process.write(TELLING + dialect.opening() + RELAXED)
             with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
                 chunks = checked_chunks(
                     stream,
