@@ -6,6 +6,7 @@ What stands in it is for people.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,12 +26,23 @@ REMEDY = "hubbackup list prints the names there are"
 def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datetime) -> None:
     """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError."""
     note = {"mark": mark, "backup": str(name), "at": now.astimezone(UTC).isoformat(), "why": why}
+    text = json.dumps(note, ensure_ascii=False).encode(errors="replace") + b"\n"
     try:
-        with store.create(name.mark(mark)) as draft:
-            draft.write(json.dumps(note, ensure_ascii=False).encode(errors="replace") + b"\n")
-            draft.commit()
+        _put(store, name.mark(mark), text)
     except ExistsError:
         return
+    except StoreError:
+        if store.remote:
+            raise
+        # A verification holds no lock: a run that begins at this moment takes its draft for a killed run's leftover.
+        with contextlib.suppress(ExistsError):
+            _put(store, name.mark(mark), text)
+
+
+def _put(store: Store, file_name: str, text: bytes) -> None:
+    with store.create(file_name) as draft:
+        draft.write(text)
+        draft.commit()
 
 
 def drop_mark(store: Store, name: BackupName, mark: Mark) -> None:
