@@ -99,9 +99,7 @@ def test_a_psql_that_answers_and_has_lost_rows(hub: Program, server: EmbeddedPos
     with unchanged(hub):
         done = hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
     assert done.code == 1, done.said
-    assert "public.utilisateurs has 999 rows after the restore, the dump held 1000" in done.err or (
-        "public.chantiers has 1999 rows after the restore, the dump held 2000" in done.err
-    )
+    assert re.search(r"the server took \d+ rows for public\.\w+, the dump held \d+", done.err), done.err
 
 
 @pytest.mark.parametrize("number", ["KILL", "TERM"])
@@ -149,9 +147,10 @@ def test_our_own_restrict_opens_the_load(hub: Program, server: EmbeddedPostgres,
     assert done.code == 0, done.said
     (text,) = [text for seen in tmp_path.glob("seen.*") if b"database dump complete" in (text := seen.read_bytes())]
     commands = [line for line in text.split(b"\n") if line.startswith(b"\\") and line != b"\\."]
-    assert len(commands) == 1
-    assert re.fullmatch(rb"\\restrict [0-9a-f]{64}", commands[0])
-    assert text.index(commands[0]) < text.index(b"-- PostgreSQL database dump")
+    *of_the_preamble, restrict = commands
+    assert all(re.match(rb"\\(?:un)?set ", one) for one in of_the_preamble), "psql's own settings, and nothing else"
+    assert re.fullmatch(rb"\\restrict [0-9a-f]{64}", restrict)
+    assert text.index(restrict) < text.index(b"-- PostgreSQL database dump")
     assert text.rstrip().endswith(b"';"), "the nonce is asked for in SQL, and nothing takes the restriction back"
 
 
