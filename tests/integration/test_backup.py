@@ -321,16 +321,16 @@ def test_kill_9_leaves_no_final_name_and_the_next_run_cleans_up(
     with locked_table(postgres18, small, "t0"):
         process = program.start("backup")
         wait_until(lambda: list(program.backups.glob("*.partial")), "the file")
-        wait_until(lambda: our_backends(postgres18, small), "pg_dump's backend")
+        wait_until(lambda: dumping(postgres18, small), "pg_dump's backend")
         process.kill()
         assert finish(process).code == -signal.SIGKILL
         (left,) = program.files()
         assert left.endswith(".partial")
         name = left.removesuffix(".partial")
         s3.client.create_multipart_upload(Bucket=bucket, Key=f"backups/{name}")  # as one that had begun its parts
-        (orphan,) = our_backends(postgres18, small)
+        (orphan,) = dumping(postgres18, small)
         again = program.start("backup", "--json")
-        wait_until(lambda: orphan not in our_backends(postgres18, small), "the orphan is gone")
+        wait_until(lambda: orphan not in dumping(postgres18, small), "the orphan is gone")
     done = finish(again)
     made = good(done)
     assert done.event("orphans.ended")["count"] == 1

@@ -149,9 +149,10 @@ def test_a_check_that_finds_nothing_fails(embedded: App, postgres16: EmbeddedPos
     """The operator's own check has the last word: an answer of 0 fails the drill."""
     embedded.backup()
     postgres16.psql("TRUNCATE utilisateurs", database=embedded.database)
-    embedded.backup()
+    emptied = embedded.backup().result.name
     with pytest.raises(NotProvenError, match=r"count\(\*\) FROM utilisateurs' answers '0'"):
-        embedded.drill()
+        embedded.drill(emptied)
+    assert embedded.drill().result.name != emptied, "by itself a drill takes none that is suspicious"
 
 
 def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3: S3Server, tmp_path: Path) -> None:
