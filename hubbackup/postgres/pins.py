@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from hubbackup.runners.environment import secures_the_way
+
 NOTHING_HINDERS = {
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -47,7 +49,6 @@ but those that are ENABLE ALWAYS; foreign keys that are added are checked all th
 
 EVENT_TRIGGERS_SINCE = 17
 
-_TRANSPORT = re.compile(r"PG(SSL|GSS|KRB|REQUIRE|CHANNELBINDING|PASSFILE|MINPROTOCOL|MAXPROTOCOL|OAUTH|SYSCONFDIR)")
 _LIBPQ = re.compile(r"PG[A-Z]+(?:_[A-Z]+)*|PG_COLORS?")
 _OF_THE_SERVER = ("PGDATA", "PGPORT")
 
@@ -57,13 +58,13 @@ def decides(name: str, value: str, *, in_container: bool) -> bool:
 
     In the database's container all of libpq's do, but for a port and a directory of sockets: the server there heeds
     PGPORT too, and over a socket it can't be another host's. In our own environment the operator says by them how
-    the way to the server is secured (certificates, a password file), and that stays.
+    the way to the server is secured (`secures_the_way`), and that stays.
     """
     if not _LIBPQ.fullmatch(name):
         return False
     if in_container:
         return name not in _OF_THE_SERVER and not (name == "PGHOST" and value.startswith("/"))
-    return name != "PGDATA" and not _TRANSPORT.match(name)
+    return name != "PGDATA" and not secures_the_way(name)
 
 
 def first_guess(image_major: str) -> int:

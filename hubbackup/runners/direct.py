@@ -17,6 +17,7 @@ from typing import cast
 
 from hubbackup.errors import RunnerError, StreamError
 from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit
+from hubbackup.runners.environment import inherited
 from hubbackup.runners.stderr import Tail
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
@@ -25,22 +26,6 @@ TICK_SECONDS = 0.5
 """How long a wait sleeps at most before it looks at the cancel event and the idle limit again."""
 PATIENCE_SECONDS = 5.0
 """How long a process gets to end by itself, after its output ended or after SIGTERM."""
-
-
-INHERITED = frozenset(
-    {
-        *("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
-        *("PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLCRLDIR", "PGPASSFILE"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "KRB5_CONFIG", "KRB5CCNAME"),
-    }
-)
-"""What a tool gets of our own environment, beside LC_*: to be found and started, to write text, to trust the server
-and to prove itself to it. No key of S3, no URL of an alert: psql runs what a file says."""
-
-
-def inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """The part of `environment` that PostgreSQL's tools need."""
-    return {name: value for name, value in environment.items() if name in INHERITED or name.startswith("LC_")}
 
 
 class DirectRunner:

@@ -31,9 +31,10 @@ from hubbackup.errors import (
 )
 from hubbackup.runners import Process, Runner, data_connection, docker_exec, run
 from hubbackup.runners.data_connection import Endpoints
-from hubbackup.runners.direct import INHERITED, DirectRunner
+from hubbackup.runners.direct import DirectRunner
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
+from hubbackup.runners.environment import INHERITED
 from hubbackup.runners.stderr import STDERR_TAIL_BYTES
 from hubbackup.streams.cancel import Cancel
 from tests.support import docker_proxy as faults
@@ -403,6 +404,9 @@ NEEDED = {
     "PGSSLROOTCERT": "/ca.pem",
     "PGSSLCERT": "/client.pem",
     "PGSSLKEY": "/client.key",
+    "PGCHANNELBINDING": "require",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "KRB5CCNAME": "/tmp/krb5",
     "SSL_CERT_FILE": "/all.pem",
 }
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support import psql_through
 from tests.support.backups import plain_of, unproven
 from tests.support.containers import USER, postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres, installed_versions
+from tests.support.libpq_variables import LIBPQ
 from tests.support.moments import locked_table
 from tests.support.program import DATABASE, Done, Program, for_container, for_server
 
@@ -312,6 +314,35 @@ def test_our_own_environment_leads_to_no_other_server(postgres18: EmbeddedPostgr
         hub.drop(*hub.derived("before"))
 
 
+SECURING = {
+    "PGCHANNELBINDING": "require",
+    "PGREQUIREAUTH": "gss",
+    "PGREQUIREPEER": "nobody-such",
+    "PGGSSENCMODE": "require",
+    "PGSSLNEGOTIATION": "nonsense",
+    "PGSSLCERTMODE": "nonsense",
+    "PGSSLMINPROTOCOLVERSION": "nonsense",
+    "PGSSLMAXPROTOCOLVERSION": "nonsense",
+    "PGMINPROTOCOLVERSION": "nonsense",
+}
+"""Demands that no connection to a server without TLS can meet."""
+
+
+@pytest.mark.parametrize("variable", SECURING)
+def test_the_operators_demands_on_the_way_are_heard(
+    postgres18: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """With `direct`, what our own environment demands of a connection is demanded by psql itself."""
+    monkeypatch.setenv(variable, SECURING[variable])
+    runner, connection = reach(postgres18, postgres18.user)
+    over_socket = replace(connection, host=str(postgres18.home))
+    with pytest.raises(ToolError):
+        session.sql(runner, over_socket, "template1", "SELECT 1")
+    monkeypatch.delenv(variable)
+    runner, _ = reach(postgres18, postgres18.user)
+    assert session.sql(runner, over_socket, "template1", "SELECT 1") == "1\n"
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize("major", [15, 16, 17, 18])
 def test_every_variable_of_libpq_is_known(docker_engine: str, major: int) -> None:
@@ -322,6 +353,7 @@ def test_every_variable_of_libpq_is_known(docker_engine: str, major: int) -> Non
     names = {name for name in asked if not name.startswith("PGRES_") and len(name) > len("PGDMP")}
     assert {"PGHOST", "PGSERVICE", "PGOPTIONS", "PGSSLMODE"} <= names
     assert {name for name in names if not pins.decides(name, "x", in_container=True)} <= {"PGPORT"}
+    assert names <= LIBPQ.keys()
 
 
 # -------------------------------------------------------------------------------------------- what servers really say

@@ -15,6 +15,8 @@ from hubbackup.errors import ToolError
 from hubbackup.postgres import pins, session
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Exit, Process, Runner
+from hubbackup.runners.environment import inherited
+from tests.support.libpq_variables import GONE, KEPT, LIBPQ, OURS
 
 CONNECTION = Connection("hub", "canari-7f3a", "db.example", 5433, "require", "20260208T030000-1a2b3c")
 DATABASE = "hub_chantier"
@@ -157,6 +159,20 @@ def test_what_is_in_the_environment_decides_nothing(begin: Callable[[Runner], No
     kept = set(OF_THE_WAY) - recorder.env.keys()
     assert kept == (set(OF_THE_WAY) - {"PGSSLMODE"} if name == "direct" else set())
     assert recorder.env["PGSSLMODE"] == "require"
+
+
+@pytest.mark.parametrize("variable", LIBPQ)
+def test_each_variable_of_libpq_has_its_fate(variable: str) -> None:
+    """Of the database's container nothing decides where or how; of our own environment only what secures the way,
+    and that gets to the tool, in both runners alike for every tool."""
+    here = {variable: "theirs", "PATH": "/bin", "S3_SECRET_KEY": "x", "PG_MAJOR": "17"}
+    for position, name in enumerate(("docker", "direct")):
+        direct = name == "direct"
+        recorder = Recorder(name=name, inherited=inherited(here) if direct else here)
+        connection = CONNECTION if direct else Connection("hub", "canari", run_id="r")
+        session.dump_globals(recorder, connection, DATABASE, [])
+        got = {**recorder.inherited, **recorder.env}.get(variable)
+        assert {None: GONE, "theirs": KEPT}.get(got, OURS) == LIBPQ[variable][position], (name, got)
 
 
 def test_the_containers_own_port_and_socket_stay() -> None:
