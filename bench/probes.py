@@ -50,7 +50,10 @@ def probe(bench: Workbench, database: str, found: Probes, *, idle_seconds: float
     """
     bench.watch.say("how long the program takes to start")
     found.help_seconds = Spread.of([bench.run("--help").seconds for _ in range(STARTS)])
-    write = "from hubbackup.health import *; write_beat(health_path(), next_run='tomorrow')"
+    write = (
+        "from hubbackup.health import beat, health_path; from hubbackup.jobs.state_file import write_json;"
+        " write_json(health_path(), beat('tomorrow'))"
+    )
     bench.watch.measure([sys.executable, "-c", write], bench.environment())
     found.health_seconds = Spread.of([bench.run("health").seconds for _ in range(STARTS)])
     bench.watch.say("how fast a backup is verified")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 from hubbackup import package_version
 from hubbackup.backup.anomalies import Figures, suspicions
+from hubbackup.backup.beside import Beside, WithGlobals
 from hubbackup.backup.dump_methods import dump_methods, dump_options, refuses_method
 from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
@@ -17,10 +17,9 @@ from hubbackup.errors import HubbackupError, NoDataConnectionError, ToolError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.identifiers import connection_string, readable
-from hubbackup.postgres.materialized_views import COUNT_SQL, counts_of
+from hubbackup.postgres.identifiers import readable
 from hubbackup.postgres.messages import explain
-from hubbackup.postgres.session import Connection, dump_globals, open_dump, sql
+from hubbackup.postgres.session import Connection, open_dump
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft
 from hubbackup.verify.reader import Expected, check_file
@@ -44,7 +43,7 @@ class DumpOptions:
 
     file: FileOptions = field(default_factory=FileOptions)
     verify: Literal["full", "hash"] = "full"
-    with_globals: Literal["true", "false", "with-passwords"] = "true"
+    with_globals: WithGlobals = "true"
     lock_wait_seconds: float = 300.0
 
 
@@ -55,13 +54,12 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
     """
     run.log.info("backup.started", message="backup started", database=source.database, name=draft.name)
     clock = time.monotonic()
-    with ThreadPoolExecutor(1, thread_name_prefix="globals") as pool:
-        # Beside the dump, so that it costs no time.
-        globals_read = pool.submit(_read_globals, source, options)
-        views_counted = pool.submit(_count_views, source)
-        with run.stage("dump"):
-            result = _dump(run, source, options, draft)
-            draft.sync()
+    with (
+        Beside(source.runner, source.connection, source.properties, options.with_globals) as beside,
+        run.stage("dump"),
+    ):
+        result = _dump(run, source, options, draft, beside)
+        draft.sync()
     dump_seconds = time.monotonic() - clock
     with run.stage("verify"):
         client.check_versions(
@@ -69,7 +67,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         )
         _read_back(run, options, draft, result)
     verify_seconds = time.monotonic() - clock - dump_seconds
-    globals_sql, lacking = globals_read.result()
+    globals_sql, lacking = beside.globals()
     for problem in lacking:
         run.log.warning(
             "globals.failed", message=problem, remedy="let POSTGRES_USER read pg_roles, or BACKUP_GLOBALS=false"
@@ -97,7 +95,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         large_objects=facts.large_objects,
         extensions=facts.extensions,
         roles=tuple(readable(role, source.properties.encoding) for role in facts.roles),
-        materialized_views=views_counted.result(),
+        materialized_views=beside.materialized_views(),
         properties=asdict(source.properties),
         globals_sql=globals_sql,
         hubbackup_version=package_version(),
@@ -106,8 +104,8 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
     return manifest, lacking
 
 
-def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) -> DumpResult:
-    """pg_dump into `draft`, by the best method that this pg_dump has. Raises HubbackupError."""
+def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft, beside: Beside) -> DumpResult:
+    """pg_dump into `draft`, by the best method that this pg_dump has, and `beside` it. Raises HubbackupError."""
     runner, connection, database = source.runner, source.connection, source.database
     total_bytes = source.normal.plain_bytes if source.normal else 0
     file = options.file
@@ -127,6 +125,7 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
                 ) as process,
                 run.progress("dump", total_bytes) as progress,
             ):
+                beside.start()
                 return pump(process, draft, file, keep=method.kept, cancel=run.cancel, progress=progress)
         except NoDataConnectionError as error:
             run.log.info(
@@ -146,31 +145,6 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft)
             except HubbackupError:
                 run.dead_runs.note(run.run_id)  # what can't be ended now, the next backup ends
             raise
-
-
-def _read_globals(source: DumpSource, options: DumpOptions) -> tuple[str, list[str]]:
-    """The server's roles and memberships; where they can't be read the backup is good without, and says so."""
-    if options.with_globals == "false":
-        return "", []
-    pg_options = ["--encoding=UTF8"]
-    pg_options += [] if options.with_globals == "with-passwords" else ["--no-role-passwords"]
-    problem = ""
-    # A name is bytes in the encoding of the session that wrote it: of `postgres`, as a rule, else of the database.
-    for where in ([], [f"--database={connection_string(source.database)}"]):
-        try:
-            return dump_globals(source.runner, source.connection, source.database, pg_options + where).decode(), []
-        except (HubbackupError, UnicodeDecodeError) as error:
-            problem = problem or str(error)
-    return "", [f"no roles in the backup: {problem}"]
-
-
-def _count_views(source: DumpSource) -> dict[str, int | None]:
-    """What the materialized views hold; a backup is good without."""
-    try:
-        answer = sql(source.runner, source.connection, source.database, COUNT_SQL)
-        return counts_of(answer, source.properties.encoding)
-    except (HubbackupError, ValueError):
-        return {}
 
 
 def _read_back(run: Run, options: DumpOptions, draft: LocalDraft, result: DumpResult) -> None:

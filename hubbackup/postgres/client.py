@@ -38,6 +38,7 @@ class DatabaseProperties:
     grants: tuple[tuple[str, str, bool], ...] | None = None
     comment: str = ""
     siblings: tuple[str, ...] = ()
+    has_materialized_views: bool = True
 
     @property
     def server_major(self) -> int:
@@ -63,6 +64,7 @@ jsonb_build_object(
                 FROM aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee) END,
     'siblings', (SELECT coalesce(jsonb_agg(datname), '[]') FROM pg_database s
                  WHERE s.datname ~ '_(before|restore)_[0-9]{8}_[0-9]{6}$'),
+    'has_materialized_views', EXISTS (SELECT FROM pg_class WHERE relkind = 'm'),
     'comment', coalesce(shobj_description(d.oid, 'pg_database'), ''))
 """
 PROPERTIES_SQL = f"SELECT {raw_json(_PROPERTIES)} FROM pg_database d WHERE d.datname = current_database();\n"
@@ -107,6 +109,7 @@ def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
         grants=None if grants is None else tuple((str(who), str(what), bool(more)) for who, what, more in grants),
         comment=facts.get("comment", ""),
         siblings=tuple(facts.get("siblings", ())),
+        has_materialized_views=facts.get("has_materialized_views", True),
     )
 
 

@@ -61,6 +61,8 @@ class Server:
     memberships: frozenset[tuple[str, str]] = frozenset()
     """(group, member), as they were granted."""
     tablespaces: frozenset[str] = frozenset()
+    psql_version: str = ""
+    """Of the psql beside it, as psql writes it: `17.6 (Debian 17.6-1)`."""
 
     def of_kind(self, kind: str) -> list[ServerDatabase]:
         """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
@@ -117,19 +119,21 @@ jsonb_build_object(
     'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user))
 """
-SERVER_SQL = f"SELECT {raw_json(_SERVER)};"
+SERVER_SQL = f"SELECT {raw_json(_SERVER)};\n\\echo :VERSION_NAME\n"
+"""One exec for both: what the server is like, and in the second line the version of the psql that asked."""
 
 
 def server_from_answer(answer: str, encoding: str = "") -> Server:
     """The server out of the answer to `SERVER_SQL`; its roles by the names that they have for a session in a database
     of this encoding."""
-    raw = bytes.fromhex(answer)
+    said, _, psql_version = answer.partition("\n")
+    raw = bytes.fromhex(said)
     facts = json.loads(decoded(raw, ""))
     facts |= {name: json.loads(decoded(raw, encoding))[name] for name in ("roles", "rights", "memberships")}
-    return _server(facts)
+    return _server(facts, psql_version.strip())
 
 
-def _server(facts: dict[str, Any]) -> Server:
+def _server(facts: dict[str, Any], psql_version: str) -> Server:
     databases = {
         name: ServerDatabase(
             name,
@@ -164,4 +168,5 @@ def _server(facts: dict[str, Any]) -> Server:
         ),
         memberships=frozenset((group, member) for group, member in facts["memberships"]),
         tablespaces=frozenset(facts["tablespaces"]),
+        psql_version=psql_version,
     )

@@ -30,7 +30,7 @@ from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.deputies import Deputies
 from hubbackup.restore.load import DumpProof, compare, load, prove
 from hubbackup.restore.preflight import Request, acting_roles, globals_of, preflight
-from hubbackup.restore.psql_compat import Dialect, psql_version
+from hubbackup.restore.psql_compat import Dialect, parse_version
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel
@@ -76,7 +76,7 @@ class RestoreJob:
                 databases = Databases(runner, connection, request.target)
                 server = databases.look(proof.encoding)
                 properties = self._properties(runner, connection, server, source)
-                dialect = Dialect(psql=psql_version(runner), server_major=server.major)
+                dialect = Dialect(psql=parse_version(server.psql_version), server_major=server.major)
                 dialect.check_origin(source.name, of_proven_origin=source.manifest is not None)
                 notes = preflight(runner, connection, server, request, source, proof.facts, properties)
                 asked = time.monotonic()

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hubbackup.errors import NotProvenError
-from hubbackup.runners import Runner, run
 
 EDGE_BYTES = 8192
 HEADER = re.compile(
@@ -34,14 +33,9 @@ RESTRICT_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 """The first minor of each major whose psql knows the commands."""
 
 
-def psql_version(runner: Runner) -> tuple[int, int]:
-    """(major, minor) of the psql there. Raises RunnerError."""
-    return parse_version(run(runner, ["psql", "--version"], {"LC_ALL": "C"}).decode("utf-8", "replace"))
-
-
 def parse_version(said: str) -> tuple[int, int]:
-    """(17, 6) of `psql (PostgreSQL) 17.6 (Debian 17.6-1)`; a development version is the newest of all."""
-    found = re.search(r"\) (\d+)\.(\d+)", said)
+    """(17, 6) of psql's own `17.6 (Debian 17.6-1)`; a development version is the newest of all."""
+    found = re.match(r"(\d+)\.(\d+)", said)
     return (int(found[1]), int(found[2])) if found else (99, 0)
 
 

@@ -93,10 +93,10 @@ def test_a_dump_that_is_none_passes_unchanged() -> None:
 @pytest.mark.parametrize(
     ("said", "version"),
     [
-        ("psql (PostgreSQL) 17.6 (Debian 17.6-1.pgdg13+1)\n", (17, 6)),
-        ("psql (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", (15, 18)),
-        ("psql (PostgreSQL) 18beta1 (Debian 18~beta1-1.1)", (99, 0)),
-        ("psql (PostgreSQL) 19devel", (99, 0)),
+        ("17.6 (Debian 17.6-1.pgdg13+1)", (17, 6)),
+        ("15.18", (15, 18)),
+        ("18beta1 (Debian 18~beta1-1.1)", (99, 0)),
+        ("19devel", (99, 0)),
         ("", (99, 0)),
     ],
 )
