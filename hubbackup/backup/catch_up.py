@@ -24,6 +24,9 @@ from hubbackup.stores.local import LocalStore
 from hubbackup.streams.growing_file import GrowingFile
 from hubbackup.verify.reader import Expected, check_file
 
+COPIED_MARKS = (Mark.PINNED, Mark.ACCEPTED, Mark.UNRESTORABLE)
+"""Those that are true of the backup, whichever copy of it."""
+
 
 @dataclass(frozen=True)
 class CaughtUp:
@@ -80,7 +83,8 @@ class CatchUp:
         lacking = set()
         for backup in read_backups(here, self.targets, self.zone):  # there may be many: little is held of each
             name, good = str(backup.name), backup.good_in(self.local.name)
-            candidates.append(Candidate(name, backup.started_at, good and not backup.suspicious, backup.pinned))
+            counts = backup.counts_in(self.local.name)
+            candidates.append(Candidate(name, backup.started_at, counts, backup.pinned))
             if good and not backup.good_in(target.name):
                 lacking.add(name)
         names = wanted(candidates, target.policy, self.now) & lacking
@@ -102,9 +106,10 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, targe
         target.store.delete(manifest.name)
     if backup.bad_in(target.name):  # they described the copy that is replaced
         drop_mark(target.store, backup.name, Mark.BAD)
-    for mark in (Mark.PINNED, Mark.ACCEPTED):  # before the copy is there, so that it is never there without them
+    for mark in COPIED_MARKS:  # before the copy is there, so that it is never there without them
         if mark in backup.marks and target.name not in backup.marks[mark]:
-            put_mark(target.store, backup.name, mark, why="copied with the backup", now=datetime.now(UTC))
+            why = backup.refused_because if mark is Mark.UNRESTORABLE else "copied with the backup"
+            put_mark(target.store, backup.name, mark, why=why, now=datetime.now(UTC))
     with (
         target.store.create(manifest.name, {SHA256: manifest.sha256}) as draft,
         run.progress("upload", manifest.stored_bytes) as progress,

@@ -223,17 +223,18 @@ class BackupJob:
         return uploaded
 
     def _prune(self, run: Run, targets: Sequence[Target], listed: Sequence[Listed], problems: list[str]) -> list[str]:
-        """Remove what the policies no longer keep, unless a suspicious backup freezes that; returns `target:name`."""
+        """Remove what the policies no longer keep, unless one in doubt freezes that; returns `target:name`."""
         with run.stage("prune"):
             now = self.now().astimezone(self.zone)
             plans = make_plans(listed, targets, now, lambda some: read_backups(some, targets, self.zone))
-            frozen_by = next((one.frozen_by for one in plans if one.frozen_by), "")
-            if frozen_by:
+            frozen = next(((one.frozen_by, one.doubt) for one in plans if one.doubt), None)
+            if frozen is not None:
+                frozen_by, doubt = frozen
                 run.log.warning(
                     "prune.frozen",
-                    message=f"nothing is pruned: {frozen_by} is suspicious",
+                    message=f"nothing is pruned: {frozen_by} is {doubt.word}",
                     name=frozen_by,
-                    remedy=f"look into the database; if this is right: hubbackup accept {frozen_by}",
+                    remedy=doubt.remedy,
                 )
             pruned = apply_plans(plans)
         problems += pruned.problems

@@ -48,6 +48,8 @@ class Mark(StrEnum):
     """The operator's: suspicious, and yet the normal that the next backups are measured by."""
     BAD = "bad"
     """The verification's: the copy in this store failed it. Says nothing of another store's."""
+    UNRESTORABLE = "unrestorable"
+    """The schema drill's: it is whole, and a server refused its schema. Whichever store holds the mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,19 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """Why a backup does not count as good, though it is whole: nothing relies on it, and it stops every removal.
+
+    `word` is for lists, `state` for a sentence ("NAME is …"), `why` the reason, `remedy` what to do about it.
+    """
+
+    word: str
+    state: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Backup:
     """A backup as the stores hold it. `copies` maps a store's name to the file there."""
 
@@ -221,6 +236,8 @@ class Backup:
     """Why there is no manifest to trust: missing, or what is wrong with it."""
     marks: Mapping[Mark, frozenset[str]] = field(default_factory=dict)
     """The stores that hold each mark; a mark that no store holds is left out."""
+    refused_because: str = ""
+    """What the schema drill said of one that is unrestorable, where that can be read."""
 
     @property
     def proven(self) -> bool:
@@ -236,6 +253,30 @@ class Backup:
     def suspicious(self) -> bool:
         """It was found implausible when it was made, and the operator has not accepted it."""
         return self.manifest is not None and bool(self.manifest.warnings) and Mark.ACCEPTED not in self.marks
+
+    @property
+    def unrestorable(self) -> bool:
+        """A server refused its schema when that was tried, and no drill of it has passed since."""
+        return Mark.UNRESTORABLE in self.marks
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Why it does not count as good, though it is whole, the worst first; none where it counts.
+
+        The one answer for `--latest`, drills, retention, `check`, page and list.
+        """
+        found = []
+        if self.unrestorable:
+            why = self.refused_because or "a drill of its schema failed"
+            remedy = (
+                f"mend the schema, then hubbackup backup; to try this one again: hubbackup drill --schema {self.name}"
+            )
+            found.append(Doubt("unrestorable", "unrestorable", why, remedy))
+        if self.manifest is not None and self.suspicious:
+            remedy = f"look into the database; if this is right: hubbackup accept {self.name}"
+            why = "; ".join(self.manifest.warnings)
+            found.append(Doubt("suspicious", "suspicious, and not accepted", why, remedy))
+        return tuple(found)
 
     def from_future(self, now: datetime) -> bool:
         """It was made while the clock was ahead, or the clock is behind now: its age says nothing."""
@@ -255,6 +296,10 @@ class Backup:
             and copy.size_bytes == self.manifest.stored_bytes
             and not self.bad_in(store)
         )
+
+    def counts_in(self, store: str) -> bool:
+        """Good in `store`, and nothing is in doubt about it: what retention relies on."""
+        return self.good_in(store) and not self.doubts
 
 
 def read_manifest(store: Readable, name: BackupName) -> Manifest:

@@ -26,6 +26,7 @@ from hubbackup.catalog.backup import (
     read_manifest,
     split,
 )
+from hubbackup.catalog.marks import why_marked
 from hubbackup.errors import NotFoundError, NotProvenError
 from hubbackup.stores import Entry, Readable
 
@@ -127,7 +128,8 @@ def read_backups(listed: Iterable[Listed], stores: Iterable[Readable], zone: Zon
             for number, answer in zip(missing, asked, strict=True):
                 found[number] = answer
             for one, (manifest, problem) in zip(batch, found, strict=True):
-                yield _backup(one, manifest, problem, zone)
+                refused = _why_unrestorable(one, [*here, *elsewhere]) if Mark.UNRESTORABLE in one.marks else ""
+                yield _backup(one, manifest, problem, zone, refused)
 
 
 def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
@@ -210,7 +212,14 @@ def _read(listed: Listed, problem: str, stores: Sequence[Readable]) -> tuple[Man
     return None, problem
 
 
-def _backup(listed: Listed, manifest: Manifest | None, problem: str, zone: ZoneInfo) -> Backup:
+def _why_unrestorable(listed: Listed, stores: Sequence[Readable]) -> str:
+    """The reason in the mark, of the first store that gives it."""
+    marked_in = listed.marks[Mark.UNRESTORABLE]
+    told = (why_marked(store, listed.name, Mark.UNRESTORABLE) for store in stores if store.name in marked_in)
+    return next(filter(None, told), "")
+
+
+def _backup(listed: Listed, manifest: Manifest | None, problem: str, zone: ZoneInfo, refused: str) -> Backup:
     return Backup(
         listed.name,
         manifest.started_at if manifest is not None else listed.name.started_at(zone),
@@ -219,6 +228,7 @@ def _backup(listed: Listed, manifest: Manifest | None, problem: str, zone: ZoneI
         listed.manifests_in,
         problem,
         listed.marks,
+        refused,
     )
 
 

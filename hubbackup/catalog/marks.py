@@ -18,14 +18,17 @@ from hubbackup.catalog.target import Target
 from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
 from hubbackup.jobs.results import MarkResult
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.stores import Store
+from hubbackup.stores import Readable, Store
 
 REMEDY = "hubbackup list prints the names there are"
+NOTE_BYTES = 4 << 10
+"""Of a mark that is read; a reason is kept short."""
+WHY_CHARACTERS = 1000
 
 
 def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datetime) -> None:
     """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError."""
-    note = {"mark": mark, "backup": str(name), "at": now.astimezone(UTC).isoformat(), "why": why}
+    note = {"mark": mark, "backup": str(name), "at": now.astimezone(UTC).isoformat(), "why": why[:WHY_CHARACTERS]}
     text = json.dumps(note, ensure_ascii=False).encode(errors="replace") + b"\n"
     try:
         _put(store, name.mark(mark), text)
@@ -37,6 +40,15 @@ def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datet
         # A verification holds no lock: a run that begins at this moment takes its draft for a killed run's leftover.
         with contextlib.suppress(ExistsError):
             _put(store, name.mark(mark), text)
+
+
+def why_marked(store: Readable, name: BackupName, mark: Mark) -> str:
+    """What stands in the mark; empty where it can't be read."""
+    try:
+        with store.open(name.mark(mark)) as stream:
+            return str(json.loads(stream.read(NOTE_BYTES))["why"])
+    except (StoreError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _put(store: Store, file_name: str, text: bytes) -> None:

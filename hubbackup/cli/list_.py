@@ -36,7 +36,8 @@ def list_(
 ) -> int:
     """List the backups, oldest first, and what is known of each.
 
-    Shown are its age and size, the stores that hold a copy, and whether it is proven, pinned or suspicious.
+    Shown are its age and size, the stores that hold a copy, and whether it is proven, pinned, suspicious or
+    unrestorable.
     """
     app = make_app()
     targets = app.targets(store)
@@ -92,6 +93,8 @@ class _Facts:
             "pinned": backup.pinned,
             "suspicious": backup.suspicious,
             "warnings": manifest.warnings if manifest else (),
+            "unrestorable": backup.unrestorable,
+            "doubts": [{"word": doubt.word, "why": doubt.why} for doubt in backup.doubts],
             "last_verified": verified,
             "last_drill": self._drills.get(name),
         }
@@ -103,7 +106,7 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     def cells(row: dict[str, Any]) -> tuple[str, ...]:
         verified = max(row["last_verified"].values(), default=None)
         drilled = row["last_drill"] and datetime.fromisoformat(row["last_drill"]["started_at"])
-        notes = ["pinned"] * row["pinned"] + ["suspicious"] * row["suspicious"] + [row["problem"]]
+        notes = ["pinned"] * row["pinned"] + [doubt["word"] for doubt in row["doubts"]] + [row["problem"]]
         return (
             row["name"],
             row["database"],

@@ -74,6 +74,8 @@ def preflight(
             )
     elif source.manifest.warnings:
         notes.append(f"this backup is suspicious: {'; '.join(source.manifest.warnings)}")
+    if source.unrestorable:
+        notes.append(f"this backup is unrestorable, as a drill of its schema has shown: {source.unrestorable}")
     if live is not None and live.sessions and not (server.rights.superuser or server.rights.ends_sessions):
         notes.append(
             f"{connection.user} may not end the sessions of other roles, and they would hinder the swap:"

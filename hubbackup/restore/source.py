@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog.backup import Backup, BackupName, Manifest, read_manifest
+from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, read_manifest
 from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.marks import why_marked
 from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
@@ -36,6 +37,8 @@ class Source:
     started_at: datetime | None
     manifest: Manifest | None
     open: Callable[[], AbstractContextManager[BinaryIO]]
+    unrestorable: str = ""
+    """Why a server refused its schema; empty where none did."""
 
     @property
     def format(self) -> Format:
@@ -105,7 +108,8 @@ def _check_database(source: Source, selector: BackupSelector) -> None:
 def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The newest good backup of `database` in any of `targets`, the first one's copy where several have it.
 
-    A suspicious one is passed over, and one from the future: each is named, and can be restored by its name.
+    One in doubt is passed over (suspicious, unrestorable), and one from the future: each is named, and can be
+    restored by its name.
     Raises NotFoundError.
     """
     targets = _readable(run, targets, zone, database)
@@ -125,15 +129,15 @@ def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo
 
 
 def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: ZoneInfo) -> Backup | None:
-    """The newest good backup that is neither suspicious nor from the future; logs those that are passed over."""
+    """The newest good backup that is neither in doubt nor from the future; logs those that are passed over."""
     now = datetime.now(UTC)
     for backup in newest_first(targets, zone, database):
         if not any(backup.good_in(target.name) for target in targets):
             continue
         if backup.from_future(now):
             why = f"it was made at {backup.started_at:%Y-%m-%d %H:%M} UTC, which is in the future"
-        elif backup.manifest is not None and backup.suspicious:
-            why = f"it is suspicious: {'; '.join(backup.manifest.warnings)}"
+        elif backup.doubts:
+            why = "; ".join(f"it is {doubt.word}: {doubt.why}" for doubt in backup.doubts)
         else:
             return backup
         run.log.warning(
@@ -185,6 +189,7 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
         manifest.started_at if manifest is not None else started_at,
         manifest,
         lambda: store.open(path.name),
+        why_marked(store, name, Mark.UNRESTORABLE) if name is not None else "",
     )
 
 
@@ -224,9 +229,14 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
                 done_bytes += len(data)
                 progress(done_bytes)
             draft.commit()
-        started_at = manifest.started_at if manifest else None
         yield Source(
-            str(name), store.describe(), entry.size_bytes, started_at, manifest, lambda: local.open(str(name))
+            str(name),
+            store.describe(),
+            entry.size_bytes,
+            manifest.started_at if manifest else None,
+            manifest,
+            lambda: local.open(str(name)),
+            why_marked(store, name, Mark.UNRESTORABLE),
         )
     finally:
         shutil.rmtree(directory, ignore_errors=True)

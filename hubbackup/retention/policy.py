@@ -2,7 +2,7 @@
 
 The plan counts only good backups and is made for one store and one database at a time. Never removed: the
 newest good one, as many good ones as the policy's minimum, a pinned one, an unproven one that is not older than
-the oldest good one kept. Where the clock looks wrong, or the newest backup is suspicious, nothing is removed.
+the oldest good one kept. Where the clock looks wrong, or the newest backup is in doubt, nothing is removed.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Decision:
 def plan(candidates: Sequence[Candidate], policy: Policy, now: datetime, *, frozen_by: str = "") -> list[Decision]:
     """Decide for each of one database's backups in one store, newest first.
 
-    `now` is aware, and its time zone is the one of weeks, months and years. `frozen_by` names a suspicious backup
-    that the operator has to look at before anything is removed.
+    `now` is aware, and its time zone is the one of weeks, months and years. `frozen_by` says which backup the
+    operator has to look at before anything is removed, and what it is.
     """
     newest_first = _newest_first(candidates)
     doubt = _clock_doubt(newest_first, policy, now)
     if frozen_by:
-        doubt = f"frozen: {frozen_by} is suspicious, and not accepted"
+        doubt = f"frozen: {frozen_by}"
     return _decide(newest_first, policy, now, doubt, frozen=bool(frozen_by))
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog.backup import Backup, BackupName, Mark
+from hubbackup.catalog.backup import Backup, BackupName, Doubt, Mark
 from hubbackup.catalog.listing import Listed, read_backups, scan
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoreError
@@ -29,13 +29,14 @@ Load = Callable[[Iterable[Listed]], Iterable[Backup]]
 class TargetPlan:
     """The decisions for one database's backups in one target, newest first.
 
-    `frozen_by` names a suspicious backup, `marks` the files of the marks that the target holds.
+    `frozen_by` names the newest backup where it is in `doubt`, `marks` the files of the marks that the target holds.
     """
 
     target: Target
     database: str
     decisions: tuple[Decision, ...]
     frozen_by: str = ""
+    doubt: Doubt | None = None
     marks: frozenset[str] = frozenset()
 
 
@@ -112,19 +113,21 @@ def _plan(
     while True:
         published = [one for one in known.values() if one.published]
         newest = max(published, key=lambda one: (one.started_at, str(one.listed.name)), default=None)
-        frozen_by = str(newest.listed.name) if newest is not None and newest.suspicious else ""
+        doubt = newest.doubt if newest is not None else None
+        frozen_by = str(newest.listed.name) if newest is not None and doubt is not None else ""
+        frozen = f"{frozen_by} is {doubt.state}" if doubt is not None else ""
         unread = {newest.listed.name} if newest is not None else set()
         for target in targets:
             here = [one for one in known.values() if target.name in one.listed.copies]
             candidates = [one.candidate(target.name) for one in here]
-            decisions = plan(candidates, target.policy, now, frozen_by=frozen_by)
+            decisions = plan(candidates, target.policy, now, frozen_by=frozen)
             marks = frozenset(
                 one.listed.name.mark(mark)
                 for one in here
                 for mark, held_in in one.listed.marks.items()
                 if target.name in held_in
             )
-            plans.append(TargetPlan(target, database, tuple(decisions), frozen_by, marks))
+            plans.append(TargetPlan(target, database, tuple(decisions), frozen_by, doubt, marks))
             resting_on = {one.candidate.name for one in decisions if not one.settled}
             unread |= {one.listed.name for one in here if one.listed.copies[target.name].name in resting_on}
         asked = [one.listed for one in known.values() if one.listed.name in unread and not one.read]
@@ -141,14 +144,14 @@ class _Known:
     Not the manifest itself, which may be long, and there may be very many.
     """
 
-    __slots__ = ("good_in", "listed", "published", "read", "started_at", "suspicious")
+    __slots__ = ("doubt", "good_in", "listed", "published", "read", "started_at")
 
     def __init__(self, listed: Listed, now: datetime) -> None:
         self.listed = listed
         self.read = False
         self.started_at = listed.name.local_time.replace(tzinfo=now.tzinfo)
         self.published = bool(listed.manifests_in)
-        self.suspicious = False
+        self.doubt: Doubt | None = None
         self.good_in = tuple(store for store in listed.copies if listed.published_in(store))
 
     def learn(self, backup: Backup) -> None:
@@ -156,13 +159,13 @@ class _Known:
         self.read = True
         self.started_at = backup.started_at
         self.published = backup.proven
-        self.suspicious = backup.suspicious
+        self.doubt = next(iter(backup.doubts), None)
         self.good_in = tuple(store for store in backup.copies if backup.good_in(store))
 
     def candidate(self, store: str) -> Candidate:
-        """A suspicious one does not count as good: not for the minimum, not for a week, a month or a year."""
+        """One in doubt does not count as good: not for the minimum, not for a week, a month or a year."""
         pinned = Mark.PINNED in self.listed.marks
-        good = store in self.good_in and not self.suspicious
+        good = store in self.good_in and self.doubt is None
         return Candidate(self.listed.copies[store].name, self.started_at, good, pinned)
 
 

@@ -211,10 +211,13 @@ def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> Back
         damaged_in=tuple(name for name in listed.copies if name in listed.marks.get(Mark.BAD, ())),
         pinned=Mark.PINNED in listed.marks,
         problem="" if listed.manifests_in else "it has no manifest",
+        unrestorable="a drill of its schema failed" if Mark.UNRESTORABLE in listed.marks else "",
     )
     if backup is None:
         return facts
     facts = replace(facts, started_at=backup.started_at, problem=backup.problem)
+    if backup.unrestorable:
+        facts = replace(facts, unrestorable=printable(backup.doubts[0].why))
     manifest = backup.manifest
     if manifest is None:
         return facts

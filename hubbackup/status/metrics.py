@@ -124,6 +124,14 @@ GAUGES = (
         _per_copy(lambda snapshot, database, store: len(snapshot.in_store(store, database))),
     ),
     Gauge(
+        "hubbackup_unrestorable_backups",
+        "Backups of a database in a store whose schema a server refused when it was tried.",
+        COPY,
+        _per_copy(
+            lambda snapshot, database, store: sum(bool(b.unrestorable) for b in snapshot.in_store(store, database))
+        ),
+    ),
+    Gauge(
         "hubbackup_backups_stored_bytes",
         "Size of all good backups of a database in a store.",
         COPY,

@@ -96,7 +96,7 @@ def assess(
         cause = f"; the last run failed: {last_run.cause}" if last_run and last_run.cause else ""
         return PluginOutput(NAGIOS_CRITICAL, f"{shown}, more than {_hours(limit)}{cause}", " ".join(performance))
     doubts = _doubts(newest, stores, last_run)
-    code = NAGIOS_WARNING if doubts else NAGIOS_OK
+    code = NAGIOS_CRITICAL if newest.unrestorable else NAGIOS_WARNING if doubts else NAGIOS_OK
     copies = ", ".join(
         store.name for store in stores if store.newest is not None and store.newest.name == newest.name
     )
@@ -111,8 +111,7 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | N
             doubts.append(f"{store.name} can't be read: {store.problem}")
         elif store.newest is None or store.newest.name != newest.name:
             doubts.append(f"{store.name} lacks it")
-    if newest.manifest is not None and newest.suspicious:
-        doubts += [f"suspicious: {warning}" for warning in newest.manifest.warnings]
+    doubts += [f"{doubt.word}: {doubt.why}" for doubt in newest.doubts]
     if last_run and not last_run.finished:
         doubts.append(f"the last run failed: {last_run.cause or f'exit code {last_run.exit_code}'}")
     elif last_run and last_run.problems:

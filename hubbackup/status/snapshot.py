@@ -41,6 +41,8 @@ class BackupFacts:
     """Why there is no manifest to trust."""
     warnings: tuple[str, ...] = ()
     """Why it is suspicious, as long as nobody has accepted it."""
+    unrestorable: str = ""
+    """Why a server refused its schema; empty where none did."""
 
     @property
     def good(self) -> bool:

@@ -141,6 +141,12 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
             f"The last good backup of {database} is not in {where}{detail}.",
             "the next run uploads what is missing; to do it now: hubbackup backup",
         )
+    if newest.unrestorable:
+        yield Concern(
+            Level.CRITICAL,
+            f"The last backup of {database} can't be restored: {newest.unrestorable}.",
+            f"mend the schema, then: hubbackup backup; to try this one again: hubbackup drill --schema {newest.name}",
+        )
     for warning in newest.warnings:
         yield Concern(
             Level.WARNING,
@@ -176,7 +182,9 @@ def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
     elif last.result == "degraded":
         newest = [snapshot.last_good(database) for database in snapshot.databases]
         made = next((backup for backup in newest if backup and backup.name == last.name), None)
-        if made is None or len(made.good_in) == len(snapshot.stores):  # else the missing copy is reported already
+        # A missing copy, and that it can't be restored, are reported already.
+        told = made is not None and made.unrestorable and len(last.problems) == 1
+        if made is None or (len(made.good_in) == len(snapshot.stores) and not told):
             yield Concern(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(last.problems)}.")
 
 

@@ -98,9 +98,9 @@ class View:
             state, proof = "unproven", "Unproven"
         else:
             whole = all(mark in ("good", "late", "unknown") for _, mark in copies)
-            state = "good" if whole and not backup.warnings else "degraded"
+            state = "good" if whole and not backup.warnings and not backup.unrestorable else "degraded"
             read_back = {"full": "Read back whole", "hash": "Hash compared"}.get(backup.verified, "Has a manifest")
-            proof = "Restored in a drill" if drilled else read_back
+            proof = "Unrestorable" if backup.unrestorable else "Restored in a drill" if drilled else read_back
         seconds = run.seconds if run else backup.dump_seconds
         notes = [*(["pinned: never pruned"] if backup.pinned else []), *(run.problems if run else ())]
         return Row(
@@ -114,7 +114,7 @@ class View:
             took=human_seconds(seconds) if seconds is not None else "",
             copies=tuple((self._short(name), mark) for name, mark in copies),
             proof=proof,
-            note="; ".join(filter(None, (*notes, problem, *damaged, *backup.warnings))),
+            note="; ".join(filter(None, (*notes, problem, *damaged, backup.unrestorable, *backup.warnings))),
         )
 
     def _copies(self, backup: BackupFacts, run: RunRecord | None) -> list[tuple[str, str]]:

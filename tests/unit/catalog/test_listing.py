@@ -23,6 +23,7 @@ from hubbackup.catalog.listing import (
     read_backups,
     scan,
 )
+from hubbackup.catalog.marks import put_mark
 from hubbackup.catalog.target import Policy
 from hubbackup.retention.prune import make_plans
 from hubbackup.stores import Entry
@@ -204,7 +205,7 @@ def test_one_from_the_future_is_never_the_newest() -> None:
 
 @pytest.mark.parametrize("mark", list(Mark))
 def test_a_mark_is_a_file_beside_the_backup(mark: Mark) -> None:
-    """Pinned and accepted count wherever they are; bad counts in the store that says so."""
+    """Pinned, accepted, unrestorable count wherever they are; bad counts in the store that says so."""
     local, s3 = MemoryStore("local"), MemoryStore("s3", remote=True)
     for store in (local, s3):
         name = put_backup(store, "hub", START, warnings=("half the size",))
@@ -212,9 +213,29 @@ def test_a_mark_is_a_file_beside_the_backup(mark: Mark) -> None:
     (backup,) = list_backups([local, s3], UTC_ZONE)
     assert backup.pinned == (mark is Mark.PINNED)
     assert backup.suspicious == (mark is not Mark.ACCEPTED)
+    assert backup.unrestorable == (mark is Mark.UNRESTORABLE)
     assert backup.good_in("local")
     assert backup.good_in("s3") == (mark is not Mark.BAD)
     assert BackupName.owner_of(name.mark(mark)) == name
+
+
+def test_an_unrestorable_backup_says_why() -> None:
+    """The reason is read from whichever store gives it, one that makes no sense is left out; it counts nowhere."""
+    local, s3 = MemoryStore("local"), MemoryStore("s3", remote=True)
+    for store in (local, s3):
+        name = put_backup(store, "hub", START, warnings=("half the size",))
+    local.files[name.mark(Mark.UNRESTORABLE)] = b"{"
+    put_mark(s3, name, Mark.UNRESTORABLE, why="no function f", now=START)
+    (backup,) = list_backups([local, s3], UTC_ZONE)
+    assert [(doubt.word, doubt.why) for doubt in backup.doubts] == [
+        ("unrestorable", "no function f"),
+        ("suspicious", "half the size"),
+    ]
+    assert backup.good_in("local")
+    assert not backup.counts_in("local")
+    del s3.files[name.mark(Mark.UNRESTORABLE)]
+    (backup,) = list_backups([local, s3], UTC_ZONE)
+    assert backup.doubts[0].why == "a drill of its schema failed"
 
 
 def test_a_manifest_that_is_only_remote_is_found_after_a_broken_local_one() -> None:

@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.marks import put_mark
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.progress import logged
@@ -145,6 +147,25 @@ def test_latest_passes_over_the_suspicious_and_those_from_the_future(
     (stores[0].directory / NAME.replace(".sql.gz", ".accepted")).write_bytes(b"")
     with found(stores, BackupSelector("hub")) as source:
         assert source.name == NAME
+
+
+def test_latest_passes_over_the_unrestorable(
+    stores: tuple[LocalStore, Remote], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever store has the mark; the log says why, and by its name it can be had, with that reason."""
+    put(stores[0], OLDER)
+    put(stores[0], NAME)
+    name = BackupName.parse(NAME)
+    assert name is not None
+    put_mark(stores[0], name, Mark.UNRESTORABLE, why="no function f", now=datetime.now(UTC))
+    logs.configure(level="info", log_format="json", stream=sys.stderr)
+    with found(stores, BackupSelector("hub")) as source:
+        assert source.name == OLDER
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (skipped,) = [line["message"] for line in lines if line["event"] == "source.skipped"]
+    assert skipped == f"{NAME} is passed over: it is unrestorable: no function f"
+    with found(stores, BackupSelector("hub", file=NAME)) as source:
+        assert source.unrestorable == "no function f"
 
 
 def test_the_local_copy_comes_first(stores: tuple[LocalStore, Remote]) -> None:

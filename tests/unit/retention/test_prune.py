@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hubbackup.catalog.backup import Backup, BackupName, Mark
 from hubbackup.catalog.listing import Listed, list_backups, read_backups, scan
+from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.target import Policy
 from hubbackup.errors import StoreError
 from hubbackup.retention.policy import Candidate, plan
@@ -77,6 +78,35 @@ def test_a_suspicious_backup_freezes_both_stores_until_it_is_accepted() -> None:
     assert prune(local, s3) == set()
     s3.files[suspicious.mark(Mark.ACCEPTED)] = b""
     assert prune(local, s3) == {f"local:{old}", f"s3:{old}"}
+
+
+def test_an_unrestorable_backup_freezes_both_stores_until_a_drill_of_it_passes() -> None:
+    """Whichever store has the mark; the plan says why, and the mark's removal ends it."""
+    local, s3 = MemoryStore("local"), MemoryStore("s3")
+    for store in (local, s3):
+        newest, _, old = nights(store, 0, 1, 30)
+    put_mark(s3, newest, Mark.UNRESTORABLE, why="no function f", now=NOW)
+    assert prune(local, s3) == set()
+    stores = [local, s3]
+    (plan_,) = make_plans(scan(stores), [target_of(local, WEEK)], NOW, lambda some: read_backups(some, stores, ZONE))
+    assert plan_.frozen_by == str(newest)
+    assert plan_.doubt is not None
+    assert plan_.doubt.why == "no function f"
+    assert {decision.reason for decision in plan_.decisions} == {f"frozen: {newest} is unrestorable"}
+    drop_mark(s3, newest, Mark.UNRESTORABLE)
+    assert prune(local, s3) == {f"local:{old}", f"s3:{old}"}
+
+
+def test_an_unrestorable_one_counts_for_nothing() -> None:
+    """The minimum of good ones is filled by others, however many newer ones don't restore."""
+    store = MemoryStore("local")
+    nights(store, 0, 1)
+    refused = nights(store, 9, 10)
+    kept, gone = nights(store, 11, 12)
+    for name in refused:
+        put_mark(store, name, Mark.UNRESTORABLE, why="no function f", now=NOW)
+    assert prune(store, policy=Policy(7, keep_min=3)) == {f"local:{name}" for name in (*refused, gone)}
+    assert str(kept) in store.files
 
 
 def test_a_normal_one_ends_the_freeze_and_the_suspicious_one_counts_for_nothing() -> None:
@@ -156,7 +186,9 @@ def test_few_manifests_are_read() -> None:
     assert len(read) == 4
 
 
-states = st.sampled_from(["good", "good", "good", "bad", "cut", "no manifest", "broken", "suspicious", "pinned"])
+states = st.sampled_from(
+    ["good", "good", "good", "bad", "cut", "no manifest", "broken", "suspicious", "pinned", "unrestorable"]
+)
 policies = st.builds(
     Policy,
     days=st.integers(0, 20),
@@ -180,15 +212,13 @@ def test_the_plan_is_that_of_reading_everything(found: list[str], policy: Policy
             del store.files[name.manifest]
         elif state == "broken":
             store.files[name.manifest] = b"{"
-        elif state in ("bad", "pinned"):
+        elif state in ("bad", "pinned", "unrestorable"):
             store.files[f"{name.stem}.{state}"] = b""
     stores: list[Store] = [store]
     backups = list_backups(stores, ZONE)
     proven = [backup for backup in backups if backup.proven]
-    frozen_by = str(proven[-1].name) if proven and proven[-1].suspicious else ""
-    candidates = [
-        Candidate(str(b.name), b.started_at, b.good_in("local") and not b.suspicious, b.pinned) for b in backups
-    ]
+    frozen_by = str(proven[-1].name) if proven and proven[-1].doubts else ""
+    candidates = [Candidate(str(b.name), b.started_at, b.counts_in("local"), b.pinned) for b in backups]
     expected = {d.candidate.name for d in plan(candidates, policy, NOW, frozen_by=frozen_by) if d.keep}
     plans = make_plans(scan(stores), [target_of(store, policy)], NOW, lambda some: read_backups(some, stores, ZONE))
     assert {d.candidate.name for one in plans for d in one.decisions if d.keep} == expected

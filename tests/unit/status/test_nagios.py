@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -101,6 +102,14 @@ def test_a_doubt_is_a_warning(stores: list[StoreView], last_run: RunRecord | Non
     answer = ask(*stores, last_run=last_run)
     assert answer.code == 1
     assert said in str(answer)
+
+
+def test_a_backup_that_does_not_restore_is_critical() -> None:
+    """However young it is."""
+    refused = replace(backup(), marks={Mark.UNRESTORABLE: frozenset({"local"})}, refused_because="no function f")
+    answer = ask(StoreView("local", refused, 1), last_run=ended(0))
+    assert answer.code == 2
+    assert "unrestorable: no function f" in str(answer)
 
 
 def test_what_cannot_be_seen_is_unknown() -> None:

@@ -79,6 +79,12 @@ def suspicious(site: Site) -> None:
     site.add_backup(LAST_NIGHT + HOUR, warnings=("the dump has 1 bytes, it had 9",))
 
 
+def unrestorable(site: Site) -> None:
+    name = site.add_backup(LAST_NIGHT + HOUR)
+    mark = b'{"why": "CREATE INDEX i: function f() does not exist"}'
+    site.s3.files[name.replace(".sql.gz", ".unrestorable")] = (len(mark), mark)
+
+
 def damaged_copy(site: Site) -> None:
     name = site.add_backup(LAST_NIGHT - timedelta(days=1))
     site.s3.files[name.replace(".sql.gz", ".bad")] = (0, b"")
@@ -103,6 +109,11 @@ def unproven_only(site: Site) -> None:
         (drill_with_a_difference, Level.CRITICAL, "The last restore drill, 5 h ago, failed."),
         (s3_down, Level.WARNING, "S3 can't be read: no answer."),
         (missing_copy, Level.WARNING, "The last good backup of hub_chantier is not in S3 (no copy in s3: could"),
+        (
+            unrestorable,
+            Level.CRITICAL,
+            "The last backup of hub_chantier can't be restored: CREATE INDEX i: function f() does not exist.",
+        ),
         (suspicious, Level.WARNING, "The last backup of hub_chantier looks unlike the ones before: the dump has"),
         (damaged_copy, Level.WARNING, "A verification found the copy of hub_chantier_backup_20260207_030400.sql.gz"),
         (degraded_otherwise, Level.WARNING, "The last run, 5 h ago, was not complete: no roles in the backup"),
