@@ -22,11 +22,12 @@ from zoneinfo import ZoneInfo
 from hubbackup.backup.anomalies import last_normal
 from hubbackup.backup.catch_up import CatchUp
 from hubbackup.backup.dump import DumpOptions, DumpSource, make
+from hubbackup.backup.room import Room
 from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.listing import Listed, newest_first, read_backups, scan
 from hubbackup.catalog.target import LocalTarget, Policy, Target
-from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError
+from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError, StoreFullError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
@@ -64,27 +65,14 @@ class BackupJob:
         started_at = self.now()
         with run.stage("prepare"):
             source = self._begin(run, started_at)
-        with self._draft(started_at, problems) as (working, draft):
-            uploads = [Upload(run, target, draft.name, draft.growing) for target in self.remotes]
-            try:
-                for upload in uploads:
-                    upload.start()
-                manifest, remarks = make(run, source, self.options, draft)
-                problems += remarks
-                with run.stage("publish"):
-                    draft.commit()
-                    _publish(working, manifest)
-                    for upload in uploads:
-                        upload.publish(manifest)
-                with run.stage("upload"):
-                    problems += self._finish_uploads(run, uploads, manifest.stored_bytes)
-            finally:
-                for upload in uploads:
-                    upload.discard()
-                for upload in uploads:
-                    upload.join(timeout=5)
-        copies = [] if working is not self.local.store else [self.local.name]
-        copies += [upload.target.name for upload in uploads if upload.published]
+        room = Room(run, self.local, self.database, self.zone, self.now)
+        room.prepare(source.normal.stored_bytes if source.normal is not None else 0)
+        try:
+            manifest, copies, uploads = self._take(run, source, problems)
+        except StoreFullError as error:
+            room.make_again(error)
+            problems.clear()
+            manifest, copies, uploads = self._take(run, replace(source, started_at=self.now()), problems)
         if not copies:
             raise StoreError(f"{manifest.name} is not in any store: {'; '.join(problems)}")
         lacking = [upload.target.name for upload in uploads if not upload.published]
@@ -107,11 +95,36 @@ class BackupJob:
             rows=sum(manifest.rows.values()),
             tables=manifest.table_count,
             uploaded_late=tuple(uploaded),
-            pruned=tuple(pruned),
+            pruned=(*room.removed, *pruned),
             dropped=tuple(dropped),
             warnings=manifest.warnings,
         )
         return Outcome("Backup termine", result, tuple(problems))
+
+    def _take(self, run: Run, source: DumpSource, problems: list[str]) -> tuple[Manifest, list[str], list[Upload]]:
+        """Dump, prove, publish; returns the manifest, the names of the stores that hold it, and the uploads."""
+        with self._draft(source.started_at, problems) as (working, draft):
+            uploads = [Upload(run, target, draft.name, draft.growing) for target in self.remotes]
+            try:
+                for upload in uploads:
+                    upload.start()
+                manifest, remarks = make(run, source, self.options, draft)
+                problems += remarks
+                with run.stage("publish"):
+                    draft.commit()
+                    _publish(working, manifest)
+                    for upload in uploads:
+                        upload.publish(manifest)
+                with run.stage("upload"):
+                    problems += self._finish_uploads(run, uploads, manifest.stored_bytes)
+            finally:
+                for upload in uploads:
+                    upload.discard()
+                for upload in uploads:
+                    upload.join(timeout=5)
+        copies = [] if working is not self.local.store else [self.local.name]
+        copies += [upload.target.name for upload in uploads if upload.published]
+        return manifest, copies, uploads
 
     def safety_backup(self, run: Run, database: str) -> str:
         """Back up `database` before it is dropped; returns the options that restore it. Nothing is pruned meanwhile.

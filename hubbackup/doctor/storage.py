@@ -40,7 +40,7 @@ def room(site: Site) -> Diagnosis:
     newest = good[-1].manifest if good else None
     if newest is None:
         return ok(f"{free:,} bytes are free; how much a backup takes will be known after the first")
-    remedy = "make room, lower BACKUP_RETENTION_DAYS, or move BACKUP_DIR to a larger disk"
+    remedy = "lower BACKUP_RETENTION_DAYS, then: hubbackup prune; or make room, or move BACKUP_DIR to a larger disk"
     next_bytes = round(newest.stored_bytes * SAFETY)
     if free < next_bytes:
         return fail(f"{free:,} bytes are free, the next backup needs about {next_bytes:,}", remedy)

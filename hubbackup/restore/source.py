@@ -214,7 +214,8 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
         if free < entry.size_bytes + ROOM_LEFT_BYTES:
             raise StoreFullError(
                 f"{name} has {entry.size_bytes:,} bytes, {scratch} has {free:,} free",
-                remedy="make room there; the backup is downloaded whole and proven before it is used",
+                remedy="make room there (hubbackup prune removes what the policy no longer keeps); the backup is"
+                " downloaded whole and proven before it is used",
             )
         with (
             run.stage("download"),

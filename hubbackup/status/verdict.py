@@ -213,5 +213,5 @@ def _of_the_stores(snapshot: Snapshot) -> Iterator[Concern]:
         yield Concern(
             level,
             f"Only {human_bytes(store.free_bytes)} are free in {store.where}; a backup takes {human_bytes(needed)}.",
-            "free some space, or lower BACKUP_RETENTION_DAYS",
+            "lower BACKUP_RETENTION_DAYS, then: hubbackup prune; or free some space",
         )

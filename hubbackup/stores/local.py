@@ -290,7 +290,7 @@ def _errors_of(directory: Path, what: str, *, but: tuple[type[OSError], ...] = (
         if error.errno in _FULL:
             raise StoreFullError(
                 f"no space left in {directory}: it {what}; {_space(directory)}",
-                remedy="free some space there, or lower BACKUP_RETENTION_DAYS and run `hubbackup prune`",
+                remedy="lower BACKUP_RETENTION_DAYS, then: hubbackup prune; or free some space there",
             ) from error
         if error.errno in _DENIED:
             raise StoreDeniedError(

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Done, Program, beside, for_server
 from tests.support.proxy import FaultProxy
 from tests.support.s3 import S3Server
+from tests.support.small_disk import small_disk
 
 CANARY = "canari-7f3a9b1c"
 WITHOUT_ROOTS_POWERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
@@ -206,24 +206,16 @@ def test_a_file_in_place_of_the_directory(program: Program) -> None:
 def test_full_disk(program: Program, earlier: Path, tmp_path: Path) -> None:
     """At every size that is too small, down to room for the file and not for its manifest: exit 1 with the free
     bytes, the earlier backup whole, and nothing of the new one. With a page more there is a backup."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a file system takes root")
     name = next(name for name in program.files() if name.endswith(".sql.gz"))
     pages = {part: -(-len(data) // 4096) for part, data in program.files().items()}
-    directory = tmp_path / "small"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", directory], check=True)
-    try:
-        small = replace(program, settings={**program.settings, "BACKUP_DIR": str(directory)})
-        shutil.copytree(earlier, directory, dirs_exist_ok=True)
-        ballast = directory / "ballast"
+    with small_disk(tmp_path / "small", "4m") as disk:
+        small = replace(program, settings={**program.settings, "BACKUP_DIR": str(disk.directory)})
+        shutil.copytree(earlier, disk.directory, dirs_exist_ok=True)
         codes = []
         # Two pages are for the lock and the record of the run.
         whole = pages[name] + pages[beside(name)] + 2
         for free in (0, 1, whole // 2, pages[name], whole - 3, whole - 2, whole - 1, whole + 1):
-            ballast.write_bytes(b"")
-            figures = os.statvfs(directory)
-            ballast.write_bytes(bytes((figures.f_bavail - free) * figures.f_frsize))
+            disk.leave(free * 4096)
             before = small.files()
             done = small.run("backup")
             codes.append(done.code)
@@ -233,8 +225,6 @@ def test_full_disk(program: Program, earlier: Path, tmp_path: Path) -> None:
             assert small.files() == before
         assert codes[:4] == [1] * 4
         assert codes[-1] == 0
-    finally:
-        subprocess.run(["umount", directory], check=True)
 
 
 # -- S3
