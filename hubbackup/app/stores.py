@@ -28,7 +28,9 @@ class Kind:
 
 def local_target(settings: Settings) -> LocalTarget:
     """BACKUP_DIR."""
-    store = LocalStore(settings.backup_dir, is_ours=lambda name: BackupName.owner_of(name) is not None)
+    store = LocalStore(
+        settings.backup_dir, is_ours=lambda name: BackupName.owner_of(name) is not None, mode=settings.file_mode
+    )
     return LocalTarget("the local store", store, local_policy(settings))
 
 

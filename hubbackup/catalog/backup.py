@@ -321,7 +321,8 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is not a name of a backup")
-    with store.create(name.manifest, {SHA256: manifest.sha256}) as draft:
+    # Dated before its backup: in the guide's `ls -lt | head -2` the backup comes first.
+    with store.create(name.manifest, {SHA256: manifest.sha256}, dated=manifest.started_at) as draft:
         draft.write(manifest.to_json())
         draft.commit()
 

@@ -10,17 +10,17 @@ import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from hubbackup.catalog.backup import BackupName, Mark, read_manifest
 from hubbackup.catalog.target import Target
+from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
 from hubbackup.jobs.results import MarkResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores import Readable, Store
 
-REMEDY = "hubbackup list prints the names there are"
 NOTE_BYTES = 4 << 10
 """Of a mark that is read; a reason is kept short."""
 WHY_CHARACTERS = 1000
@@ -31,7 +31,7 @@ def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datet
     note = {"mark": mark, "backup": str(name), "at": now.astimezone(UTC).isoformat(), "why": why[:WHY_CHARACTERS]}
     text = json.dumps(note, ensure_ascii=False).encode(errors="replace") + b"\n"
     try:
-        _put(store, name.mark(mark), text)
+        _put(store, name, mark, text)
     except ExistsError:
         return
     except StoreError:
@@ -39,7 +39,7 @@ def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datet
             raise
         # A verification holds no lock: a run that begins at this moment takes its draft for a killed run's leftover.
         with contextlib.suppress(ExistsError):
-            _put(store, name.mark(mark), text)
+            _put(store, name, mark, text)
 
 
 def why_marked(store: Readable, name: BackupName, mark: Mark) -> str:
@@ -51,8 +51,12 @@ def why_marked(store: Readable, name: BackupName, mark: Mark) -> str:
         return ""
 
 
-def _put(store: Store, file_name: str, text: bytes) -> None:
-    with store.create(file_name) as draft:
+def _put(store: Store, name: BackupName, mark: Mark, text: bytes) -> None:
+    dated = None
+    if not store.remote:
+        with contextlib.suppress(NotFoundError):  # like a manifest, it is never newer than its backup
+            dated = store.stat(str(name)).modified_at - timedelta(seconds=1)
+    with store.create(name.mark(mark), dated=dated) as draft:
         draft.write(text)
         draft.commit()
 
@@ -60,14 +64,6 @@ def _put(store: Store, file_name: str, text: bytes) -> None:
 def drop_mark(store: Store, name: BackupName, mark: Mark) -> None:
     """Remove the mark from one store; where there is none, nothing is done. Raises StoreError."""
     store.delete(name.mark(mark))
-
-
-def parse_name(typed: str) -> BackupName:
-    """Raises UsageError where it is not exactly a backup's name."""
-    name = BackupName.parse(typed)
-    if name is None:
-        raise UsageError(f"{typed!a:.120} is not a name of a backup", remedy=REMEDY)
-    return name
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class MarkJob:
 
     def __call__(self, run: Run) -> Outcome[MarkResult]:
         """Raises UsageError, NotFoundError where no target has the backup, StoreError where none could be marked."""
-        name = parse_name(self.typed)
+        name = parse_name(self.typed, self.targets)
         done: list[str] = []
         failures: list[StoreError] = []
         with run.stage("mark"):

@@ -23,6 +23,8 @@ from hubbackup.config.urls import secret_parts
 from hubbackup.errors import SettingsError
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
+COPIES_VARIABLE = "HUBBACKUP_COPIES_DIR"
+"""Set by docker/backup-cron/hubbackup alone."""
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
 
 RESERVED = frozenset({
@@ -114,7 +116,7 @@ def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
         if raw.get(name):
             raise SettingsError(f"{name} and {name}_FILE are both set", remedy="remove one of them")
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = _readable(Path(path), raw.get(COPIES_VARIABLE, "")).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
                 f"{name}_FILE: {path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}",
@@ -122,6 +124,12 @@ def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
             ) from error
         raw[name] = text.rstrip("\r\n")
         origins[name] = path
+
+
+def _readable(path: Path, copies: str) -> Path:
+    """`path`, or the copy that the container's entry made for us of a file that only root may read."""
+    copy = Path(copies) / str(path).lstrip("/")
+    return copy if copies and not os.access(path, os.R_OK) and copy.is_file() else path
 
 
 def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:

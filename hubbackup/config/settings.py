@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     backup_on_start: bool = Field(default=False, description="run when the daemon starts")
     backup_catch_up: bool = Field(default=True, description="run at start if the last scheduled run was missed")
     backup_dir: Path = Field(default=Path("/var/backups/hub-chantier"), description="local store")
+    backup_file_mode: str = Field(
+        default="0600", description="who may read the files there: 0640 for the directory's group too"
+    )
     backup_retention_days: int = Field(default=7, ge=0, description="days to keep, both stores; 0 = never prune")
     s3_retention_days: int | None = Field(default=None, ge=0, description="days to keep in S3, where it differs")
     backup_globals: Literal["true", "false", "with-passwords"] = Field(
@@ -189,6 +192,26 @@ class Settings(BaseSettings):
             raise ValueError("is not an absolute path")
         return value
 
+    @field_validator("backup_file_mode")
+    @classmethod
+    def _mode_is_safe(cls, value: str) -> str:
+        if not re.fullmatch(r"(0o?)?[0-7]{3}", value):
+            raise ValueError("is not a file's mode such as 0600 or 0640")
+        mode = int(value[-3:], 8)
+        if mode & 0o600 != 0o600 or mode & ~0o664:
+            raise ValueError("must let the owner read and write, others at most read, and nobody execute")
+        return f"{mode:04o}"
+
+    @field_validator("s3_backup_bucket")
+    @classmethod
+    def _bucket_is_a_name(cls, value: str) -> str:
+        bare = value.removeprefix("s3://").rstrip("/")  # as `aws s3 ls` has it
+        if value and not bare:
+            raise ValueError("is not a bucket's name")
+        if "/" in bare:
+            raise _refused("has a path behind the bucket's name", "set the path as S3_PREFIX")
+        return bare
+
     @field_validator("backup_compression")
     @classmethod
     def _codec_exists(cls, value: str) -> str:
@@ -233,6 +256,11 @@ class Settings(BaseSettings):
     def backup_format(self) -> Format:
         """What a new backup's file is."""
         return Format(CODECS[self.backup_compression])
+
+    @property
+    def file_mode(self) -> int:
+        """BACKUP_FILE_MODE as a number."""
+        return int(self.backup_file_mode, 8)
 
     @property
     def schedule(self) -> Schedule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 
 from hubbackup.doctor import Check, Diagnosis, fail, ok, warn
 from hubbackup.doctor.site import Site
@@ -30,6 +31,39 @@ def directory(site: Site) -> Diagnosis:
         if (store.directory / name).is_file():
             store.delete(name)
     return ok(f"{store.describe()} stores files and returns them")
+
+
+def readers(site: Site) -> Diagnosis:
+    """Who can read the backups: by the directory's mode, BACKUP_FILE_MODE, and what lies there already."""
+    store, mode = site.app.local.store, site.app.local.store.mode
+    shown = f"{mode:04o}"
+    try:
+        directory = store.directory.stat()
+        files = [entry.stat() for entry in os.scandir(store.directory) if entry.is_file(follow_symlinks=False)]
+    except OSError as error:
+        raise HubbackupError(f"{store.describe()} could not be listed: {error.strerror}") from error
+    user, group = os.geteuid(), directory.st_gid if directory.st_mode & stat.S_ISGID else os.getegid()
+    strangers = [file for file in files if file.st_uid != user]
+    if strangers:
+        return warn(
+            f"{len(strangers)} files in {store.describe()} belong to user id {strangers[0].st_uid}, new ones to"
+            f" {user}: not everybody who can read one can read all",
+            f"on the host: sudo chown -R {user}:{group}, and the directory that is mounted as {store.describe()}",
+        )
+    if mode & 0o040 and directory.st_mode & 0o050 != 0o050:
+        return warn(
+            f"BACKUP_FILE_MODE={shown} lets group id {group} read, but the directory does not let it in",
+            f"on the host: sudo chmod g+rx, and the directory that is mounted as {store.describe()}",
+        )
+    if mode & 0o004 and directory.st_mode & 0o001:
+        return warn(
+            f"everybody who has a login on this host can read the backups: BACKUP_FILE_MODE={shown}",
+            "set BACKUP_FILE_MODE=0640, and chmod the files that are there",
+        )
+    others = sum(stat.S_IMODE(file.st_mode) != mode for file in files)
+    older = f"; {others} files that were there before have another mode" if others else ""
+    who = f"user id {user}, group id {group} and root" if mode & 0o040 else f"user id {user} and root alone"
+    return ok(f"backups can be read by {who} (mode {shown}){older}")
 
 
 def room(site: Site) -> Diagnosis:
@@ -84,6 +118,7 @@ def leftovers(site: Site) -> Diagnosis:
 
 CHECKS = [
     Check("directory", directory),
+    Check("readers", readers, needs=("directory",)),
     Check("room", room, needs=("directory",)),
     Check("leftovers", leftovers, needs=("directory",)),
 ]

@@ -16,6 +16,7 @@ from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, read_ma
 from hubbackup.catalog.listing import newest_first
 from hubbackup.catalog.marks import why_marked
 from hubbackup.catalog.target import Target
+from hubbackup.catalog.typed_name import in_path, parse_name
 from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.run import Run
@@ -25,6 +26,7 @@ from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.streams.growing_file import CHUNK_BYTES
 
 ROOM_LEFT_BYTES = 64 << 20
+S3_SCHEME = "s3://"
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,14 @@ def find(
     """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError."""
     remove_leftovers(run.log, [Leftovers(lambda: _remove_downloads(scratch), fields={"store": "scratch"})])
     with ExitStack() as stack:
-        if selector.file:
+        if selector.file and not selector.file.startswith(S3_SCHEME):
             disk = next(target.disk for target in targets if target.disk is not None)
             source = of_file(disk, selector.file, zone)
-        elif selector.from_s3:
+        elif typed := selector.file or selector.from_s3:
             remote = next((target for target in targets if target.remote), None)
             if remote is None:
                 raise UsageError("--from-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
-            source = stack.enter_context(downloaded(run, remote.store, selector.from_s3, scratch=scratch))
+            source = stack.enter_context(downloaded(run, remote.store, typed, scratch=scratch))
         else:
             source = stack.enter_context(latest(run, targets, selector.database, zone=zone, scratch=scratch))
         _check_database(source, selector)
@@ -170,14 +172,19 @@ def _readable(run: Run, targets: Sequence[Target], zone: ZoneInfo, database: str
 
 
 def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
-    """A file of the local store, by its name or path, or any other file that can be read here.
+    """A file of the local store, by its name or path or its manifest's, or any other file that can be read here.
 
     Raises NotFoundError, NotProvenError where its manifest is not its own, StoreError.
     """
-    path = Path(typed)
+    path = in_path(typed)
     store = local
     if path.parent not in (Path(), local.directory):
         store = LocalStore(path.absolute().parent)
+        if not store.directory.is_dir():
+            raise NotFoundError(
+                f"there is no {typed} here: the directory {store.directory} does not exist",
+                remedy=f"a backup of {local.directory} is named by its name alone, one in S3 by --from-s3 NAME",
+            )
     entry = store.stat(path.name)
     name = BackupName.parse(path.name)
     manifest = _manifest_if_any(store, name) if name is not None else None
@@ -199,11 +206,7 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
 
     Raises UsageError for a name that is not exactly one of ours, NotFoundError, StoreError.
     """
-    name = BackupName.parse(typed)
-    if name is None:
-        raise UsageError(
-            f"{typed!r} is not a name of a backup", remedy="hubbackup list --store s3 prints the names there are"
-        )
+    name = parse_name(typed, [store])
     entry = store.stat(str(name))
     manifest = _manifest_if_any(store, name)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)

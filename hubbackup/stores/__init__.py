@@ -116,8 +116,9 @@ class Store(Readable, Protocol):
         """Where this is, for people: a directory, or `s3://bucket/prefix`; no secret."""
         ...
 
-    def create(self, name: str, metadata: dict[str, str] | None = None) -> Draft:
-        """Begin a file. `metadata` (ASCII) is kept where the store can (S3 user metadata), else ignored.
+    def create(self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None) -> Draft:
+        """Begin a file. `metadata` (ASCII) is kept where the store can (S3 user metadata), else ignored; so is
+        `dated`, the time that a directory shows for the file instead of that of its writing.
 
         Raises UsageError for a name that is not a flat file name, ExistsError where it is taken.
         """

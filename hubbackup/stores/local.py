@@ -16,6 +16,8 @@ from hubbackup.errors import ExistsError, NotFoundError, StoreDeniedError, Store
 from hubbackup.stores import PARTIAL_SUFFIX, Entry, check_name, follow_by_writing, is_flat_name
 from hubbackup.streams.growing_file import CHUNK_BYTES, GrowingFile
 
+PRIVATE = 0o600
+"""Its owner's alone."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
@@ -26,16 +28,22 @@ class LocalStore:
     """Regular files directly in `directory`. Symbolic links and hidden files there are not seen and not touched.
 
     `is_ours` says of a file's name whether this program may have begun it: `remove_leftovers` takes no
-    other's draft.
+    other's draft. `mode` is that of a published file; a draft is its owner's alone.
     """
 
     remote = False
 
     def __init__(
-        self, directory: Path, *, name: str = "local", is_ours: Callable[[str], bool] = lambda name: True
+        self,
+        directory: Path,
+        *,
+        name: str = "local",
+        is_ours: Callable[[str], bool] = lambda name: True,
+        mode: int = PRIVATE,
     ) -> None:
         self.name = name
         self.directory = directory
+        self.mode = mode
         self._is_ours = is_ours
 
     def describe(self) -> str:
@@ -54,7 +62,9 @@ class LocalStore:
             figures = os.statvfs(self.directory)
         return figures.f_blocks * figures.f_frsize
 
-    def create(self, name: str, metadata: dict[str, str] | None = None) -> LocalDraft:
+    def create(
+        self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+    ) -> LocalDraft:
         """Begin `<name>.partial`, readable by its owner only; see `Store.create`."""
         final = self.directory / check_name(name)
         if os.path.lexists(final):
@@ -64,10 +74,10 @@ class LocalStore:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with _errors_of(self.directory, f"does not let {partial.name} be created", but=(FileExistsError,)):
-                descriptor = os.open(partial, flags, 0o600)
+                descriptor = os.open(partial, flags, PRIVATE)
         except FileExistsError as error:
             raise self._taken(partial) from error
-        return LocalDraft(self, final, partial, descriptor)
+        return LocalDraft(self, final, partial, descriptor, dated)
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The file's bytes; see `Store.open`. What is not a regular file counts as not there."""
@@ -164,7 +174,9 @@ class LocalStore:
 class LocalDraft:
     """A `.partial` being written: `name` is its final name, `path` where it is now, `growing` for its followers."""
 
-    def __init__(self, store: LocalStore, final: Path, partial: Path, descriptor: int) -> None:
+    def __init__(
+        self, store: LocalStore, final: Path, partial: Path, descriptor: int, dated: datetime | None = None
+    ) -> None:
         self.name = final.name
         self.path = partial
         self.size_bytes = 0
@@ -172,6 +184,7 @@ class LocalDraft:
         self._store = store
         self._final = final
         self._descriptor = descriptor
+        self._dated = dated
         self._identity = _identity(os.fstat(descriptor))
         self._synced = False
         self._entry: Entry | None = None
@@ -207,6 +220,9 @@ class LocalDraft:
             return
         if self._descriptor < 0:
             raise StoreError(f"{self._final.name} is not being written any more")
+        if self._dated is not None:
+            with suppress(OSError):  # only for who looks at the directory
+                os.utime(self._descriptor, (self._dated.timestamp(),) * 2)
         with self._errors(f"could not make the {self.size_bytes:,} bytes of {self._final.name} durable"):
             os.fsync(self._descriptor)
         self._synced = True
@@ -220,6 +236,9 @@ class LocalDraft:
         figures = os.fstat(self._descriptor)
         if figures.st_size != self.size_bytes or self._identity != _identity_at(self.path):
             raise StoreError(f"{self.path} was changed or replaced by someone else while it was written")
+        if self._store.mode != PRIVATE:
+            with self._errors(f"does not let {self._final.name} have the mode {self._store.mode:04o}"):
+                os.fchmod(self._descriptor, self._store.mode)
         try:
             with (
                 self._errors(f"does not let {self._final.name} be published", but=(FileExistsError,)),

@@ -29,7 +29,9 @@ class MemoryStore:
         """`memory:`."""
         return f"{self.name}:"
 
-    def create(self, name: str, metadata: dict[str, str] | None = None) -> MemoryDraft:
+    def create(
+        self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+    ) -> MemoryDraft:
         """Begin a file; see `Store.create`."""
         if check_name(name) in self.files:
             raise ExistsError(f"{name} exists already in {self.describe()}")

@@ -79,7 +79,7 @@ class S3Store:
         """`s3://bucket/prefix`."""
         return f"s3://{self._bucket}/{self._prefix}"
 
-    def create(self, name: str, metadata: dict[str, str] | None = None) -> S3Draft:
+    def create(self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None) -> S3Draft:
         """Begin an object; see `Store.create`."""
         address = self._address(name)
         refuse_taken(self._calls, address)

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import BackupName, Manifest, Mark, read_manifest
 from hubbackup.catalog.listing import Listed, newest_first, scan
-from hubbackup.catalog.marks import REMEDY, drop_mark, parse_name, put_mark
+from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.target import Target
+from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS, HubbackupError, NotFoundError, NotProvenError, StoreError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.results import Result
@@ -156,7 +157,7 @@ class CopySelector:
         if self.everything:
             return copies_of(scan(targets), targets, zone, {})
         if self.name:
-            wanted: BackupName | None = parse_name(self.name)
+            wanted: BackupName | None = parse_name(self.name, targets)
         else:
             newest = newest_first(targets, zone, database)
             wanted = next((backup.name for backup in newest if backup.proven), None)

@@ -234,7 +234,7 @@ def test_a_transaction_in_a_dump_is_harmless(hub: Program, line: bytes) -> None:
 NAMES = [
     "../hub_chantier_backup_20260208_030000.sql.gz",
     "/var/backups/hub_chantier_backup_20260208_030000.sql.gz",
-    "backups/hub_chantier_backup_20260208_030000.sql.gz",
+    "backups/x/hub_chantier_backup_20260208_030000.sql.gz",
     "other/hub_chantier_backup_20260208_030000.sql.gz",
     "hub_chantier_backup_20260208_030000.sql.gz\n",
     "hub_chantier_backup_20260208_030000.sql.gz\nx",
@@ -244,8 +244,9 @@ NAMES = [
     "hub_chantier_backup_20260208_030000.sql.gz\0",
     "hub_chantier_backup_20260230_030000.sql.gz",
     "hub_chantier_backup_٢٠٢٦٠٢٠٨_030000.sql.gz",
-    "hub_chantier_backup_20260208_030000.manifest.json",
-    "s3://bucket/hub_chantier_backup_20260208_030000.sql.gz",
+    "hub_chantier_backup_20260208_030000.json",
+    "s3://b/hub_chantier_backup_20260208_030000.sql.gz",
+    "s3://bucket/backups/hub_chantier_backup_20260208_030000.sql.gz",
     "..",
     ".",
     " ",
@@ -261,7 +262,7 @@ def test_a_name_in_s3_is_exactly_one_of_ours(tmp_path: Path, name: str) -> None:
     hub = Program(tmp_path, settings | {"POSTGRES_DB": DATABASE, "AWS_DEFAULT_REGION": "us-east-1"})
     done = hub.run("restore", "--from-s3", name, "--yes")
     assert done.code == 2, done.said
-    assert "is not a name of a backup" in done.err
+    assert "is not a name of a backup" in done.err or "is not in s3://b/backups/" in done.err
 
 
 # ------------------------------------------------------------------------------------------- what is found beforehand

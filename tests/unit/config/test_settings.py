@@ -248,3 +248,44 @@ def test_foreign_names_pass_without_a_word() -> None:
 def test_the_prefix_is_a_folder(written: str, used: str) -> None:
     """However it is written, a prefix ends in one slash and starts with none."""
     assert load_settings({"S3_PREFIX": written}).settings.s3_prefix == used
+
+
+@pytest.mark.parametrize(("typed", "mode"), [("0600", 0o600), ("640", 0o640), ("0o660", 0o660), ("0644", 0o644)])
+def test_a_file_mode_is_octal(typed: str, mode: int) -> None:
+    """As chmod takes it; shown with four digits."""
+    settings = load_settings({"BACKUP_FILE_MODE": typed}).settings
+    assert settings.file_mode == mode
+    assert settings.backup_file_mode == f"{mode:04o}"
+
+
+@pytest.mark.parametrize("typed", ["0400", "0666", "0755", "u=rw", "06400", "-640", "8", "0602"])
+def test_a_file_mode_that_makes_no_sense_is_refused(typed: str) -> None:
+    """The owner reads and writes, nobody executes, not everybody writes: else exit 2, and the variable is named."""
+    with pytest.raises(SettingsError, match="BACKUP_FILE_MODE="):
+        load_settings({"BACKUP_FILE_MODE": typed})
+
+
+@pytest.mark.parametrize("typed", ["bucket", "s3://bucket", "s3://bucket/", "bucket/"])
+def test_a_bucket_may_be_typed_as_s3_tools_show_it(typed: str) -> None:
+    """`s3://` and a slash at the end are not part of its name."""
+    assert load_settings({"S3_BACKUP_BUCKET": typed}).settings.s3_backup_bucket == "bucket"
+
+
+@pytest.mark.parametrize("typed", ["s3://", "s3://bucket/path", "bucket/path", "/"])
+def test_what_is_no_bucket_is_refused(typed: str) -> None:
+    """Never taken for "S3 is off"; a path belongs into S3_PREFIX, and the error says so."""
+    with pytest.raises(SettingsError, match="S3_BACKUP_BUCKET=") as caught:
+        load_settings({"S3_BACKUP_BUCKET": typed})
+    assert "path" not in typed or "S3_PREFIX" in caught.value.remedy
+
+
+def test_a_secret_that_only_root_may_read_comes_from_its_copy(tmp_path: Path) -> None:
+    """The container's entry copies it; the original wins wherever it can be read."""
+    secret, copies = tmp_path / "secret", tmp_path / "copies"
+    copy = copies / str(secret).lstrip("/")
+    copy.parent.mkdir(parents=True)
+    copy.write_text("from the copy\n")
+    environ = {"POSTGRES_PASSWORD_FILE": str(secret), "HUBBACKUP_COPIES_DIR": str(copies)}
+    assert load_settings(environ).settings.postgres_password.get_secret_value() == "from the copy"
+    secret.write_text("itself")
+    assert load_settings(environ).settings.postgres_password.get_secret_value() == "itself"

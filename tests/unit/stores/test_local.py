@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -336,3 +337,28 @@ def test_an_unreadable_disk_is_a_store_error(store: LocalStore, monkeypatch: pyt
 
 def refuse_links(*arguments: object, **options: object) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_published_file_has_the_mode_that_is_set(tmp_path: Path, mode: int, umask: int) -> None:
+    """Whatever the umask is; and before it is proven and published, it is its owner's alone."""
+    before = os.umask(umask)
+    try:
+        with LocalStore(tmp_path, mode=mode).create("name") as draft:
+            draft.write(b"data")
+            draft.sync()
+            assert stat.S_IMODE(draft.path.stat().st_mode) == 0o600
+            draft.commit()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "name").stat().st_mode) == mode
+
+
+def test_a_file_can_be_dated(store: LocalStore) -> None:
+    """The date is there when the name is; the entry tells it too."""
+    dated = datetime(2026, 2, 8, 3, tzinfo=UTC)
+    with store.create("name", dated=dated) as draft:
+        draft.write(b"data")
+        assert draft.commit().modified_at == dated
+    assert store.stat("name").modified_at == dated
