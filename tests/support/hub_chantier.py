@@ -62,7 +62,7 @@ class ListedStore:
         self.opened.append(name)
         return io.BytesIO(self.files[name][1])
 
-    def create(self, name: str, metadata: dict[str, str] | None = None) -> Draft:
+    def create(self, name: str, *_: object, **__: object) -> Draft:
         raise AssertionError(f"nothing that only shows may write {name}")
 
     def delete(self, name: str) -> None:

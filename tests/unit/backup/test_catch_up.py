@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -51,9 +52,9 @@ def test_time_is_bounded_and_the_next_run_goes_on(local: LocalTarget, monkeypatc
     monkeypatch.setattr(catch_up.time, "monotonic", lambda: clock[0])
     create = store.create
 
-    def slow(name: str, metadata: dict[str, str] | None = None):  # type: ignore[no-untyped-def]
+    def slow(*arguments: Any, **options: Any):  # type: ignore[no-untyped-def]
         clock[0] += 30
-        return create(name, metadata)
+        return create(*arguments, **options)
 
     monkeypatch.setattr(store, "create", slow)  # a file and its manifest: a minute a backup
     done = caught_up(local, remote, 90)
