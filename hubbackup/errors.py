@@ -21,12 +21,15 @@
 
 Every foreign exception (OSError, docker, botocore, zlib) is mapped to one of these at the edge where it
 arises, with `from`. A message is one sentence that names what failed and where; `remedy` says what to do
-next. Neither ever holds a secret. A run that is *degraded* (exit 3) is an outcome, not an error.
+next. Neither ever holds a secret, nor anything that a terminal obeys, and both are one line of a kilobyte at most,
+whatever a server or a tool has said. A run that is *degraded* (exit 3) is an outcome, not an error.
 """
 
 from __future__ import annotations
 
 import signal
+
+from hubbackup.shown_text import sentence
 
 EXIT_SUCCESS, EXIT_FAILED, EXIT_USAGE, EXIT_DEGRADED, EXIT_LOCKED = range(5)
 EXIT_INTERRUPTED, EXIT_STOPPED = 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -41,8 +44,8 @@ class HubbackupError(Exception):
     exit_code = EXIT_FAILED
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        super().__init__(message)
-        self.remedy = remedy
+        super().__init__(sentence(message))
+        self.remedy = sentence(remedy)
 
     @property
     def kind(self) -> str:

@@ -57,8 +57,3 @@ def human_number(number: int) -> str:
 def listed(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
-
-
-def printable(text: str) -> str:
-    """`text` as UTF-8 can carry it: bytes that were none are escaped."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from hubbackup import shown_text
+from hubbackup.shown_text import Secrets
 from tests.support.embedded_postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -28,6 +30,14 @@ hypothesis.settings.load_profile("hubbackup")
 DOCKER_MISSING = "DOCKER-MISSING"
 REQUIRE_DOCKER = "HUBBACKUP_REQUIRE_DOCKER"
 """Set by .ci/run: a test that needs Docker and finds none fails."""
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    """What this test alone has read as a secret: another's would mask words of it."""
+    fresh = Secrets()
+    monkeypatch.setattr(shown_text, "SECRETS", fresh)
+    return fresh
 
 
 @pytest.fixture(scope="session")

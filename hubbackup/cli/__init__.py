@@ -16,7 +16,7 @@ from typer.exceptions import Abort, TyperException
 
 from hubbackup import package_version
 from hubbackup.cli.commands import COMMANDS, LazyCommand
-from hubbackup.cli.output import print_error, print_json
+from hubbackup.cli.output import print_error, print_json, say
 from hubbackup.errors import (
     EXIT_DEGRADED,
     EXIT_FAILED,
@@ -47,7 +47,7 @@ HELP = "PostgreSQL backups for docker compose, proven to restore.\n\n\b\nExit co
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"hubbackup {package_version()}")
+        say(f"hubbackup {package_version()}")
         raise typer.Exit
 
 

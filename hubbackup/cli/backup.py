@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings, progress
 from hubbackup.errors import SettingsError
@@ -37,7 +37,7 @@ def backup(
         )
         return outcome.exit_code
     made = outcome.result
-    print(
+    say(
         f"{outcome.message}: {made.name} ({human_bytes(made.stored_bytes)}, {made.tables} tables,"
         f" {made.rows} rows) in {', '.join(made.copies)}"
     )

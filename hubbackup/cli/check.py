@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hubbackup.cli.output import say
 from hubbackup.cli.session import make_app
 from hubbackup.daemon.watchdog import deadline_at
 from hubbackup.errors import NAGIOS_UNKNOWN, HubbackupError
@@ -30,7 +31,7 @@ def check(
         output = _ask(max_age)
     except HubbackupError as error:
         output = PluginOutput(NAGIOS_UNKNOWN, f"{error}; {error.remedy}" if error.remedy else str(error))
-    print(output)
+    say(str(output))
     return output.code
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json
-from hubbackup.cli.table import print_table
+from hubbackup.cli.table import cell, print_table
 from hubbackup.cli.terminal import print_warnings
 from hubbackup.config.load import load_settings
 
@@ -23,6 +23,6 @@ def config(json: Json = False) -> int:
         return 0
     table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
     for row in loaded.rows():
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     print_table(table)
     return 0

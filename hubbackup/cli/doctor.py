@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
-from hubbackup.cli.table import print_table
+from hubbackup.cli.table import cell, print_table
 from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
 from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS
@@ -32,10 +32,10 @@ def doctor(json: Json = False) -> int:
         return code
     table = Table("CHECK", "", "FOUND", box=None, pad_edge=False)
     for finding in findings:
-        found = Text(finding.sentence)
+        found = cell(finding.sentence)
         if finding.remedy:
-            found.append(f"\nwhat to do: {finding.remedy}", style="italic")
+            found.append(f"\nwhat to do: {cell(finding.remedy).plain}", style="italic")
         table.add_row(finding.name, Text(finding.status.upper(), style=COLOURS[finding.status]), found)
     print_table(table)
-    print(f"{counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures, {counts['skipped']} skipped")
+    say(f"{counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures, {counts['skipped']} skipped")
     return code

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hubbackup.cli.options import Json, Latest, OptionalName
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import progress
 from hubbackup.errors import UsageError
@@ -32,10 +32,10 @@ def drill(
         print_json({"exit_code": outcome.exit_code, **outcome.facts()})
         return outcome.exit_code
     drilled = outcome.result
-    print(
+    say(
         f"{drilled.name} from {drilled.store} was restored: {drilled.tables} tables, {drilled.rows} rows"
         f" in {drilled.rto_seconds} s, in {drilled.place}."
     )
     for check, answer in drilled.checks.items():
-        print(f"  {check} -> {answer}")
+        say(f"  {check} -> {answer}")
     return outcome.exit_code

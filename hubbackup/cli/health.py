@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hubbackup.cli.output import say
 from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS
 from hubbackup.health import check_beat, health_path
 
@@ -12,5 +13,5 @@ def health() -> int:
     Exit code 0, or 1 where it is not alive, or does not schedule.
     """
     healthy, sentence = check_beat(health_path())
-    print(sentence)
+    say(sentence)
     return EXIT_SUCCESS if healthy else EXIT_FAILED

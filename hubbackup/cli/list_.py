@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from hubbackup.app import App
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import Listed, newest, oldest_first, read_backups, scan
 from hubbackup.cli.options import Json, Store
-from hubbackup.cli.output import print_columns, print_json_items
+from hubbackup.cli.output import complain, print_columns, print_json_items
 from hubbackup.cli.session import make_app
 from hubbackup.errors import EXIT_SUCCESS
 from hubbackup.units import human_age, human_bytes
@@ -54,7 +53,7 @@ def list_(
     else:
         _print_table(rows)
     if left_out:
-        print(f"{left_out} older backups are not shown; --limit 0 shows all", file=sys.stderr)
+        complain(f"{left_out} older backups are not shown; --limit 0 shows all")
     return 0
 
 

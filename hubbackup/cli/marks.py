@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hubbackup.catalog.backup import Mark
 from hubbackup.cli.options import BackupName, Json
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings
 
@@ -34,6 +34,6 @@ def _mark(name: str, mark: Mark, *, on: bool, kind: str, json: bool) -> int:
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts(), "problems": outcome.problems})
         return outcome.exit_code
-    print(f"{outcome.result.name} {DONE[kind]} in {', '.join(outcome.result.stores)}")
+    say(f"{outcome.result.name} {DONE[kind]} in {', '.join(outcome.result.stores)}")
     print_warnings(f"{problem}; give the command again once this store answers" for problem in outcome.problems)
     return outcome.exit_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS, SettingsError
 from hubbackup.notify.alerts import compose_test
@@ -27,5 +27,5 @@ def notify_test(json: Json = False) -> int:
         print_json({"exit_code": code, "sinks": {label: answer or "sent" for label, answer in answers.items()}})
         return code
     for label, answer in answers.items():
-        print(f"{label}: {f'FAILED: {answer}' if answer else 'sent'}")
+        say(f"{label}: {f'FAILED: {answer}' if answer else 'sent'}")
     return code

@@ -1,23 +1,38 @@
-"""What commands print on stdout: one JSON document, or aligned columns; and an error on stderr."""
+"""What commands print: sentences, one JSON document or aligned columns on stdout; questions and errors on stderr.
+
+Nothing else prints (the linter holds it), so that whatever others have written is safe to be shown.
+"""
 
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hubbackup.errors import HubbackupError
+from hubbackup.shown_text import json_text, mask, printable
 
 PAGE_ROWS = 1000
 """So many rows of a long table are held at a time."""
 
 
+def say(*lines: str) -> None:
+    """Each line on stdout, safe to be shown: whatever is in it, it stays one line."""
+    for line in lines:
+        print(printable(mask(line)))
+
+
+def complain(*lines: str, end: str = "\n") -> None:
+    """As `say`, on stderr."""
+    for line in lines:
+        print(printable(mask(line)), file=sys.stderr, end=end, flush=True)
+
+
 def print_json(document: Any) -> None:
     """The one JSON document of `--json`."""
-    print(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+    print(json_text(_masked(document), indent=2))
 
 
 def print_json_items(items: Iterable[Any]) -> None:
@@ -36,18 +51,27 @@ def print_json_items(items: Iterable[Any]) -> None:
 
 def print_json_with_items(document: dict[str, Any], key: str, items: Iterable[Any]) -> None:
     """As `print_json` of an object whose last value, under `key`, is a list that may be long."""
-    head = json.dumps(document | {key: []}, indent=2, default=str, ensure_ascii=False)
+    head = json_text(_masked(document | {key: []}), indent=2)
     print(head.removesuffix("[]\n}"), end="")
     for piece in _pieces(items):
         print(piece, end="")
     print("\n}")
 
 
+def _masked(value: Any) -> Any:
+    """Sentences and addresses without secrets; a name stays the name by which a backup can be asked for."""
+    if isinstance(value, str):
+        return mask(value) if " " in value or "://" in value else value
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _pieces(items: Iterable[Any]) -> Iterator[str]:
     """The text of a JSON list, piece by piece."""
     separator = "["
     for item in items:
-        yield f"{separator}\n  {json.dumps(item, default=str, ensure_ascii=False)}"
+        yield f"{separator}\n  {json_text(_masked(item))}"
         separator = ","
     yield "[]" if separator == "[" else "\n]"
 
@@ -59,16 +83,16 @@ def print_columns(rows: Iterable[Sequence[str]]) -> None:
     """
     widths: list[int] = []
     iterator = iter(rows)
-    while page := list(itertools.islice(iterator, PAGE_ROWS)):
+    while page := [[printable(cell) for cell in row] for row in itertools.islice(iterator, PAGE_ROWS)]:
         found = [max(map(len, column)) for column in zip(*page, strict=True)]
         widths = list(map(max, widths, found)) if widths else found
         for row in page:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip().replace("\n", "\\n"))
+            print("  ".join(cells).rstrip())
 
 
 def print_error(error: HubbackupError) -> None:
     """What failed and what to do next, on stderr."""
-    print(f"hubbackup: {error}", file=sys.stderr)
+    complain(f"hubbackup: {error}")
     if error.remedy:
-        print(f"  what to do: {error.remedy}", file=sys.stderr)
+        complain(f"  what to do: {error.remedy}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_columns, print_json_with_items
+from hubbackup.cli.output import print_columns, print_json_with_items, say
 from hubbackup.cli.session import make_app
 from hubbackup.retention.prune import TargetPlan
 from hubbackup.units import human_age
@@ -39,7 +39,7 @@ def prune(
         mine = [one for one in plans if one.target.name == target.name]
         kept = sum(decision.keep for one in mine for decision in one.decisions)
         gone = sum(len(one.decisions) for one in mine) - kept
-        print(f"{target.name}: the policy keeps {target.policy}. {kept} kept, {gone} {word}.")
+        say(f"{target.name}: the policy keeps {target.policy}. {kept} kept, {gone} {word}.")
     return 0
 
 

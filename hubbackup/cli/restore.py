@@ -11,7 +11,7 @@ import typer
 
 from hubbackup.app import App
 from hubbackup.cli.options import Json, Latest
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import complain, print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import SENTENCES, progress
 from hubbackup.errors import UsageError
@@ -20,6 +20,7 @@ from hubbackup.postgres.side_databases import check_target
 from hubbackup.restore.job import Preview
 from hubbackup.restore.preflight import Request
 from hubbackup.restore.source import BackupSelector
+from hubbackup.shown_text import printable
 from hubbackup.streams.cancel import Cancel
 from hubbackup.units import human_age, human_bytes
 
@@ -116,29 +117,29 @@ def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
 def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) -> None:
     """What was restored, and what to do now."""
     proof = "" if restored.proven else " It had no manifest: only the file itself could be proven."
-    print(
+    say(
         f"{restored.name} is now the database {restored.database}: {restored.tables} tables, {restored.rows} rows,"
         f" in {seconds:.1f} s.{proof}"
     )
     if restored.roles_created:
-        print(f"Roles created: {', '.join(restored.roles_created)} (without passwords unless the backup has them).")
+        say(f"Roles created: {', '.join(restored.roles_created)} (without passwords unless the backup has them).")
     for remark in restored.remarks:
         if not SENTENCES.has_shown(remark):
-            print(f"Note: {remark}")
+            say(f"Note: {remark}")
     if restored.kept_as:
         size = human_bytes(restored.kept_bytes)
-        print(f"The old database is kept as {restored.kept_as} ({size}). To go back: hubbackup restore --undo")
+        say(f"The old database is kept as {restored.kept_as} ({size}). To go back: hubbackup restore --undo")
     if restored.safety_backup:
-        print(f"Its previous state is in a safety backup. To go back: hubbackup restore {restored.safety_backup}")
+        say(f"Its previous state is in a safety backup. To go back: hubbackup restore {restored.safety_backup}")
     if replaced:
-        print(NEXT_STEP)
+        say(NEXT_STEP)
 
 
 def _print_undone(undone: UndoResult) -> None:
-    print(f"The database {undone.database} is again what was kept as {undone.restored}.")
+    say(f"The database {undone.database} is again what was kept as {undone.restored}.")
     if undone.kept_as:
-        print(f"What was live is kept as {undone.kept_as} ({human_bytes(undone.kept_bytes)}).")
-    print(NEXT_STEP)
+        say(f"What was live is kept as {undone.kept_as} ({human_bytes(undone.kept_bytes)}).")
+    say(NEXT_STEP)
 
 
 def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> None:
@@ -172,7 +173,7 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> Non
             lines.append("          it is kept beside, and `hubbackup restore --undo` brings it back")
     lines += [f"note      {note}" for note in preview.notes]
     if not (quiet and yes):
-        print("\n".join(lines), file=sys.stderr)
+        complain(*lines)
     if not yes:
         _ask(cancel, request.target, "")
 
@@ -180,10 +181,10 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> Non
 def _ask(cancel: Cancel, target: str, text: str) -> None:
     """Raises UsageError where something else is typed, StoppedError at Ctrl-C."""
     if text:
-        print(text, file=sys.stderr)
-    print(f"Type the database's name ({target}) to go on: ", end="", file=sys.stderr, flush=True)
+        complain(text)
+    complain(f"Type the database's name ({target}) to go on: ", end="")
     while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
         cancel.check()
     typed = sys.stdin.readline().rstrip("\r\n")
-    if target not in (typed, typed.strip()):
+    if not {target, printable(target)} & {typed, typed.strip()}:
         raise UsageError("not confirmed, nothing was done")

@@ -28,7 +28,6 @@ def make_app(*, for_daemon: bool = False) -> App:
         level=level,
         log_format="console" if stream.isatty() else loaded.settings.log_format,
         stream=stream,
-        secrets=loaded.secrets(),
         log_file=loaded.settings.log_file,
         rotate=for_daemon,
         sentences=SENTENCES if stream.isatty() and not for_daemon and level != "debug" else None,

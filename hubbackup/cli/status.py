@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.errors import HubbackupError
 from hubbackup.health import check_beat, health_path
@@ -59,9 +59,9 @@ def _print_kept(kept: list[dict[str, Any]] | None, problem: str) -> None:
     """The databases that restores put aside or left, with what they hold of the disk."""
     for aside in kept or ():
         what = "replaced by a restore" if aside["kind"] == "before" else "half-filled, the next restore removes it"
-        print(f"kept        {aside['name']}, {human_bytes(aside['bytes'])}: {what}")
+        say(f"kept        {aside['name']}, {human_bytes(aside['bytes'])}: {what}")
     if problem:
-        print(f"kept        not known, the server can't be asked: {problem}")
+        say(f"kept        not known, the server can't be asked: {problem}")
 
 
 def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, Any]:
@@ -109,35 +109,35 @@ def _run_document(run: RunRecord | None) -> dict[str, Any] | None:
 
 def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence: str, runs: Sequence[AtWork]) -> None:
     zone = snapshot.schedule.zone
-    print(f"{verdict.headline} {verdict.summary}")
+    say(f"{verdict.headline} {verdict.summary}")
     for finding in verdict.findings:
-        print(f"  - {finding.text}")
+        say(f"  - {finding.text}")
         if finding.remedy:
-            print(f"    what to do: {finding.remedy}")
-    print()
+            say(f"    what to do: {finding.remedy}")
+    say("")
     for at_work in runs:
-        print(f"at work     {_progress(at_work, zone)}")
+        say(f"at work     {_progress(at_work, zone)}")
     for database in snapshot.databases:
         newest = snapshot.last_good(database)
-        print(f"database    {database}")
+        say(f"database    {database}")
         age = f", {human_age((now - newest.started_at).total_seconds())} ago" if newest else ""
-        print(f"last good   {newest.name if newest else 'none'}{age}")
+        say(f"last good   {newest.name if newest else 'none'}{age}")
     for kind, label in (("backup", "last run"), ("drill", "last drill")):
         run = snapshot.last_run(kind)
         if run:
             word = run.result if run.result in ("success", "degraded") else run.result.upper()
             cause = f": {run.cause}" if run.cause else ""
             started = run.started_at.astimezone(zone).isoformat(timespec="seconds")
-            print(f"{label:<11} {started} {word} in {run.seconds:.1f} s{cause}")
+            say(f"{label:<11} {started} {word} in {run.seconds:.1f} s{cause}")
     due = snapshot.schedule.next_after(now)
     shown = due.astimezone(zone).isoformat() if due else "never"
-    print(f"next run    {shown} ({snapshot.schedule.expression} in {snapshot.schedule.time_zone})")
-    print(f"daemon      {health_sentence}")
+    say(f"next run    {shown} ({snapshot.schedule.expression} in {snapshot.schedule.time_zone})")
+    say(f"daemon      {health_sentence}")
     for store in snapshot.stores:
         held = snapshot.in_store(store.name)
         size = human_bytes(sum(backup.stored_bytes for backup in held))
         free = f", {human_bytes(store.free_bytes)} free" if store.free_bytes is not None else ""
-        print(f"{store.name:<11} {store.where}: {store.problem or f'{len(held)} good, {size}{free}'}")
+        say(f"{store.name:<11} {store.where}: {store.problem or f'{len(held)} good, {size}{free}'}")
 
 
 def _progress(run: AtWork, zone: ZoneInfo) -> str:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from hubbackup.shown_text import mask, printable
+
+
+def cell(text: str) -> Text:
+    """A cell of `text`, safe to be shown; nothing in it is taken for rich's own markup."""
+    return Text(printable(mask(text)))
 
 
 def print_table(table: Table) -> None:

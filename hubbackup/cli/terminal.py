@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from hubbackup.cli.output import complain
 from hubbackup.jobs.progress import ProgressMaker, bar
 from hubbackup.logs.sentences import Sentences
 
@@ -21,4 +22,4 @@ def print_warnings(sentences: Iterable[str]) -> None:
     """What is not as it should be, though the command did its work, on stderr: where the log has not shown it yet."""
     for sentence in sentences:
         if not SENTENCES.has_shown(sentence):
-            print(f"warning: {sentence}", file=sys.stderr)
+            complain(f"warning: {sentence}")

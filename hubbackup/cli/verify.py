@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hubbackup.cli.options import Json, OptionalName, Store
-from hubbackup.cli.output import print_error, print_json
+from hubbackup.cli.output import print_error, print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import progress
 from hubbackup.errors import EXIT_SUCCESS, UsageError
@@ -52,7 +52,7 @@ def verify(
     for one in result.copies:
         where = f"{one.copy.name} in {one.copy.target.name}"
         size = human_bytes(one.copy.size_bytes)
-        print(f"{one.verdict:<9} {where} ({size}){': ' if one.problem else ''}{one.problem}")
+        say(f"{one.verdict:<9} {where} ({size}){': ' if one.problem else ''}{one.problem}")
     if failure is not None:
         print_error(failure)
     return exit_code

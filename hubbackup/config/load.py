@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -19,8 +19,9 @@ from pydantic import SecretStr, ValidationError
 
 from hubbackup.config.env_file import for_libraries, read_env_file
 from hubbackup.config.settings import Settings, is_secret
-from hubbackup.config.urls import secret_parts
+from hubbackup.config.urls import passwords, secret_parts
 from hubbackup.errors import SettingsError
+from hubbackup.shown_text import keep_secret, mask
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
 COPIES_VARIABLE = "HUBBACKUP_COPIES_DIR"
@@ -33,6 +34,10 @@ RESERVED = frozenset({
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""
+NAMES = ("POSTGRES_DB", "POSTGRES_USER", "PGHOST", "DB_SERVICE", "DB_CONTAINER", "S3_BACKUP_BUCKET")
+"""Settings that every answer shows."""
+OTHER_SECRETS = ("AWS_SESSION_TOKEN", "PGPASSWORD", "PGSSLPASSWORD")
+"""What libraries read from the environment themselves."""
 SEE_SETTINGS = "see `hubbackup config` for every setting, and docs/settings.md for its meaning"
 
 
@@ -49,19 +54,14 @@ class LoadedSettings:
     warnings: tuple[str, ...] = ()
     library_variables: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def secrets(self) -> list[str]:
-        """Every secret's value, for masking; of a URL also the parts that are secret by themselves."""
-        values = (getattr(self.settings, name) for name in Settings.model_fields)
-        texts = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        return [*texts, *(part for text in texts if "://" in text for part in secret_parts(text))]
-
     def values(self) -> list[tuple[str, str, bool]]:
-        """(variable, value as text, whether it is secret) of every setting; only for comparing, never for showing."""
+        """(variable, value as text, whether it is or has a secret) of every setting; only for comparing, never for
+        showing."""
         found = []
         for name in Settings.model_fields:
             value = getattr(self.settings, name)
-            secret = isinstance(value, SecretStr)
-            found.append((name.upper(), value.get_secret_value() if secret else _shown(value), secret))
+            text = value.get_secret_value() if isinstance(value, SecretStr) else _shown(value)
+            found.append((name.upper(), text, isinstance(value, SecretStr) or mask(text) != text))
         return found
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -72,7 +72,7 @@ class LoadedSettings:
             if isinstance(value, SecretStr):
                 shown = "********" if value.get_secret_value() else ""
             else:
-                shown = _shown(value)
+                shown = mask(_shown(value))
             rows.append((name.upper(), shown, self.origins.get(name.upper(), "default")))
         return rows
 
@@ -97,6 +97,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     raw |= from_file
     origins |= dict.fromkeys(from_file, file_name)
     _read_secret_files(raw, origins)
+    keep_secret(_secrets(raw))  # before anything can go wrong that shows one
     warnings += _unknown_names(raw, origins)
     values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
     try:
@@ -104,6 +105,19 @@ def load_settings(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     except ValidationError as error:
         raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
     return LoadedSettings(settings, origins, tuple(warnings), for_libraries(from_file))
+
+
+def _secrets(raw: Mapping[str, str]) -> Iterator[str]:
+    """Every secret's value; of a URL also the parts that are secret by themselves, whatever variable holds it.
+
+    Not what is shown anyway: where the password is the database's own name, to mask that would only tell so.
+    """
+    in_sight = [raw.get(name) or str(Settings.model_fields[name.lower()].default) for name in NAMES]
+    for name, value in raw.items():
+        parts = [value] if is_secret(name) or name in OTHER_SECRETS else []
+        if "://" in value:
+            parts += secret_parts(value) if is_secret(name) else passwords(value)
+        yield from (part for part in parts if not any(part in shown for shown in in_sight))
 
 
 def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
@@ -162,7 +176,8 @@ def _as_settings_error(
         return SettingsError(text, remedy=remedy)
     field_name = str(first["loc"][0])
     name = field_name.upper()
-    shown = "" if is_secret(name) else f"={values.get(field_name, '')}"
+    value = values.get(field_name, "")
+    shown = "" if is_secret(name) or "@" in value else f"={value}"  # a password may stand before an @
     annotation = Settings.model_fields[field_name].annotation
     choices = get_args(annotation) if first["type"] == "literal_error" else ()
     if choices:

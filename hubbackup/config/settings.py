@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbackup.config.schedule import Schedule
+from hubbackup.config.urls import is_web_url
 from hubbackup.streams.codecs import CODECS
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.units import parse_bytes
@@ -174,8 +175,22 @@ class Settings(BaseSettings):
     @field_validator("s3_endpoint_url")
     @classmethod
     def _endpoint_is_a_url(cls, value: str) -> str:
-        if value and not re.match(r"https?://[^/\s]+", value):
+        if value and not is_web_url(value):
             raise ValueError("is not a URL such as https://s3.fr-par.scw.cloud")
+        return value
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _heartbeat_is_a_url(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not is_web_url(value.get_secret_value()):
+            raise ValueError("is not a URL such as https://hc-ping.com/UUID")
+        return value
+
+    @field_validator("docker_host")
+    @classmethod
+    def _engine_is_a_url(cls, value: str) -> str:
+        if not re.fullmatch(r"unix://\S+", value) and not is_web_url(re.sub(r"^tcp://", "http://", value)):
+            raise ValueError("is not an engine's address, such as unix:///var/run/docker.sock or tcp://proxy:2375")
         return value
 
     @field_validator("log_file")

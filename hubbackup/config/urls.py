@@ -1,12 +1,14 @@
-"""The URLs of NOTIFICATION_URLS and HEARTBEAT_URL: where one ends, and what in them is secret by itself."""
+"""URLs in settings: where one ends, what in it is secret by itself, and what makes it one that can be asked."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between two URLs; a comma inside one (`?to=a@x,b@y`) separates nothing."""
+CREDENTIALS = re.compile(r"://([^/\s?#]*)@")
+BLANK = re.compile(r"[\x00-\x20\x7f]")
 TOKEN_CHARACTERS = 12
 """A shorter word of a URL is not a token, and to mask it would mask ordinary words."""
 
@@ -15,6 +17,22 @@ def split_urls(text: str) -> list[str]:
     """The URLs in a list that is separated by commas or white space."""
     bare = (part.strip(" ,\t\r\n") for part in SEPARATOR.split(text.strip(" ,\t\r\n")))
     return [url for url in bare if url]
+
+
+def is_web_url(text: str) -> bool:
+    """Whether it can be asked over http or https: with a host, a port that exists, and no blank in it."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # a port beyond 65535, half an IPv6 address
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not BLANK.search(text)
+
+
+def passwords(text: str) -> list[str]:
+    """The passwords before the hosts of URLs, as they stand there and percent-decoded."""
+    found = [credentials.partition(":")[2] for credentials in CREDENTIALS.findall(text)]
+    return sorted({form for part in found for form in (part, unquote(part)) if form})
 
 
 def secret_parts(urls: str) -> list[str]:

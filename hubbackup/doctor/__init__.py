@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hubbackup.errors import HubbackupError
+from hubbackup.shown_text import sentence
 
 if TYPE_CHECKING:
     from hubbackup.doctor.site import Site
@@ -79,7 +80,7 @@ def examine(site: Site, checks: Sequence[Check]) -> Iterator[Finding]:
         diagnosis = _diagnose(check, site)
         if diagnosis.status == "fail":
             failed[check.name] = check.name
-        yield Finding(check.name, diagnosis.status, diagnosis.sentence, diagnosis.remedy)
+        yield Finding(check.name, diagnosis.status, sentence(diagnosis.sentence), sentence(diagnosis.remedy))
 
 
 def _diagnose(check: Check, site: Site) -> Diagnosis:

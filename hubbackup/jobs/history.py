@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 from hubbackup.errors import EXIT_DEGRADED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_SUCCESS
 from hubbackup.jobs.state_file import write_text
+from hubbackup.shown_text import sentence
 
 KEEP_LINES = 1000
 TRIM_BYTES = 1 << 20
+NAMES = {"name", "database", "store", "stores", "copies", "restored", "kept_as", "safety_backup", "unproven"}
+"""Facts that hold names of ours or of the operator's."""
 RESULTS = ("success", "degraded", "failed", "stopped")
 
 
@@ -107,7 +110,7 @@ class History:
             "started_at": started_at.isoformat(),
             "seconds": seconds,
             "exit_code": exit_code,
-            **facts,
+            **{name: _safe(name, fact) for name, fact in facts.items()},
         }
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -161,12 +164,34 @@ class History:
         write_text(self._path, "\n".join(kept) + "\n")
 
 
+def _safe(name: str, fact: object) -> object:
+    """Sentences and answers of a database without secrets; names as they are, since backups are found by them."""
+    if name in NAMES:
+        return fact
+    if isinstance(fact, str):
+        return sentence(fact)
+    if isinstance(fact, list | tuple):
+        return [_safe(name, one) for one in fact]
+    if isinstance(fact, dict):
+        return {sentence(str(key)): _safe(name, one) for key, one in fact.items()}
+    return fact
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(str(one) for one in value) if isinstance(value, list) else ()
+
+
+def _sentence(value: object) -> str:
+    """Also of what an earlier version wrote, or somebody who can write on that disk."""
+    return sentence(value) if isinstance(value, str) else ""
+
+
+def _sentences(value: object) -> tuple[str, ...]:
+    return tuple(sentence(str(one)) for one in value) if isinstance(value, list) else ()
 
 
 def _whole(value: object) -> int | None:
@@ -179,8 +204,8 @@ def _number(value: object) -> float | None:
 
 OPTIONAL: dict[str, Callable[[object], Any]] = {
     "stage": _text,
-    "cause": _text,
-    "problems": _texts,
+    "cause": _sentence,
+    "problems": _sentences,
     "database": _text,
     "name": _text,
     "store": _text,
@@ -189,6 +214,6 @@ OPTIONAL: dict[str, Callable[[object], Any]] = {
     "stored_bytes": _whole,
     "rto_seconds": _number,
     "ok": lambda value: value is not False,
-    "warnings": _texts,
+    "warnings": _sentences,
 }
 """How each field that not every run tells is read: a value of a wrong type is as good as none."""

@@ -24,6 +24,7 @@ from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.progress import ProgressMaker, logged
 from hubbackup.jobs.results import Result
+from hubbackup.shown_text import sentence
 from hubbackup.streams.cancel import Cancel
 
 R_co = TypeVar("R_co", bound=Result, covariant=True)
@@ -66,6 +67,9 @@ class Outcome(Generic[R_co]):
     result: R_co
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "problems", tuple(map(sentence, self.problems)))
 
     @property
     def exit_code(self) -> int:

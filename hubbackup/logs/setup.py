@@ -1,10 +1,11 @@
-"""Logs: one JSON object a line, or coloured text for people; no line without an event id, no secret in any."""
+"""Logs: one JSON object a line, or coloured text for people; no line without an event id, no secret in any, and
+nothing that a terminal would obey."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,10 +14,7 @@ from structlog.typing import EventDict, Processor
 
 from hubbackup.logs.handlers import PipeHandler, file_handler
 from hubbackup.logs.sentences import CLEAR_LINE, Sentences
-
-MASK = "********"
-SHORTEST_SECRET = 4
-"""A shorter secret would mask ordinary words; it is kept out of messages by construction alone."""
+from hubbackup.shown_text import json_text, mask, printable
 
 
 def configure(
@@ -24,7 +22,6 @@ def configure(
     level: str,
     log_format: str,
     stream: TextIO | None = None,
-    secrets: Iterable[str] = (),
     log_file: str = "",
     rotate: bool = False,
     sentences: Sentences | None = None,
@@ -39,20 +36,23 @@ def configure(
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        Redactor(secrets),
+        without_secrets,
     ]
-    as_json = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    as_json = structlog.processors.JSONRenderer(serializer=lambda event, **_: json_text(event))
     out = stream or sys.stdout
     handlers: list[logging.Handler] = [PipeHandler(out)]
     if sentences is not None:
         handlers[0].addFilter(sentences.wants)
-    plain = as_json if log_format == "json" else _for_people(out)
-    handlers[0].setFormatter(_formatter(sentences or plain, shared))
+    for_people = sentences or (None if log_format == "json" else _for_people(out))
+    if for_people is not None:
+        handlers[0].setFormatter(_formatter(shared, _printable, for_people))
+    else:
+        handlers[0].setFormatter(_formatter(shared, as_json))
     file_problem = ""
     if log_file:
         try:
             handlers.append(file_handler(Path(log_file), rotate=rotate))
-            handlers[1].setFormatter(_formatter(as_json, shared))
+            handlers[1].setFormatter(_formatter(shared, as_json))
         except OSError as error:
             file_problem = f"LOG_FILE={log_file} can't be written: {error.strerror}"
     root = logging.getLogger()
@@ -85,10 +85,10 @@ def _for_people(stream: TextIO) -> Processor:
     return lambda logger, name, event: CLEAR_LINE + render(logger, name, event)
 
 
-def _formatter(renderer: Processor, shared: list[Processor]) -> logging.Formatter:
+def _formatter(shared: list[Processor], *last: Processor) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[_foreign_event, *shared],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
 
 
@@ -106,33 +106,28 @@ def _foreign_event(_logger: Any, _name: str, event: EventDict) -> EventDict:
     return event
 
 
-class Redactor:
+def without_secrets(_logger: Any, _name: str, event: EventDict) -> EventDict:
     """Masks the values of secrets wherever they turn up: the last line of defence, not the first."""
+    for key, value in event.items():
+        if key != "_record":
+            event[key] = _each_text(value, mask)
+    return event
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted({s for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True)
 
-    def __call__(self, _logger: Any, _name: str, event: EventDict) -> EventDict:
-        if self._secrets:
-            for key, value in event.items():
-                if key != "_record":
-                    event[key] = self._clean(value)
-        return event
+def _printable(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """For people's eyes. A traceback alone has several lines."""
+    for key, value in event.items():
+        event[key] = printable(str(value), keep="\n") if key == "exception" else _each_text(value, printable)
+    return event
 
-    def text(self, text: str) -> str:
-        """`text` without a secret, for what goes out by another way than the log."""
-        cleaned: str = self._clean(text)
-        return cleaned
 
-    def _clean(self, value: Any) -> Any:
-        if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, MASK)
-            return value
-        if isinstance(value, dict):
-            return {self._clean(key): self._clean(item) for key, item in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._clean(item) for item in value]
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        return self._clean(str(value))  # as the renderer would, an exception for one
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {_each_text(key, change): _each_text(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_each_text(item, change) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return change(str(value))  # as the renderer would, an exception for one

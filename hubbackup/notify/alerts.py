@@ -18,6 +18,7 @@ from hubbackup.jobs.results import BackupResult, Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.spool import Kind, Message
+from hubbackup.shown_text import sentence
 from hubbackup.status.overdue import Deadline
 from hubbackup.units import human_age
 
@@ -182,7 +183,6 @@ class Alerts:
         place: Callable[[], Place],
         last_good: Callable[[], LastGood | None],
         next_run: Callable[[], datetime | None],
-        redact: Callable[[str], str],
         on_good: Callable[[], bool] = lambda: False,
     ) -> None:
         """`on_good` is called with each clean backup, and says whether an alarm for silence had been given."""
@@ -192,7 +192,6 @@ class Alerts:
         self._place = place
         self._last_good = last_good
         self._next_run = next_run
-        self._redact = redact
         self._on_good = on_good
         self._trouble: dict[str, Trouble] = {}
         """By kind, for where the history can't be written."""
@@ -215,17 +214,18 @@ class Alerts:
             if isinstance(ending, HubbackupError) and remembered is not None:
                 self._trouble[run.kind] = remembered  # a Ctrl-C has mended nothing
             return
-        message = compose(
-            news,
-            run,
-            ending,
-            self._place(),
-            last_good=self._last_good(),
-            trouble=trouble,
-            next_run=self._next_run(),
-            now=datetime.now(UTC),
+        self._send(
+            compose(
+                news,
+                run,
+                ending,
+                self._place(),
+                last_good=self._last_good(),
+                trouble=trouble,
+                next_run=self._next_run(),
+                now=datetime.now(UTC),
+            )
         )
-        self._send(Message(message.kind, self._redact(message.title), self._redact(message.body)))
 
 
 class Heartbeats:
@@ -286,8 +286,8 @@ def _time(moment: datetime, place: Place) -> str:
 
 def _one_line(title: str) -> str:
     """A title is a mail's subject: whatever a database is called, no second header begins in it."""
-    return " ".join(title.split())
+    return sentence(" ".join(title.split()))
 
 
 def _layout(rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"{label + ':':<15}{value}" for label, value in rows)
+    return "\n".join(f"{label + ':':<15}{sentence(value)}" for label, value in rows)

@@ -20,7 +20,6 @@ from hubbackup.errors import StoreError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.run import RunObserver
 from hubbackup.jobs.state_file import write_text
-from hubbackup.logs.setup import Redactor
 from hubbackup.notify.alerts import Alerts, Heartbeats, LastGood, Place
 from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.sinks import Post, Sinks
@@ -52,8 +51,7 @@ class Notifier:
         self._state_directory = state_directory
         self._local = local
         self._zone = ZoneInfo(settings.tz)
-        self.redact = Redactor(loaded.secrets()).text
-        self.sinks = Sinks(split_urls(settings.notification_urls.get_secret_value()), self.redact)
+        self.sinks = Sinks(split_urls(settings.notification_urls.get_secret_value()))
         self.spool = Spool(state_directory() / SPOOL_DIRECTORY)
         self.post = Post(self.spool, self.sinks, log)
         heartbeat_url = settings.heartbeat_url.get_secret_value()
@@ -70,7 +68,6 @@ class Notifier:
             place=self.place,
             last_good=self.last_good,
             next_run=lambda: self._settings.schedule.next_after(datetime.now(UTC)),
-            redact=self.redact,
             on_good=self.watch.quiet,
         )
         if self.pinger is None:
@@ -79,8 +76,8 @@ class Notifier:
         return (Heartbeats(self.pinger, wait=lambda: not self.post.in_background), alerts)
 
     def send(self, message: Message) -> None:
-        """Give a message to the post, without secrets."""
-        self.post.send(Message(message.kind, self.redact(message.title), self.redact(message.body)))
+        """Give a message to the post."""
+        self.post.send(message)
 
     def place(self) -> Place:
         """Which host and database a message is about."""

@@ -11,13 +11,14 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from hubbackup.errors import SettingsError
 from hubbackup.notify.spool import Message, Spool
+from hubbackup.shown_text import sentence
 
 if TYPE_CHECKING:
     import structlog
@@ -32,9 +33,8 @@ POLL_SECONDS = 15.0
 class Sinks:
     """The configured receivers, known by labels without secrets: `mailtos#1`, `slack#2`."""
 
-    def __init__(self, urls: Sequence[str], redact: Callable[[str], str] = str) -> None:
-        """`redact` masks secrets in what a sink says. Raises SettingsError for a URL that apprise can't use."""
-        self._redact = redact
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Raises SettingsError for a URL that apprise can't use."""
         self._senders: dict[str, Any] = {}
         self._busy: dict[str, threading.Thread] = {}
         if not urls:
@@ -69,7 +69,7 @@ class Sinks:
             try:
                 found[label] = "" if probe(label.partition("#")[0], sender) else None
             except Exception as error:  # noqa: BLE001 - a server may say anything, and each is a reason
-                found[label] = self._redact(str(error) or type(error).__name__)
+                found[label] = sentence(str(error) or type(error).__name__)
         return found
 
     def send(self, message: Message, labels: Iterable[str], seconds: float) -> dict[str, str]:
@@ -94,7 +94,7 @@ class Sinks:
         deadline = time.monotonic() + seconds
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        return {label: self._redact(answers[label]) for label in labels}
+        return {label: sentence(answers[label]) for label in labels}
 
     def _send_one(self, label: str, message: Message, answers: dict[str, str]) -> None:
         with _said_by_this_thread() as said:
@@ -128,7 +128,7 @@ class Post:
         """Keep `message` in the spool until every sink has it. Without sinks it goes nowhere."""
         if not self._sinks.labels:
             return
-        self._spool.add(message)
+        self._spool.add(message.safe())
         if self._thread is None:
             self.deliver(COMMAND_SECONDS)
         else:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from hubbackup.jobs.state_file import write_text
+from hubbackup.shown_text import mask, printable, sentence
 
 MAX_MESSAGES = 100
 MAX_AGE = timedelta(days=3)
@@ -41,6 +42,10 @@ class Message:
     attempts: int = 0
     next_try_at: datetime | None = None
     sent_to: tuple[str, ...] = ()
+
+    def safe(self) -> Message:
+        """Without secrets, and without what a mail reader or a terminal would obey."""
+        return replace(self, title=sentence(self.title), body=printable(mask(self.body), keep="\n"))
 
     def is_due(self, now: datetime) -> bool:
         """Whether it is time for another attempt."""

@@ -28,9 +28,9 @@ from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.jobs.history import History, RunRecord
 from hubbackup.retention.forecast import removals
 from hubbackup.retention.prune import make_plans
+from hubbackup.shown_text import printable
 from hubbackup.status.snapshot import BackupFacts, Leaving, Snapshot, StoreFacts
 from hubbackup.stores import Entry
-from hubbackup.units import printable
 
 OUTLOOK_RUNS = 30
 """Coming runs that are simulated to forecast removals."""

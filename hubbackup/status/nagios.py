@@ -13,6 +13,7 @@ from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_good, scan
 from hubbackup.errors import NAGIOS_CRITICAL, NAGIOS_OK, NAGIOS_UNKNOWN, NAGIOS_WARNING, StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
+from hubbackup.shown_text import mask, printable
 from hubbackup.stores import Readable
 from hubbackup.units import human_age
 
@@ -53,7 +54,7 @@ class PluginOutput:
 
     def __str__(self) -> str:
         # One line, whatever a cause holds; a bar would begin the performance data.
-        text = " ".join(self.text.replace("|", "/").split())
+        text = printable(" ".join(mask(self.text).replace("|", "/").split()))
         return f"BACKUP {WORDS[self.code]} - {text}" + (f" | {self.performance}" if self.performance else "")
 
 

@@ -13,8 +13,10 @@ from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from hubbackup.jobs.current import AtWork
+from hubbackup.shown_text import mask, printable
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import Level, Verdict
 from hubbackup.web.view import SHOWN_REMOVALS, View
@@ -40,6 +42,11 @@ def style_hash() -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(stylesheet().encode()).digest()).decode()
 
 
+def _shown(value: object) -> object:
+    """What stands in for each value, before it is escaped for HTML; the page's own style stays as it is."""
+    return printable(mask(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @functools.cache
 def _template() -> Template:
     # Every value is escaped, whatever the file is called; an unknown name is an error, not a hole in the page.
@@ -47,6 +54,7 @@ def _template() -> Template:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import structlog
 
 from hubbackup.jobs.current import AtWork
+from hubbackup.shown_text import printable
 from hubbackup.status import metrics
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import Verdict, judge
@@ -151,7 +152,7 @@ class StatusApp:
 
 
 def _plain(status: str, text: str, *headers: tuple[str, str]) -> Answer:
-    return Answer(status, TEXT, f"{text}\n".encode(), headers)
+    return Answer(status, TEXT, f"{printable(text)}\n".encode(), headers)
 
 
 def _policy() -> str:

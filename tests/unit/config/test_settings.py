@@ -9,6 +9,7 @@ import pytest
 from hubbackup.config.load import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, load_settings
 from hubbackup.config.settings import Settings, is_secret
 from hubbackup.errors import SettingsError
+from hubbackup.shown_text import mask
 
 CANARY = "canari-7f3a9b1c"
 
@@ -104,13 +105,14 @@ def test_a_broken_line_is_a_warning_without_its_text(env_file: Path) -> None:
 def test_each_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     """`NAME_FILE` gives NAME, its trailing newline trimmed and nothing else of it."""
     path = tmp_path / "secret"
-    path.write_text(f" {CANARY}$'\" \r\n", encoding="utf-8")
+    text = f"https://hc-ping.com/{CANARY}" if name == "HEARTBEAT_URL" else f" {CANARY}$'\" "
+    path.write_text(f"{text}\r\n", encoding="utf-8")
     other = "AWS_SECRET_ACCESS_KEY" if name == "AWS_ACCESS_KEY_ID" else "AWS_ACCESS_KEY_ID"
     pair = {other: "x"} if name.startswith("AWS") else {"STATUS_USER": "x"} if name == "STATUS_PASSWORD" else {}
     loaded = load_settings({f"{name}_FILE": str(path), **pair})
-    assert getattr(loaded.settings, name.lower()).get_secret_value() == f" {CANARY}$'\" "
+    assert getattr(loaded.settings, name.lower()).get_secret_value() == text
     assert loaded.origins[name] == str(path)
-    assert f" {CANARY}$'\" " in loaded.secrets()
+    assert mask(f"[{text}]") == "[********]"
 
 
 def test_a_secret_from_two_places_is_refused(tmp_path: Path) -> None:
@@ -149,6 +151,12 @@ BAD_VALUES = [
     ("PGPORT", "70000"),
     ("S3_PREFIX", "a/../b"),
     ("S3_ENDPOINT_URL", "s3.fr-par.scw.cloud"),
+    ("S3_ENDPOINT_URL", "http://[::1"),
+    ("S3_ENDPOINT_URL", "https://minio:99999"),
+    ("S3_ENDPOINT_URL", "https://:9000"),
+    ("DOCKER_HOST", "docker"),
+    ("DOCKER_HOST", "tcp://proxy:port"),
+    ("DOCKER_HOST", "tcp://[proxy"),
     ("BACKUP_DIR", "backups"),
     ("LOG_LEVEL", "loud"),
 ]
@@ -162,6 +170,43 @@ def test_a_bad_value_is_named_with_its_place(name: str, value: str) -> None:
     assert str(caught.value).startswith(f"{name}={value} (environment): ")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [CANARY, "ftp://h/x", "http://[::1/x", "https://h:99999/x", "https:///x", "https://h/a b", "https://h/\x1bx"],
+)
+def test_a_malformed_heartbeat_is_told_before_anything_is_done(url: str) -> None:
+    """Exit 2, one sentence that names the variable and not its value, which holds a token."""
+    with pytest.raises(
+        SettingsError, match=r"^HEARTBEAT_URL \(environment\): is not a URL such as https://"
+    ) as caught:
+        load_settings({"HEARTBEAT_URL": url})
+    assert url not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://me:canari@minio:99999", "me:canari@minio:9000"])
+def test_a_password_in_a_malformed_url_is_not_shown(url: str) -> None:
+    """The variable is named, with or without what can be shown of its value."""
+    with pytest.raises(SettingsError, match=r"^S3_ENDPOINT_URL \(environment\)") as caught:
+        load_settings({"S3_ENDPOINT_URL": url})
+    assert "canari" not in str(caught.value)
+
+
+def test_a_password_in_a_url_is_a_secret_wherever_it_stands() -> None:
+    """In a setting that is shown and in a variable that libraries read: hidden in rows, kept as a digest, masked."""
+    loaded = load_settings(
+        {"S3_ENDPOINT_URL": "https://me:p%20ss!word@minio:9000", "HTTPS_PROXY": "http://u:proxypw@p"}
+    )
+    assert {name: value for name, value, _ in loaded.rows()}["S3_ENDPOINT_URL"] == "https://********@minio:9000"
+    assert {name: secret for name, _, secret in loaded.values()}["S3_ENDPOINT_URL"]
+    assert mask("p ss!word proxypw") == "******** ********"
+
+
+def test_what_is_shown_anyway_is_not_masked() -> None:
+    """Where the password is the role's or the database's own name, to mask that name would only tell so."""
+    load_settings({"POSTGRES_DB": "hub_chantier", "POSTGRES_PASSWORD": "chantier", "PGPASSWORD": "postgres"})
+    assert mask("hub_chantier of postgres") == "hub_chantier of postgres"
 
 
 def test_keys_come_in_pairs() -> None:
@@ -205,6 +250,7 @@ def test_no_error_shows_a_secret() -> None:
 def test_rows_and_repr_hide_secrets() -> None:
     """`hubbackup config` shows that a secret is set, never what it is."""
     secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}
+    secrets["HEARTBEAT_URL"] = f"https://hc-ping.com/{CANARY}"
     loaded = load_settings(secrets | {"STATUS_USER": "operator"})
     rows = {name: value for name, value, _ in loaded.rows()}
     assert {rows[name] for name in secrets} == {"********"}

@@ -17,6 +17,7 @@ import structlog
 
 from hubbackup.logs import setup as logs
 from hubbackup.logs.handlers import FILE_BACKUPS, PipeHandler, file_handler
+from hubbackup.shown_text import Secrets
 
 
 @pytest.fixture
@@ -99,12 +100,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_log_file_has_json(root: logging.Logger, tmp_path: Path) -> None:
+def test_the_log_file_has_json(root: logging.Logger, tmp_path: Path, secrets: Secrets) -> None:
     """LOG_FILE has each line as JSON, a library's too, without secrets, whatever the console shows; that has the
     sentence first, and the fields after it."""
+    secrets.add(["s3cret"])
     path = tmp_path / "hub-chantier-backup.log"
     with (tmp_path / "console").open("w") as console:
-        logs.configure(level="info", log_format="console", stream=console, secrets=["s3cret"], log_file=str(path))
+        logs.configure(level="info", log_format="console", stream=console, log_file=str(path))
         logs.get_logger().info("backup.finished", message="Backup termine", name="x")
         logging.getLogger("botocore").warning("key %s refused", "s3cret")
     ours, library = read(path)

@@ -12,23 +12,22 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hubbackup.logs import setup as logs
 from hubbackup.logs.sentences import CLEAR_LINE, Sentences
-from hubbackup.logs.setup import MASK, Redactor
+from hubbackup.shown_text import MASK, Secrets
 
 CANARY = 'can"ari\\7f\n$3a'
 
 
 @pytest.fixture
-def output() -> Iterator[io.StringIO]:
+def output(secrets: Secrets) -> Iterator[io.StringIO]:
     """The log of the test, as JSON; the root logger is put back afterwards."""
     root = logging.getLogger()
     handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
     stream = io.StringIO()
-    logs.configure(level="info", log_format="json", stream=stream, secrets=[CANARY, "abc"])
+    logs.configure(level="info", log_format="json", stream=stream)
+    secrets.add([CANARY, "abc"])
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -108,15 +107,6 @@ def test_a_closed_log_fails_nothing(output: io.StringIO) -> None:
     logs.get_logger().info("x")
 
 
-@given(st.lists(st.text("ab\n", min_size=4, max_size=6), min_size=1, max_size=3), st.text("ab\n"), st.text("ab\n"))
-def test_the_redactor_leaves_no_secret(secrets: list[str], before: str, after: str) -> None:
-    """Whatever stands around them, and however they overlap: none of the secrets is left whole."""
-    redact = Redactor(secrets)
-    for secret in secrets:
-        message = redact(None, "", {"message": before + secret + after})["message"]
-        assert not any(one in message for one in secrets)
-
-
 class Terminal(io.StringIO):
     """A stream that somebody looks at."""
 
@@ -128,9 +118,7 @@ def test_sentences_on_a_terminal(output: io.StringIO, tmp_path: Path) -> None:
     """Warnings and errors with what to do; no closing line, nothing that an answer reports; the file has it all."""
     terminal, file = Terminal(), tmp_path / "log"
     sentences = Sentences(answered={"verify.bad"})
-    logs.configure(
-        level="info", log_format="console", stream=terminal, secrets=[CANARY], log_file=str(file), sentences=sentences
-    )
+    logs.configure(level="info", log_format="console", stream=terminal, log_file=str(file), sentences=sentences)
     log = logs.get_logger()
     log.info("backup.started", message="began")
     log.error("verify.bad", message="damaged")

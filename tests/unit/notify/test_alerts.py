@@ -15,6 +15,7 @@ from hubbackup.jobs.history import History, RunRecord
 from hubbackup.jobs.run import Outcome, guarded
 from hubbackup.notify.alerts import Alerts, LastGood, Place, news_of, trouble_before
 from hubbackup.notify.spool import Message
+from hubbackup.shown_text import Secrets
 from hubbackup.streams.cancel import Cancel
 from tests.support.jobs import Doing, a_backup, done
 
@@ -82,13 +83,12 @@ class Office:
         self.was_silent = False
         self.history = History(directory / "state" / "history.jsonl")
         self.alerts = Alerts(
-            send=self.messages.append,
+            send=lambda message: self.messages.append(message.safe()),
             level=level,
             history=self.history,
             place=lambda: Place("srv1", "hub_chantier", ZoneInfo("Europe/Paris")),
             last_good=lambda: LastGood("hub_x.sql.gz", datetime.now(UTC) - timedelta(hours=27)),
             next_run=lambda: datetime(2026, 2, 10, 2, 0, tzinfo=UTC),
-            redact=lambda text: text.replace("s3cret", "********"),
             on_good=lambda: self.was_silent,
         )
 
@@ -118,8 +118,9 @@ class Office:
         raise structlog.DropEvent
 
 
-def test_a_failure_says_all_that_is_needed(tmp_path: Path) -> None:
+def test_a_failure_says_all_that_is_needed(tmp_path: Path, secrets: Secrets) -> None:
     """What failed, at which stage, why, what to do, the last good backup with its age, host, database, run."""
+    secrets.add(["s3cret"])
     office = Office(tmp_path)
     office.run(ToolError("the server refuses s3cret", remedy="check POSTGRES_PASSWORD"))
     (message,) = office.messages
@@ -134,6 +135,19 @@ def test_a_failure_says_all_that_is_needed(tmp_path: Path) -> None:
     ):
         assert line in message.body
     assert "s3cret" not in message.body
+
+
+def test_nothing_in_a_message_is_obeyed(tmp_path: Path) -> None:
+    """What a server says forges neither a mail's header nor a row of the message, moves no cursor, and is cut."""
+    office = Office(tmp_path)
+    office.run(ToolError("no\r\nBcc: x@y\nLast good:     a minute old\x1b[2J\u202e " + "word " * 400, remedy="a\nb"))
+    (message,) = office.messages
+    (cause,) = (line for line in message.body.splitlines() if line.startswith("Cause:"))
+    assert cause.startswith(r"Cause:         no Bcc: x@y Last good:     a minute old\x1b[2J\u202e word word")
+    assert cause.endswith("word…")
+    assert len(cause.encode()) < 1100
+    assert sum(line.startswith("Last good:") for line in message.body.splitlines()) == 1
+    assert message.body.isprintable() or set(filter(lambda c: not c.isprintable(), message.body)) == {"\n"}
 
 
 def test_recovery_is_told_once(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ SAID = [
     ),
     ("psql: error: connection to server failed: fe_sendauth: no password supplied", "refuses the password"),
     ('psql: error: FATAL:  role "nobody" does not exist', "the role nobody does not exist"),
-    ('pg_dump: error: FATAL:  database "a\nb" does not exist', "the database a\nb does not exist"),
+    ('pg_dump: error: FATAL:  database "a\nb" does not exist', "the database a b does not exist"),
     (
         "pg_dump: error: query failed: ERROR:  permission denied for table salaires\n"
         "pg_dump: detail: Query was: LOCK TABLE public.salaires IN ACCESS SHARE MODE",

@@ -88,13 +88,16 @@ def test_what_is_not_known_is_not_zero(month: Snapshot) -> None:
     assert set(values(empty["hubbackup_backups"]).values()) == {0}
 
 
-@pytest.mark.parametrize("name", ['a"b\\c\nd', "{x=1}", "\u202e", "é"])
-def test_hostile_names_survive_the_way(tmp_path: Path, name: str) -> None:
-    """What Prometheus reads is the name, whatever is in it."""
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [('a"b\\c\nd', r'a"b\c\nd'), ("{x=1}", "{x=1}"), ("\u202e\x1b[2J", r"\u202e\x1b[2J"), ("é", "é")],
+)
+def test_hostile_names_survive_the_way(tmp_path: Path, name: str, shown: str) -> None:
+    """What Prometheus reads is the name, escaped where a terminal or a dashboard would obey it."""
     site = Site(tmp_path, name)
     site.add_backup(NOW)
     found = families(site.snapshot())["hubbackup_backups"]
-    assert {sample.labels["database"] for sample in found.samples} == {name}
+    assert {sample.labels["database"] for sample in found.samples} == {shown}
 
 
 def test_the_document_names_every_metric(month: Snapshot) -> None:
