@@ -15,7 +15,8 @@
     │   ├── NotFoundError              no such name in this store
     │   ├── ExistsError                the name is taken; a store never overwrites
     │   ├── StoreFullError             no space left
-    │   └── StoreDeniedError           credentials or permissions
+    │   ├── StoreDeniedError           credentials or permissions
+    │   └── StoreSilentError           no answer: the next call would wait as long in vain
     ├── NotProvenError             a backup, or what should have become one, failed a check
     └── InternalError              a fault of the program: an exception that is not one of these
 
@@ -133,6 +134,10 @@ class StoreFullError(StoreError):
 
 class StoreDeniedError(StoreError):
     """The store refused: wrong credentials, or no permission."""
+
+
+class StoreSilentError(StoreError):
+    """The store can't be reached, or does not answer in time: not a fact about one object, but about the store."""
 
 
 class NotProvenError(HubbackupError):

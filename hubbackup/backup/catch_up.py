@@ -7,25 +7,37 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.upload import TICK_SECONDS
-from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, write_manifest
+from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, read_manifest, write_manifest
 from hubbackup.catalog.listing import Listed, read_backups
 from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.target import LocalTarget, Target
-from hubbackup.errors import HubbackupError, StoreError
+from hubbackup.errors import (
+    HubbackupError,
+    NotFoundError,
+    NotProvenError,
+    StoreDeniedError,
+    StoreError,
+    StoreFullError,
+    StoreSilentError,
+)
 from hubbackup.jobs.progress import Progress
 from hubbackup.jobs.run import Run
 from hubbackup.retention.policy import Candidate, wanted
-from hubbackup.stores import Draft
+from hubbackup.stores import Draft, Entry
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.growing_file import GrowingFile
 from hubbackup.verify.reader import Expected, check_file
 
 COPIED_MARKS = (Mark.PINNED, Mark.ACCEPTED, Mark.UNRESTORABLE)
 """Those that are true of the backup, whichever copy of it."""
+LISTING_LAG = timedelta(hours=1)
+"""How long an object may be there without being listed; some servers take seconds."""
+MOST_FAILURES = 3
+"""After so many the others wait for the next run."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +62,16 @@ class CatchUp:
     now: datetime
     budget_seconds: float
     """For each target."""
+    made: str = ""
+    """The backup of this run: what was uploaded moments ago is not missing, whatever a listing shows."""
 
     def __call__(self, run: Run, target: Target) -> CaughtUp:
-        """Upload to `target`, oldest first, until the time budget is used up. Raises StoreError, StoppedError."""
+        """Upload to `target`, oldest first, until the time budget is used up. Raises StoppedError."""
         missing = self._missing(target)
         deadline = time.monotonic() + self.budget_seconds
         uploaded: list[str] = []
         problems: list[str] = []
+        unlisted: list[str] = []
         with run.stage("catch up"):
             for number, (backup, manifest) in enumerate(missing):
                 if time.monotonic() > deadline:
@@ -66,18 +81,30 @@ class CatchUp:
                     )
                     break
                 try:
-                    _copy(run, backup, manifest, self.local.store, target)
-                    uploaded.append(manifest.name)
+                    found = _copy(run, backup, manifest, self.local.store, target)
                 except StoreError as error:
                     problems.append(f"{manifest.name}: {error}")
-                    break  # no bucket, no permission, no network: every further one would fail the same way
+                    # No permission, no room, no answer: every further one would fail the same way.
+                    hopeless = isinstance(error, StoreDeniedError | StoreFullError | StoreSilentError)
+                    if hopeless or len(problems) >= MOST_FAILURES:
+                        break
                 except HubbackupError as error:
                     run.cancel.check()
                     problems.append(f"{manifest.name}: {error}")
+                else:
+                    if found is None:
+                        uploaded.append(manifest.name)
+                    elif self.now - found.modified_at > LISTING_LAG:
+                        unlisted.append(manifest.name)
+        if unlisted:
+            problems.append(
+                f"{target.describe()} does not list {len(unlisted)} backups that are there, such as {unlisted[0]}:"
+                " they are not pruned"
+            )
         return CaughtUp(tuple(uploaded), tuple(problems))
 
     def _missing(self, target: Target) -> list[tuple[Backup, Manifest]]:
-        """What is good on the disk, not good in `target`, and would be kept there. Raises StoreError."""
+        """What is good on the disk, not good in `target`, and would be kept there."""
         here = [one for one in self.listed if self.local.name in one.copies]
         candidates = []
         lacking = set()
@@ -85,7 +112,7 @@ class CatchUp:
             name, good = str(backup.name), backup.good_in(self.local.name)
             counts = backup.counts_in(self.local.name)
             candidates.append(Candidate(name, backup.started_at, counts, backup.pinned))
-            if good and not backup.good_in(target.name):
+            if good and not backup.good_in(target.name) and name != self.made:
                 lacking.add(name)
         names = wanted(candidates, target.policy, self.now) & lacking
         found = read_backups([one for one in here if str(one.name) in names], self.targets, self.zone)
@@ -93,11 +120,13 @@ class CatchUp:
         return sorted(with_manifest, key=lambda pair: pair[0].started_at)
 
 
-def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target) -> None:
+def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target) -> Entry | None:
     """One backup from the disk to `target`: hashed first, so that a rotten copy is not spread.
 
-    Raises HubbackupError.
+    Returns the copy that is there already, though no listing shows it. Raises HubbackupError.
     """
+    if not backup.bad_in(target.name) and (found := _whole_copy(target, backup, manifest)):
+        return found
     with local.open(manifest.name) as stream, run.progress("verify local", manifest.stored_bytes) as progress:
         check_file(stream, Expected.of(manifest), name=manifest.name, cancel=run.cancel, progress=progress)
     if target.name in backup.manifests_in:  # of an object that is gone, or of another size
@@ -118,6 +147,18 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, targe
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()  # a small file is sent only here
     write_manifest(target.store, manifest)
+    return None
+
+
+def _whole_copy(target: Target, backup: Backup, manifest: Manifest) -> Entry | None:
+    """The copy in `target`, where it is whole with its manifest. Raises StoreError."""
+    try:
+        found = target.store.stat(manifest.name)
+        theirs = read_manifest(target.store, backup.name)
+    except (NotFoundError, NotProvenError):
+        return None
+    same = found.size_bytes == manifest.stored_bytes and theirs.sha256 == manifest.sha256
+    return found if same else None
 
 
 @contextmanager

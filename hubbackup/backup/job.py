@@ -25,9 +25,17 @@ from hubbackup.backup.dump import DumpOptions, DumpSource, make
 from hubbackup.backup.room import Room
 from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
-from hubbackup.catalog.listing import Listed, newest_first, read_backups, scan
+from hubbackup.catalog.listing import Scanned, newest_first, scan_each
 from hubbackup.catalog.target import LocalTarget, Policy, Target
-from hubbackup.errors import ExistsError, HubbackupError, RunnerError, StoreError, StoreFullError
+from hubbackup.errors import (
+    ExistsError,
+    HubbackupError,
+    InternalError,
+    RunnerError,
+    StoppedError,
+    StoreError,
+    StoreFullError,
+)
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
@@ -35,7 +43,7 @@ from hubbackup.postgres import client
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import expired_names
-from hubbackup.retention.prune import apply_plans, make_plans
+from hubbackup.retention.prune import apply_plans, make_plans, reader
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.streams.cancel import Cancel
@@ -68,21 +76,25 @@ class BackupJob:
         room = Room(run, self.local, self.database, self.zone, self.now)
         room.prepare(source.normal.stored_bytes if source.normal is not None else 0)
         try:
-            manifest, copies, uploads = self._take(run, source, problems)
+            manifest, copies = self._take(run, source, problems)
         except StoreFullError as error:
             room.make_again(error)
             problems.clear()
-            manifest, copies, uploads = self._take(run, replace(source, started_at=self.now()), problems)
+            manifest, copies = self._take(run, replace(source, started_at=self.now()), problems)
         if not copies:
             raise StoreError(f"{manifest.name} is not in any store: {'; '.join(problems)}")
-        lacking = [upload.target.name for upload in uploads if not upload.published]
-        targets, listed = self._readable(lacking)
-        uploaded = self._catch_up(run, targets, listed, problems)
-        if uploaded:  # what replaced a damaged copy must not be judged by its mark
-            listed = list(scan(targets, self.database))
-        pruned = self._prune(run, targets, listed, problems)
-        with run.stage("clean up"):
-            dropped = self._drop_replaced(run, source, problems)
+        # From here on the backup is good, and nothing that fails may make it a failed one.
+        uploaded: list[str] = []
+        pruned: list[str] = []
+        dropped: list[str] = []
+        with _harmless(run, "the upkeep of the stores", problems):
+            found = self._scan(run, copies, problems)
+            uploaded += self._catch_up(run, found, manifest.name, problems)
+            if uploaded:  # what replaced a damaged copy must not be judged by its mark
+                found = self._scan(run, [target.name for target in found.stores], problems)
+            pruned += self._prune(run, found, problems)
+        with _harmless(run, "the removal of replaced databases", problems), run.stage("clean up"):
+            dropped += self._drop_replaced(run, source, problems)
         result = BackupResult(
             database=self.database,
             name=manifest.name,
@@ -101,8 +113,8 @@ class BackupJob:
         )
         return Outcome("Backup termine", result, tuple(problems))
 
-    def _take(self, run: Run, source: DumpSource, problems: list[str]) -> tuple[Manifest, list[str], list[Upload]]:
-        """Dump, prove, publish; returns the manifest, the names of the stores that hold it, and the uploads."""
+    def _take(self, run: Run, source: DumpSource, problems: list[str]) -> tuple[Manifest, list[str]]:
+        """Dump, prove, publish; returns the manifest, and the names of the stores that hold it."""
         with self._draft(source.started_at, problems) as (working, draft):
             uploads = [Upload(run, target, draft.name, draft.growing) for target in self.remotes]
             try:
@@ -124,7 +136,7 @@ class BackupJob:
                     upload.join(timeout=5)
         copies = [] if working is not self.local.store else [self.local.name]
         copies += [upload.target.name for upload in uploads if upload.published]
-        return manifest, copies, uploads
+        return manifest, copies
 
     def safety_backup(self, run: Run, database: str) -> str:
         """Back up `database` before it is dropped; returns the options that restore it. Nothing is pruned meanwhile.
@@ -204,42 +216,38 @@ class BackupJob:
             except ExistsError:
                 local_time += timedelta(seconds=1)
 
-    def _readable(self, lacking: Sequence[str]) -> tuple[list[Target], list[Listed]]:
-        """The targets that have the new backup and can be listed, and what they hold of this database.
+    def _scan(self, run: Run, copies: Sequence[str], problems: list[str]) -> Scanned[Target]:
+        """What the targets in `copies`, which have the new backup, hold of this database.
 
-        `lacking` names those that refused it: they are not asked again in this run, and not pruned, since the newest
-        good backup is not there.
+        The others are not asked again in this run, and not pruned, since the newest good backup is not there.
         """
-        targets: list[Target] = []
-        listed: list[Listed] = []
-        for target in (self.local, *self.remotes):
-            if target.name in lacking:
-                continue
-            with contextlib.suppress(StoreError):  # the upload of the new backup has reported the reason
-                listed = list(scan([*targets, target], self.database))
-                targets.append(target)
-        return targets, listed
+        found = scan_each([one for one in (self.local, *self.remotes) if one.name in copies], self.database)
+        for target, error in found.failed:
+            problems.append(f"{target.name} can't be listed, so nothing is pruned or caught up there: {error}")
+            run.log.warning("store.unlisted", message=problems[-1], store=target.name, remedy=error.remedy)
+        return found
 
-    def _catch_up(
-        self, run: Run, targets: Sequence[Target], listed: Sequence[Listed], problems: list[str]
-    ) -> list[str]:
-        """Upload what the remote ones of `targets` lack; returns the names."""
+    def _catch_up(self, run: Run, found: Scanned[Target], made: str, problems: list[str]) -> list[str]:
+        """Upload what the remote targets lack; `made`, which they have just got, may not be listed yet.
+
+        Returns the names.
+        """
         uploaded: list[str] = []
-        if self.local in targets:
+        if self.local in found.stores:
             now = self.now().astimezone(self.zone)
-            catch_up = CatchUp(self.local, targets, listed, self.zone, now, self.catch_up_seconds)
-            for target in targets:
+            catch_up = CatchUp(self.local, found.stores, found.listed, self.zone, now, self.catch_up_seconds, made)
+            for target in found.stores:
                 if target is not self.local:
                     done = catch_up(run, target)
                     uploaded += done.uploaded
                     problems += done.problems
         return uploaded
 
-    def _prune(self, run: Run, targets: Sequence[Target], listed: Sequence[Listed], problems: list[str]) -> list[str]:
+    def _prune(self, run: Run, found: Scanned[Target], problems: list[str]) -> list[str]:
         """Remove what the policies no longer keep, unless one in doubt freezes that; returns `target:name`."""
         with run.stage("prune"):
             now = self.now().astimezone(self.zone)
-            plans = make_plans(listed, targets, now, lambda some: read_backups(some, targets, self.zone))
+            plans = make_plans(found.listed, found.stores, now, reader(found.stores, self.zone))
             frozen = next(((one.frozen_by, one.doubt) for one in plans if one.doubt), None)
             if frozen is not None:
                 frozen_by, doubt = frozen
@@ -288,6 +296,19 @@ class BackupJob:
                 )
                 problems.append(f"no copy in {upload.target.name}: {error}")
         return problems
+
+
+@contextmanager
+def _harmless(run: Run, work: str, problems: list[str]) -> Iterator[None]:
+    """What fails in the block is a problem of the run, and not its end. Raises StoppedError."""
+    try:
+        yield
+    except StoppedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the backup is good, whatever comes after it
+        failure = error if isinstance(error, HubbackupError) else InternalError(error)
+        problems.append(f"{work} was not finished: {failure}")
+        run.log.warning("backup.unfinished", message=problems[-1], stage=run.stage_name, remedy=failure.remedy)
 
 
 def _publish(store: LocalStore, manifest: Manifest) -> None:

@@ -238,6 +238,8 @@ class Backup:
     """The stores that hold each mark; a mark that no store holds is left out."""
     refused_because: str = ""
     """What the schema drill said of one that is unrestorable, where that can be read."""
+    unreadable: bool = False
+    """It has a manifest that could not be read now: not good, and yet not known to be anything else."""
 
     @property
     def proven(self) -> bool:

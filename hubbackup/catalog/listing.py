@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import islice
 from types import MappingProxyType
+from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import (
@@ -27,7 +28,7 @@ from hubbackup.catalog.backup import (
     split,
 )
 from hubbackup.catalog.marks import why_marked
-from hubbackup.errors import NotFoundError, NotProvenError
+from hubbackup.errors import NotFoundError, NotProvenError, StoreError, StoreSilentError
 from hubbackup.stores import Entry, Readable
 
 READERS = 8
@@ -36,6 +37,8 @@ BATCH = 64
 """Manifests held in memory at once, however many backups there are."""
 NAME_DOUBT = timedelta(hours=27)
 """Names of two time zones, from UTC-12 to UTC+14, order two moments wrongly when they are less apart than this."""
+
+R = TypeVar("R", bound=Readable)
 
 NO_MARKS: Mapping[Mark, frozenset[str]] = MappingProxyType({})
 
@@ -83,6 +86,33 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
         yield from _wanted(open_.pop()[1], database)
 
 
+@dataclass(frozen=True)
+class Scanned(Generic[R]):
+    """What those `stores` hold that can be listed, and why the others can't."""
+
+    stores: tuple[R, ...]
+    listed: list[Listed]
+    failed: tuple[tuple[R, StoreError], ...] = ()
+
+    def or_raise(self) -> Scanned[R]:
+        """Itself. Raises StoreError where no store can be listed at all."""
+        if self.failed and not self.stores:
+            raise self.failed[-1][1]
+        return self
+
+
+def scan_each(stores: Iterable[R], database: str | None = None) -> Scanned[R]:
+    """As `scan`, but held, and without the stores that can't be listed to their end: half a list is not a list."""
+    found: Scanned[R] = Scanned((), [])
+    for store in stores:
+        together = (*found.stores, store)
+        try:
+            found = Scanned(together, list(scan(together, database)), found.failed)
+        except StoreError as error:
+            found = Scanned(found.stores, found.listed, (*found.failed, (store, error)))
+    return found
+
+
 def newest(listed: Iterable[Listed], count: int) -> tuple[list[Listed], int]:
     """The newest `count` by their names, oldest first, and how many were left out."""
     total = 0
@@ -108,11 +138,16 @@ def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Ite
         yield waiting.pop()
 
 
-def read_backups(listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo) -> Iterator[Backup]:
+def read_backups(
+    listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo, silent: set[str] | None = None
+) -> Iterator[Backup]:
     """Read the manifests, in the order given: the one on this disk, or a remote one where that is missing or broken.
 
-    A name's time is read in `zone` where no manifest has it. Raises StoreError.
+    A name's time is read in `zone` where no manifest has it. One that can't be read is a fact about its backup: an
+    object in an archive class, a block that rots. A store that does not answer is not asked for the others: its name
+    joins `silent`, which several calls may share.
     """
+    silent = set() if silent is None else silent
     here: list[Readable] = []
     elsewhere: list[Readable] = []
     for store in stores:
@@ -121,15 +156,16 @@ def read_backups(listed: Iterable[Listed], stores: Iterable[Readable], zone: Zon
     with ThreadPoolExecutor(READERS) as pool:
         while batch := list(islice(iterator, BATCH)):
             # A disk answers at once: threads would take turns at it, and four times as long.
-            found = [_read(one, "it has no manifest", here) for one in batch]
-            missing = [number for number, (manifest, _) in enumerate(found) if manifest is None]
-            problems = [found[number][1] for number in missing]
-            asked = pool.map(partial(_read, stores=elsewhere), [batch[number] for number in missing], problems)
+            found = [_read(one, _NO_MANIFEST, here, silent) for one in batch]
+            missing = [number for number, read in enumerate(found) if read.manifest is None]
+            before = [found[number] for number in missing]
+            ask = partial(_read, stores=elsewhere, silent=silent)
+            asked = pool.map(ask, [batch[number] for number in missing], before)
             for number, answer in zip(missing, asked, strict=True):
                 found[number] = answer
-            for one, (manifest, problem) in zip(batch, found, strict=True):
+            for one, read in zip(batch, found, strict=True):
                 refused = _why_unrestorable(one, [*here, *elsewhere]) if Mark.UNRESTORABLE in one.marks else ""
-                yield _backup(one, manifest, problem, zone, refused)
+                yield _backup(one, read, zone, refused)
 
 
 def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
@@ -167,16 +203,17 @@ def newest_good(
 
 
 def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: ZoneInfo) -> Iterator[Backup]:
-    """As `newest_first`, of what was listed already. Raises StoreError."""
+    """As `newest_first`, of what was listed already."""
     waiting = sorted(listed, key=_by_name)
     ready: list[Backup] = []
+    silent: set[str] = set()
     while waiting or ready:
         if not waiting or (ready and ready[-1].started_at > waiting[-1].name.started_at(zone) + NAME_DOUBT):
             yield ready.pop()
             continue
         batch = waiting[-READERS:]
         del waiting[-READERS:]
-        ready = sorted([*ready, *read_backups(batch, stores, zone)], key=_by_time)
+        ready = sorted([*ready, *read_backups(batch, stores, zone, silent)], key=_by_time)
 
 
 def _ours(store: Readable) -> Iterator[tuple[str, str, str, str, Entry]]:
@@ -198,18 +235,42 @@ def _joined(stores: frozenset[str], store: str) -> frozenset[str]:
     return stores | {store}
 
 
-def _read(listed: Listed, problem: str, stores: Sequence[Readable]) -> tuple[Manifest | None, str]:
-    """The manifest of the first of `stores` that has a valid one, else None and what is wrong (else `problem`)."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What reading a backup's manifests came to: a valid one, or what is wrong; see `Backup.unreadable`."""
+
+    manifest: Manifest | None
+    problem: str = ""
+    unreadable: bool = False
+
+
+_NO_MANIFEST = _Read(None, "it has no manifest")
+
+
+def _read(listed: Listed, before: _Read, stores: Sequence[Readable], silent: set[str]) -> _Read:
+    """The manifest of the first of `stores` that has a valid one, else what is wrong with the last (or as `before`).
+
+    `silent` are the stores that have not answered in this listing.
+    """
+    found = before
     for store in stores:
         if store.name not in listed.manifests_in:
             continue
+        if store.name in silent:
+            problem = f"its manifest in {store.name} was not read: the store did not answer a moment ago"
+            found = _Read(None, problem, unreadable=True)
+            continue
         try:
-            return read_manifest(store, listed.name), ""
+            return _Read(read_manifest(store, listed.name))
         except NotFoundError:
             continue
         except NotProvenError as error:
-            problem = str(error)
-    return None, problem
+            found = _Read(None, str(error), found.unreadable)
+        except StoreError as error:
+            if isinstance(error, StoreSilentError):
+                silent.add(store.name)
+            found = _Read(None, f"its manifest can't be read: {error}", unreadable=True)
+    return found
 
 
 def _why_unrestorable(listed: Listed, stores: Sequence[Readable]) -> str:
@@ -219,16 +280,17 @@ def _why_unrestorable(listed: Listed, stores: Sequence[Readable]) -> str:
     return next(filter(None, told), "")
 
 
-def _backup(listed: Listed, manifest: Manifest | None, problem: str, zone: ZoneInfo, refused: str) -> Backup:
+def _backup(listed: Listed, read: _Read, zone: ZoneInfo, refused: str) -> Backup:
     return Backup(
         listed.name,
-        manifest.started_at if manifest is not None else listed.name.started_at(zone),
-        manifest,
+        read.manifest.started_at if read.manifest is not None else listed.name.started_at(zone),
+        read.manifest,
         listed.copies,
         listed.manifests_in,
-        problem,
+        read.problem,
         listed.marks,
         refused,
+        read.unreadable,
     )
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from hubbackup.catalog.backup import BackupName, Mark, read_manifest
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
-from hubbackup.errors import ExistsError, NotFoundError, StoreError, UsageError
+from hubbackup.errors import ExistsError, HubbackupError, NotFoundError, NotProvenError, StoreError, UsageError
 from hubbackup.jobs.results import MarkResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores import Readable, Store
@@ -87,13 +87,13 @@ class MarkJob:
         """Raises UsageError, NotFoundError where no target has the backup, StoreError where none could be marked."""
         name = parse_name(self.typed, self.targets)
         done: list[str] = []
-        failures: list[StoreError] = []
+        failures: list[HubbackupError] = []
         with run.stage("mark"):
             for target in self.targets:
                 try:
                     if self._apply(target.store, name):
                         done.append(target.name)
-                except StoreError as error:
+                except (StoreError, NotProvenError) as error:
                     failures.append(error)
         if not done and failures:
             raise failures[0]

@@ -34,7 +34,7 @@ EXIT_CODES = {
     f"{EXIT_SUCCESS}": "success",
     f"{EXIT_FAILED}": "failed",
     f"{EXIT_USAGE}": "bad usage or settings; nothing was done",
-    f"{EXIT_DEGRADED}": "degraded: a good backup, but a configured store lacks its copy",
+    f"{EXIT_DEGRADED}": "degraded: done, but a store lacks its copy, or could not be listed or pruned",
     f"{EXIT_LOCKED}": "another run holds the lock; nothing was done",
     f"{EXIT_INTERRUPTED}, {EXIT_STOPPED}": "stopped by a signal (SIGINT, SIGTERM)",
 }

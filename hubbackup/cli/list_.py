@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,10 +12,13 @@ import typer
 from hubbackup.app import App
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import Listed, newest, oldest_first, read_backups, scan
+from hubbackup.catalog.target import Target
 from hubbackup.cli.options import Json, Store
 from hubbackup.cli.output import complain, print_columns, print_json_items
 from hubbackup.cli.session import make_app
-from hubbackup.errors import EXIT_SUCCESS
+from hubbackup.cli.terminal import print_warnings
+from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, StoreError
+from hubbackup.stores import Entry
 from hubbackup.units import human_age, human_bytes
 from hubbackup.verify.job import last_proven
 
@@ -39,7 +42,7 @@ def list_(
     unrestorable.
     """
     app = make_app()
-    targets = app.targets(store)
+    targets = [_Lenient(target) for target in app.targets(store)]
     count = limit if limit is not None else 0 if json else SHOWN
     chosen: Iterable[Listed] = oldest_first(targets, database or None)
     left_out = 0
@@ -49,12 +52,42 @@ def list_(
     facts = _Facts(app)
     rows = (facts.of(backup, now) for backup in read_backups(chosen, targets, app.zone))
     if json:
-        print_json_items(rows)
+        print_json_items(_checked(rows, targets))
     else:
-        _print_table(rows)
+        _print_table(_checked(rows, targets))
     if left_out:
         complain(f"{left_out} older backups are not shown; --limit 0 shows all")
-    return 0
+    problems = [f"{one.name} is not listed whole: {one.error}" for one in targets if one.error is not None]
+    print_warnings(problems)
+    return EXIT_DEGRADED if problems else EXIT_SUCCESS
+
+
+class _Lenient:
+    """A target whose listing ends where it can't go on; `error` says why."""
+
+    def __init__(self, target: Target) -> None:
+        self.name = target.name
+        self.remote = target.remote
+        self.open = target.open
+        self.error: StoreError | None = None
+        self._target = target
+
+    def entries(self) -> Iterator[Entry]:
+        """Every whole file, as far as they can be listed."""
+        try:
+            yield from self._target.entries()
+        except StoreError as error:
+            self.error = error
+
+
+def _checked(rows: Iterable[dict[str, Any]], targets: Sequence[_Lenient]) -> Iterator[dict[str, Any]]:
+    """The rows. Raises StoreError where no target can be listed, before the first of them."""
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty and targets and all(target.error is not None for target in targets):
+        raise next(target.error for target in targets if target.error is not None)
 
 
 class _Facts:

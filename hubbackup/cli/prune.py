@@ -12,6 +12,7 @@ import typer
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_columns, print_json_with_items, say
 from hubbackup.cli.session import make_app
+from hubbackup.cli.terminal import print_warnings
 from hubbackup.retention.prune import TargetPlan
 from hubbackup.units import human_age
 
@@ -26,12 +27,14 @@ def prune(
     """
     app = make_app()
     now = datetime.now(UTC).astimezone(app.zone)
-    plans = app.prune(dry_run=dry_run).result.plans
+    outcome = app.prune(dry_run=dry_run)
+    plans = outcome.result.plans
     rows = _rows(plans, now)
     if json:
         policies = {target.name: str(target.policy) for target in app.targets()}
         print_json_with_items({"dry_run": dry_run, "policies": policies}, "decisions", rows)
-        return 0
+        print_warnings(outcome.problems)
+        return outcome.exit_code
     cells = ((row["store"], row["action"], row["name"], human_age(row["age_seconds"]), row["reason"]) for row in rows)
     print_columns(itertools.chain([("STORE", "ACTION", "NAME", "AGE", "REASON")], cells))
     word = "would be removed" if dry_run else "removed"
@@ -40,7 +43,8 @@ def prune(
         kept = sum(decision.keep for one in mine for decision in one.decisions)
         gone = sum(len(one.decisions) for one in mine) - kept
         say(f"{target.name}: the policy keeps {target.policy}. {kept} kept, {gone} {word}.")
-    return 0
+    print_warnings(outcome.problems)
+    return outcome.exit_code
 
 
 def _rows(plans: Iterable[TargetPlan], now: datetime) -> Iterator[dict[str, Any]]:

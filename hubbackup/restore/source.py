@@ -134,9 +134,11 @@ def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: Zone
     """The newest good backup that is neither in doubt nor from the future; logs those that are passed over."""
     now = datetime.now(UTC)
     for backup in newest_first(targets, zone, database):
-        if not any(backup.good_in(target.name) for target in targets):
+        if backup.unreadable:
+            why = backup.problem
+        elif not any(backup.good_in(target.name) for target in targets):
             continue
-        if backup.from_future(now):
+        elif backup.from_future(now):
             why = f"it was made at {backup.started_at:%Y-%m-%d %H:%M} UTC, which is in the future"
         elif backup.doubts:
             why = "; ".join(f"it is {doubt.word}: {doubt.why}" for doubt in backup.doubts)

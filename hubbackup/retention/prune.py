@@ -13,13 +13,13 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Doubt, Mark
-from hubbackup.catalog.listing import Listed, read_backups, scan
+from hubbackup.catalog.listing import Listed, read_backups, scan_each
 from hubbackup.catalog.target import Target
-from hubbackup.errors import HubbackupError, StoreError
+from hubbackup.errors import HubbackupError, StoreError, StoreSilentError
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.retention.policy import Candidate, Decision, plan
-from hubbackup.stores import Store
+from hubbackup.stores import Readable, Store
 
 Load = Callable[[Iterable[Listed]], Iterable[Backup]]
 """Reads the manifests of what is listed."""
@@ -76,19 +76,29 @@ class PruneJob:
         return not self.dry_run
 
     def __call__(self, run: Run) -> Outcome[PruneResult]:
-        """Raises HubbackupError naming each removal that failed, StoreError where a target can't be listed."""
+        """A target that can't be listed is a problem of the outcome, and the others are pruned.
+
+        Raises HubbackupError naming each removal that failed, StoreError where no target can be listed.
+        """
         now = self.now().astimezone(self.zone)
         with run.stage("plan"):
-            listed = scan(self.targets)
-            plans = make_plans(listed, self.targets, now, lambda some: read_backups(some, self.targets, self.zone))
+            found = scan_each(self.targets).or_raise()
+            problems = tuple(f"nothing is pruned in {target.name}: {error}" for target, error in found.failed)
+            plans = make_plans(found.listed, found.stores, now, reader(found.stores, self.zone))
         if self.dry_run:
-            return Outcome("dry run: nothing was removed", PruneResult(tuple(plans)))
+            return Outcome("dry run: nothing was removed", PruneResult(tuple(plans)), problems)
         with run.stage("prune"):
             pruned = apply_plans(plans)
         if pruned.problems:
-            raise HubbackupError("; ".join(pruned.problems), remedy="the next prune tries again")
+            raise HubbackupError("; ".join((*problems, *pruned.problems)), remedy="the next prune tries again")
         removed = tuple(f"{target}:{name}" for target, name in pruned.removed)
-        return Outcome("prune finished", PruneResult(tuple(plans), removed))
+        return Outcome("prune finished", PruneResult(tuple(plans), removed), problems)
+
+
+def reader(stores: Sequence[Readable], zone: ZoneInfo) -> Load:
+    """Reads from `stores`; one that does not answer is not asked again."""
+    silent: set[str] = set()
+    return lambda listed: read_backups(listed, stores, zone, silent)
 
 
 def make_plans(listed: Iterable[Listed], targets: Sequence[Target], now: datetime, load: Load) -> list[TargetPlan]:
@@ -119,8 +129,7 @@ def _plan(
         unread = {newest.listed.name} if newest is not None else set()
         for target in targets:
             here = [one for one in known.values() if target.name in one.listed.copies]
-            candidates = [one.candidate(target.name) for one in here]
-            decisions = plan(candidates, target.policy, now, frozen_by=frozen)
+            decisions = _decisions(here, target, now, frozen)
             marks = frozenset(
                 one.listed.name.mark(mark)
                 for one in here
@@ -138,13 +147,26 @@ def _plan(
             known[backup.name].learn(backup)
 
 
+def _decisions(here: Sequence[_Known], target: Target, now: datetime, frozen_by: str) -> list[Decision]:
+    """The plan for one target. It removes only what goes whether the unreadable ones are good or not.
+
+    So one that an archive class holds neither takes the place of a good one nor goes before its time.
+    """
+    decisions = plan([one.candidate(target.name) for one in here], target.policy, now, frozen_by=frozen_by)
+    if not any(one.unreadable for one in here):
+        return decisions
+    presumed = [one.candidate(target.name, presume=True) for one in here]
+    otherwise = {one.candidate.name: one for one in plan(presumed, target.policy, now, frozen_by=frozen_by)}
+    return [one if one.keep else otherwise[one.candidate.name] for one in decisions]
+
+
 class _Known:
     """What is known of a backup: what the listing shows, and what its manifest says once that was read.
 
     Not the manifest itself, which may be long, and there may be very many.
     """
 
-    __slots__ = ("doubt", "good_in", "listed", "published", "read", "started_at")
+    __slots__ = ("doubt", "good_in", "listed", "published", "read", "started_at", "unreadable")
 
     def __init__(self, listed: Listed, now: datetime) -> None:
         self.listed = listed
@@ -152,6 +174,7 @@ class _Known:
         self.started_at = listed.name.local_time.replace(tzinfo=now.tzinfo)
         self.published = bool(listed.manifests_in)
         self.doubt: Doubt | None = None
+        self.unreadable = False
         self.good_in = tuple(store for store in listed.copies if listed.published_in(store))
 
     def learn(self, backup: Backup) -> None:
@@ -160,17 +183,25 @@ class _Known:
         self.started_at = backup.started_at
         self.published = backup.proven
         self.doubt = next(iter(backup.doubts), None)
+        self.unreadable = backup.unreadable
         self.good_in = tuple(store for store in backup.copies if backup.good_in(store))
 
-    def candidate(self, store: str) -> Candidate:
-        """One in doubt does not count as good: not for the minimum, not for a week, a month or a year."""
+    def candidate(self, store: str, *, presume: bool = False) -> Candidate:
+        """One in doubt does not count as good: not for the minimum, not for a week, a month or a year.
+
+        Nor does an unreadable one, unless `presume`.
+        """
         pinned = Mark.PINNED in self.listed.marks
         good = store in self.good_in and self.doubt is None
+        good = good or (presume and self.unreadable and self.listed.published_in(store))
         return Candidate(self.listed.copies[store].name, self.started_at, good, pinned)
 
 
 def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:
-    """Remove what the plans say, oldest first. One failed removal does not stop the others."""
+    """Remove what the plans say, oldest first. One failed removal does not stop the others.
+
+    But a target that does not answer is left alone from there on.
+    """
     removed: list[tuple[str, str]] = []
     problems: list[str] = []
     for made in plans:
@@ -182,6 +213,8 @@ def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:
                 remove(made.target.store, name, made.marks)
             except StoreError as error:
                 problems.append(f"{name} stays in {made.target.describe()}: {error}")
+                if isinstance(error, StoreSilentError):
+                    break
                 continue
             removed.append((made.target.name, str(name)))
     return Pruned(tuple(removed), tuple(problems))

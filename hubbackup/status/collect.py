@@ -24,10 +24,10 @@ from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, portion
 from hubbackup.catalog.listing import Listed, newest, read_backups, scan
 from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
-from hubbackup.errors import NotFoundError, StoreError
+from hubbackup.errors import StoreError, StoreSilentError
 from hubbackup.jobs.history import History, RunRecord
 from hubbackup.retention.forecast import removals
-from hubbackup.retention.prune import make_plans
+from hubbackup.retention.prune import make_plans, reader
 from hubbackup.shown_text import printable
 from hubbackup.status.snapshot import BackupFacts, Leaving, Snapshot, StoreFacts
 from hubbackup.stores import Entry
@@ -103,14 +103,15 @@ class Collector:
             read = {backup.name: backup for backup in read_backups(told, views, zone)}
             found.backups += [_backup_facts(one, read.get(one.name), zone) for one in listed]
             targets = [view.target for view in views]
-            for plan in make_plans(
-                listed, targets, now.astimezone(zone), lambda some: read_backups(some, views, zone)
-            ):
+            for plan in make_plans(listed, targets, now.astimezone(zone), reader(views, zone)):
                 candidates = [decision.candidate for decision in plan.decisions]
                 found.leaving += [
                     Leaving(one.at.astimezone(UTC), plan.target.name, printable(database), one.name, one.reason)
                     for one in removals(candidates, plan.target.policy, runs)
                 ]
+        for view in views:
+            if view.error is not None:
+                raise view.error
         return found
 
     def _runs(self) -> Iterator[RunRecord]:
@@ -156,16 +157,14 @@ class _View:
         return iter(self.listing.values())
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """A manifest without what no snapshot shows. A store that fails to give it has an `error` from here on."""
+        """A manifest without what no snapshot shows. A store that does not answer has an `error` from here on."""
         entry = self.listing[name]
         data = self._seen.get(entry, self.memory.get(entry))
         if data is None:
             try:
                 with self.target.open(name) as stream:
                     data = _distilled(b"".join(portions(stream)))
-            except NotFoundError:
-                raise
-            except StoreError as error:
+            except StoreSilentError as error:
                 self.error = error
                 raise
         if entry not in self._seen and self._seen_bytes + len(data) <= REMEMBERED_BYTES:

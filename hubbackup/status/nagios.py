@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup
-from hubbackup.catalog.listing import newest_good, scan
+from hubbackup.catalog.listing import newest_first_of, scan
 from hubbackup.errors import NAGIOS_CRITICAL, NAGIOS_OK, NAGIOS_UNKNOWN, NAGIOS_WARNING, StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
 from hubbackup.shown_text import mask, printable
@@ -38,10 +38,15 @@ class StoreView:
         """One listing and a few manifests: it is asked every few minutes, of however many backups."""
         try:
             listed = list(scan([store], database))
-            newest = newest_good([store], zone, database, now, listed=listed)
         except StoreError as error:
             return cls(store.name, problem=str(error))
-        return cls(store.name, newest, sum(one.published_in(store.name) for one in listed) if newest else 0)
+        problem = ""
+        for backup in newest_first_of(listed, [store], zone):
+            if backup.unreadable:
+                problem = problem or backup.problem
+            elif backup.good_in(store.name) and not backup.from_future(now):
+                return cls(store.name, backup, sum(one.published_in(store.name) for one in listed), problem)
+        return cls(store.name, problem=problem)
 
 
 @dataclass(frozen=True)

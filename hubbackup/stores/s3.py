@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, is_flat_name
-from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, S3Calls, S3Limits, error_code
+from hubbackup.stores.s3_answers import watch_answers
+from hubbackup.stores.s3_calls import S3Calls, S3Limits
 from hubbackup.stores.s3_data import READING, loader
-from hubbackup.stores.s3_pages import read_quickly
+from hubbackup.stores.s3_errors import NOT_IMPLEMENTED, error_code
+from hubbackup.stores.s3_head import Address, head_object, refuse_taken
 from hubbackup.stores.s3_reader import open_object
-from hubbackup.stores.s3_upload import Address, S3Draft, head_object, part_size_bytes, refuse_taken
+from hubbackup.stores.s3_upload import S3Draft, part_size_bytes
 from hubbackup.streams.cancel import Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import ListMultipartUploadsOutputTypeDef, ListObjectsV2OutputTypeDef
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,13 @@ class S3Store:
                 f"there is no object {name} in {self.describe()}",
                 remedy="`hubbackup list --store s3` prints the names there are",
             )
-        return Entry(name, head["ContentLength"], head["LastModified"].astimezone(UTC))
+        return Entry(name, head.size_bytes, head.modified_at)
 
     def look(self) -> BucketLook:
         """One small question to the bucket: is it there, its clock, its region. Raises StoreError."""
         request = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1}
         asked_at = datetime.now(UTC)
-        page = self._calls.small("look at the bucket", partial(_list_objects, arguments=request))
-        headers = page["ResponseMetadata"]["HTTPHeaders"]
+        headers = self._calls.small("look at the bucket", partial(_headers, arguments=request))
         region = headers.get("x-amz-bucket-region", "")
         try:
             server_time = parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
@@ -123,17 +123,17 @@ class S3Store:
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix, "Delimiter": "/"}
         last = ""
         while True:
-            page = self._calls.small(doing, partial(_list_objects, arguments=dict(request)))
-            for found in page.get("Contents", []):
-                if found["Key"] <= last:
+            page = self._calls.small(doing, partial(_list_page, arguments=dict(request)))
+            for found in page.objects:
+                if found.name <= last:
                     raise StoreError(f"could not {doing} in {self.describe()}: the server lists them out of order")
-                last = found["Key"]
+                last = found.name
                 name = last.removeprefix(self._prefix)
                 if is_flat_name(name) and last.startswith(self._prefix):
-                    yield Entry(name, found["Size"], found["LastModified"].astimezone(UTC))
-            if not page.get("IsTruncated"):
+                    yield Entry(name, found.size_bytes, found.modified_at)
+            if not page.truncated:
                 return
-            token = page.get("NextContinuationToken")
+            token = page.token
             if not token or token == request.get("ContinuationToken"):
                 raise StoreError(f"could not {doing} in {self.describe()}: the server does not give the next page")
             request["ContinuationToken"] = token
@@ -191,14 +191,10 @@ class S3Store:
                 if error_code(error) in NOT_IMPLEMENTED:
                     return []
                 raise
-            found += [(upload["Key"], upload["UploadId"]) for upload in page.get("Uploads", [])]
-            markers = {
-                "KeyMarker": page.get("NextKeyMarker", ""),
-                "UploadIdMarker": page.get("NextUploadIdMarker", ""),
-            }
-            if not page.get("IsTruncated") or not markers["KeyMarker"] or markers.items() <= request.items():
+            found += page.uploads
+            if not page.truncated or not page.markers["KeyMarker"] or page.markers.items() <= request.items():
                 return found
-            request |= markers
+            request |= page.markers
 
     def _address(self, name: str) -> Address:
         options: dict[str, Any] = {}
@@ -237,16 +233,47 @@ class S3Store:
                 f"no S3 client can be made from these settings ({type(error).__name__})",
                 remedy="check S3_ENDPOINT_URL (it starts with https://), AWS_DEFAULT_REGION and the AWS_* variables",
             ) from error
-        read_quickly(client)
+        watch_answers(client, follow_regions=not self._endpoint_url)
         return client
 
 
-def _list_objects(client: S3Client, arguments: dict[str, Any]) -> ListObjectsV2OutputTypeDef:
-    return client.list_objects_v2(**arguments)
+@dataclass(frozen=True)
+class _Page:
+    """A page of a listing, its objects under their whole keys, and where the next one begins."""
+
+    objects: list[Entry]
+    truncated: bool
+    token: str
 
 
-def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> ListMultipartUploadsOutputTypeDef:
-    return client.list_multipart_uploads(**arguments)
+# What an answer lacks must show inside the request, where it becomes a StoreError.
+def _list_page(client: S3Client, arguments: dict[str, Any]) -> _Page:
+    page = client.list_objects_v2(**arguments)
+    objects = [
+        Entry(found["Key"], found["Size"], found["LastModified"].astimezone(UTC))
+        for found in page.get("Contents", [])
+    ]
+    return _Page(objects, bool(page.get("IsTruncated")), page.get("NextContinuationToken", ""))
+
+
+def _headers(client: S3Client, arguments: dict[str, Any]) -> dict[str, str]:
+    return client.list_objects_v2(**arguments)["ResponseMetadata"]["HTTPHeaders"]
+
+
+def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> _UploadsPage:
+    page = client.list_multipart_uploads(**arguments)
+    markers = {"KeyMarker": page.get("NextKeyMarker", ""), "UploadIdMarker": page.get("NextUploadIdMarker", "")}
+    uploads = [(upload["Key"], upload["UploadId"]) for upload in page.get("Uploads", [])]
+    return _UploadsPage(uploads, bool(page.get("IsTruncated")), markers)
+
+
+@dataclass(frozen=True)
+class _UploadsPage:
+    """A page of unfinished uploads: key and id of each."""
+
+    uploads: list[tuple[str, str]]
+    truncated: bool
+    markers: dict[str, str]
 
 
 def _host_of(endpoint_url: str) -> str:

@@ -16,36 +16,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from hubbackup.errors import NotFoundError, StoreDeniedError, StoreError, StoreFullError
+from hubbackup.errors import HubbackupError, StoreError, StoreSilentError
+from hubbackup.stores.s3_errors import foreign, refused, unanswered
 from hubbackup.streams.cancel import TICK_SECONDS, Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 T = TypeVar("T")
-
-_DENIED = {
-    "AccessDenied",
-    "AllAccessDisabled",
-    "AuthorizationHeaderMalformed",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "Unauthorized",
-}
-_FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
-_TRANSIENT = {
-    "BadDigest",
-    "IncompleteBody",
-    "OperationAborted",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "SlowDown",
-    "Throttling",
-}
-NOT_IMPLEMENTED = {"MethodNotAllowed", "NotImplemented", "405", "501"}
 
 
 @dataclass(frozen=True)
@@ -170,99 +148,19 @@ class S3Calls:
         try:
             return _run_bounded(lambda: request(client), left_seconds, cancel)
         except _TimeOverError as error:
-            raise StoreError(
+            raise StoreSilentError(
                 f"could not {doing} ({self._where}): the server did not finish in time",
                 remedy="check that the S3 endpoint works: hubbackup doctor",
                 transient=True,
             ) from error
         except ClientError as error:
-            raise self._refused(error, doing) from error
+            raise refused(error, doing, self._where, self._bucket) from error
         except (BotoCoreError, ResponseParserError, OSError) as error:
-            raise self._unanswered(error, doing) from error
-
-    def _refused(self, error: Exception, doing: str) -> StoreError:
-        code, status, said = _answer_of(error)
-        sentence = f"could not {doing} ({self._where}): the server answered {code}{said}"
-        if code == "NoSuchBucket":
-            return NotFoundError(
-                f"could not {doing}: there is no bucket {self._bucket} ({self._where})",
-                remedy="create the bucket, or correct S3_BACKUP_BUCKET, S3_ENDPOINT_URL or AWS_DEFAULT_REGION",
-            )
-        if code == "InvalidObjectState":
-            return StoreError(sentence, remedy="the object is in an archive class: have S3 restore it first")
-        if code == "NoSuchUpload":
-            return StoreError(
-                sentence, remedy="another run, or a rule of the bucket, ended this upload: run it again"
-            )
-        if code in _FULL or status == 507:
-            return StoreFullError(sentence, remedy="raise the bucket's quota, or lower S3_RETENTION_DAYS")
-        if code == "RequestTimeTooSkewed":
-            return StoreDeniedError(sentence, remedy="set this machine's clock right")
-        if code in _DENIED or status in (401, 403):
-            return StoreDeniedError(
-                sentence,
-                remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION, and that the key may "
-                "list, get, put and delete objects and uploads under the prefix",
-            )
-        if status == 404:
-            return NotFoundError(sentence, remedy="`hubbackup list --store s3` prints the names there are")
-        transient = code not in NOT_IMPLEMENTED and (status >= 500 or status == 429 or code in _TRANSIENT)
-        return StoreError(sentence, transient=transient)
-
-    def _unanswered(self, error: Exception, doing: str) -> StoreError:
-        from botocore import exceptions
-
-        sentence = f"could not {doing} ({self._where}): {_in_words(error)}"
-        if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
-            return StoreDeniedError(sentence, remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return StoreDeniedError(
-                sentence, remedy="correct S3_ENDPOINT_URL, or give its authority in AWS_CA_BUNDLE"
-            )
-        transient = isinstance(
-            error,
-            (
-                exceptions.HTTPClientError,  # refused, reset, timed out, cut off
-                exceptions.IncompleteReadError,
-                exceptions.ResponseStreamingError,
-                OSError,
-            ),
-        )
-        # Neither of the kinds above: a wrong parameter, a missing profile, an answer that is not an S3 answer.
-        return StoreError(
-            sentence, remedy="check S3_ENDPOINT_URL and that this container reaches it", transient=transient
-        )
-
-
-def error_code(error: StoreError) -> str:
-    """The server's own code for what it refused, or an empty string."""
-    return _answer_of(error.__cause__)[0]
-
-
-def _answer_of(error: BaseException | None) -> tuple[str, int, str]:
-    response = getattr(error, "response", None) or {}
-    answer = response.get("Error", {})
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    code = str(answer.get("Code", "")) or (str(status) if status else "")
-    # The server's words are foreign text: one line of them, and not a page.
-    words = " ".join(str(answer.get("Message", "")).split())[:200].rstrip(".")
-    return code, status, f" ({words})" if words and words != code else ""
-
-
-def _in_words(error: Exception) -> str:
-    # The messages of botocore hold the request's URL, and an endpoint may have been set with a password in it.
-    words = {
-        "ConnectTimeoutError": "no connection within the time",
-        "ConnectionClosedError": "the connection broke off",
-        "EndpointConnectionError": "no connection",
-        "NoCredentialsError": "no credentials are set",
-        "PartialCredentialsError": "only a part of the credentials is set",
-        "ReadTimeoutError": "no answer within the time",
-        "ResponseParserError": "the answer is not one of an S3 server",
-        "SSLError": "no trusted TLS connection",
-    }
-    kind = type(error).__name__
-    return words.get(kind, f"the connection failed ({kind})")
+            raise unanswered(error, doing, self._where) from error
+        except HubbackupError:
+            raise
+        except Exception as error:  # whatever a foreign answer breaks, in botocore or in what reads it
+            raise foreign(error, doing, self._where) from error
 
 
 class _TimeOverError(Exception):

@@ -7,22 +7,14 @@ objects. A page that is not as expected is left to it.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
 
 ROOT = "ListBucketResult"
 
 
-def read_quickly(client: S3Client) -> None:
-    """From now on `client.list_objects_v2` gives of its `Contents` only Key, Size and LastModified."""
-    client.meta.events.register("before-parse.s3.ListObjectsV2", take_objects)
-
-
 def take_objects(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Take the objects out of a page before botocore reads the rest of it."""
+    """Take the objects out of a page before botocore reads the rest of it: only Key, Size and LastModified."""
     try:
         root = ElementTree.fromstring(response_dict["body"])  # noqa: S314 - as botocore itself reads it
         space = root.tag.removesuffix(ROOT)

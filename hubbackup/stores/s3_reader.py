@@ -24,16 +24,20 @@ def open_object(calls: S3Calls, bucket: str, key: str, name: str) -> io.Buffered
 class ObjectReader(io.RawIOBase):
     """One object as it was at the first request: a later one asks for the same ETag, so no two versions mix."""
 
+    _body: StreamingBody | None = None  # until __init__ has one: what could not be opened is closed too
+
     def __init__(self, calls: S3Calls, bucket: str, key: str, name: str) -> None:
         self._calls = calls
         self._bucket = bucket
         self._key = key
         self._doing = f"read {name}"
         self._position = 0
-        answer = calls.small(self._doing, lambda client: client.get_object(Bucket=bucket, Key=key))
-        self._etag = answer["ETag"]
-        self._size_bytes = answer["ContentLength"]
-        self._body: StreamingBody | None = answer["Body"]
+
+        def begin(client: S3Client) -> tuple[str, int, StreamingBody]:
+            answer = client.get_object(Bucket=bucket, Key=key)
+            return answer.get("ETag", ""), answer["ContentLength"], answer["Body"]
+
+        self._etag, self._size_bytes, self._body = calls.small(self._doing, begin)
 
     def readable(self) -> bool:
         return True
@@ -69,6 +73,11 @@ class ObjectReader(io.RawIOBase):
     def _resume(self, client: S3Client) -> StreamingBody:
         from botocore.exceptions import ClientError
 
+        if not self._etag:
+            raise StoreError(
+                f"could not {self._doing}: the connection broke off, and the server gave no ETag to go on by",
+                remedy="try again",
+            )
         start, replaced = self._position, f"could not {self._doing}: it was replaced while it was being read"
         try:
             answer: GetObjectOutputTypeDef = client.get_object(
@@ -78,7 +87,7 @@ class ObjectReader(io.RawIOBase):
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
                 raise StoreError(replaced) from error
             raise
-        if answer["ETag"] != self._etag:  # some servers ignore IfMatch
+        if answer.get("ETag") != self._etag:  # some servers ignore IfMatch
             answer["Body"].close()
             raise StoreError(replaced)
         if answer.get("ContentRange") != f"bytes {start}-{self._size_bytes - 1}/{self._size_bytes}":

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from uuid import uuid4
 
-from hubbackup.errors import ExistsError, NotFoundError, StoreError
+from hubbackup.errors import StoreError
 from hubbackup.stores import Entry, follow_by_writing
-from hubbackup.stores.s3_calls import NOT_IMPLEMENTED, Patience, S3Calls, error_code
+from hubbackup.stores.s3_calls import Patience, S3Calls
+from hubbackup.stores.s3_errors import NOT_IMPLEMENTED, error_code
+from hubbackup.stores.s3_head import Address, Head, head_object, md5_of, refuse_taken, taken
 from hubbackup.streams.growing_file import CHUNK_BYTES, FileSlice, GrowingFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 FIRST_PART_BYTES = 8 << 20
 LARGEST_PART_BYTES = 5 << 30
@@ -28,7 +28,6 @@ _MOST_HELD_BYTES = 16 << 20
 _SMALL_BYTES = 1 << 20
 """A file up to this size is held, and put in one request; a larger one is sent from the disk to its end."""
 _TOKEN = "hubbackup-upload"  # noqa: S105 - the name of a metadata field
-_MD5_ETAG = re.compile(r'"?([0-9a-f]{32}(-[0-9]+)?)"?')
 _CONDITION_UNKNOWN = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
 _PERHAPS_DONE = {"PreconditionFailed", "412", "NoSuchUpload"}
 
@@ -40,17 +39,6 @@ def part_size_bytes(number: int) -> int:
     """
     # Past 100 the cap has long been reached, and the power would only leave the range of floats.
     return min(int(FIRST_PART_BYTES * 1.1 ** (min(number, 100) - 1)), LARGEST_PART_BYTES)
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a draft goes: `options` are what both ways of uploading are given (storage class, object lock)."""
-
-    bucket: str
-    key: str
-    name: str
-    options: Mapping[str, Any]
-    part_size: Callable[[int], int] = part_size_bytes
 
 
 @dataclass(frozen=True)
@@ -224,7 +212,7 @@ class S3Draft:
 
         def attempt(client: S3Client) -> str:
             answer = request(client, arguments)
-            if _differs(answer, md5.hex()):
+            if md5_of(answer) not in ("", md5.hex()):
                 raise StoreError(f"could not {doing}: the server holds other bytes than were sent", transient=True)
             return str(answer["ETag"])
 
@@ -234,11 +222,10 @@ class S3Draft:
     def _begun(self) -> str:
         """The id of the multipart upload, begun at the first part: a small file needs none."""
         if self._upload_id is None:
-            answer = self._calls.small(
+            self._upload_id = self._calls.small(
                 f"begin the upload of {self._address.name}",
-                lambda client: client.create_multipart_upload(Metadata=self._labels(), **self._where()),
+                lambda client: client.create_multipart_upload(Metadata=self._labels(), **self._where())["UploadId"],
             )
-            self._upload_id = answer["UploadId"]
         return self._upload_id
 
     def _publish(self, request: Callable[..., object]) -> None:
@@ -264,9 +251,8 @@ class S3Draft:
         head = self._head()
         if head is None:
             raise StoreError(f"{self._address.name} was published, but the server does not have it")
-        size = head["ContentLength"]
-        if size == self.size_bytes and not _differs(head, etag):
-            return Entry(self._address.name, size, head["LastModified"].astimezone(UTC))
+        if head.size_bytes == self.size_bytes and head.etag in ("", etag):
+            return Entry(self._address.name, head.size_bytes, head.modified_at)
         if self._is_ours(head):
             # What this very upload made is not what was sent: no name may lead to it.
             self._calls.tidy(
@@ -274,16 +260,17 @@ class S3Draft:
                 lambda client: client.delete_object(Bucket=self._address.bucket, Key=self._address.key),
             )
         raise StoreError(
-            f"the server does not hold {self._address.name} as it was sent: {size:,} bytes with ETag {head['ETag']} "
+            f"the server does not hold {self._address.name} as it was sent: {head.size_bytes:,} bytes with ETag "
+            f"{head.etag or 'unknown'} "
             f"instead of {self.size_bytes:,} with {etag}",
             remedy="upload it again; where this happens again, do not trust this S3 service",
         )
 
-    def _head(self) -> HeadObjectOutputTypeDef | None:
+    def _head(self) -> Head | None:
         return head_object(self._calls, self._address)
 
-    def _is_ours(self, head: HeadObjectOutputTypeDef) -> bool:
-        return head["Metadata"].get(_TOKEN) == self._token
+    def _is_ours(self, head: Head) -> bool:
+        return head.metadata.get(_TOKEN) == self._token
 
     def _labels(self) -> dict[str, str]:
         return {**self.metadata, _TOKEN: self._token}
@@ -297,36 +284,6 @@ class S3Draft:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"{self._address.name} is not being written any more")
-
-
-def head_object(calls: S3Calls, address: Address) -> HeadObjectOutputTypeDef | None:
-    """What the server says of the object, None where there is none. Raises another StoreError."""
-    try:
-        return calls.small(
-            f"look at {address.name}",
-            lambda client: client.head_object(Bucket=address.bucket, Key=address.key),
-        )
-    except NotFoundError:
-        return None
-
-
-def refuse_taken(calls: S3Calls, address: Address) -> None:
-    """Raise ExistsError where the key is taken."""
-    if head_object(calls, address) is not None:
-        raise taken(address)
-
-
-def taken(address: Address) -> ExistsError:
-    """The error for a key that is taken."""
-    return ExistsError(f"s3://{address.bucket}/{address.key} exists already, and a store never overwrites")
-
-
-def _differs(answer: Mapping[str, Any], md5: str) -> bool:
-    """True where the ETag is an md5, and another one. Under a key of KMS or the client's own it is not an md5."""
-    if answer.get("SSECustomerAlgorithm") or str(answer.get("ServerSideEncryption", "")).startswith("aws:kms"):
-        return False
-    etag = _MD5_ETAG.fullmatch(str(answer.get("ETag", "")))
-    return etag is not None and etag[1] != md5
 
 
 def _base64(md5: bytes) -> str:

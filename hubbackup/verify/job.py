@@ -14,11 +14,19 @@ from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import BackupName, Manifest, Mark, read_manifest
-from hubbackup.catalog.listing import Listed, newest_first, scan
+from hubbackup.catalog.listing import Listed, Scanned, newest_first_of, scan_each
 from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
-from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS, HubbackupError, NotFoundError, NotProvenError, StoreError
+from hubbackup.errors import (
+    EXIT_FAILED,
+    EXIT_SUCCESS,
+    HubbackupError,
+    NotFoundError,
+    NotProvenError,
+    StoreError,
+    StoreSilentError,
+)
 from hubbackup.jobs.history import History
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
@@ -42,6 +50,14 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The copies to read, and a sentence for each store that can't be listed, so that none of its copies is here."""
+
+    copies: Sequence[Copy] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CopyResult:
     """What reading a copy showed: it is as it was written, damaged, without a manifest, or could not be read."""
 
@@ -52,9 +68,10 @@ class CopyResult:
 
 @dataclass(frozen=True)
 class VerifyResult(Result):
-    """What was found of each copy, in the order in which they were read."""
+    """What was found of each copy, in the order in which they were read; `problems` of stores without a list."""
 
     copies: tuple[CopyResult, ...]
+    problems: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, object]:
         """How many are whole, with how many bytes, and which have no manifest."""
@@ -137,11 +154,16 @@ def due(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: 
 
 def due_copies(
     targets: Sequence[Target], zone: ZoneInfo, history: History, budget_bytes: int, now: datetime
-) -> list[Copy]:
-    """Those in `targets` that are due. Raises StoreError."""
+) -> Choice:
+    """Those in `targets` that are due. Raises StoreError where no target can be listed."""
     proven_at = last_proven(history)
-    copies = copies_of(scan(targets), targets, zone, proven_at)
-    return due(copies, budget_bytes, now, max(proven_at.values(), default=None))
+    found = scan_each(targets).or_raise()
+    copies = copies_of(found.listed, found.stores, zone, proven_at)
+    return Choice(due(copies, budget_bytes, now, max(proven_at.values(), default=None)), _unlisted(found))
+
+
+def _unlisted(found: Scanned[Target]) -> tuple[str, ...]:
+    return tuple(f"the copies in {target.name} are not read: {error}" for target, error in found.failed)
 
 
 @dataclass(frozen=True)
@@ -151,33 +173,37 @@ class CopySelector:
     name: str = ""
     everything: bool = False
 
-    def copies(self, targets: Sequence[Target], zone: ZoneInfo, database: str) -> list[Copy]:
-        """Raises UsageError, NotFoundError where there is no such backup, StoreError."""
-        where = ", ".join(target.describe() for target in targets)
-        if self.everything:
-            return copies_of(scan(targets), targets, zone, {})
-        if self.name:
-            wanted: BackupName | None = parse_name(self.name, targets)
-        else:
-            newest = newest_first(targets, zone, database)
-            wanted = next((backup.name for backup in newest if backup.proven), None)
-        if wanted is None:
-            raise NotFoundError(f"there is no backup of {database} in {where}")
-        found = [one for one in scan(targets, wanted.database) if one.name == wanted]
-        if not found:
-            raise NotFoundError(f"there is no {wanted} in {where}", remedy=REMEDY)
-        return copies_of(found, targets, zone, {})
+    def copies(self, targets: Sequence[Target], zone: ZoneInfo, database: str) -> Choice:
+        """Raises UsageError, NotFoundError where there is no such backup, StoreError where nothing can be listed."""
+        wanted = parse_name(self.name, targets) if self.name else None
+        scope = None if self.everything else wanted.database if wanted is not None else database
+        found = scan_each(targets, scope).or_raise()
+        listed = found.listed
+        if not self.everything:
+            where = ", ".join(target.describe() for target in targets)
+            if wanted is None:
+                newest = newest_first_of(listed, found.stores, zone)
+                wanted = next((backup.name for backup in newest if backup.proven), None)
+            listed = [one for one in listed if one.name == wanted]
+            if not listed and found.failed:
+                raise found.failed[-1][1]
+            if not listed:
+                what = f"backup of {database}" if wanted is None else str(wanted)
+                raise NotFoundError(f"there is no {what} in {where}", remedy=REMEDY)
+        return Choice(copies_of(listed, found.stores, zone, {}), _unlisted(found))
 
 
 @dataclass(frozen=True)
 class VerifyJob:
     """Reads the copies that `choose` gives, marks the damaged ones, and fails where there is one.
 
+    What can't be read is passed over, and fails the run at its end: the other copies, and the other stores, are read.
+
     `decode`: also decode each and count its rows again; else its bytes are hashed, which finds all that changed
     since it was decoded.
     """
 
-    choose: Callable[[Run], Sequence[Copy]]
+    choose: Callable[[Run], Choice]
     history: History
     decode: bool
     read_unproven: bool = False
@@ -188,26 +214,25 @@ class VerifyJob:
     def __call__(self, run: Run) -> Outcome[VerifyResult]:
         """Raises VerifyFailedError where a copy is damaged, or else where one could not be read; StoreError."""
         with run.stage("choose"):
-            copies = self.choose(run)
+            choice = self.choose(run)
         found: list[CopyResult] = []
-        given_up: set[str] = set()
+        silent: set[str] = set()
         with run.stage("read"):
-            for copy in copies:
-                if copy.target.name in given_up:
-                    found.append(CopyResult(copy, "unread", "its store could not be read a moment ago"))
+            for copy in choice.copies:
+                if copy.target.name in silent:
+                    found.append(CopyResult(copy, "unread", "its store did not answer a moment ago"))
                 else:
-                    found.append(self._look(run, copy))
-                if found[-1].verdict == "unread":
-                    given_up.add(copy.target.name)
+                    found.append(self._look(run, copy, silent))
                 self._record(run, found[-1])
-        result = VerifyResult(tuple(found))
+        result = VerifyResult(tuple(found), choice.problems)
         failure = _failure(result, fail_unproven=self.read_unproven)
         if failure is not None:
             raise VerifyFailedError(failure, result)
         whole = sum(one.verdict == "ok" for one in found)
         return Outcome(f"verify finished: {whole} copies are whole", result)
 
-    def _look(self, run: Run, copy: Copy) -> CopyResult:
+    def _look(self, run: Run, copy: Copy, silent: set[str]) -> CopyResult:
+        """What reading it shows; its store joins the `silent` ones where it does not answer."""
         name = str(copy.name)
         try:
             if not copy.published:
@@ -222,6 +247,8 @@ class VerifyJob:
             return CopyResult(copy, "bad", str(error))
         except StoreError as error:
             run.cancel.check()
+            if isinstance(error, StoreSilentError):
+                silent.add(copy.target.name)
             return CopyResult(copy, "unread", f"{name} could not be read: {error}")
         return CopyResult(copy, "ok")
 
@@ -272,8 +299,12 @@ def _failure(result: VerifyResult, *, fail_unproven: bool) -> HubbackupError | N
         )
     if len(gone) == len(result.copies) > 0:
         return NotFoundError("; ".join(f"{one.copy.name}: {one.problem}" for one in gone))
+    unlisted = "; ".join(result.problems)
     if unread:
-        return StoreError(f"{len(unread)} copies could not be read: {unread[0].problem}")
+        sentence = f"{len(unread)} copies could not be read: {unread[0].problem}"
+        return StoreError(f"{sentence}; {unlisted}" if unlisted else sentence)
+    if unlisted:
+        return StoreError(unlisted, remedy="hubbackup doctor shows what is wrong with the store")
     unproven = by_verdict.get("unproven", [])
     if unproven and fail_unproven:
         return NotProvenError("; ".join(f"{one.copy.name} is unproven: {one.problem}" for one in unproven))

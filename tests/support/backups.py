@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.target import Policy, Target
-from hubbackup.stores import Store
+from hubbackup.errors import StoreError, StoreSilentError
+from hubbackup.stores import Entry, Store
+from hubbackup.stores.memory import MemoryStore
 
 DUMP = b"""--
 -- PostgreSQL database dump
@@ -29,6 +33,37 @@ COPY public.a (i) FROM stdin;
 --
 
 """
+
+
+class FaultyStore(MemoryStore):
+    """Gives all but the files in `faults`, and no list where `unlisted` says why not; `asked` is what was opened."""
+
+    def __init__(self, name: str = "s3", *, remote: bool = True) -> None:
+        super().__init__(name, remote=remote)
+        self.faults: dict[str, StoreError] = {}
+        self.unlisted: StoreError | None = None
+        self.asked: list[str] = []
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        self.asked.append(name)
+        if name in self.faults:
+            raise self.faults[name]
+        return super().open(name)
+
+    def entries(self) -> Iterator[Entry]:
+        if self.unlisted is not None:
+            raise self.unlisted
+        yield from super().entries()
+
+
+def archived() -> StoreError:
+    """As S3 says it of an object that a lifecycle rule has moved to an archive class."""
+    return StoreError("could not read it: the server answered InvalidObjectState")
+
+
+def silence() -> StoreSilentError:
+    """As S3Store says it of a server that does not answer."""
+    return StoreSilentError("could not read it: no answer within the time", transient=True)
 
 
 def manifest_of(name: BackupName, data: bytes, **changes: Any) -> Manifest:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.jobs.progress import silent
 from hubbackup.jobs.run import Run
 from hubbackup.logs.setup import get_logger
+from hubbackup.stores import Entry
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.cancel import Cancel
@@ -32,11 +34,13 @@ def local(tmp_path: Path) -> LocalTarget:
     return LocalTarget("the local store", LocalStore(tmp_path), Policy(days=0))
 
 
-def caught_up(local: LocalTarget, remote: Target, budget_seconds: float) -> CaughtUp:
+def caught_up(
+    local: LocalTarget, remote: Target, budget_seconds: float = 90, made: str = "", now: datetime = START
+) -> CaughtUp:
     run = Run("backup", "20260208T030000-1a2b3c", Cancel(), get_logger(), lambda what, total: nullcontext(silent))
     targets = [local, remote]
-    now = START.replace(tzinfo=ZONE)
-    return CatchUp(local, targets, list(scan(targets)), ZONE, now, budget_seconds)(run, remote)
+    aware = now.replace(tzinfo=ZONE)
+    return CatchUp(local, targets, list(scan(targets)), ZONE, aware, budget_seconds, made)(run, remote)
 
 
 def made(local: LocalTarget) -> list[BackupName]:
@@ -64,3 +68,56 @@ def test_time_is_bounded_and_the_next_run_goes_on(local: LocalTarget, monkeypatc
     assert list(done.uploaded) == names[2:]
     assert done.problems == ()
     assert caught_up(local, remote, 90) == CaughtUp()
+
+
+class Lagging(MemoryStore):
+    """Lists nothing yet of what it holds."""
+
+    def entries(self) -> Iterator[Entry]:
+        return iter(())
+
+
+def test_what_is_not_listed_yet_is_not_uploaded_again(local: LocalTarget) -> None:
+    """Objects that appear in listings only some seconds after they were put: nothing is missing, nothing is wrong,
+    and nothing there is touched."""
+    names = made(local)
+    store = Lagging("s3", remote=True)
+    for days in range(4):
+        put_backup(store, "hub", START + timedelta(days=days))
+    before = dict(store.files)
+    assert caught_up(local, target_of(store), now=datetime.now(UTC)) == CaughtUp()
+    assert store.files == before
+    del store.files[names[2].manifest]
+    assert caught_up(local, target_of(store)).problems  # a half copy that is not listed: can't be replaced blindly
+
+
+def test_a_listing_that_never_shows_what_is_there_is_reported(local: LocalTarget) -> None:
+    """After an hour that is no delay any more: what is not listed is never pruned."""
+    made(local)
+    store = Lagging("s3", remote=True)
+    for days in range(4):
+        put_backup(store, "hub", START + timedelta(days=days))
+    (problem,) = caught_up(local, target_of(store), now=datetime.now(UTC) + timedelta(hours=2)).problems
+    assert "does not list 4 backups that are there" in problem
+
+
+def test_the_backup_of_this_run_is_not_missing(local: LocalTarget) -> None:
+    """It was uploaded moments ago; no request is made for it."""
+    *older, newest = (str(name) for name in made(local))
+    assert list(caught_up(local, target_of(MemoryStore("s3")), made=newest).uploaded) == older
+
+
+def test_one_copy_that_fails_leaves_the_others(local: LocalTarget) -> None:
+    """A name that is taken by what nobody lists: the later ones are uploaded all the same."""
+    first, *later = (str(name) for name in made(local))
+
+    class Odd(MemoryStore):
+        def entries(self) -> Iterator[Entry]:
+            return (entry for entry in super().entries() if entry.name != first)
+
+    store = Odd("s3", remote=True)
+    store.files[first] = b"not a backup"
+    done = caught_up(local, target_of(store))
+    assert list(done.uploaded) == later
+    assert first in done.problems[0]
+    assert store.files[first] == b"not a backup"

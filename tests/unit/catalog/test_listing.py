@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import (
+    READERS,
     Listed,
     list_backups,
     newest,
@@ -22,15 +23,17 @@ from hubbackup.catalog.listing import (
     oldest_first,
     read_backups,
     scan,
+    scan_each,
 )
 from hubbackup.catalog.marks import put_mark
 from hubbackup.catalog.target import Policy
+from hubbackup.errors import StoreError
 from hubbackup.retention.prune import make_plans
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.codecs import CODECS
 from hubbackup.streams.format import Format
-from tests.support.backups import manifest_of, put_backup, target_of
+from tests.support.backups import FaultyStore, archived, manifest_of, put_backup, silence, target_of
 
 UTC_ZONE = ZoneInfo("UTC")
 START = datetime(2026, 2, 8, 3, 0, 0)
@@ -326,3 +329,53 @@ def test_a_long_backlog_is_planned_in_little_memory() -> None:
     count, peak = peak_of(work)
     assert count == 1_999
     assert peak < 20 << 20
+
+
+def test_a_manifest_that_can_not_be_read_is_a_fact_about_its_backup() -> None:
+    """The others are read; this one is not good, and not taken for a file without a manifest either."""
+    store = FaultyStore()
+    first, second = (put_backup(store, "hub", START + timedelta(days=days)) for days in (0, 1))
+    store.faults[second.manifest] = archived()
+    found = list_backups([store], UTC_ZONE)
+    assert [(one.name, one.good_in("s3"), one.unreadable) for one in found] == [
+        (first, True, False),
+        (second, False, True),
+    ]
+    assert "InvalidObjectState" in found[1].problem
+    good = newest_good([store], UTC_ZONE, "hub", NOW)
+    assert good is not None
+    assert good.name == first
+
+
+def test_the_other_store_has_the_manifest_then() -> None:
+    """One that rots on the disk is read from S3."""
+    local, s3 = FaultyStore("local", remote=False), MemoryStore("s3", remote=True)
+    for store in (local, s3):
+        name = put_backup(store, "hub", START)
+    local.faults[name.manifest] = StoreError("could not be read: Input/output error")
+    (found,) = list_backups([local, s3], UTC_ZONE)
+    assert found.good_in("s3")
+    assert not found.unreadable
+
+
+def test_a_store_that_does_not_answer_is_not_asked_again() -> None:
+    """A hundred manifests behind a black hole cost no more time than those that are asked for at once."""
+    store = FaultyStore()
+    for days in range(100):
+        name = put_backup(store, "hub", START + timedelta(days=days))
+        store.faults[name.manifest] = silence()
+    assert all(backup.unreadable for backup in newest_first([store], UTC_ZONE, "hub"))
+    assert len(store.asked) <= READERS
+
+
+def test_a_store_that_can_not_be_listed_leaves_the_others() -> None:
+    """What can be listed is, with the reason for what can't; where nothing can, that is an error."""
+    local, s3 = MemoryStore("local"), FaultyStore()
+    name = put_backup(local, "hub", START)
+    s3.unlisted = StoreError("could not list the objects: AccessDenied")
+    found = scan_each([s3, local]).or_raise()
+    assert [one.name for one in found.listed] == [name]
+    assert found.stores == (local,)
+    assert found.failed == ((s3, s3.unlisted),)
+    with pytest.raises(StoreError, match="AccessDenied"):
+        scan_each([s3]).or_raise()

@@ -22,7 +22,7 @@ from hubbackup.stores import Store
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.codecs import ZSTD
 from hubbackup.streams.format import Format
-from tests.support.backups import put_backup, target_of
+from tests.support.backups import FaultyStore, archived, put_backup, silence, target_of
 
 ZONE = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC).astimezone(ZONE)
@@ -222,3 +222,42 @@ def test_the_plan_is_that_of_reading_everything(found: list[str], policy: Policy
     expected = {d.candidate.name for d in plan(candidates, policy, NOW, frozen_by=frozen_by) if d.keep}
     plans = make_plans(scan(stores), [target_of(store, policy)], NOW, lambda some: read_backups(some, stores, ZONE))
     assert {d.candidate.name for one in plans for d in one.decisions if d.keep} == expected
+
+
+def test_what_can_not_be_read_neither_goes_before_its_time_nor_takes_a_good_ones_place() -> None:
+    """Archived by a rule of the bucket: a month's stays, since it may be good, and so does the next good one of that
+    month, since it may not be. What the policy keeps in neither case goes."""
+    store = FaultyStore()
+    nights(store, 0, 1)
+    (frozen,) = nights(store, 20)
+    beside, gone = nights(store, 21, 22)
+    (frozen_and_old,) = nights(store, 23)
+    for name in (frozen, frozen_and_old):
+        store.faults[name.manifest] = archived()
+    assert prune(store, policy=Policy(7, months=2)) == {f"s3:{gone}", f"s3:{frozen_and_old}"}
+    assert {str(frozen), str(beside)} <= set(store.files)
+
+
+def test_the_minimum_is_of_those_that_can_be_read() -> None:
+    """An unreadable one is no reason to remove a good one."""
+    store = FaultyStore()
+    _good, frozen = nights(store, 30, 20)
+    store.faults[frozen.manifest] = archived()
+    assert prune(store) == set()
+
+
+def test_a_store_that_does_not_answer_is_left_alone() -> None:
+    """One removal that waits in vain is enough for a run."""
+
+    class Silent(MemoryStore):
+        asked = 0
+
+        def delete(self, name: str) -> None:
+            self.asked += 1
+            raise silence()
+
+    store = Silent("s3")
+    nights(store, 0, 1, 30, 31, 32)
+    plans = make_plans(scan([store]), [target_of(store, WEEK)], NOW, lambda some: read_backups(some, [store], ZONE))
+    assert len(apply_plans(plans).problems) == 1
+    assert store.asked == 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import structlog
@@ -16,6 +18,7 @@ from hubbackup.retention.forecast import removals
 from hubbackup.retention.policy import Candidate
 from hubbackup.status.collect import REMEMBERED_BYTES
 from hubbackup.web.cache import SnapshotCache
+from tests.support.backups import archived, silence
 from tests.support.hub_chantier import CANARY, NOW, STOPPED_CONTAINER, Site, a_month
 
 DAY = timedelta(days=1)
@@ -59,18 +62,37 @@ def test_a_store_that_fails_is_a_fact(site: Site) -> None:
 
 
 def test_a_store_that_fails_in_the_middle_is_left_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing that works and a manifest that can't be read: the other store's backups are told all the same."""
+    """A listing that works, and then no answer: the other store's backups are told all the same."""
     site.add_backup(NOW - 2 * DAY, stores=("s3",))
     site.add_backup(NOW - DAY)
 
     def fail(name: str) -> None:
-        site.s3.down = "gone"
-        site.s3.stat(name)
+        raise silence()
 
     monkeypatch.setattr(site.s3, "open", fail)
     snapshot = site.collector().take(NOW)
-    assert [store.problem for store in snapshot.stores] == ["", "gone"]
+    assert [store.problem for store in snapshot.stores] == ["", str(silence())]
     assert [backup.good_in for backup in snapshot.backups] == [("local",)]
+
+
+def test_a_manifest_that_can_not_be_read_is_a_fact_about_one_backup(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archived by a rule of the bucket: that backup has a problem, its store has none, and the others are good."""
+    frozen = site.add_backup(NOW - 2 * DAY, stores=("s3",))
+    site.add_backup(NOW - DAY, stores=("s3",))
+    opened = site.s3.open
+
+    def give(name: str) -> AbstractContextManager[BinaryIO]:
+        if name.startswith(frozen.removesuffix(".sql.gz")):
+            raise archived()
+        return opened(name)
+
+    monkeypatch.setattr(site.s3, "open", give)
+    snapshot = site.collector().take(NOW)
+    assert [store.problem for store in snapshot.stores] == ["", ""]
+    assert [backup.good_in for backup in snapshot.backups] == [("s3",), ()]
+    assert "InvalidObjectState" in snapshot.backups[1].problem
 
 
 def test_a_missing_directory_is_a_fact(tmp_path: Path) -> None:

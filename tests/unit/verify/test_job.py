@@ -25,6 +25,7 @@ from hubbackup.logs.setup import get_logger
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.job import (
+    Choice,
     Copy,
     CopySelector,
     VerifyFailedError,
@@ -35,7 +36,7 @@ from hubbackup.verify.job import (
     due_copies,
     last_proven,
 )
-from tests.support.backups import put_backup, target_of
+from tests.support.backups import FaultyStore, archived, put_backup, silence, target_of
 
 ZONE = ZoneInfo("UTC")
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
@@ -139,7 +140,7 @@ def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) ->
         chosen = due_copies(targets(stores), ZONE, history, size, now)
         job = VerifyJob(lambda run, chosen=chosen: chosen, history, decode=False, now=lambda now=now: now)  # type: ignore[misc]
         job(run())
-        read += [(one.target.name, str(one.name)) for one in chosen]
+        read += [(one.target.name, str(one.name)) for one in chosen.copies]
     assert len(read) == len(set(read)) == 6
 
 
@@ -217,18 +218,11 @@ def test_the_latest_is_the_newest_with_a_manifest(history: History, stores: list
     ]
 
 
-def test_a_store_that_cannot_be_read_damages_nothing(history: History, stores: list[MemoryStore]) -> None:
+def test_a_store_that_does_not_answer_damages_nothing(history: History, stores: list[MemoryStore]) -> None:
     """No mark, no verdict on the copies; the store is not asked for each one, and the run fails."""
-
-    class Down(MemoryStore):
-        calls = 0
-
-        def open(self, name: str) -> Any:
-            self.calls += 1
-            raise StoreError("no answer")
-
-    down = Down("s3")
+    down = FaultyStore()
     down.files = dict(stores[1].files)
+    down.faults = dict.fromkeys(down.files, silence())
     job = VerifyJob(
         lambda run: CopySelector(everything=True).copies(targets([stores[0], down]), ZONE, "hub"), history, True
     )
@@ -236,8 +230,32 @@ def test_a_store_that_cannot_be_read_damages_nothing(history: History, stores: l
         job(run())
     assert failure.value.kind == "StoreError"
     assert sorted(one.verdict for one in failure.value.result.copies) == ["ok"] * 3 + ["unread"] * 3
-    assert down.calls == 1
+    assert len(down.asked) == 1
     assert not any(name.endswith(".bad") for name in down.files)
+
+
+def test_one_copy_that_can_not_be_read_is_a_fact_about_it(history: History, stores: list[MemoryStore]) -> None:
+    """Its manifest archived by a rule of the bucket: every other copy is read, in that store too; the run says so."""
+    odd = FaultyStore()
+    odd.files = dict(stores[1].files)
+    frozen = names(odd)[0]
+    odd.faults[frozen.manifest] = archived()
+    with pytest.raises(VerifyFailedError, match=r"1 copies could not be read.*InvalidObjectState") as failure:
+        verify(history, [stores[0], odd], CopySelector(everything=True))
+    unread = [str(one.copy.name) for one in failure.value.result.copies if one.verdict != "ok"]
+    assert unread == [str(frozen)]
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_store_without_a_list_leaves_the_others(
+    history: History, stores: list[MemoryStore], everything: bool
+) -> None:
+    """S3 can't be listed: what is on the disk is read, and the run fails with the reason."""
+    odd = FaultyStore()
+    odd.unlisted = StoreError("could not list the objects: AccessDenied")
+    with pytest.raises(VerifyFailedError, match=r"the copies in s3 are not read: .*AccessDenied") as failure:
+        verify(history, [stores[0], odd], CopySelector(everything=everything))
+    assert [one.verdict for one in failure.value.result.copies] == ["ok"] * (3 if everything else 1)
 
 
 def test_what_is_pruned_meanwhile_is_passed_over(history: History, stores: list[MemoryStore]) -> None:
@@ -245,7 +263,7 @@ def test_what_is_pruned_meanwhile_is_passed_over(history: History, stores: list[
     copies = copies_of(scan(stores), targets(stores), ZONE, {})
     for part in [one for one in stores[0].files if one.startswith(copies[0].name.stem)]:
         stores[0].delete(part)
-    job = VerifyJob(lambda run: copies, history, decode=True)
+    job = VerifyJob(lambda run: Choice(copies), history, decode=True)
     outcome = job(run())
     assert outcome.facts()["verified"] == 5
     assert outcome.result.copies[0].verdict == "gone"

@@ -1,0 +1,67 @@
+"""What is made of a foreign server's answers before botocore reads them: only those of an S3 server count.
+
+botocore takes any XML for the answer it expects, finds nothing of it in there, and returns that: another program's
+page is an empty bucket. It also follows a redirect to another region by asking for the bucket's region, which a
+server that redirects everything answers with the next redirect, without end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from hubbackup.stores.s3_errors import ForeignAnswerError
+from hubbackup.stores.s3_pages import take_objects
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+ROOTS = {
+    "ListObjectsV2": "ListBucketResult",
+    "ListMultipartUploads": "ListMultipartUploadsResult",
+    "CreateMultipartUpload": "InitiateMultipartUploadResult",
+    "CompleteMultipartUpload": "CompleteMultipartUploadResult",
+}
+"""Operations whose answer is XML, and its outermost element."""
+LISTS = {"ListObjectsV2", "ListMultipartUploads"}
+"""An answer of theirs that does not say whether more follows is not known to be whole."""
+
+
+def watch_answers(client: S3Client, *, follow_regions: bool) -> None:
+    """From now on `client` raises ForeignAnswerError for what is not an answer of S3, and never redirects in circles.
+
+    `follow_regions`: a bucket in another region than the client's is found there; only AWS has such.
+    """
+
+    def once(context: dict[str, Any], model: Any, **_: object) -> None:
+        if not follow_regions or model.name == "HeadBucket":
+            context["s3_redirect"]["redirected"] = True
+
+    events = client.meta.events
+    events.register_last("before-parameter-build.s3", once)
+    events.register("before-parse.s3.ListObjectsV2", take_objects)  # first: it leaves little to look at
+    for operation in ROOTS:
+        events.register(f"before-parse.s3.{operation}", check_root)
+
+
+def check_root(response_dict: dict[str, Any], operation_model: Any, **_: object) -> None:
+    """Raise ForeignAnswerError where a success is not the XML that the operation is answered with.
+
+    What is not XML at all, and an error within a success, is left to botocore.
+    """
+    if response_dict["status_code"] >= 300:
+        return
+    body = response_dict["body"].strip()
+    if not body:
+        raise ForeignAnswerError("it is empty")
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314 - as botocore itself reads it
+    except ElementTree.ParseError:
+        return
+    found = root.tag.rpartition("}")[2]
+    if found == "Error":
+        return
+    if found != ROOTS[operation_model.name]:
+        raise ForeignAnswerError(f"it begins with {found!a:.40}")
+    if operation_model.name in LISTS and not any(one.tag.rpartition("}")[2] == "IsTruncated" for one in root):
+        raise ForeignAnswerError("it does not say whether more follows")

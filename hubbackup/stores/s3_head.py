@@ -1,0 +1,106 @@
+"""Looking at one object by HEAD. Its answers have no body: of a refusal the cause is asked for by a GET."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hubbackup.errors import ExistsError, NotFoundError, StoreError
+from hubbackup.stores.s3_calls import S3Calls
+from hubbackup.stores.s3_errors import ForeignAnswerError, is_foreign
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_MD5_ETAG = re.compile(r'"?([0-9a-f]{32}(-[0-9]+)?)"?')
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an object is: `options` are what both ways of uploading are given (storage class, object lock)."""
+
+    bucket: str
+    key: str
+    name: str
+    options: Mapping[str, Any]
+    part_size: Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a server says of an object."""
+
+    size_bytes: int
+    modified_at: datetime
+    """Now, where the server does not tell."""
+    etag: str
+    """Empty where the server does not tell, or where it is not an md5."""
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Head:
+        """Raises ForeignAnswerError where it is not the answer of an S3 server."""
+        modified_at = answer.get("LastModified")
+        if "ContentLength" not in answer or (modified_at is None and "ETag" not in answer):
+            raise ForeignAnswerError("neither time nor ETag, or no size")
+        return cls(
+            answer["ContentLength"],
+            (modified_at or datetime.now(UTC)).astimezone(UTC),
+            md5_of(answer),
+            answer.get("Metadata", {}),
+        )
+
+
+def md5_of(answer: Mapping[str, Any]) -> str:
+    """The ETag where it is an md5 (with `-N` after it: of N parts), else an empty string.
+
+    Under a key of KMS or the client's own it is not.
+    """
+    if answer.get("SSECustomerAlgorithm") or str(answer.get("ServerSideEncryption", "")).startswith("aws:kms"):
+        return ""
+    found = _MD5_ETAG.fullmatch(str(answer.get("ETag", "")))
+    return found[1] if found is not None else ""
+
+
+def head_object(calls: S3Calls, address: Address) -> Head | None:
+    """What the server says of the object, None where there is none. Raises another StoreError."""
+    doing = f"look at {address.name}"
+    try:
+        return calls.small(doing, lambda client: Head.of(client.head_object(Bucket=address.bucket, Key=address.key)))
+    except NotFoundError:
+        return None
+    except StoreError as error:
+        if error.transient or is_foreign(error):
+            raise
+        try:
+            calls.small(doing, lambda client: _first_byte(client, address))
+        except NotFoundError:
+            return None
+        raise
+
+
+def refuse_taken(calls: S3Calls, address: Address) -> None:
+    """Raise ExistsError where the key is taken, another StoreError where whoever says so is not an S3 server."""
+    if head_object(calls, address) is None:
+        return
+    try:
+        calls.small(
+            f"look at {address.name}",
+            lambda client: client.list_objects_v2(Bucket=address.bucket, Prefix=address.key, MaxKeys=1),
+        )
+    except StoreError as error:  # a portal has an answer to every HEAD, but no list
+        if is_foreign(error):
+            raise
+    raise taken(address)
+
+
+def taken(address: Address) -> ExistsError:
+    """The error for a key that is taken."""
+    return ExistsError(f"s3://{address.bucket}/{address.key} exists already, and a store never overwrites")
+
+
+def _first_byte(client: S3Client, address: Address) -> None:
+    client.get_object(Bucket=address.bucket, Key=address.key, Range="bytes=0-0")["Body"].close()
