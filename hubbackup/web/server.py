@@ -8,9 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hashlib
 import hmac
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,11 +27,9 @@ from hubbackup.status import metrics
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import Verdict, judge
 from hubbackup.web import page
+from hubbackup.web.connections import bounded_server
+from hubbackup.web.guesses import Guesses, client_of
 
-THREADS = 2
-CONNECTIONS = 50
-IDLE_SECONDS = 20
-LARGEST_HEADER_BYTES = 16 << 10
 TEXT = "text/plain; charset=utf-8"
 HEADERS = (
     ("Cache-Control", "no-store"),
@@ -62,7 +63,8 @@ class Login:
             given = base64.b64decode(encoded.strip(), validate=True)
         except (binascii.Error, ValueError):
             return False
-        return hmac.compare_digest(given, f"{self.user}:{self.password}".encode())
+        digests = (hashlib.sha256(text).digest() for text in (given, f"{self.user}:{self.password}".encode()))
+        return hmac.compare_digest(*digests)  # of one length, so that not even the password's length is told
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class StatusApp:
         self._login = login
         self._now = now
         self._at_work = at_work
+        self._guesses = Guesses()
         self._pages = {"/": self._page, "/metrics": self._metrics, "/icon.svg": self._icon}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -111,14 +114,33 @@ class StatusApp:
     def _answer(self, environ: Environ) -> Answer:
         path = environ.get("PATH_INFO", "")
         make = self._healthz if path == "/healthz" else self._pages.get(path)
-        if make != self._healthz and self._login and not self._login.admits(environ.get("HTTP_AUTHORIZATION", "")):
-            challenge = ("WWW-Authenticate", 'Basic realm="hubbackup", charset="UTF-8"')
-            return _plain("401 Unauthorized", "User name and password are required.", challenge)
+        if make != self._healthz and self._login and (refusal := self._refusal(self._login, environ)):
+            return refusal
         if make is None:
             return _plain("404 Not Found", "Only /, /metrics and /healthz exist.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _plain("405 Method Not Allowed", "This page is read-only.", ("Allow", "GET, HEAD"))
         return make(self._now())
+
+    def _refusal(self, login: Login, environ: Environ) -> Answer | None:
+        """What who does not know the password gets."""
+        header, client = environ.get("HTTP_AUTHORIZATION", ""), client_of(environ["REMOTE_ADDR"])
+        now = time.monotonic()
+        seconds = self._guesses.seconds_to_wait(client, now) if header else 0.0
+        if seconds:
+            text = "Too many wrong passwords came from this address."
+            return _plain("429 Too Many Requests", text, ("Retry-After", str(math.ceil(seconds))))
+        if login.admits(header):
+            self._guesses.right(client)
+            return None
+        if header and self._guesses.wrong(client, now):
+            self._log.warning(
+                "status.guessed",
+                message=f"several wrong passwords for the status page came from {client}: it has to wait after each",
+                client=client,
+            )
+        challenge = ("WWW-Authenticate", 'Basic realm="hubbackup", charset="UTF-8"')
+        return _plain("401 Unauthorized", "User name and password are required.", challenge)
 
     def _judged(self, now: datetime) -> tuple[Snapshot, Verdict] | None:
         snapshot = self._current()
@@ -170,20 +192,8 @@ class StatusServer:
     """
 
     def __init__(self, app: StatusApp, port: int, host: str = "0.0.0.0") -> None:  # noqa: S104 - see docs/status-page.md
-        from waitress.server import create_server
-
         logging.getLogger("waitress").setLevel(logging.ERROR)  # else a crowd of visitors fills the log
-        self._server = create_server(
-            app,
-            host=host,
-            port=port,
-            threads=THREADS,
-            connection_limit=CONNECTIONS,
-            channel_timeout=IDLE_SECONDS,
-            max_request_header_size=LARGEST_HEADER_BYTES,
-            max_request_body_size=1,
-            ident=None,
-        )
+        self._server = bounded_server(app, host, port)
         self._thread = threading.Thread(target=self._server.run, name="status", daemon=True)
 
     @property
