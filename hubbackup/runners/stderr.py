@@ -40,12 +40,15 @@ class Tail:
 def reason(stderr: str) -> str:
     """What went wrong in a tool's own words, in one line of at most 1 KiB: its first complaint.
 
-    Later ones are consequences of it. To it belong the server's message where the tool gives that apart, its DETAIL
+    Later ones are consequences of it. But where psql tells SQLSTATEs it is the last with one: psql ends at the first
+    error, and what stands before that are warnings, in any language. To it belong the server's message where the tool gives that apart, its DETAIL
     and its HINT; never the statement, which may be very long. Without a complaint it is the last line, and of an
     empty text `no message`.
     """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    first = next((number for number, line in enumerate(lines) if TELLING.search(line)), None)
+    telling = [number for number, line in enumerate(lines) if TELLING.search(line)]
+    coded = [number for number in telling if CODED.search(lines[number])]
+    first = coded[-1] if coded else next(iter(telling), None)
     if first is None:
         return _cut(lines[-1] if lines else "no message")
     said = [CODED.sub(r"\g<severity>", lines[first], count=1)]
@@ -59,9 +62,9 @@ def reason(stderr: str) -> str:
 
 
 def sqlstate(stderr: str) -> str:
-    """The SQLSTATE of the first complaint that has one; empty where none has."""
-    found = CODED.search(stderr)
-    return found["code"] if found else ""
+    """The SQLSTATE of the last complaint that has one: before psql's error there may be warnings. Else empty."""
+    codes = [found["code"] for found in CODED.finditer(stderr)]
+    return codes[-1] if codes else ""
 
 
 def _cut(text: str) -> str:

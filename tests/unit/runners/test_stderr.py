@@ -45,6 +45,18 @@ def test_the_servers_message_detail_and_hint_are_one_sentence() -> None:
     assert sqlstate(pg_dump) == ""
 
 
+@pytest.mark.parametrize("severity", ["WARNING", "ATTENTION"])
+def test_a_warning_is_not_the_reason(severity: str) -> None:
+    """A warning with an SQLSTATE, in any language, may stand before the error that psql ended at."""
+    psql = (
+        f"{severity}:  42809: cast will be ignored because the source data type is a domain\n"
+        "LOCATION:  CreateCast, functioncmds.c:1581\n"
+        'ERROR:  42P01: relation "test.v" does not exist\nLINE 5:    FROM test.v;\nLOCATION:  parserOpenTable'
+    )
+    assert reason(psql) == 'ERROR:  relation "test.v" does not exist'
+    assert sqlstate(psql) == "42P01"
+
+
 def test_a_complaint_before_a_long_statement_is_kept_and_short() -> None:
     """pg_dump names all tables that it wanted to lock: of a thousand, the one that matters stands before them."""
     tail = Tail()
