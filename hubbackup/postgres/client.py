@@ -10,6 +10,7 @@ from typing import Any
 
 from hubbackup.errors import HubbackupError, NotProvenError, ToolError
 from hubbackup.postgres import session
+from hubbackup.postgres.extensions import Extension
 from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.messages import LOCKED, meaning_of
 from hubbackup.postgres.session import Connection
@@ -23,7 +24,8 @@ class DatabaseProperties:
     `catalog_row` is the database's row of pg_database as JSON (names differ between majors), `settings` the
     `ALTER DATABASE/ROLE … SET` entries as (role or empty, "name=value"), `grants` (role or empty for PUBLIC,
     privilege, with grant option), None where they are PostgreSQL's defaults, which an empty list is not.
-    `siblings` are the databases of the server that a restore put aside or left half-filled.
+    `siblings` are the databases of the server that a restore put aside or left half-filled. `lacks_public`: the
+    schema that every new database has was dropped.
     """
 
     database: str
@@ -39,6 +41,8 @@ class DatabaseProperties:
     comment: str = ""
     siblings: tuple[str, ...] = ()
     has_materialized_views: bool = True
+    extensions: tuple[Extension, ...] = ()
+    lacks_public: bool = False
 
     @property
     def server_major(self) -> int:
@@ -65,6 +69,10 @@ jsonb_build_object(
     'siblings', (SELECT coalesce(jsonb_agg(datname), '[]') FROM pg_database s
                  WHERE s.datname ~ '_(before|restore)_[0-9]{8}_[0-9]{6}$'),
     'has_materialized_views', EXISTS (SELECT FROM pg_class WHERE relkind = 'm'),
+    'extensions', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', extname, 'version', extversion,
+                    'schema', nspname) ORDER BY extname), '[]')
+                FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace),
+    'lacks_public', NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public'),
     'comment', coalesce(shobj_description(d.oid, 'pg_database'), ''))
 """
 PROPERTIES_SQL = f"SELECT {raw_json(_PROPERTIES)} FROM pg_database d WHERE d.datname = current_database();\n"
@@ -110,6 +118,8 @@ def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
         comment=facts.get("comment", ""),
         siblings=tuple(facts.get("siblings", ())),
         has_materialized_views=facts.get("has_materialized_views", True),
+        extensions=tuple(Extension(**found) for found in facts.get("extensions", ())),
+        lacks_public=facts.get("lacks_public", False),
     )
 
 

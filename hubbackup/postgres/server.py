@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from hubbackup.postgres.extensions import BOUND
 from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.side_databases import derived_kind
 
@@ -53,7 +54,8 @@ class Server:
     data_directory: str
     databases: dict[str, ServerDatabase]
     roles: frozenset[str]
-    extensions: frozenset[str]
+    extensions: dict[str, str]
+    """Those that can be made here, and in which version they would be."""
     may_create: bool
     has_stand_ins: bool = False
     """Whether a killed restore left roles that stand in."""
@@ -61,6 +63,12 @@ class Server:
     memberships: frozenset[tuple[str, str]] = frozenset()
     """(group, member), as they were granted."""
     tablespaces: frozenset[str] = frozenset()
+    in_recovery: bool = False
+    """A standby, or a server that is being recovered: it only lets read."""
+    preloaded: frozenset[str] | None = None
+    """`shared_preload_libraries`; None where the role may not see them."""
+    homes: dict[str, str] = field(default_factory=dict)
+    """The database that each extension of `extensions.BOUND` is bound to, where its library is loaded."""
     psql_version: str = ""
     """Of the psql beside it, as psql writes it: `17.6 (Debian 17.6-1)`."""
 
@@ -77,6 +85,7 @@ class Server:
 STAND_IN = "hubbackup: stands in for a missing role during a restore"
 """The comment on a role that exists for the time of one restore; it counts as missing."""
 
+_HOMES = ", ".join(f"'{name}', current_setting('{bound.home}', true)" for name, bound in BOUND.items())
 _SERVER = f"""\
 jsonb_build_object(
     'version', current_setting('server_version'),
@@ -116,7 +125,10 @@ jsonb_build_object(
     'memberships', (SELECT coalesce(jsonb_agg(jsonb_build_array(g.rolname, m.rolname)), '[]') FROM pg_auth_members a
                     JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member),
     'tablespaces', (SELECT jsonb_agg(spcname) FROM pg_tablespace),
-    'extensions', (SELECT jsonb_agg(name) FROM pg_available_extensions),
+    'extensions', (SELECT jsonb_object_agg(name, coalesce(default_version, '')) FROM pg_available_extensions),
+    'in_recovery', pg_is_in_recovery(),
+    'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
+    'homes', jsonb_build_object({_HOMES}),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user))
 """
 SERVER_SQL = f"SELECT {raw_json(_SERVER)};\n\\echo :VERSION_NAME\n"
@@ -153,7 +165,7 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
         data_directory=facts["data_directory"] or "",
         databases=databases,
         roles=frozenset(facts["roles"]),
-        extensions=frozenset(facts["extensions"] or ()),
+        extensions=facts["extensions"] or {},
         may_create=facts["may_create"],
         has_stand_ins=facts["has_stand_ins"],
         rights=Rights(
@@ -168,5 +180,8 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
         ),
         memberships=frozenset((group, member) for group, member in facts["memberships"]),
         tablespaces=frozenset(facts["tablespaces"]),
+        in_recovery=facts["in_recovery"],
+        preloaded=None if facts["preloaded"] is None else frozenset(map(str.strip, facts["preloaded"].split(","))),
+        homes={name: home for name, home in facts["homes"].items() if home is not None},
         psql_version=psql_version,
     )

@@ -25,7 +25,7 @@ from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name
-from hubbackup.restore import roles
+from hubbackup.restore import extensions, roles
 from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.deputies import Deputies
 from hubbackup.restore.load import DumpProof, compare, load, prove
@@ -108,6 +108,7 @@ class RestoreJob:
         try:
             with run.stage("create"):
                 databases.create(fresh, work.properties, work.server)
+                extensions.prepare(databases, fresh, facts, work.properties, work.server)
                 work, remarks = self._make_roles(work, fresh)
                 helpers = Deputies(databases, last, fresh, work.server, self._acting(work))
                 deputies.enter_context(helpers.at_hand())
@@ -130,9 +131,11 @@ class RestoreJob:
             with run.stage("compare"):
                 remarks += compare(databases, fresh, work.proof, brought) + self._compare_views(work, fresh)
             with run.stage("finish"):
+                remarks += extensions.conclude(databases, fresh, facts, work.properties)
                 remarks += self._finish(work, fresh, statistics)
             with run.stage("swap"):
                 put_aside = databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
+            remarks += extensions.after_swap(databases, work.server, request.target) if put_aside else []
         except BaseException as error:
             statistics.abandon()
             with contextlib.suppress(HubbackupError):  # what can't be removed now, the next restore removes

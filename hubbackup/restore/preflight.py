@@ -14,7 +14,7 @@ from hubbackup.postgres.identifiers import quoted
 from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_time
-from hubbackup.restore import roles
+from hubbackup.restore import extensions, roles
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 
@@ -51,12 +51,17 @@ def preflight(
     live = server.databases.get(request.target)
     if not request.replace and live is not None:
         raise UsageError(f"the database {request.target} exists already", remedy="give --into a name that is free")
+    if server.in_recovery:
+        raise HubbackupError(
+            f"the server of {request.target} is a standby, or being recovered: it only lets read",
+            remedy="restore on the primary server; its standbys follow by themselves",
+        )
     if not server.may_create:
         raise HubbackupError(
             f"the role {connection.user} may not create databases", remedy=f'ALTER ROLE "{connection.user}" CREATEDB'
         )
     _check_version(server, request, source, facts)
-    _check_extensions(server, facts)
+    notes = extensions.check(server, facts, properties, request.target)
     _check_tablespaces(server, facts)
     plan = _check_roles(connection.user, server, request, source, set(facts.roles) | ddl.needed_roles(properties))
     _check_rights(server, request, facts, properties, plan)
@@ -64,7 +69,7 @@ def preflight(
         _check_replaceable(live)
     if not (request.in_place or request.force):
         _check_room(runner, connection, server, request, source, facts)
-    notes = list(plan.remarks) if request.with_globals else []
+    notes += plan.remarks if request.with_globals else ()
     if source.manifest is None:
         notes.append("this file is unproven, it has no manifest: its compression, header and trailer are right")
         codec = source.format.codec
@@ -92,15 +97,6 @@ def _check_version(server: Server, request: Request, source: Source, facts: Dump
             f"{source.name} comes from PostgreSQL {facts.server_version}, this server is {server.version}:"
             " an older server may lack what the dump uses",
             remedy="restore into the same major version or a newer one, or try with --force",
-        )
-
-
-def _check_extensions(server: Server, facts: DumpFacts) -> None:
-    absent = sorted(set(facts.extensions) - server.extensions)
-    if absent:
-        raise HubbackupError(
-            f"the server lacks the extensions {', '.join(absent)}",
-            remedy="use an image that has them, or install them; CREATE EXTENSION is not needed",
         )
 
 

@@ -14,6 +14,7 @@ from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, derived_time
+from hubbackup.restore import extensions
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel
 
@@ -42,6 +43,9 @@ class UndoJob:
         aside = derived_name(target, "before", self.now(), server.databases)
         with run.stage("swap"):
             put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
+        remarks = extensions.after_swap(databases, server, target) if put_aside else []
+        for remark in remarks:
+            run.log.warning("restore.remark", message=remark)
         live = server.databases.get(target)
         result = UndoResult(
             database=target,

@@ -41,9 +41,9 @@ def reason(stderr: str) -> str:
     """What went wrong in a tool's own words, in one line of at most 1 KiB: its first complaint.
 
     Later ones are consequences of it. But where psql tells SQLSTATEs it is the last with one: psql ends at the first
-    error, and what stands before that are warnings, in any language. To it belong the server's message where the tool gives that apart, its DETAIL
-    and its HINT; never the statement, which may be very long. Without a complaint it is the last line, and of an
-    empty text `no message`.
+    error, and what stands before that are warnings, in any language. To it belong the server's message where the
+    tool gives that apart, its DETAIL and its HINT; never the statement, which may be very long. Without a complaint
+    it is the last line, and of an empty text `no message`.
     """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     telling = [number for number, line in enumerate(lines) if TELLING.search(line)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.support import Psql, psql_through
 
@@ -17,7 +19,11 @@ QUICK = ("postgres", "-cfsync=off", "-cfull_page_writes=off")
 
 @contextmanager
 def postgres_container(
-    image: str = "postgres:17", network: str = "none", user: str = USER, database: str = DATABASE
+    image: str = "postgres:17",
+    network: str = "none",
+    user: str = USER,
+    database: str = DATABASE,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Start it, with an empty database; its name. Removed at the end with its data.
 
@@ -27,6 +33,7 @@ def postgres_container(
     account = [f"-ePOSTGRES_USER={user}", "-ePOSTGRES_PASSWORD=x", f"-ePOSTGRES_DB={database}"]
     account += ["-ePOSTGRES_INITDB_ARGS=--no-sync"]
     run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", *account, image, *QUICK]
+    run += [f"-c{setting}={value}" for setting, value in (settings or {}).items()]
     subprocess.run(run, check=True, capture_output=True)
     try:
         # By TCP: the server that the image starts for initdb has only its socket.
@@ -48,3 +55,18 @@ def psql_of(container: str, user: str = USER) -> Psql:
 def psql_in(container: str, sql: str) -> str:
     """What psql prints for `sql` in the container's database."""
     return psql_of(container)(sql, database=DATABASE)
+
+
+def image_with(base: str, *packages: str, files: Mapping[str, str] | None = None) -> str:
+    """An image made of `base`, Debian packages and files by their paths; built once, in some seconds."""
+    lines = [f"FROM {base}"]
+    if packages:
+        lines.append(f"RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends {' '.join(packages)}")
+    with tempfile.TemporaryDirectory() as directory:
+        for number, (path, text) in enumerate((files or {}).items()):
+            (Path(directory) / str(number)).write_text(text, encoding="utf-8")
+            lines.append(f"COPY {number} {path}")
+        (Path(directory) / "Dockerfile").write_text("\n".join(lines), encoding="utf-8")
+        built = subprocess.run(["docker", "build", "--quiet", directory], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return built.stdout.split()[-1]

@@ -203,6 +203,12 @@ class EmbeddedPostgres:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
 
+    def become_standby(self) -> None:
+        """Start anew as a server that only lets read; its `wal_level` must be replica."""
+        self.stop()
+        (self.data_directory / "standby.signal").touch()
+        self.start()
+
     def env(self) -> dict[str, str]:
         """This process's environment, pointed at this server (PGHOST…), its programs first in PATH."""
         foreign = {name for name in os.environ if name.startswith("PG")}
@@ -282,7 +288,7 @@ class EmbeddedPostgres:
     def _is_ready(self) -> bool:
         """The last line of postmaster.pid tells the state; pg_ctl waits for the same word."""
         lines = self._postmaster_pid()
-        return len(lines) >= 8 and lines[7].strip() == "ready"
+        return len(lines) >= 8 and lines[7].strip() in ("ready", "standby")
 
     def _postmaster_pid(self) -> list[str]:
         try:

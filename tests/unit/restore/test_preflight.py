@@ -27,7 +27,7 @@ SERVER = Server(
     "/data",
     {"hub": ServerDatabase("hub", 2_000_000, 3)},
     frozenset({"api", "chef", "postgres"}),
-    frozenset({"vector"}),
+    {"vector": "0.8"},
     True,
 )
 REPLACE = Request("hub", replace=True)
@@ -91,7 +91,7 @@ def like(**changes: Any) -> DatabaseProperties:
         ({"request": Request("hub", replace=False)}, UsageError, "hub exists already", "a name that is free"),
         ({"server": replace(SERVER, may_create=False)}, HubbackupError, "may not create databases", "CREATEDB"),
         ({"server": replace(SERVER, version_num=160010)}, HubbackupError, "an older server", "--force"),
-        ({"server": replace(SERVER, extensions=frozenset())}, HubbackupError, "extensions vector", "install them"),
+        ({"server": replace(SERVER, extensions={})}, HubbackupError, "extensions vector", "install them"),
         ({"server": replace(SERVER, roles=frozenset({"api"}))}, HubbackupError, "on this server: chef", "--no-owner"),
         (
             {"like": like(grants=(("guest", "CONNECT", False),))},
