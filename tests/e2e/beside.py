@@ -1,8 +1,8 @@
 """An application's directory on a server, as an operator has it: hubbackup comes into it by the documents' commands.
 
-Commands are typed as the documents have them, on a terminal. `Application.typed` replaces what two runs on one machine
-would fight over (the container's name, directories of the host) and what is not here (the vendor's address, the names
-of somebody's backups).
+Commands are typed as the documents have them, on a terminal. `Application.typed` replaces what two runs on one
+machine would fight over (the container's name, directories of the host) and what is not here (the vendor's address,
+the names of somebody's backups).
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Application:
     def typed(self, text: str) -> str:
         """A block as it is typed on this machine."""
         newest = self.newest() if re.search(r"20260208|NAME|NOM|FILE|FICHIER", text) else ""
-        endpoint = "http://s3:5000" if "S3_ENDPOINT_URL" in text else f"http://{self.s3_address}"
+        endpoint = f"http://{self.s3_address}" if "aws " in text else "http://s3:5000"
+        health = f"http://{self.api_address}/" if "localhost:8000" in text else ""
         changes = (
             (r"/var/log/hub-chantier-backup\.log", f"{self.directory}/log/hub-chantier-backup.log"),
             (r"/var/backups/hub-chantier\b", str(self.backups)),
@@ -102,7 +103,7 @@ class Application:
             (r"\b(FILE|FICHIER)\b", f"{self.backups}/{newest}"),
             (r"https://s3\.fr-par\.scw\.cloud", endpoint),
             (r"\bvotre_secret|your_secret\b", AWS_SECRET),
-            (r"\bhttp://localhost:8000/health", f"http://{self.api_address}/"),
+            (r"\bhttp://localhost:8000/health", health),
             (r"\b(tail -f|docker logs \S+ --tail 100 -f)\b", rf"timeout {SCRIPT_SECONDS} \1"),
             (r"\bsudo ", ""),
             (r"\baws ", "/usr/bin/aws "),

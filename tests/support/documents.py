@@ -1,8 +1,8 @@
 """The shell blocks of the documents, as a reader copies them.
 
 A fenced block of `bash` is to be typed. Where it can't run in the tests' stack, the line before its fence says why,
-in a comment that no reader sees: `<!-- not run: it needs a second server -->`. The runbooks have their commands within
-sentences instead: every `code` there that begins with a program is one.
+in a comment that no reader sees: `<!-- not run: it needs a second server -->`. The runbooks have their commands
+within sentences instead: every `code` there that begins with a program is one.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from hubbackup.config.load import RESERVED
 from hubbackup.config.settings import Settings, is_secret
 from hubbackup.streams.codecs import CODECS
 from scripts import rooms
+from tests.support.documents import DOCUMENTS, fenced
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -130,6 +131,16 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_settings_that_are_shown_exist(document: str) -> None:
+    """Each line of a document's `.env` blocks names a setting, its file, or a variable of the compose file."""
+    compose = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.backup.yml").read_text(encoding="utf-8")))
+    settings = {name.upper() for name in Settings.model_fields}
+    for block in fenced(document, "dotenv"):
+        for name in re.findall(r"^(?:# )?([A-Z0-9_]+)=", block.text, re.MULTILINE):
+            assert name.removesuffix("_FILE") in settings or name in settings | compose, block
 
 
 def test_the_picture_of_the_rooms_is_the_code_s() -> None:
