@@ -6,7 +6,8 @@ of earlier runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -23,12 +24,14 @@ from hubbackup.catalog.backup import Mark
 from hubbackup.catalog.marks import MarkJob
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.load import LoadedSettings
+from hubbackup.config.reader import Reader, at_terminal, compose_facts, on_host
 from hubbackup.config.settings import Settings
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.results import BackupResult, DrillResult, MarkResult, RestoreResult, UndoResult
 from hubbackup.jobs.run import Job, Outcome, R_co, guarded
+from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.notify.notifier import Notifier
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.job import Preview, RestoreJob
@@ -99,7 +102,23 @@ class App:
             history=self.state.history,
             state_directory=lambda: self.state.directory,
             local=self.local,
+            typable=lambda text: self.host_reader.typable(text),
         )
+
+    @property
+    def reader(self) -> Reader:
+        """Who has typed this process's command, and so reads its answer."""
+        return at_terminal(read_json(self.state.compose_file))
+
+    @property
+    def host_reader(self) -> Reader:
+        """Who reads what nobody typed a command for: alerts, the daemon's log, the status page."""
+        return on_host(read_json(self.state.compose_file))
+
+    def learn_compose(self, labels: Mapping[str, str]) -> None:
+        """Keep what our container's labels tell of the compose files in use, for the remedies."""
+        with contextlib.suppress(OSError):
+            write_json(self.state.compose_file, compose_facts(labels))
 
     def backup_job(self, *, upload: bool = True) -> BackupJob:
         """A backup of the configured database."""

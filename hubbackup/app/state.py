@@ -46,6 +46,11 @@ class State:
         """What the settings were when the daemon last started."""
         return self.directory / "settings.json"
 
+    @property
+    def compose_file(self) -> Path:
+        """What is known of the compose files that started this container."""
+        return self.directory / "compose.json"
+
     def at_work(self) -> AtWork | None:
         """The run that holds the lock, or the one that was killed while it did."""
         return read(self.lock.with_name(FILE_NAME))

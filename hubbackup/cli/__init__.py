@@ -17,6 +17,7 @@ from typer.exceptions import Abort, TyperException
 from hubbackup import package_version
 from hubbackup.cli.commands import COMMANDS, LazyCommand
 from hubbackup.cli.output import print_error, print_json, say
+from hubbackup.cli.remedies import typable
 from hubbackup.errors import (
     EXIT_DEGRADED,
     EXIT_FAILED,
@@ -108,7 +109,7 @@ def _report(error: HubbackupError, words: Sequence[str]) -> int:
                 "exit_code": error.exit_code,
                 "error": type(error).__name__,
                 "message": str(error),
-                "remedy": error.remedy,
+                "remedy": typable(error.remedy),
             }
         )
     return error.exit_code

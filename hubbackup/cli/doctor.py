@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.table import Table
 from rich.text import Text
 
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json, say
+from hubbackup.cli.remedies import typable
 from hubbackup.cli.session import make_app
 from hubbackup.cli.table import cell, print_table
 from hubbackup.doctor import all_checks, examine
@@ -24,7 +25,7 @@ def doctor(json: Json = False) -> int:
     Exit code 0, or 1 where a check fails.
     """
     site = Site(make_app())
-    findings = list(examine(site, all_checks(site)))
+    findings = [replace(one, remedy=typable(one.remedy)) for one in examine(site, all_checks(site))]
     counts = {status: sum(finding.status == status for finding in findings) for status in COLOURS}
     code = EXIT_FAILED if counts["fail"] else EXIT_SUCCESS
     if json:

@@ -13,8 +13,9 @@ from hubbackup.app import App
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import Listed, newest, oldest_first, read_backups, scan
 from hubbackup.catalog.target import Target
+from hubbackup.cli.columns import Column
 from hubbackup.cli.options import Json, Store
-from hubbackup.cli.output import complain, print_columns, print_json_items
+from hubbackup.cli.output import complain, print_columns, print_json_items, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings
 from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, StoreError
@@ -23,6 +24,18 @@ from hubbackup.units import human_age, human_bytes
 from hubbackup.verify.job import last_proven
 
 SHOWN = 100
+COLUMNS = (
+    Column("NAME"),
+    Column("DATABASE", leaves=1),
+    Column("AGE"),
+    Column("SIZE"),
+    Column("ROWS", leaves=3),
+    Column("COPIES"),
+    Column("PROVEN", leaves=5),
+    Column("VERIFIED", leaves=4),
+    Column("DRILLED", leaves=2),
+    Column("NOTE", below=True),
+)
 
 
 def list_(
@@ -54,7 +67,14 @@ def list_(
     if json:
         print_json_items(_checked(rows, targets))
     else:
-        _print_table(_checked(rows, targets))
+        found = _checked(rows, targets)
+        first = next(found, None)
+        if first is not None:
+            _print_table(itertools.chain([first], found))
+        else:
+            where = ", ".join(target.describe() for target in app.targets(store))
+            say(f"no backups yet{f' of {database}' if database else ''} in {where}")
+            say("  to take one now: hubbackup backup")
     if left_out:
         complain(f"{left_out} older backups are not shown; --limit 0 shows all")
     problems = [f"{one.name} is not listed whole: {one.error}" for one in targets if one.error is not None]
@@ -155,5 +175,4 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
             ", ".join(note for note in notes if note),
         )
 
-    columns = ("NAME", "DATABASE", "AGE", "SIZE", "ROWS", "COPIES", "PROVEN", "VERIFIED", "DRILLED", "NOTE")
-    print_columns(itertools.chain([columns], map(cells, rows)))
+    print_columns(COLUMNS, map(cells, rows))

@@ -1,4 +1,4 @@
-"""What commands print: sentences, one JSON document or aligned columns on stdout; questions and errors on stderr.
+"""What commands print: sentences or one JSON document on stdout; questions and errors on stderr.
 
 Nothing else prints (the linter holds it), so that whatever others have written is safe to be shown.
 """
@@ -6,28 +6,28 @@ Nothing else prints (the linter holds it), so that whatever others have written 
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from hubbackup.cli.columns import PAGE_ROWS, Column, aligned
+from hubbackup.cli.remedies import typable
 from hubbackup.errors import HubbackupError
 from hubbackup.shown_text import json_text, mask, printable
 
-PAGE_ROWS = 1000
-"""So many rows of a long table are held at a time."""
-
 
 def say(*lines: str) -> None:
-    """Each line on stdout, safe to be shown: whatever is in it, it stays one line."""
+    """Each line on stdout, safe to be shown: whatever is in it, it stays one line; its commands can be typed."""
     for line in lines:
-        print(printable(mask(line)))
+        print(printable(mask(typable(line))))
 
 
 def complain(*lines: str, end: str = "\n") -> None:
     """As `say`, on stderr."""
     for line in lines:
-        print(printable(mask(line)), file=sys.stderr, end=end, flush=True)
+        print(printable(mask(typable(line))), file=sys.stderr, end=end, flush=True)
 
 
 def print_json(document: Any) -> None:
@@ -76,19 +76,12 @@ def _pieces(items: Iterable[Any]) -> Iterator[str]:
     yield "[]" if separator == "[" else "\n]"
 
 
-def print_columns(rows: Iterable[Sequence[str]]) -> None:
-    """Rows of cells in aligned columns. For long lists: rich needs a minute for what this prints in a second.
-
-    Of a very long one the columns may widen on the way, since it is never held whole.
-    """
-    widths: list[int] = []
-    iterator = iter(rows)
-    while page := [[printable(cell) for cell in row] for row in itertools.islice(iterator, PAGE_ROWS)]:
-        found = [max(map(len, column)) for column in zip(*page, strict=True)]
-        widths = list(map(max, widths, found)) if widths else found
-        for row in page:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip())
+def print_columns(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int | None = None) -> None:
+    """A table on stdout, as wide as the terminal at most (or as `width`); in a pipe as wide as it must be."""
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for line in aligned(columns, rows, width):
+        print(line)
 
 
 def print_error(error: HubbackupError) -> None:

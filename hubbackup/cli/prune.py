@@ -9,12 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
+from hubbackup.cli.columns import Column
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_columns, print_json_with_items, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings
 from hubbackup.retention.prune import TargetPlan
 from hubbackup.units import human_age
+
+COLUMNS = (
+    Column("STORE"),
+    Column("ACTION"),
+    Column("NAME"),
+    Column("AGE", leaves=1),
+    Column("REASON", below=True),
+)
 
 
 def prune(
@@ -36,7 +45,8 @@ def prune(
         print_warnings(outcome.problems)
         return outcome.exit_code
     cells = ((row["store"], row["action"], row["name"], human_age(row["age_seconds"]), row["reason"]) for row in rows)
-    print_columns(itertools.chain([("STORE", "ACTION", "NAME", "AGE", "REASON")], cells))
+    if first := next(cells, None):
+        print_columns(COLUMNS, itertools.chain([first], cells))
     word = "would be removed" if dry_run else "removed"
     for target in app.targets():
         mine = [one for one in plans if one.target.name == target.name]

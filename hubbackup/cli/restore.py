@@ -13,7 +13,7 @@ from hubbackup.app import App
 from hubbackup.cli.options import Json, Latest
 from hubbackup.cli.output import complain, print_json, say
 from hubbackup.cli.session import make_app
-from hubbackup.cli.terminal import SENTENCES, progress
+from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RestoreResult, UndoResult
 from hubbackup.postgres.side_databases import check_target
@@ -182,6 +182,7 @@ def _ask(cancel: Cancel, target: str, text: str) -> None:
     """Raises UsageError where something else is typed, StoppedError at Ctrl-C."""
     if text:
         complain(text)
+    forget_typed_ahead()
     complain(f"Type the database's name ({target}) to go on: ", end="")
     while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
         cancel.check()

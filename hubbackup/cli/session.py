@@ -7,6 +7,7 @@ import signal
 import sys
 
 from hubbackup.app import App
+from hubbackup.cli.remedies import read_by, typable
 from hubbackup.cli.terminal import SENTENCES
 from hubbackup.config.load import load_settings
 from hubbackup.logs import setup as logs
@@ -30,12 +31,15 @@ def make_app(*, for_daemon: bool = False) -> App:
         stream=stream,
         log_file=loaded.settings.log_file,
         rotate=for_daemon,
+        typable=typable,
         sentences=SENTENCES if stream.isatty() and not for_daemon and level != "debug" else None,
     )
     cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: cancel.set(received))
     log = logs.get_logger()
+    app = App(loaded, cancel=cancel, log=log)
+    read_by(lambda: app.host_reader if for_daemon else app.reader)
     for warning in loaded.warnings:
         log.warning("settings.warning", message=warning)
-    return App(loaded, cancel=cancel, log=log)
+    return app

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json, say
+from hubbackup.cli.remedies import typable
 from hubbackup.cli.session import make_app
 from hubbackup.errors import HubbackupError
 from hubbackup.health import check_beat, health_path
@@ -85,7 +86,8 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
         "verdict": verdict.level.name.lower(),
         "summary": verdict.summary,
         "findings": [
-            {"level": one.level.name.lower(), "text": one.text, "remedy": one.remedy} for one in verdict.findings
+            {"level": one.level.name.lower(), "text": one.text, "remedy": typable(one.remedy)}
+            for one in verdict.findings
         ],
         "last_good": newest.name if newest else None,
         "last_good_age_seconds": round((now - newest.started_at).total_seconds()) if newest else None,

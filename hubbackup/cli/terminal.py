@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import termios
 from collections.abc import Iterable
 
 from hubbackup.cli.output import complain
+from hubbackup.cli.remedies import typable
 from hubbackup.jobs.progress import ProgressMaker, bar
 from hubbackup.logs.sentences import Sentences
 
-SENTENCES = Sentences(answered={"verify.bad"})
+SENTENCES = Sentences(answered={"verify.bad"}, typable=typable)
 """Of this process. `verify` lists every damaged copy in its answer."""
 
 
@@ -23,3 +26,9 @@ def print_warnings(sentences: Iterable[str]) -> None:
     for sentence in sentences:
         if not SENTENCES.has_shown(sentence):
             complain(f"warning: {sentence}")
+
+
+def forget_typed_ahead() -> None:
+    """Drop what was typed or pasted before a question was asked: it can't be its answer."""
+    with contextlib.suppress(termios.error, OSError, ValueError):  # no terminal
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)

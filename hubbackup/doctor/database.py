@@ -64,6 +64,9 @@ def engine(site: Site) -> Diagnosis:
         name = found.client.info().get("Name", "")
     if name:
         site.app.notifier.learn_host(str(name))
+    labels = found.own_labels()
+    if labels:
+        site.app.learn_compose(labels)
     return ok(f"Docker {version.get('Version', '?')} answers at {found.host}")
 
 

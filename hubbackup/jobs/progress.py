@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 LOG_EVERY_SECONDS = 30.0
 DRAW_EVERY_SECONDS = 0.1
@@ -57,7 +60,10 @@ class LogProgress:
 
 
 class ProgressMaker(Protocol):
-    """Gives a Progress for one piece of work: its name, and its size in bytes where that is known (else 0)."""
+    """Gives a Progress for one piece of work: its name, and its size in bytes where that is known (else 0).
+
+    It may be told nothing, where the work is not counted in bytes.
+    """
 
     def __call__(self, what: str, total_bytes: int) -> AbstractContextManager[Progress]: ...
 
@@ -73,25 +79,41 @@ def logged(log: structlog.stdlib.BoundLogger, kind: str) -> ProgressMaker:
 
 @contextmanager
 def bar(what: str, total_bytes: int = 0) -> Iterator[Progress]:
-    """A bar on the terminal (stderr): bytes, rate, time; with the size known, what is left."""
+    """A bar on the terminal (stderr): bytes, rate, time; with the size known, what is left.
+
+    Of work that is not counted in bytes, such as the server's own, only that it goes on, and for how long.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Counted(ProgressColumn):
+        """Another column, where there are bytes."""
+
+        def __init__(self, column: ProgressColumn) -> None:
+            super().__init__()
+            self._column = column
+
+        def render(self, task: Task) -> RenderableType:
+            return self._column(task) if task.total or task.completed else Text()
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        Counted(DownloadColumn()),
+        Counted(TransferSpeedColumn()),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        Counted(TimeRemainingColumn()),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(what, total=total_bytes or None)

@@ -6,7 +6,7 @@ The command's own answer says how the run ended, so no closing line is shown. Th
 from __future__ import annotations
 
 import logging
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from structlog.typing import EventDict
 
@@ -19,9 +19,13 @@ STABLE_PREFIX = "AVERTISSEMENT"
 class Sentences:
     """A filter and a renderer for one handler. It remembers what it has shown, so that nobody says it again."""
 
-    def __init__(self, answered: Container[str] = ()) -> None:
-        """`answered`: the ids of events that the commands' answers report themselves."""
+    def __init__(self, answered: Container[str] = (), typable: Callable[[str], str] = str) -> None:
+        """`answered`: the ids of events that the commands' answers report themselves.
+
+        `typable` makes a text's commands such as its reader can type them.
+        """
         self._answered = answered
+        self._typable = typable
         self._shown: list[str] = []
 
     def wants(self, record: logging.LogRecord) -> bool:
@@ -39,7 +43,7 @@ class Sentences:
         self._shown.append(str(event.get("cause") or message))
         sentence = message if message.startswith(STABLE_PREFIX) else f"{event['level']}: {message}"
         remedy = f"\n  what to do: {event['remedy']}" if event.get("remedy") else ""
-        return f"{CLEAR_LINE}{sentence}{remedy}"
+        return f"{CLEAR_LINE}{self._typable(sentence + remedy)}"
 
     def has_shown(self, sentence: str) -> bool:
         """Whether what `sentence` ends with, its cause, has been shown."""

@@ -24,18 +24,21 @@ def configure(
     stream: TextIO | None = None,
     log_file: str = "",
     rotate: bool = False,
+    typable: Callable[[str], str] = str,
     sentences: Sentences | None = None,
 ) -> None:
     """Send structlog's and every library's log through one pipeline to `stream` (default: stdout).
 
     To `log_file` too, where one is named: always as JSON, rotated here only with `rotate` (the daemon).
-    With `sentences`, `stream` is a terminal: it gets only what they want, rendered by them.
+    `typable` makes the commands in a remedy such as the log's reader can type them. With `sentences`, `stream` is a
+    terminal: it gets only what they want, rendered by them.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _remedies(typable),
         without_secrets,
     ]
     as_json = structlog.processors.JSONRenderer(serializer=lambda event, **_: json_text(event))
@@ -74,6 +77,15 @@ def configure(
     )
     if file_problem:
         get_logger().warning("log_file.unwritable", message=file_problem, remedy="see docs/logs.md, LOG_FILE")
+
+
+def _remedies(typable: Callable[[str], str]) -> Processor:
+    def typed(_logger: Any, _name: str, event: EventDict) -> EventDict:
+        if event.get("remedy"):
+            event["remedy"] = typable(str(event["remedy"]))
+        return event
+
+    return typed
 
 
 def _for_people(stream: TextIO) -> Processor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -42,14 +43,19 @@ class Notifier:
         history: History,
         state_directory: Callable[[], Path],
         local: Target,
+        typable: Callable[[str], str] = str,
     ) -> None:
-        """Raises SettingsError where NOTIFICATION_URLS or HEARTBEAT_URL has something that is not a URL of a sink."""
+        """`typable` makes a text's commands such as its readers can type them.
+
+        Raises SettingsError where NOTIFICATION_URLS or HEARTBEAT_URL has something that is not a URL of a sink.
+        """
         settings = loaded.settings
         self._settings = settings
         self._database = database
         self._history = history
         self._state_directory = state_directory
         self._local = local
+        self._typable = typable
         self._zone = ZoneInfo(settings.tz)
         self.sinks = Sinks(split_urls(settings.notification_urls.get_secret_value()))
         self.spool = Spool(state_directory() / SPOOL_DIRECTORY)
@@ -62,7 +68,7 @@ class Notifier:
     def observers(self) -> tuple[RunObserver, ...]:
         """What observes each run."""
         alerts = Alerts(
-            send=self.post.send,
+            send=self.send,
             level=self._settings.notification_level,
             history=self._history,
             place=self.place,
@@ -76,8 +82,8 @@ class Notifier:
         return (Heartbeats(self.pinger, wait=lambda: not self.post.in_background), alerts)
 
     def send(self, message: Message) -> None:
-        """Give a message to the post."""
-        self.post.send(message)
+        """Give a message to the post, its commands as they are typed on the host."""
+        self.post.send(replace(message, body=self._typable(message.body)))
 
     def place(self) -> Place:
         """Which host and database a message is about."""

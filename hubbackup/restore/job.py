@@ -128,9 +128,9 @@ class RestoreJob:
             with roles.stand_ins(databases, fresh, missing, superusers, helpers), run.stage("load"):
                 brought = load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
             statistics.loaded()
-            with run.stage("compare"):
+            with run.stage("compare"), run.progress("compare", 0):
                 remarks += compare(databases, fresh, work.proof, brought) + self._compare_views(work, fresh)
-            with run.stage("finish"):
+            with run.stage("finish"), run.progress("statistics", 0):
                 remarks += extensions.conclude(databases, fresh, facts, work.properties)
                 remarks += self._finish(work, fresh, statistics)
             with run.stage("swap"):

@@ -128,8 +128,9 @@ def load(
             process.close_stdin()
         except StreamError as error:
             broken = error  # psql ended early: what it said of the reason is better than this
-        text = answers.text(run.cancel)
-        end = process.wait()
+        with run.progress("indexes and constraints", 0):
+            text = answers.text(run.cancel)
+            end = process.wait()
     if end.code != 0:
         failed = explain(tool_error("psql", end), connection.user, work="loading")
         remedy = f"{failed.remedy}; {NOTHING_CHANGED}" if failed.remedy else NOTHING_CHANGED

@@ -221,6 +221,10 @@ class Engine:
 
     def _own_project(self) -> str:
         """The compose project that this process runs in; empty outside a compose container."""
+        return self.own_labels().get(PROJECT_LABEL) or os.environ.get("COMPOSE_PROJECT_NAME", "")
+
+    def own_labels(self) -> dict[str, str]:
+        """The labels of the container that this process runs in; none outside of one. Raises EngineError."""
         import docker.errors
 
         own_id = own_container_id()
@@ -228,12 +232,10 @@ class Engine:
             client = self.client
             with self.errors():
                 try:
-                    labels: dict[str, Any] = client.containers.get(own_id).labels
-                    if labels.get(PROJECT_LABEL):
-                        return str(labels[PROJECT_LABEL])
+                    return {str(name): str(value) for name, value in client.containers.get(own_id).labels.items()}
                 except docker.errors.NotFound:
                     pass  # a container of another engine, or a host that only looks like one
-        return os.environ.get("COMPOSE_PROJECT_NAME", "")
+        return {}
 
 
 def own_container_id(mountinfo: Path = Path("/proc/self/mountinfo")) -> str:

@@ -17,6 +17,7 @@ Start = Callable[..., list[str]]
 IMAGE = "python:3.13-slim"
 STAND_IN = """#!/bin/sh
 echo "ids $(id -u) $(id -g)"
+echo "parent $PPID $HUBBACKUP_IN_CONTAINER"
 for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE; do
     eval "path=\\${$name:-}"
     [ -z "$path" ] || echo "$name $(cat "$path")"
@@ -36,7 +37,7 @@ def start(docker_engine: str, tmp_path: Path) -> Start:
     (tmp_path / "config").mkdir()
     (tmp_path / "backups").mkdir()
 
-    def run(*options: str) -> list[str]:
+    def run(*options: str, command: tuple[str, ...] = ("hubbackup",)) -> list[str]:
         mounts = {
             ROOT / "docker/backup-cron/hubbackup": "/usr/local/bin/hubbackup",
             tmp_path / "program": "/opt/venv/bin/hubbackup",
@@ -45,7 +46,18 @@ def start(docker_engine: str, tmp_path: Path) -> Start:
         }
         volumes = [word for here, there in mounts.items() for word in ("-v", f"{here}:{there}")]
         runtime = ("-e", "HUBBACKUP_RUNTIME_DIR=/run/hubbackup")
-        argv = ["docker", "run", "--rm", *volumes, *runtime, *options, "--entrypoint", "hubbackup", IMAGE]
+        argv = [
+            "docker",
+            "run",
+            "--rm",
+            *volumes,
+            *runtime,
+            *options,
+            "--entrypoint",
+            command[0],
+            IMAGE,
+            *command[1:],
+        ]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
@@ -89,3 +101,10 @@ def test_a_secret_of_the_environment_is_handed_on(start: Start, tmp_path: Path) 
     password.write_text("hunter2")
     password.chmod(0o600)
     assert "POSTGRES_PASSWORD_FILE hunter2" in start("-e", "POSTGRES_PASSWORD_FILE=/config/password")
+
+
+def test_a_command_from_the_host_is_told_from_one_of_a_shell_in_the_container(start: Start) -> None:
+    """`docker exec` gives a process no parent, so its remedies are the host's; config/reader.py relies on it."""
+    assert "parent 0 yes" in start()
+    (line,) = [line for line in start(command=("sh", "-c", "hubbackup; true")) if line.startswith("parent ")]
+    assert line != "parent 0 yes"

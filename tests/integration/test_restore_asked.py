@@ -163,3 +163,15 @@ def test_a_stop_while_the_question_waits_leaves_the_lock_free(hub: Program) -> N
         assert operator.end() == 143, operator.said
     assert not Path(f"/proc/{operator.process.pid}/stat").exists()
     assert hub.run("backup").code == 0
+
+
+@pytest.mark.parametrize("ahead", [f"{DATABASE}\n", f"{DATABASE}\n" * 3, "\n\n"])
+def test_what_was_typed_before_the_question_does_not_answer_it(hub: Program, ahead: str) -> None:
+    """A pasted line, even the name itself, is thrown away: what is typed at the question counts."""
+    with nothing_done(hub), terminal(hub, "--latest") as operator:
+        operator.type(ahead)
+        operator.wait_for(PROMPT)
+        assert not select.select([operator.descriptor], [], [], 0.5)[0], "it has gone on"
+        assert operator.process.poll() is None
+        operator.type("no\n")
+        assert operator.end() == 2, operator.said

@@ -16,6 +16,7 @@ from tests.support.program import Program, for_server
 from tests.support.s3 import S3Server
 from tests.support.terminal import on_terminal
 
+STEPS = ("prove", "load", "indexes and constraints", "compare", "statistics")
 ABSENT = "the database absent does not exist"
 
 
@@ -143,3 +144,60 @@ def test_one_document_where_all_is_a_terminal(program: Program) -> None:
     """`hubbackup backup --json` typed: what is on the terminal is the document."""
     seen = on_terminal(program, "backup", "--json")
     assert json.loads("\n".join(seen.lines))["exit_code"] == seen.code == 0
+
+
+def test_the_list_fits_the_terminal(program: Program) -> None:
+    """At 80 columns each backup is one line with its whole name, and the header too; a pipe has every column."""
+    name = program.backup().name
+    header, row = on_terminal(program, "list", columns=80).lines
+    assert header.split()[:4] == ["NAME", "AGE", "SIZE", "COPIES"]
+    assert row.startswith(f"{name}  ")
+    assert max(len(header), len(row)) <= 80
+    assert len(program.run("list").out.splitlines()[0].split()) == 10
+
+
+def test_an_empty_list_says_so(program: Program) -> None:
+    """Not a header alone: that there is none yet, where it was looked for, and what to type. JSON stays a list."""
+    for seen in (on_terminal(program, "list").lines, program.run("list").out.splitlines()):
+        assert seen == [f"no backups yet in {program.backups}", "  to take one now: hubbackup backup"]
+    assert program.run("list", "--json").document == []
+
+
+def test_every_part_of_a_restore_is_seen_at_work(program: Program) -> None:
+    """The proof and the load in bytes, and that the server is busy: never a still terminal; then only the answer."""
+    program.backup()
+    into = f"{program.database}_seen"
+    try:
+        seen = on_terminal(program, "restore", "--latest", "--into", into, "--yes")
+    finally:
+        program.drop(into)
+    assert seen.code == 0
+    places = [seen.written.index(f"\x1b[2K{step} ") for step in STEPS]
+    assert places == sorted(places)
+    assert "0.0/? bytes" not in seen.written
+    assert [line.split()[0] for line in seen.lines] == ["backup", "database", seen.lines[-1].split()[0]]
+
+
+def test_a_verification_is_seen_at_work(program: Program) -> None:
+    """Its bytes, and nothing of that stays."""
+    name = program.backup().name
+    seen = on_terminal(program, "verify")
+    assert "\x1b[2Kverify local " in seen.written
+    assert [line.split()[:2] for line in seen.lines] == [["ok", name]]
+
+
+def test_remedies_are_those_of_the_scripts(program: Program) -> None:
+    """Whoever typed ./scripts/… is told what to type there: in errors, in their JSON, in the table and the answer."""
+    called = {"HUBBACKUP_CALLED_AS": "./scripts/hubbackup"}
+    done = program.run("restore", "--json", **called)
+    assert done.document["remedy"] == "./scripts/hubbackup list"
+    assert "what to do: ./scripts/hubbackup list" in done.err
+    shown = program.run("status", **called).out
+    assert "what to do: make one now: ./scripts/hubbackup backup" in shown
+    program.backup()
+    try:
+        again = program.run("restore", "--latest", "--yes", **called)
+        assert "To go back: ./scripts/restore.sh --undo" in again.out
+        assert program.run("restore", "--undo", "--yes").code == 0
+    finally:
+        program.drop(*program.derived("before"))

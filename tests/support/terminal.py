@@ -25,14 +25,18 @@ class Seen:
     code: int
     lines: list[str]
     piped: str
+    written: str
+    """All that was written on the terminal, bars too."""
 
 
-def on_terminal(program: Program, *arguments: str, stdout_piped: bool = False, **more: str) -> Seen:
+def on_terminal(
+    program: Program, *arguments: str, stdout_piped: bool = False, columns: int = COLUMNS, **more: str
+) -> Seen:
     """Run a command whose stdin, stderr, and stdout unless `stdout_piped`, are a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "hubbackup", *arguments],
-        env=program.env(TERM="xterm", COLUMNS=str(COLUMNS), **more),
+        env=program.env(TERM="xterm", COLUMNS=str(columns), **more),
         cwd=program.directory,
         stdin=theirs,
         stdout=subprocess.PIPE if stdout_piped else theirs,
@@ -51,7 +55,7 @@ def on_terminal(program: Program, *arguments: str, stdout_piped: bool = False, *
         process.kill()
         process.wait()
         os.close(ours)
-    return Seen(process.returncode, left_on_screen(said.decode()), (piped or b"").decode())
+    return Seen(process.returncode, left_on_screen(said.decode()), (piped or b"").decode(), said.decode())
 
 
 def left_on_screen(written: str) -> list[str]:

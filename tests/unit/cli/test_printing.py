@@ -1,4 +1,4 @@
-"""Long answers of the command line: one JSON document whatever happens, aligned columns, little held at a time."""
+"""Long answers of the command line: one JSON document whatever happens, little held at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.cli.output import PAGE_ROWS, print_columns, print_json_items, print_json_with_items
+from hubbackup.cli.columns import PAGE_ROWS
+from hubbackup.cli.output import print_json_items, print_json_with_items
 from hubbackup.errors import StoreError
 
 items = st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3), max_size=4)
@@ -40,23 +41,3 @@ def test_a_list_that_fails_half_way_prints_nothing(capsys: pytest.CaptureFixture
     with pytest.raises(StoreError):
         print_json_items(failing())
     assert capsys.readouterr().out == ""
-
-
-def test_columns_are_aligned_and_widen_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
-    """A page of a thousand rows is aligned as one; a wider cell further down moves what follows, and no other row."""
-    print_columns(iter([("A", "B"), *[("xx", "1")] * PAGE_ROWS, ("wider", "1"), ("x", "1")]))
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["A   B", "xx  1"]
-    assert lines[PAGE_ROWS - 1 :] == ["xx  1", "xx     1", "wider  1", "x      1"]
-
-
-def test_a_table_is_printed_before_its_last_row_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """A long one is not held: the first page is out when the second is asked for."""
-
-    def rows() -> Iterator[tuple[str, ...]]:
-        yield from [("x",)] * PAGE_ROWS
-        assert capsys.readouterr().out == "x\n" * PAGE_ROWS
-        yield ("y",)
-
-    print_columns(rows())
-    assert capsys.readouterr().out == "y\n"
