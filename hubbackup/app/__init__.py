@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
 import structlog
 
+from hubbackup.app.manifest_key import ManifestKey
 from hubbackup.app.server import DatabaseServer
 from hubbackup.app.state import State
 from hubbackup.app.stores import choose, local_target, remote_targets
 from hubbackup.backup.dump import DumpOptions
 from hubbackup.backup.job import BackupJob
 from hubbackup.backup.pipeline import FileOptions
-from hubbackup.catalog.backup import Mark
+from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.marks import MarkJob
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.load import LoadedSettings
 from hubbackup.config.reader import Reader, at_terminal, compose_facts, on_host
 from hubbackup.config.settings import Settings
-from hubbackup.errors import SettingsError
+from hubbackup.errors import SettingsError, StoreError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.results import BackupResult, DrillResult, MarkResult, RestoreResult, UndoResult
@@ -79,14 +81,30 @@ class App:
         return DatabaseServer(self.settings, self.cancel)
 
     @cached_property
+    def manifest_key(self) -> ManifestKey:
+        """What tells our backups from those of others."""
+        given = self.settings.backup_manifest_key.get_secret_value()
+        return ManifestKey(self.state.home, given, has_backups=self._has_backups)
+
+    def _has_backups(self) -> bool:
+        """Whether this server has made backups before, or holds any."""
+        if self.state.history.last("backup") is not None:
+            return True
+        try:
+            return any(BackupName.parse(entry.name) for entry in local_target(self.settings).entries())
+        except StoreError:
+            return False
+
+    @cached_property
     def local(self) -> LocalTarget:
         """BACKUP_DIR."""
-        return local_target(self.settings)
+        return replace(local_target(self.settings), trust=self.manifest_key.trust)
 
     @cached_property
     def remotes(self) -> tuple[Target, ...]:
         """The configured targets beside the local one."""
-        return remote_targets(self.settings, self.cancel)
+        made = remote_targets(self.settings, self.cancel)
+        return tuple(replace(target, trust=self.manifest_key.trust) for target in made)
 
     def targets(self, which: str = "all") -> list[Target]:
         """The one of that name, or `all`, the local one first. Raises UsageError for one that is not configured."""
@@ -137,6 +155,7 @@ class App:
                 verify=settings.backup_verify,
                 with_globals=settings.backup_globals,
             ),
+            find_key=self.manifest_key.make,
             keep_before_days=settings.backup_keep_before_days,
         )
 

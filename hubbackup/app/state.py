@@ -24,7 +24,12 @@ class State:
     def directory(self) -> Path:
         """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
         writable = os.access(self._backup_dir, os.W_OK)
-        return self._backup_dir / STATE_DIRECTORY if writable else health_path().parent
+        return self.home if writable else health_path().parent
+
+    @property
+    def home(self) -> Path:
+        """The place in BACKUP_DIR, whether or not it can be written now: where the manifests' key is kept."""
+        return self._backup_dir / STATE_DIRECTORY
 
     @property
     def lock(self) -> Path:

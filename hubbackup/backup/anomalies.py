@@ -49,8 +49,8 @@ def suspicions(found: Figures, normal: Figures, name: str) -> list[str]:
 
 
 def last_normal(newest_first: Iterable[Backup]) -> Manifest | None:
-    """The newest manifest that is not suspicious, or was accepted: what the next backup is measured by."""
+    """The newest manifest of ours that is not suspicious, or was accepted: what the next backup is measured by."""
     for backup in newest_first:
-        if backup.manifest is not None and not backup.suspicious:
+        if backup.proven and not backup.suspicious:
             return backup.manifest
     return None

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.upload import TICK_SECONDS
-from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, read_manifest, write_manifest
+from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, put_manifest, write_manifest
 from hubbackup.catalog.listing import Listed, read_backups
+from hubbackup.catalog.manifests import read_bytes
 from hubbackup.catalog.marks import drop_mark, put_mark
+from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.errors import (
     HubbackupError,
@@ -64,6 +66,8 @@ class CatchUp:
     """For each target."""
     made: str = ""
     """The backup of this run: what was uploaded moments ago is not missing, whatever a listing shows."""
+    key: SigningKey | None = None
+    """Signs what was made before there was a key: it is hashed before it is copied, and comes from our own disk."""
 
     def __call__(self, run: Run, target: Target) -> CaughtUp:
         """Upload to `target`, oldest first, until the time budget is used up. Raises StoppedError."""
@@ -81,7 +85,7 @@ class CatchUp:
                     )
                     break
                 try:
-                    found = _copy(run, backup, manifest, self.local.store, target)
+                    found = self._copy(run, backup, manifest, target)
                 except StoreError as error:
                     problems.append(f"{manifest.name}: {error}")
                     # No permission, no room, no answer: every further one would fail the same way.
@@ -119,14 +123,23 @@ class CatchUp:
         with_manifest = [(one, one.manifest) for one in found if one.manifest is not None]
         return sorted(with_manifest, key=lambda pair: pair[0].started_at)
 
+    def _copy(self, run: Run, backup: Backup, manifest: Manifest, target: Target) -> Entry | None:
+        """One backup from the disk to `target`. Raises HubbackupError.
 
-def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target) -> Entry | None:
-    """One backup from the disk to `target`: hashed first, so that a rotten copy is not spread.
+        Returns the copy that is there already, though no listing shows it.
+        """
+        if not backup.bad_in(target.name) and (found := _whole_copy(target, backup, manifest)):
+            return found
+        _copy(run, backup, manifest, self.local.store, target)
+        if manifest.hmac:  # as it is on the disk: a newer version may have written fields that we don't know
+            put_manifest(target.store, manifest, read_bytes(self.local, backup.name))
+        else:
+            write_manifest(target.store, manifest.signed(self.key) if self.key is not None else manifest)
+        return None
 
-    Returns the copy that is there already, though no listing shows it. Raises HubbackupError.
-    """
-    if not backup.bad_in(target.name) and (found := _whole_copy(target, backup, manifest)):
-        return found
+
+def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target) -> None:
+    """The file and its marks: hashed first, so that a rotten copy is not spread. Raises HubbackupError."""
     with local.open(manifest.name) as stream, run.progress("verify local", manifest.stored_bytes) as progress:
         check_file(stream, Expected.of(manifest), name=manifest.name, cancel=run.cancel, progress=progress)
     if target.name in backup.manifests_in:  # of an object that is gone, or of another size
@@ -146,19 +159,17 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, targe
     ):
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()  # a small file is sent only here
-    write_manifest(target.store, manifest)
-    return None
 
 
 def _whole_copy(target: Target, backup: Backup, manifest: Manifest) -> Entry | None:
-    """The copy in `target`, where it is whole with its manifest. Raises StoreError."""
+    """The copy in `target`, where it is whole with its manifest, which is ours. Raises StoreError."""
     try:
         found = target.store.stat(manifest.name)
-        theirs = read_manifest(target.store, backup.name)
+        theirs = target.manifest(backup.name)
     except (NotFoundError, NotProvenError):
         return None
-    same = found.size_bytes == manifest.stored_bytes and theirs.sha256 == manifest.sha256
-    return found if same else None
+    same = found.size_bytes == manifest.stored_bytes and theirs.manifest.sha256 == manifest.sha256
+    return found if same and theirs.trusted else None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from hubbackup.backup.beside import Beside, WithGlobals
 from hubbackup.backup.dump_methods import dump_methods, dump_options, refuses_method
 from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
+from hubbackup.catalog.origin import SigningKey
 from hubbackup.errors import HubbackupError, NoDataConnectionError, ToolError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
@@ -35,6 +36,8 @@ class DumpSource:
     properties: DatabaseProperties
     normal: Manifest | None
     started_at: datetime
+    key: SigningKey | None = None
+    """What the manifest is signed with."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         hubbackup_version=package_version(),
         warnings=_suspicions(run, source, result, rows, draft.name),
     )
-    return manifest, lacking
+    return manifest.signed(source.key) if source.key is not None else manifest, lacking
 
 
 def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft, beside: Beside) -> DumpResult:

@@ -26,6 +26,7 @@ from hubbackup.backup.room import Room
 from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.listing import Scanned, newest_first, scan_each
+from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import (
     ExistsError,
@@ -60,6 +61,8 @@ class BackupJob:
     remotes: Sequence[Target]
     zone: ZoneInfo
     options: DumpOptions
+    find_key: Callable[[], SigningKey]
+    """The key of the manifests, made where there is none. Raises HubbackupError."""
     keep_before_days: int = 7
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
@@ -72,7 +75,8 @@ class BackupJob:
         problems: list[str] = []
         started_at = self.now()
         with run.stage("prepare"):
-            source = self._begin(run, started_at)
+            key, unsigned = self._key(run)
+            source = self._begin(run, started_at, key)
         room = Room(run, self.local, self.database, self.zone, self.now)
         room.prepare(source.normal.stored_bytes if source.normal is not None else 0)
         try:
@@ -89,7 +93,7 @@ class BackupJob:
         dropped: list[str] = []
         with _harmless(run, "the upkeep of the stores", problems):
             found = self._scan(run, copies, problems)
-            uploaded += self._catch_up(run, found, manifest.name, problems)
+            uploaded += self._catch_up(run, found, source.key, manifest.name, problems)
             if uploaded:  # what replaced a damaged copy must not be judged by its mark
                 found = self._scan(run, [target.name for target in found.stores], problems)
             pruned += self._prune(run, found, problems)
@@ -111,7 +115,7 @@ class BackupJob:
             dropped=tuple(dropped),
             warnings=manifest.warnings,
         )
-        return Outcome("Backup termine", result, tuple(problems))
+        return Outcome("Backup termine", result, (*unsigned, *problems))
 
     def _take(self, run: Run, source: DumpSource, problems: list[str]) -> tuple[Manifest, list[str]]:
         """Dump, prove, publish; returns the manifest, and the names of the stores that hold it."""
@@ -155,6 +159,15 @@ class BackupJob:
         way = made.name if self.local.name in made.copies else f"--from-s3 {made.name}"
         return f"{way} --database {shlex.quote(database)}" if database != self.database else way
 
+    def _key(self, run: Run) -> tuple[SigningKey | None, list[str]]:
+        """What the manifest is signed with, or why there is nothing: then the backup is taken all the same."""
+        try:
+            return self.find_key(), []
+        except HubbackupError as error:
+            problem = f"the backup is not signed, so it does not count as one of ours: {error}"
+            run.log.warning("key.failed", message=problem, remedy=error.remedy)
+            return None, [problem]
+
     def _last_normal(self, run: Run) -> Manifest | None:
         """What the backup is measured by; a local store that can't be read is not a reason not to back up to S3."""
         try:
@@ -165,14 +178,14 @@ class BackupJob:
             run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
             return None
 
-    def _begin(self, run: Run, started_at: datetime) -> DumpSource:
+    def _begin(self, run: Run, started_at: datetime, key: SigningKey | None) -> DumpSource:
         """Find the database, end what a killed run left there and on disk, and look at what is to be dumped."""
         normal = self._last_normal(run)
         runner = self.open_runner(run.cancel)
         connection = self.connection(run.run_id)
         remove_leftovers(run.log, [self._sessions_of_the_dead(run, runner, connection), unfinished(self.local)])
         properties = client.describe(runner, connection, self.database)
-        return DumpSource(self.database, runner, connection, properties, normal, started_at)
+        return DumpSource(self.database, runner, connection, properties, normal, started_at, key)
 
     def _sessions_of_the_dead(self, run: Run, runner: Runner, connection: Connection) -> Leftovers:
         """The database sessions of runs that died: a pg_dump that waits for a lock does not notice it."""
@@ -227,7 +240,9 @@ class BackupJob:
             run.log.warning("store.unlisted", message=problems[-1], store=target.name, remedy=error.remedy)
         return found
 
-    def _catch_up(self, run: Run, found: Scanned[Target], made: str, problems: list[str]) -> list[str]:
+    def _catch_up(
+        self, run: Run, found: Scanned[Target], key: SigningKey | None, made: str, problems: list[str]
+    ) -> list[str]:
         """Upload what the remote targets lack; `made`, which they have just got, may not be listed yet.
 
         Returns the names.
@@ -235,7 +250,8 @@ class BackupJob:
         uploaded: list[str] = []
         if self.local in found.stores:
             now = self.now().astimezone(self.zone)
-            catch_up = CatchUp(self.local, found.stores, found.listed, self.zone, now, self.catch_up_seconds, made)
+            budget = self.catch_up_seconds
+            catch_up = CatchUp(self.local, found.stores, found.listed, self.zone, now, budget, made, key)
             for target in found.stores:
                 if target is not self.local:
                     done = catch_up(run, target)

@@ -7,25 +7,26 @@ never from mtime, which a copy changes. `listing` finds what there is.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from hubbackup.catalog.origin import Origin, SigningKey
 from hubbackup.errors import NotProvenError, UsageError
-from hubbackup.stores import Entry, Readable, Store
+from hubbackup.stores import Entry, Store
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 MANIFEST_SUFFIX = ".manifest.json"
-MANIFEST_MAX_BYTES = 64 << 20
-READ_BYTES = 64 << 10
+SCHEMA = "hubbackup.manifest/1"
 BASE = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})", re.ASCII)
 """Of a backup's name, before the suffix of its format."""
 CLOCK_TOLERANCE = timedelta(hours=1)
@@ -190,6 +191,12 @@ class Manifest(BaseModel):
     hubbackup_version: str
     warnings: tuple[str, ...] = ()
     """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""
+    hmac: str = ""
+    """The signature of all the other fields (`catalog/origin.py`); empty where there was no key."""
+
+    def signed(self, key: SigningKey) -> Manifest:
+        """The same with our signature."""
+        return self.model_copy(update={"hmac": key.sign(json.loads(self.to_json()), SCHEMA)})
 
     def to_json(self) -> bytes:
         """UTF-8, indented, for people too."""
@@ -198,8 +205,13 @@ class Manifest(BaseModel):
     @classmethod
     def from_json(cls, data: bytes, *, name: str) -> Manifest:
         """Raises NotProvenError where `data` is not a manifest of the backup `name`."""
+        return cls.of_document(parse_document(data, name), name=name)
+
+    @classmethod
+    def of_document(cls, document: Any, *, name: str) -> Manifest:
+        """Raises NotProvenError where the parsed JSON is not a manifest of the backup `name`."""
         try:
-            manifest = cls.model_validate_json(data)
+            manifest = cls.model_validate(document)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -208,6 +220,14 @@ class Manifest(BaseModel):
         if manifest.name != name or (parsed is not None and parsed.database != manifest.database):
             raise NotProvenError(f"the manifest beside {name} belongs to {manifest.name} of {manifest.database}")
         return manifest
+
+
+def parse_document(data: bytes, name: str) -> Any:
+    """The JSON of a manifest, parsed once: what is judged is what is used. Raises NotProvenError."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise NotProvenError(f"the manifest of {name} is not valid: {error!s:.120}") from error
 
 
 @dataclass(frozen=True)
@@ -233,18 +253,26 @@ class Backup:
     copies: Mapping[str, Entry] = field(default_factory=dict)
     manifests_in: frozenset[str] = frozenset()
     problem: str = ""
-    """Why there is no manifest to trust: missing, or what is wrong with it."""
+    """Why there is no manifest to trust: missing, foreign, or what is wrong with it."""
     marks: Mapping[Mark, frozenset[str]] = field(default_factory=dict)
     """The stores that hold each mark; a mark that no store holds is left out."""
     refused_because: str = ""
     """What the schema drill said of one that is unrestorable, where that can be read."""
     unreadable: bool = False
     """It has a manifest that could not be read now: not good, and yet not known to be anything else."""
+    origin: Origin = Origin.UNPROVEN
+    foreign_in: frozenset[str] = frozenset()
+    """The stores whose manifest was read, and is foreign."""
 
     @property
     def proven(self) -> bool:
-        """It has a manifest that is valid and its own."""
-        return self.manifest is not None
+        """It has a manifest that is valid, its own, and ours."""
+        return self.manifest is not None and self.origin.trusted
+
+    @property
+    def foreign(self) -> bool:
+        """It has a manifest, and not one of ours."""
+        return self.origin is Origin.FOREIGN
 
     @property
     def pinned(self) -> bool:
@@ -254,7 +282,8 @@ class Backup:
     @property
     def suspicious(self) -> bool:
         """It was found implausible when it was made, and the operator has not accepted it."""
-        return self.manifest is not None and bool(self.manifest.warnings) and Mark.ACCEPTED not in self.marks
+        warned = self.manifest is not None and bool(self.manifest.warnings)
+        return warned and self.proven and Mark.ACCEPTED not in self.marks
 
     @property
     def unrestorable(self) -> bool:
@@ -293,8 +322,10 @@ class Backup:
         copy = self.copies.get(store)
         return (
             self.manifest is not None
+            and self.proven
             and copy is not None
             and store in self.manifests_in
+            and store not in self.foreign_in
             and copy.size_bytes == self.manifest.stored_bytes
             and not self.bad_in(store)
         )
@@ -304,28 +335,19 @@ class Backup:
         return self.good_in(store) and not self.doubts
 
 
-def read_manifest(store: Readable, name: BackupName) -> Manifest:
-    """Raises NotFoundError, NotProvenError, StoreError."""
-    with store.open(name.manifest) as stream:
-        return Manifest.from_json(b"".join(portions(stream)), name=str(name))
-
-
-def portions(stream: BinaryIO) -> Iterator[bytes]:
-    """At most MANIFEST_MAX_BYTES. Not by one `read`, which allocates as much as it may return."""
-    for _ in range(MANIFEST_MAX_BYTES // READ_BYTES):
-        if not (data := stream.read(READ_BYTES)):
-            return
-        yield data
-
-
 def write_manifest(store: Store, manifest: Manifest) -> None:
     """Publish the manifest beside its backup, which makes the backup exist in `store`."""
+    put_manifest(store, manifest, manifest.to_json())
+
+
+def put_manifest(store: Store, manifest: Manifest, data: bytes) -> None:
+    """As `write_manifest`, of one that was read as `data`."""
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is not a name of a backup")
     # Dated before its backup: in the guide's `ls -lt | head -2` the backup comes first.
     with store.create(name.manifest, {SHA256: manifest.sha256}, dated=manifest.started_at) as draft:
-        draft.write(manifest.to_json())
+        draft.write(data)
         draft.commit()
 
 

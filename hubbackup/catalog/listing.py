@@ -22,12 +22,12 @@ from hubbackup.catalog.backup import (
     MANIFEST_SUFFIX,
     Backup,
     BackupName,
-    Manifest,
     Mark,
-    read_manifest,
     split,
 )
+from hubbackup.catalog.manifests import Judged, Shelf
 from hubbackup.catalog.marks import why_marked
+from hubbackup.catalog.origin import Origin
 from hubbackup.errors import NotFoundError, NotProvenError, StoreError, StoreSilentError
 from hubbackup.stores import Entry, Readable
 
@@ -139,17 +139,17 @@ def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Ite
 
 
 def read_backups(
-    listed: Iterable[Listed], stores: Iterable[Readable], zone: ZoneInfo, silent: set[str] | None = None
+    listed: Iterable[Listed], stores: Iterable[Shelf], zone: ZoneInfo, silent: set[str] | None = None
 ) -> Iterator[Backup]:
-    """Read the manifests, in the order given: the one on this disk, or a remote one where that is missing or broken.
+    """Read the manifests, in the order given: the one on this disk, or a remote one where that one is not of use.
 
     A name's time is read in `zone` where no manifest has it. One that can't be read is a fact about its backup: an
     object in an archive class, a block that rots. A store that does not answer is not asked for the others: its name
     joins `silent`, which several calls may share.
     """
     silent = set() if silent is None else silent
-    here: list[Readable] = []
-    elsewhere: list[Readable] = []
+    here: list[Shelf] = []
+    elsewhere: list[Shelf] = []
     for store in stores:
         (elsewhere if store.remote else here).append(store)
     iterator = iter(listed)
@@ -157,7 +157,7 @@ def read_backups(
         while batch := list(islice(iterator, BATCH)):
             # A disk answers at once: threads would take turns at it, and four times as long.
             found = [_read(one, _NO_MANIFEST, here, silent) for one in batch]
-            missing = [number for number, read in enumerate(found) if read.manifest is None]
+            missing = [number for number, read in enumerate(found) if not read.trusted]
             before = [found[number] for number in missing]
             ask = partial(_read, stores=elsewhere, silent=silent)
             asked = pool.map(ask, [batch[number] for number in missing], before)
@@ -168,7 +168,7 @@ def read_backups(
                 yield _backup(one, read, zone, refused)
 
 
-def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
+def list_backups(stores: Sequence[Shelf], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
     """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError.
 
     Only for callers that want them all: it reads every manifest; `newest_first` reads as few as it can.
@@ -176,7 +176,7 @@ def list_backups(stores: Sequence[Readable], zone: ZoneInfo, database: str | Non
     return sorted(read_backups(scan(stores, database), stores, zone), key=_by_time)
 
 
-def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> Iterator[Backup]:
+def newest_first(stores: Sequence[Shelf], zone: ZoneInfo, database: str) -> Iterator[Backup]:
     """The backups of one database, newest first by their manifests' times; few more are read than are looked at.
 
     Raises StoreError.
@@ -185,7 +185,7 @@ def newest_first(stores: Sequence[Readable], zone: ZoneInfo, database: str) -> I
 
 
 def newest_good(
-    stores: Sequence[Readable],
+    stores: Sequence[Shelf],
     zone: ZoneInfo,
     database: str,
     now: datetime,
@@ -202,7 +202,7 @@ def newest_good(
     return next((backup for backup in good if not backup.from_future(now)), None)
 
 
-def newest_first_of(listed: Iterable[Listed], stores: Sequence[Readable], zone: ZoneInfo) -> Iterator[Backup]:
+def newest_first_of(listed: Iterable[Listed], stores: Sequence[Shelf], zone: ZoneInfo) -> Iterator[Backup]:
     """As `newest_first`, of what was listed already."""
     waiting = sorted(listed, key=_by_name)
     ready: list[Backup] = []
@@ -237,18 +237,28 @@ def _joined(stores: frozenset[str], store: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What reading a backup's manifests came to: a valid one, or what is wrong; see `Backup.unreadable`."""
+    """What reading a backup's manifests came to: one that is ours, or else a foreign one, or else what is wrong."""
 
-    manifest: Manifest | None
+    judged: Judged | None = None
     problem: str = ""
     unreadable: bool = False
+    """See `Backup.unreadable`."""
+    foreign_in: frozenset[str] = frozenset()
+
+    @property
+    def trusted(self) -> bool:
+        return self.judged is not None and self.judged.trusted
+
+    def but(self, problem: str, *, unreadable: bool = False) -> _Read:
+        """Where nothing was found yet, what is wrong with the one that was looked at."""
+        return self if self.judged is not None else _Read(None, problem, unreadable or self.unreadable)
 
 
 _NO_MANIFEST = _Read(None, "it has no manifest")
 
 
-def _read(listed: Listed, before: _Read, stores: Sequence[Readable], silent: set[str]) -> _Read:
-    """The manifest of the first of `stores` that has a valid one, else what is wrong with the last (or as `before`).
+def _read(listed: Listed, before: _Read, stores: Sequence[Shelf], silent: set[str]) -> _Read:
+    """The manifest of the first of `stores` that has one of ours, else what is known of the others (or `before`).
 
     `silent` are the stores that have not answered in this listing.
     """
@@ -258,18 +268,22 @@ def _read(listed: Listed, before: _Read, stores: Sequence[Readable], silent: set
             continue
         if store.name in silent:
             problem = f"its manifest in {store.name} was not read: the store did not answer a moment ago"
-            found = _Read(None, problem, unreadable=True)
+            found = found.but(problem, unreadable=True)
             continue
         try:
-            return _Read(read_manifest(store, listed.name))
+            judged = store.manifest(listed.name)
         except NotFoundError:
             continue
         except NotProvenError as error:
-            found = _Read(None, str(error), found.unreadable)
+            found = found.but(str(error))
         except StoreError as error:
             if isinstance(error, StoreSilentError):
                 silent.add(store.name)
-            found = _Read(None, f"its manifest can't be read: {error}", unreadable=True)
+            found = found.but(f"its manifest can't be read: {error}", unreadable=True)
+        else:
+            if judged.trusted:
+                return _Read(judged, foreign_in=found.foreign_in)
+            found = _Read(found.judged or judged, judged.doubt, foreign_in=found.foreign_in | {store.name})
     return found
 
 
@@ -281,16 +295,19 @@ def _why_unrestorable(listed: Listed, stores: Sequence[Readable]) -> str:
 
 
 def _backup(listed: Listed, read: _Read, zone: ZoneInfo, refused: str) -> Backup:
+    manifest = read.judged.manifest if read.judged is not None else None
     return Backup(
         listed.name,
-        read.manifest.started_at if read.manifest is not None else listed.name.started_at(zone),
-        read.manifest,
+        manifest.started_at if manifest is not None else listed.name.started_at(zone),
+        manifest,
         listed.copies,
         listed.manifests_in,
         read.problem,
         listed.marks,
         refused,
         read.unreadable,
+        read.judged.origin if read.judged is not None else Origin.UNPROVEN,
+        read.foreign_in,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
-from hubbackup.catalog.backup import BackupName, Mark, read_manifest
+from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import ExistsError, HubbackupError, NotFoundError, NotProvenError, StoreError, UsageError
@@ -91,7 +91,7 @@ class MarkJob:
         with run.stage("mark"):
             for target in self.targets:
                 try:
-                    if self._apply(target.store, name):
+                    if self._apply(target, name):
                         done.append(target.name)
                 except (StoreError, NotProvenError) as error:
                     failures.append(error)
@@ -103,13 +103,14 @@ class MarkJob:
         result = MarkResult(str(name), tuple(done))
         return Outcome(f"{self.kind}: {name}", result, tuple(str(error) for error in failures))
 
-    def _apply(self, store: Store, name: BackupName) -> bool:
+    def _apply(self, target: Target, name: BackupName) -> bool:
         """Whether the store holds the backup, which then is marked, or isn't any more. Raises StoreError."""
+        store = target.store
         if not self.on:
             drop_mark(store, name, self.mark)
         try:
             store.stat(str(name))
-            if self.mark is Mark.ACCEPTED and not read_manifest(store, name).warnings:
+            if self.mark is Mark.ACCEPTED and not target.manifest(name).manifest.warnings:
                 raise UsageError(f"{name} is not suspicious: there is nothing to accept")
         except NotFoundError:
             return False

@@ -6,11 +6,14 @@ settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from hubbackup.catalog.backup import BackupName
+from hubbackup.catalog.manifests import Judged, read_manifest
+from hubbackup.catalog.origin import Put, Trust
 from hubbackup.stores import Entry, Store
 from hubbackup.stores.local import LocalStore
 
@@ -40,12 +43,13 @@ class Policy:
 class Target:
     """A store with its policy, and the `title` by which sentences for people call it.
 
-    It is Readable itself, so that the catalog lists targets as they are.
+    It is a Shelf itself, so that the catalog lists targets as they are. `trust` gives what is believed of manifests.
     """
 
     title: str
     store: Store
     policy: Policy
+    trust: Callable[[], Trust] = field(default=Trust, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -73,6 +77,14 @@ class Target:
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The file's bytes. Raises NotFoundError, StoreError."""
         return self.store.open(name)
+
+    def manifest(self, name: BackupName) -> Judged:
+        """The manifest beside the backup, and whose it is. Raises NotFoundError, NotProvenError, StoreError."""
+        return read_manifest(self.store, name, self.trust(), self.put_at(name))
+
+    def put_at(self, name: BackupName) -> Put:
+        """How to learn when a manifest came here; None where nobody but us can write."""
+        return (lambda: self.store.stat(name.manifest).modified_at) if self.remote else None
 
 
 @dataclass(frozen=True)

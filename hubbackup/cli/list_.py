@@ -89,6 +89,7 @@ class _Lenient:
         self.name = target.name
         self.remote = target.remote
         self.open = target.open
+        self.manifest = target.manifest
         self.error: StoreError | None = None
         self._target = target
 
@@ -141,6 +142,7 @@ class _Facts:
             "good_in": [store for store in copies if backup.good_in(store)],
             "bad_in": [store for store in copies if backup.bad_in(store)],
             "proven": backup.proven,
+            "origin": backup.origin,
             "problem": backup.problem,
             "pinned": backup.pinned,
             "suspicious": backup.suspicious,
@@ -169,7 +171,7 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
                 name if name in row["good_in"] else f"{name} ({'BAD' if name in row['bad_in'] else 'not good'})"
                 for name in row["copies"]
             ),
-            "yes" if row["proven"] else "no",
+            "yes" if row["proven"] else "foreign" if row["origin"] == "foreign" else "no",
             f"{human_age((now - verified).total_seconds())} ago" if verified else "-",
             f"{human_age((now - drilled).total_seconds())} ago" if drilled else "-",
             ", ".join(note for note in notes if note),

@@ -24,6 +24,10 @@ from hubbackup.shown_text import printable
 from hubbackup.streams.cancel import Cancel
 from hubbackup.units import human_age, human_bytes
 
+WHOSE = (
+    "It is not known to be a backup of this server. If it comes from your old server: hubbackup config says how to\n"
+    "carry its key over, and nothing is asked. Go on only if you know who made it: a restore runs what is in it."
+)
 NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A backup's path or name.", show_default=False)]
@@ -54,6 +58,9 @@ WithGlobals = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Go on although the server is older, or there is too little room.")
 ]
+Foreign = Annotated[
+    bool, typer.Option("--foreign", help="Take a backup that is not known to be ours, without a question.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
@@ -68,6 +75,7 @@ def restore(
     no_owner: NoOwner = False,
     with_globals: WithGlobals = False,
     force: Force = False,
+    foreign: Foreign = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -80,7 +88,7 @@ def restore(
     # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
     if into is not None and (database is not None or in_place or undo):
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
-    if undo and (in_place or no_owner or with_globals or force):
+    if undo and (in_place or no_owner or with_globals or force or foreign):
         raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
     app = make_app()
     named = into if into is not None else database
@@ -92,8 +100,14 @@ def restore(
     replace = into is None
     outcome = app.restore(
         Request(target, replace, in_place=in_place, no_owner=no_owner, with_globals=with_globals, force=force),
-        BackupSelector(target if replace else app.database, file=file, from_s3=from_s3, any_database=not replace),
-        confirm=lambda preview: _confirm(preview, app.cancel, yes=yes, quiet=json),
+        BackupSelector(
+            target if replace else app.database,
+            file=file,
+            from_s3=from_s3,
+            any_database=not replace,
+            foreign=foreign or sys.stdin.isatty(),  # where somebody can be asked, they are
+        ),
+        confirm=lambda preview: _confirm(preview, app.cancel, yes=yes, foreign=foreign, quiet=json),
         progress=progress(quiet=json),
     )
     if json:
@@ -142,15 +156,19 @@ def _print_undone(undone: UndoResult) -> None:
     say(NEXT_STEP)
 
 
-def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> None:
-    """Show what will happen, and ask for the database's name. Raises UsageError where it is not typed."""
+def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quiet: bool) -> None:
+    """Show what will happen, and ask for the database's name. Raises UsageError where it is not typed.
+
+    `yes` does not answer for a backup that is foreign: only `foreign` does.
+    """
     source, request = preview.source, preview.request
     age = (
         f", {human_age((datetime.now(UTC) - source.started_at).total_seconds())} old"
         if source.started_at is not None
         else ""
     )
-    proof = "proven" if source.manifest is not None else "UNPROVEN"
+    proof = "FOREIGN" if source.foreign else "proven" if source.manifest is not None else "UNPROVEN"
+    ask = not yes or (source.foreign and not foreign)
     rows = sum(preview.facts.rows.values())
     lines = [
         f"backup    {source.name} from {source.where}: {proof}{age}, {human_bytes(source.stored_bytes)},"
@@ -172,10 +190,10 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, quiet: bool) -> Non
         else:
             lines.append("          it is kept beside, and `hubbackup restore --undo` brings it back")
     lines += [f"note      {note}" for note in preview.notes]
-    if not (quiet and yes):
+    if ask or not quiet:
         complain(*lines)
-    if not yes:
-        _ask(cancel, request.target, "")
+    if ask:
+        _ask(cancel, request.target, WHOSE if source.foreign else "")
 
 
 def _ask(cancel: Cancel, target: str, text: str) -> None:

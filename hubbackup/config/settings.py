@@ -21,6 +21,7 @@ from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.units import parse_bytes
 
 OFF = "off"
+SHORTEST_KEY = 16
 
 
 def _refused(text: str, remedy: str) -> PydanticCustomError:
@@ -67,6 +68,10 @@ class Settings(BaseSettings):
     s3_retention_days: int | None = Field(default=None, ge=0, description="days to keep in S3, where it differs")
     backup_globals: Literal["true", "false", "with-passwords"] = Field(
         default="true", description="also roles and memberships; their passwords only with with-passwords"
+    )
+    backup_manifest_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="what manifests are signed with; unset, a key is made and kept in BACKUP_DIR/.hubbackup",
     )
     backup_keep_before_days: int = Field(
         default=7, ge=0, description="days to keep the database that a restore replaced; 0 = forever"
@@ -240,6 +245,13 @@ class Settings(BaseSettings):
         codec = CODECS[info.data.get("backup_compression", DEFAULT_FORMAT.codec.word)]
         if value not in codec.levels:
             raise ValueError(f"{codec.word} has the levels {codec.levels[0]} to {codec.levels[-1]}")
+        return value
+
+    @field_validator("backup_manifest_key")
+    @classmethod
+    def _key_is_long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < SHORTEST_KEY:
+            raise _refused(f"has fewer than {SHORTEST_KEY} characters", "make one: openssl rand -hex 32")
         return value
 
     @field_validator("status_user")

@@ -77,7 +77,7 @@ class RestoreJob:
                 server = databases.look(proof.encoding)
                 properties = self._properties(runner, connection, server, source)
                 dialect = Dialect(psql=parse_version(server.psql_version), server_major=server.major)
-                dialect.check_origin(source.name, of_proven_origin=source.manifest is not None)
+                dialect.check_origin(source.name, of_proven_origin=source.ours)
                 notes = preflight(runner, connection, server, request, source, proof.facts, properties)
                 asked = time.monotonic()
                 self.confirm(Preview(source, proof.facts, request, server, tuple(notes)))

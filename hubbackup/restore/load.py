@@ -66,7 +66,7 @@ def prove(run: Run, source: Source) -> DumpProof:
             f"{source.name} holds a command for psql itself ({command}): no pg_dump wrote it",
             remedy="do not restore it; find out who made this file",
         )
-    _check_loadable(source.name, facts, of_proven_origin=source.manifest is not None)
+    _check_loadable(source.name, facts, of_proven_origin=source.ours)
     encoding = client_encoding(_head(run, source, expected))
     decoded = dataclasses.replace(
         facts,

@@ -77,7 +77,9 @@ def preflight(
             notes.append(
                 f"pg_dump's {codec.word} has no checksum of its own: without the manifest a flipped bit is not seen"
             )
-    elif source.manifest.warnings:
+    if source.foreign:
+        notes.append(f"{source.doubt}; whoever can write to {source.where} can put such a file there")
+    if source.manifest is not None and source.manifest.warnings:
         notes.append(f"this backup is suspicious: {'; '.join(source.manifest.warnings)}")
     if source.unrestorable:
         notes.append(f"this backup is unrestorable, as a drill of its schema has shown: {source.unrestorable}")

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, read_manifest
+from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
 from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.manifests import Judged, read_manifest
 from hubbackup.catalog.marks import why_marked
+from hubbackup.catalog.origin import Origin, Trust
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import in_path, parse_name
-from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
+from hubbackup.errors import NotFoundError, NotProvenError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.run import Run
-from hubbackup.stores import Store
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.streams.growing_file import CHUNK_BYTES
@@ -41,6 +42,19 @@ class Source:
     open: Callable[[], AbstractContextManager[BinaryIO]]
     unrestorable: str = ""
     """Why a server refused its schema; empty where none did."""
+    origin: Origin = Origin.UNPROVEN
+    doubt: str = ""
+    """Why it is foreign."""
+
+    @property
+    def ours(self) -> bool:
+        """Its manifest is ours: what it says was written by nobody else."""
+        return self.origin.trusted
+
+    @property
+    def foreign(self) -> bool:
+        """Its manifest is not ours: whoever can write to the store may have put it there."""
+        return self.origin is Origin.FOREIGN
 
     @property
     def format(self) -> Format:
@@ -52,13 +66,14 @@ class Source:
 class BackupSelector:
     """What the operator asks for: the newest good one of `database`, a `file`, or an object's name in S3.
 
-    A backup of another database than `database` is refused, unless `any_database`.
+    A backup of another database than `database` is refused, unless `any_database`; a foreign one, unless `foreign`.
     """
 
     database: str
     file: str = ""
     from_s3: str = ""
     any_database: bool = False
+    foreign: bool = False
 
 
 @contextmanager
@@ -69,30 +84,43 @@ def find(
     remove_leftovers(run.log, [Leftovers(lambda: _remove_downloads(scratch), fields={"store": "scratch"})])
     with ExitStack() as stack:
         if selector.file and not selector.file.startswith(S3_SCHEME):
-            disk = next(target.disk for target in targets if target.disk is not None)
-            source = of_file(disk, selector.file, zone)
+            disk, trust = next((one.disk, one.trust) for one in targets if one.disk is not None)
+            source = of_file(disk, selector.file, zone, trust=trust())
         elif typed := selector.file or selector.from_s3:
             remote = next((target for target in targets if target.remote), None)
             if remote is None:
                 raise UsageError("--from-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
-            source = stack.enter_context(downloaded(run, remote.store, typed, scratch=scratch))
+            source = stack.enter_context(downloaded(run, remote, typed, scratch=scratch, foreign=selector.foreign))
         else:
             source = stack.enter_context(latest(run, targets, selector.database, zone=zone, scratch=scratch))
+        _check_ours(source.name, source.doubt, allowed=selector.foreign)
         _check_database(source, selector)
         yield source
 
 
 @contextmanager
 def find_in(run: Run, target: Target, name: str, database: str, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
-    """The backup `name` of one target, or without a name its newest good one of `database`."""
+    """The backup `name` of one target, or without a name its newest good one of `database`. Never a foreign one."""
     if not name:
         with latest(run, [target], database, zone=zone, scratch=scratch) as source:
             yield source
     elif target.disk is not None:
-        yield of_file(target.disk, name, zone)
+        source = of_file(target.disk, name, zone, trust=target.trust())
+        _check_ours(source.name, source.doubt)
+        yield source
     else:
-        with downloaded(run, target.store, name, scratch=scratch) as source:
+        with downloaded(run, target, name, scratch=scratch) as source:
             yield source
+
+
+def _check_ours(name: str, doubt: str, *, allowed: bool = False) -> None:
+    """Raises UsageError where the backup is foreign, and that was not asked for."""
+    if doubt and not allowed:
+        raise UsageError(
+            f"{name} is not known to be a backup of this server: {doubt.removeprefix('foreign: ')}",
+            remedy="hubbackup config says how to carry the key of another server over."
+            f" Where you know whose backup it is: hubbackup restore … --foreign, or hubbackup adopt {name}",
+        )
 
 
 def _check_database(source: Source, selector: BackupSelector) -> None:
@@ -110,40 +138,48 @@ def _check_database(source: Source, selector: BackupSelector) -> None:
 def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
     """The newest good backup of `database` in any of `targets`, the first one's copy where several have it.
 
-    One in doubt is passed over (suspicious, unrestorable), and one from the future: each is named, and can be
-    restored by its name.
+    A foreign one is passed over, one in doubt (suspicious, unrestorable), and one from the future: each is named, and
+    can be restored by its name.
     Raises NotFoundError.
     """
     targets = _readable(run, targets, zone, database)
-    backup = _newest_sound(run, targets, database, zone)
-    if backup is None:
+    found = _newest_sound(run, targets, database, zone)
+    if found is None:
         raise NotFoundError(
             f"there is no good backup of {database} in {', '.join(target.describe() for target in targets)}",
             remedy="hubbackup list shows what is there, and why it is not good",
         )
-    target = next(target for target in targets if backup.good_in(target.name))
+    backup, target = found
     run.log.info("source.chosen", message=f"backup chosen: {backup.name}", name=str(backup.name), store=target.name)
     if target.disk is not None:
         yield _of_store(target.disk, backup)
         return
-    with downloaded(run, target.store, str(backup.name), scratch=scratch) as source:
+    with downloaded(run, target, str(backup.name), scratch=scratch) as source:
         yield source
 
 
-def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: ZoneInfo) -> Backup | None:
-    """The newest good backup that is neither in doubt nor from the future; logs those that are passed over."""
+def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: ZoneInfo) -> tuple[Backup, Target] | None:
+    """The newest good backup that is neither in doubt nor from the future, and the first target to take it from.
+
+    Logs those that are passed over.
+    """
     now = datetime.now(UTC)
     for backup in newest_first(targets, zone, database):
+        good = [target for target in targets if backup.good_in(target.name)]
+        # The manifest that was read may be another store's: what is taken must be ours where it is taken from.
+        ours = next((target for target in good if target.disk is not None or _ours_in(target, backup.name)), None)
         if backup.unreadable:
             why = backup.problem
-        elif not any(backup.good_in(target.name) for target in targets):
+        elif backup.foreign or (good and ours is None):
+            why = f"it is {backup.problem or 'foreign in the bucket'}"
+        elif ours is None:
             continue
         elif backup.from_future(now):
             why = f"it was made at {backup.started_at:%Y-%m-%d %H:%M} UTC, which is in the future"
         elif backup.doubts:
             why = "; ".join(f"it is {doubt.word}: {doubt.why}" for doubt in backup.doubts)
         else:
-            return backup
+            return backup, ours
         run.log.warning(
             "source.skipped",
             message=f"{backup.name} is passed over: {why}",
@@ -151,6 +187,13 @@ def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: Zone
             remedy=f"to restore this one all the same: hubbackup restore {backup.name}",
         )
     return None
+
+
+def _ours_in(target: Target, name: BackupName) -> bool:
+    try:
+        return target.manifest(name).trusted
+    except (NotFoundError, NotProvenError, StoreError):
+        return False
 
 
 def _readable(run: Run, targets: Sequence[Target], zone: ZoneInfo, database: str) -> list[Target]:
@@ -173,7 +216,7 @@ def _readable(run: Run, targets: Sequence[Target], zone: ZoneInfo, database: str
     return readable
 
 
-def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
+def of_file(local: LocalStore, typed: str, zone: ZoneInfo, *, trust: Trust) -> Source:
     """A file of the local store, by its name or path or its manifest's, or any other file that can be read here.
 
     Raises NotFoundError, NotProvenError where its manifest is not its own, StoreError.
@@ -189,28 +232,32 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo) -> Source:
             )
     entry = store.stat(path.name)
     name = BackupName.parse(path.name)
-    manifest = _manifest_if_any(store, name) if name is not None else None
+    judged = _judged_if_any(lambda found: read_manifest(store, found, trust), name) if name is not None else None
     started_at = name.local_time.replace(tzinfo=zone) if name is not None else None
     return Source(
         path.name,
         store.describe(),
         entry.size_bytes,
-        manifest.started_at if manifest is not None else started_at,
-        manifest,
+        judged.manifest.started_at if judged is not None else started_at,
+        judged.manifest if judged is not None else None,
         lambda: store.open(path.name),
         why_marked(store, name, Mark.UNRESTORABLE) if name is not None else "",
+        *_origin(judged),
     )
 
 
 @contextmanager
-def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator[Source]:
+def downloaded(run: Run, target: Target, typed: str, *, scratch: Path, foreign: bool = False) -> Iterator[Source]:
     """An object, downloaded whole to a directory of its own, which is removed afterwards.
 
-    Raises UsageError for a name that is not exactly one of ours, NotFoundError, StoreError.
+    Raises UsageError for a name that is not exactly one of ours, and before the download for a backup that is
+    foreign, unless `foreign` allows that; NotFoundError, StoreError.
     """
+    store = target.store
     name = parse_name(typed, [store])
     entry = store.stat(str(name))
-    manifest = _manifest_if_any(store, name)
+    judged = _judged_if_any(target.manifest, name)
+    _check_ours(str(name), judged.doubt if judged is not None else "", allowed=foreign)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=scratch))
     try:
@@ -239,10 +286,11 @@ def downloaded(run: Run, store: Store, typed: str, *, scratch: Path) -> Iterator
             str(name),
             store.describe(),
             entry.size_bytes,
-            manifest.started_at if manifest else None,
-            manifest,
+            judged.manifest.started_at if judged is not None else None,
+            judged.manifest if judged is not None else None,
             lambda: local.open(str(name)),
             why_marked(store, name, Mark.UNRESTORABLE),
+            *_origin(judged),
         )
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -268,11 +316,16 @@ def _of_store(local: LocalStore, backup: Backup) -> Source:
         backup.started_at,
         backup.manifest,
         lambda: local.open(name),
+        origin=backup.origin,
     )
 
 
-def _manifest_if_any(store: Store, name: BackupName) -> Manifest | None:
+def _judged_if_any(read: Callable[[BackupName], Judged], name: BackupName) -> Judged | None:
     try:
-        return read_manifest(store, name)
+        return read(name)
     except NotFoundError:
         return None
+
+
+def _origin(judged: Judged | None) -> tuple[Origin, str]:
+    return (judged.origin, judged.doubt) if judged is not None else (Origin.UNPROVEN, "")

@@ -25,6 +25,8 @@ class Candidate:
     started_at: datetime
     good: bool
     pinned: bool = False
+    foreign: bool = False
+    """Not ours: it counts for nothing, and is not ours to remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ def _reason_to_keep(
     """Why this one is kept; empty where it is removed. `kept_good` counts the newer good ones kept."""
     if candidate.pinned:
         return "pinned"
+    if candidate.foreign:
+        return "foreign: not ours to remove"
     if candidate.good and kept_good == 0:
         return "the newest good one"
     if candidate.good and kept_good < policy.keep_min:
@@ -137,8 +141,9 @@ def _clock_doubt(newest_first: Sequence[Candidate], policy: Policy, now: datetim
     backup, longer than the policy's days and than twice the gap before it (a weekly schedule is not an anomaly); the
     next good backup then confirms the date (or the gap was a long outage, and costs one night's patience).
     """
-    if newest_first and newest_first[0].started_at > now + CLOCK_TOLERANCE:
-        return f"the clock looks wrong: {newest_first[0].name} is from the future"
+    ours = [candidate for candidate in newest_first if not candidate.foreign]
+    if ours and ours[0].started_at > now + CLOCK_TOLERANCE:
+        return f"the clock looks wrong: {ours[0].name} is from the future"
     good = [candidate for candidate in newest_first if candidate.good]
     if policy.days and len(good) >= 2:
         gap = good[0].started_at - good[1].started_at

@@ -14,12 +14,13 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Doubt, Mark
 from hubbackup.catalog.listing import Listed, read_backups, scan_each
+from hubbackup.catalog.manifests import Shelf
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoreError, StoreSilentError
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.retention.policy import Candidate, Decision, plan
-from hubbackup.stores import Readable, Store
+from hubbackup.stores import Store
 
 Load = Callable[[Iterable[Listed]], Iterable[Backup]]
 """Reads the manifests of what is listed."""
@@ -95,7 +96,7 @@ class PruneJob:
         return Outcome("prune finished", PruneResult(tuple(plans), removed), problems)
 
 
-def reader(stores: Sequence[Readable], zone: ZoneInfo) -> Load:
+def reader(stores: Sequence[Shelf], zone: ZoneInfo) -> Load:
     """Reads from `stores`; one that does not answer is not asked again."""
     silent: set[str] = set()
     return lambda listed: read_backups(listed, stores, zone, silent)
@@ -166,7 +167,7 @@ class _Known:
     Not the manifest itself, which may be long, and there may be very many.
     """
 
-    __slots__ = ("doubt", "good_in", "listed", "published", "read", "started_at", "unreadable")
+    __slots__ = ("doubt", "foreign", "good_in", "listed", "published", "read", "started_at", "unreadable")
 
     def __init__(self, listed: Listed, now: datetime) -> None:
         self.listed = listed
@@ -175,6 +176,7 @@ class _Known:
         self.published = bool(listed.manifests_in)
         self.doubt: Doubt | None = None
         self.unreadable = False
+        self.foreign = False
         self.good_in = tuple(store for store in listed.copies if listed.published_in(store))
 
     def learn(self, backup: Backup) -> None:
@@ -184,6 +186,7 @@ class _Known:
         self.published = backup.proven
         self.doubt = next(iter(backup.doubts), None)
         self.unreadable = backup.unreadable
+        self.foreign = backup.foreign
         self.good_in = tuple(store for store in backup.copies if backup.good_in(store))
 
     def candidate(self, store: str, *, presume: bool = False) -> Candidate:
@@ -194,7 +197,7 @@ class _Known:
         pinned = Mark.PINNED in self.listed.marks
         good = store in self.good_in and self.doubt is None
         good = good or (presume and self.unreadable and self.listed.published_in(store))
-        return Candidate(self.listed.copies[store].name, self.started_at, good, pinned)
+        return Candidate(self.listed.copies[store].name, self.started_at, good, pinned, self.foreign)
 
 
 def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:

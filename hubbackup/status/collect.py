@@ -7,7 +7,6 @@ few minutes costs S3 one listing; older backups are known by their names.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,14 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
-
 from hubbackup import package_version
-from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark, portions
+from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
 from hubbackup.catalog.listing import Listed, newest, read_backups, scan
+from hubbackup.catalog.manifests import Judged, read_manifest
+from hubbackup.catalog.origin import Origin, Trust
 from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
-from hubbackup.errors import StoreError, StoreSilentError
+from hubbackup.errors import NotProvenError, StoreError, StoreSilentError
 from hubbackup.jobs.history import History, RunRecord
 from hubbackup.retention.forecast import removals
 from hubbackup.retention.prune import make_plans, reader
@@ -37,8 +36,6 @@ OUTLOOK_RUNS = 30
 REMEMBERED_BYTES = 8 << 20
 """Of each store, a kilobyte or so of each manifest; what is beyond is read anew each time, as for a backlog that the
 next prune removes."""
-BROKEN_BYTES = 4 << 10
-"""What is kept of a manifest that makes no sense."""
 READ_MANIFESTS = 120
 """Per database, newest first."""
 
@@ -60,14 +57,14 @@ class Collector:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._memories: dict[str, dict[Entry, bytes]] = {target.name: {} for target in scope.targets}
+        self._memories = {target.name: _Memory(target.trust()) for target in scope.targets}
         self._counted = {run.run_id for run in scope.history.runs()}
         self._tally: Counter[tuple[str, str]] = Counter()
 
     def take(self, now: datetime) -> Snapshot:
         """Look at everything now (aware). Raises StoppedError where the process is asked to stop."""
         scope = self._scope
-        views = [_View(target, self._memories[target.name]) for target in scope.targets]
+        views = [_View(target, self._memories[target.name].under(target.trust())) for target in scope.targets]
         found = _Found()
         while any(view.error is None for view in views):
             answering = [view for view in views if not view.error]
@@ -133,19 +130,60 @@ class _Found:
     leaving: list[Leaving] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A manifest as far as a snapshot shows it, packed; empty where it makes no sense, which `doubt` then says."""
+
+    lean: bytes
+    origin: Origin
+    doubt: str
+
+    @classmethod
+    def of(cls, judged: Judged) -> _Seen:
+        """Its rows as one sum, and without what grows with the database."""
+        manifest = judged.manifest
+        lean = {
+            "rows": {"": sum(manifest.rows.values())},
+            "materialized_views": {},
+            "properties": {},
+            "globals_sql": "",
+            "extensions": (),
+            "roles": (),
+        }
+        return cls(manifest.model_copy(update=lean).to_json(), judged.origin, judged.doubt)
+
+    def judged(self, name: BackupName) -> Judged:
+        """Raises NotProvenError where it makes no sense."""
+        if not self.lean:
+            raise NotProvenError(self.doubt)
+        return Judged(Manifest.from_json(self.lean, name=str(name)), self.origin, self.doubt)
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What was read of a store's manifests, and what was believed of them then."""
+
+    trust: Trust
+    seen: dict[Entry, _Seen] = field(default_factory=dict)
+
+    def under(self, trust: Trust) -> _Memory:
+        """What still counts where another key is believed now: nothing."""
+        return self if trust == self.trust else _Memory(trust)
+
+
 @dataclass
 class _View:
     """A target as it was listed once, with what its manifests say, as far as it was remembered."""
 
     target: Target
-    memory: dict[Entry, bytes]
+    memory: _Memory
     error: StoreError | None = None
     listing: dict[str, Entry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.name = self.target.name
         self.remote = self.target.remote
-        self._seen: dict[Entry, bytes] = {}
+        self._seen: dict[Entry, _Seen] = {}
         self._seen_bytes = 0
         try:
             self.listing = {entry.name: entry for entry in self.target.entries()}
@@ -157,43 +195,35 @@ class _View:
         return iter(self.listing.values())
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """A manifest without what no snapshot shows. A store that does not answer has an `error` from here on."""
-        entry = self.listing[name]
-        data = self._seen.get(entry, self.memory.get(entry))
-        if data is None:
-            try:
-                with self.target.open(name) as stream:
-                    data = _distilled(b"".join(portions(stream)))
-            except StoreSilentError as error:
-                self.error = error
-                raise
-        if entry not in self._seen and self._seen_bytes + len(data) <= REMEMBERED_BYTES:
-            self._seen_bytes += len(data)
-            self._seen[entry] = data
-        return io.BytesIO(data)
+        """The target's."""
+        return self.target.open(name)
 
-    def worth_remembering(self) -> dict[Entry, bytes]:
+    def manifest(self, name: BackupName) -> Judged:
+        """The manifest without what no snapshot shows. A store that does not answer has an `error` from here on."""
+        entry = self.listing[name.manifest]
+        seen = self._seen.get(entry) or self.memory.seen.get(entry)
+        if seen is None:
+            seen = self._read(name, entry)
+        size = len(seen.lean) + len(seen.doubt)
+        if entry not in self._seen and self._seen_bytes + size <= REMEMBERED_BYTES:
+            self._seen_bytes += size
+            self._seen[entry] = seen
+        return seen.judged(name)
+
+    def _read(self, name: BackupName, entry: Entry) -> _Seen:
+        put_at = (lambda: entry.modified_at) if self.remote else None
+        try:
+            return _Seen.of(read_manifest(self.target, name, self.memory.trust, put_at))
+        except NotProvenError as error:
+            return _Seen(b"", Origin.UNPROVEN, str(error))
+        except StoreSilentError as error:
+            self.error = error
+            raise
+
+    def worth_remembering(self) -> _Memory:
         """What this look has seen, the newest backups first; where the store failed, what was known before."""
-        return self.memory or self._seen if self.error else self._seen
-
-
-def _distilled(data: bytes) -> bytes:
-    """The manifest with its rows as one sum and without what grows with the database; of a broken one, its beginning.
-
-    A broken one stays broken: its beginning alone must not make sense.
-    """
-    try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError:
-        return data if len(data) <= BROKEN_BYTES else data[:BROKEN_BYTES] + b"\0"
-    lean = {
-        "rows": {"": sum(manifest.rows.values())},
-        "properties": {},
-        "globals_sql": "",
-        "extensions": (),
-        "roles": (),
-    }
-    return manifest.model_copy(update=lean).to_json()
+        kept = self.memory.seen or self._seen if self.error else self._seen
+        return _Memory(self.memory.trust, kept)
 
 
 def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> BackupFacts:
@@ -214,7 +244,7 @@ def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> Back
     )
     if backup is None:
         return facts
-    facts = replace(facts, started_at=backup.started_at, problem=backup.problem)
+    facts = replace(facts, started_at=backup.started_at, problem=backup.problem, origin=str(backup.origin))
     if backup.unrestorable:
         facts = replace(facts, unrestorable=printable(backup.doubts[0].why))
     manifest = backup.manifest

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_first_of, scan
+from hubbackup.catalog.manifests import Shelf
 from hubbackup.errors import NAGIOS_CRITICAL, NAGIOS_OK, NAGIOS_UNKNOWN, NAGIOS_WARNING, StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
 from hubbackup.shown_text import mask, printable
-from hubbackup.stores import Readable
 from hubbackup.units import human_age
 
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -34,7 +34,7 @@ class StoreView:
     problem: str = ""
 
     @classmethod
-    def of(cls, store: Readable, database: str, zone: ZoneInfo, now: datetime) -> StoreView:
+    def of(cls, store: Shelf, database: str, zone: ZoneInfo, now: datetime) -> StoreView:
         """One listing and a few manifests: it is asked every few minutes, of however many backups."""
         try:
             listed = list(scan([store], database))

@@ -39,6 +39,8 @@ class BackupFacts:
     """How it was read back before it was published: `full` or `hash`."""
     problem: str = ""
     """Why there is no manifest to trust."""
+    origin: str = ""
+    """`ours`, `earlier`, `foreign` or `unproven`; empty where its manifest was not read."""
     warnings: tuple[str, ...] = ()
     """Why it is suspicious, as long as nobody has accepted it."""
     unrestorable: str = ""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog.backup import BackupName, Manifest, Mark, read_manifest
+from hubbackup.catalog.backup import BackupName, Manifest, Mark
 from hubbackup.catalog.listing import Listed, Scanned, newest_first_of, scan_each
 from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.target import Target
@@ -59,10 +59,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class CopyResult:
-    """What reading a copy showed: it is as it was written, damaged, without a manifest, or could not be read."""
+    """What reading a copy showed: it is as it was written, damaged, not ours, without a manifest, or unreadable."""
 
     copy: Copy
-    verdict: Literal["ok", "bad", "unproven", "unread", "gone"]
+    verdict: Literal["ok", "bad", "foreign", "unproven", "unread", "gone"]
     problem: str = ""
 
 
@@ -239,8 +239,12 @@ class VerifyJob:
                 if self.read_unproven:
                     self._read(run, copy, None)
                 return CopyResult(copy, "unproven", "it has no manifest to compare it with")
-            manifest = read_manifest(copy.target, copy.name)
-            self._read(run, copy, manifest)
+            judged = copy.target.manifest(copy.name)
+            if not judged.trusted and not self.read_unproven:
+                return CopyResult(copy, "foreign", judged.doubt)
+            self._read(run, copy, judged.manifest)
+            if not judged.trusted:
+                return CopyResult(copy, "foreign", f"it is as its manifest says, but {judged.doubt}")
         except NotFoundError:
             return CopyResult(copy, "gone", "it was removed meanwhile")
         except NotProvenError as error:

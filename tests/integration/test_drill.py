@@ -20,6 +20,7 @@ from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs import setup as logs
 from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
 from hubbackup.streams.cancel import Cancel
+from tests.support.backups import signed_text
 from tests.support.containers import USER, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.jobs import Doing
@@ -68,7 +69,7 @@ def tamper(directory: Path, name: str, edit: Any) -> None:
         "stored_bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
-    manifest_path.write_text(json.dumps(manifest))
+    manifest_path.write_text(signed_text(directory, manifest))
 
 
 def databases_of(pg: EmbeddedPostgres) -> set[str]:

@@ -30,7 +30,7 @@ from hubbackup.restore.source import BackupSelector, find
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
-from tests.support.backups import plain_of
+from tests.support.backups import key_in, plain_of, signed_text
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
 from tests.support.program import DATABASE, Program, finish, for_server
@@ -84,7 +84,7 @@ class Scene:
 
 
 def local_target(directory: Path) -> LocalTarget:
-    return LocalTarget("the local store", LocalStore(directory), Policy(days=7))
+    return LocalTarget("the local store", LocalStore(directory), Policy(days=7), key_in(directory).trust)
 
 
 def never(cancel: Cancel) -> Runner:
@@ -218,7 +218,7 @@ def test_a_manifest_that_is_not_its_own_is_refused(scene: Scene) -> None:
     ):
         file = scene.put(scene.data, manifest=False)
         beside = scene.hub.backups / file.replace(".sql.gz", ".manifest.json")
-        beside.write_text(json.dumps(document | change))
+        beside.write_text(signed_text(scene.hub.backups, document | change))
         done = scene.hub.run("restore", file, "--yes")
         assert done.code == 1, done.said
         assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
@@ -226,7 +226,7 @@ def test_a_manifest_that_is_not_its_own_is_refused(scene: Scene) -> None:
     other = "other_backup_20260101_000000"
     (scene.hub.backups / f"{other}.sql.gz").write_bytes(scene.data)
     document |= {"database": "other", "name": f"{other}.sql.gz"}
-    (scene.hub.backups / f"{other}.manifest.json").write_text(json.dumps(document))
+    (scene.hub.backups / f"{other}.manifest.json").write_text(signed_text(scene.hub.backups, document))
     done = scene.hub.run("restore", f"{other}.sql.gz", "--yes")
     assert done.code == 2
     assert "is a backup of the database other, not of hub_chantier" in done.err

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backups import plain_of, unproven
+from tests.support.backups import plain_of, signed_text, unproven
 from tests.support.containers import postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
@@ -207,7 +207,7 @@ def test_a_refused_setting_is_a_remark(postgres16: EmbeddedPostgres, tmp_path: P
         document = json.loads(beside.read_text())
         document["properties"]["settings"] = [["", "lc_messages=xx_XX.UTF-8"], ["", "work_mem=7MB"], ["", "gone=1"]]
         document["properties"]["comment"] = "a comment"
-        beside.write_text(json.dumps(document))
+        beside.write_text(signed_text(hub.backups, document))
         done = hub.run("restore", "--latest", "--yes")
         assert done.code == 0, done.said
         assert (

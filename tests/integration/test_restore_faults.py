@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import PsqlError
-from tests.support.backups import plain_of, unproven
+from tests.support.backups import plain_of, signed_text, unproven
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
 from tests.support.program import DATABASE, Program, for_server
@@ -491,7 +491,7 @@ def test_in_place_prunes_nothing(hub: Program) -> None:
     beside = Path(str(file).replace(".sql.gz", ".manifest.json"))
     document = json.loads(beside.read_text()) | {"name": old.name, "started_at": "2020-01-01T00:00:00Z"}
     beside.unlink()
-    Path(str(old).replace(".sql.gz", ".manifest.json")).write_text(json.dumps(document))
+    Path(str(old).replace(".sql.gz", ".manifest.json")).write_text(signed_text(hub.backups, document))
     done = hub.run("restore", old.name, "--in-place", "--yes")
     assert done.code == 0, done.said
     assert old.exists()
@@ -520,7 +520,7 @@ def test_in_place_finds_out_first(hub: Program) -> None:
     beside = Path(str(file).replace(".sql.gz", ".manifest.json"))
     document = json.loads(beside.read_text())
     document["properties"]["catalog_row"] |= {"datcollate": "xx_XX.UTF-8", "datctype": "xx_XX.UTF-8"}
-    beside.write_text(json.dumps(document))
+    beside.write_text(signed_text(hub.backups, document))
     files = set(hub.backups.iterdir())
     with unchanged(hub):
         done = hub.run("restore", "--latest", "--in-place", "--yes")

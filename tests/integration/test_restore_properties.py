@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.backups import signed_text
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import diff, fingerprint
 from tests.support.program import DATABASE, Program, for_server
@@ -95,7 +97,8 @@ def test_settings_that_would_hinder_the_load(hub: Program) -> None:
     name = hub.backup().name
     manifest = hub.backups / name.replace(".sql.gz", ".manifest.json")
     assert "statement_timeout=10min" in manifest.read_text()
-    manifest.write_text(manifest.read_text().replace("statement_timeout=10min", "statement_timeout=1ms"))
+    changed = json.loads(manifest.read_text().replace("statement_timeout=10min", "statement_timeout=1ms"))
+    manifest.write_text(signed_text(hub.backups, changed))
     hub.drop(DATABASE)
     done = hub.run("restore", name, "--yes", "--json")
     assert done.code == 0, done.said

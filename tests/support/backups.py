@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
+from hubbackup.app.manifest_key import ManifestKey
+from hubbackup.catalog.backup import SCHEMA, BackupName, Manifest, write_manifest
 from hubbackup.catalog.target import Policy, Target
 from hubbackup.errors import StoreError, StoreSilentError
 from hubbackup.stores import Entry, Store
@@ -98,6 +100,18 @@ def manifest_of(name: BackupName, data: bytes, **changes: Any) -> Manifest:
 def target_of(store: Store, policy: Policy | None = None) -> Target:
     """`store` as a target that keeps everything, or what `policy` keeps."""
     return Target(f"the store {store.name}", store, policy or Policy(days=0))
+
+
+def key_in(directory: Path, given: str = "") -> ManifestKey:
+    """The key that the program has for a BACKUP_DIR."""
+    return ManifestKey(directory / ".hubbackup", given, has_backups=lambda: False)
+
+
+def signed_text(directory: Path, document: dict[str, Any], given: str = "") -> str:
+    """A manifest that was changed, as the program itself would have written and signed it."""
+    key = key_in(directory, given).trust().key
+    rest = {name: value for name, value in document.items() if name != "hmac"}
+    return json.dumps(rest | {"hmac": key.sign(rest, SCHEMA)} if key is not None else rest)
 
 
 def put_file(store: Store, name: str, data: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from hubbackup.catalog.backup import BackupName, Manifest
 from tests.support import Psql, forked, psql_through
+from tests.support.backups import key_in
 from tests.support.containers import DATABASE, USER, psql_of
 from tests.support.embedded_postgres import EmbeddedPostgres
 
@@ -171,8 +172,13 @@ class Program:
         older = replace(parsed, local_time=parsed.local_time - age)
         changes = {"name": str(older), "started_at": manifest.started_at - age}
         (self.backups / str(older)).write_bytes((self.backups / name).read_bytes())
-        (self.backups / older.manifest).write_bytes(manifest.model_copy(update=changes).to_json())
+        (self.backups / older.manifest).write_bytes(self.signed(manifest.model_copy(update=changes)).to_json())
         return str(older)
+
+    def signed(self, manifest: Manifest) -> Manifest:
+        """As the program itself would sign it."""
+        key = key_in(self.backups, self.settings.get("BACKUP_MANIFEST_KEY", "")).trust().key
+        return manifest.signed(key) if key is not None else manifest
 
 
 def beside(name: str) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hubbackup.backup.anomalies import FEWEST_ROWS, NAMED, Figures, last_normal, suspicions
 from hubbackup.catalog.backup import Backup, BackupName, Mark
+from hubbackup.catalog.origin import Origin
 from tests.support.backups import manifest_of
 
 NORMAL = Figures(10_000_000, 40, {"public.users": 5000, "public.small": 900}, "7400000000000000000")
@@ -81,7 +82,8 @@ def test_the_measure_is_the_newest_normal_one() -> None:
         name = BackupName("hub", at.replace(day=day))
         manifest = manifest_of(name, b"x", warnings=warnings) if proven else None
         marks = {Mark.ACCEPTED: frozenset({"s3"})} if accepted else {}
-        return Backup(name, at.replace(tzinfo=UTC), manifest, marks=marks)
+        origin = Origin.OURS if proven else Origin.UNPROVEN
+        return Backup(name, at.replace(tzinfo=UTC), manifest, marks=marks, origin=origin)
 
     normal, odd, unproven = backup(1), backup(2, warnings=("odd",)), backup(4, proven=False)
     assert last_normal([unproven, odd, normal]) is normal.manifest

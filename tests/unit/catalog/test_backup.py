@@ -18,7 +18,6 @@ from hubbackup.catalog.backup import (
     Manifest,
     Mark,
     printable_rows,
-    read_manifest,
     write_manifest,
 )
 from hubbackup.catalog.listing import list_backups
@@ -27,6 +26,7 @@ from hubbackup.stores import is_flat_name
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.codecs import CODECS, ZSTD
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
+from tests.support.backups import target_of
 
 TIME = datetime(2026, 2, 8, 3, 0, 0)
 NAME = BackupName("hub_chantier", TIME)
@@ -226,7 +226,7 @@ def test_a_file_with_its_manifest_is_good() -> None:
     """A backup is the file and its manifest together; its time is the manifest's, not the name's."""
     store = MemoryStore("local")
     manifest = put(store, NAME, started_at=datetime(2026, 2, 8, 2, 0, 3, tzinfo=UTC))
-    (backup,) = list_backups([store], PARIS)
+    (backup,) = list_backups([target_of(store)], PARIS)
     assert backup.proven
     assert backup.good_in("local")
     assert not backup.good_in("s3")
@@ -237,7 +237,7 @@ def test_a_file_without_a_manifest_is_unproven() -> None:
     """Its time is then the name's, read in the configured zone."""
     store = MemoryStore("local")
     store.publish(str(NAME), b"data", {})
-    (backup,) = list_backups([store], PARIS)
+    (backup,) = list_backups([target_of(store)], PARIS)
     assert not backup.proven
     assert not backup.good_in("local")
     assert backup.started_at == datetime(2026, 2, 8, 2, 0, tzinfo=UTC)
@@ -250,7 +250,7 @@ def test_a_broken_manifest_says_why() -> None:
     store.publish(str(NAME), b"data", {})
     store.publish(NAME.manifest, b"{", {})
     put(store, BackupName("hub_chantier", TIME + timedelta(days=1)))
-    first, second = list_backups([store], PARIS)
+    first, second = list_backups([target_of(store)], PARIS)
     assert "not valid" in first.problem
     assert (first.proven, second.proven) == (False, True)
 
@@ -260,7 +260,7 @@ def test_a_file_of_another_size_is_not_good() -> None:
     store = MemoryStore("local")
     put(store, NAME)
     store.files[str(NAME)] = b"dat"
-    (backup,) = list_backups([store], PARIS)
+    (backup,) = list_backups([target_of(store)], PARIS)
     assert backup.proven
     assert not backup.good_in("local")
 
@@ -270,7 +270,7 @@ def test_a_manifest_elsewhere_does_not_make_a_copy_good() -> None:
     local, s3 = MemoryStore("local"), MemoryStore("s3")
     put(local, NAME)
     s3.publish(str(NAME), b"data", {})
-    (backup,) = list_backups([local, s3], PARIS)
+    (backup,) = list_backups([target_of(local), target_of(s3)], PARIS)
     assert sorted(backup.copies) == ["local", "s3"]
     assert backup.good_in("local")
     assert not backup.good_in("s3")
@@ -280,7 +280,7 @@ def test_the_manifest_of_either_store_will_do() -> None:
     """A backup that is only in S3 is listed with S3's manifest."""
     local, s3 = MemoryStore("local"), MemoryStore("s3")
     put(s3, NAME)
-    (backup,) = list_backups([local, s3], PARIS)
+    (backup,) = list_backups([target_of(local), target_of(s3)], PARIS)
     assert backup.good_in("s3")
 
 
@@ -292,9 +292,9 @@ def test_the_listing_is_by_time_and_leaves_foreign_files_out() -> None:
     put(store, early, started_at=datetime(2026, 2, 7, tzinfo=UTC))
     for foreign in ("notes.txt", "x_backup_20260208_030000.sql", "x_backup_99991231_235959.sql.gz"):
         store.publish(foreign, b"", {})
-    found = list_backups([store], ZoneInfo("America/New_York"))
+    found = list_backups([target_of(store)], ZoneInfo("America/New_York"))
     assert [backup.name for backup in found] == [early, late]
-    assert [backup.name for backup in list_backups([store], PARIS, "b")] == [late]
+    assert [backup.name for backup in list_backups([target_of(store)], PARIS, "b")] == [late]
 
 
 def test_a_manifest_alone_is_no_backup() -> None:
@@ -302,18 +302,18 @@ def test_a_manifest_alone_is_no_backup() -> None:
     store = MemoryStore("local")
     put(store, NAME)
     store.delete(str(NAME))
-    assert list_backups([store], PARIS) == []
+    assert list_backups([target_of(store)], PARIS) == []
 
 
 def test_manifests_are_read_and_never_overwritten() -> None:
-    """`read_manifest` finds what `write_manifest` put there, and a second writing is refused."""
+    """A target finds what `write_manifest` put there, and a second writing is refused."""
     store = MemoryStore("local")
     manifest = put(store, NAME)
-    assert read_manifest(store, NAME) == manifest
+    assert target_of(store).manifest(NAME).manifest == manifest
     with pytest.raises(ExistsError):
         write_manifest(store, manifest)
     with pytest.raises(NotFoundError):
-        read_manifest(store, BackupName("other", TIME))
+        target_of(store).manifest(BackupName("other", TIME))
 
 
 def test_a_backup_without_copies_is_good_nowhere() -> None:

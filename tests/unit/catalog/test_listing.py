@@ -133,7 +133,7 @@ def test_the_newest_is_found_by_reading_few_manifests() -> None:
     store = Counting("local")
     for days in range(1000):
         put_backup(store, "hub", START + timedelta(days=days))
-    first = next(newest_first([store], UTC_ZONE, "hub"))
+    first = next(newest_first([target_of(store)], UTC_ZONE, "hub"))
     assert first.name.local_time == START + timedelta(days=999)
     assert store.opened <= 16
 
@@ -145,10 +145,10 @@ def test_newest_first_is_by_the_manifests_times(found: list[tuple[int, int]]) ->
     for hours, offset in found:
         at = START + timedelta(hours=hours)
         put_backup(store, "hub", at, started_at=(at - timedelta(hours=offset)).replace(tzinfo=UTC))
-    times = [backup.started_at for backup in newest_first([store], UTC_ZONE, "hub")]
+    times = [backup.started_at for backup in newest_first([target_of(store)], UTC_ZONE, "hub")]
     assert times == sorted(times, reverse=True)
     assert len(times) == len(found)
-    assert [backup.started_at for backup in list_backups([store], UTC_ZONE)] == times[::-1]
+    assert [backup.started_at for backup in list_backups([target_of(store)], UTC_ZONE)] == times[::-1]
 
 
 def test_the_local_manifest_spares_the_remote_one() -> None:
@@ -156,12 +156,12 @@ def test_the_local_manifest_spares_the_remote_one() -> None:
     local, s3 = Counting("local"), Counting("s3", remote=True)
     for store in (local, s3):
         name = put_backup(store, "hub", START)
-    (backup,) = read_backups(scan([s3, local]), [s3, local], UTC_ZONE)
+    (backup,) = read_backups(scan([s3, local]), [target_of(s3), target_of(local)], UTC_ZONE)
     assert (local.opened, s3.opened) == (1, 0)
     assert backup.good_in("local")
     assert backup.good_in("s3")
     local.files[name.manifest] = b"{"
-    (backup,) = read_backups(scan([s3, local]), [s3, local], UTC_ZONE)
+    (backup,) = read_backups(scan([s3, local]), [target_of(s3), target_of(local)], UTC_ZONE)
     assert backup.proven
 
 
@@ -179,14 +179,14 @@ def test_the_newest_good_one_is_whole_somewhere(harm: str) -> None:
         del local.files[latest.manifest]
     else:
         local.files[latest.manifest] = b"{"
-    found = newest_good([local, s3], UTC_ZONE, "hub", NOW)
+    found = newest_good([target_of(local), target_of(s3)], UTC_ZONE, "hub", NOW)
     assert found is not None
     assert found.name == older
     put_backup(s3, "hub", START + timedelta(days=1))
-    found = newest_good([local, s3], UTC_ZONE, "hub", NOW)
+    found = newest_good([target_of(local), target_of(s3)], UTC_ZONE, "hub", NOW)
     assert found is not None
     assert found.name == latest
-    assert newest_good([local, s3], UTC_ZONE, "other", NOW) is None
+    assert newest_good([target_of(local), target_of(s3)], UTC_ZONE, "other", NOW) is None
 
 
 def test_one_from_the_future_is_never_the_newest() -> None:
@@ -201,7 +201,7 @@ def test_one_from_the_future_is_never_the_newest() -> None:
         (moment + timedelta(days=364, hours=23), ahead),
         (moment + timedelta(days=366), ahead),
     ):
-        found = newest_good([store], UTC_ZONE, "hub", now)
+        found = newest_good([target_of(store)], UTC_ZONE, "hub", now)
         assert found is not None
         assert found.name == expected
 
@@ -213,7 +213,7 @@ def test_a_mark_is_a_file_beside_the_backup(mark: Mark) -> None:
     for store in (local, s3):
         name = put_backup(store, "hub", START, warnings=("half the size",))
     s3.files[name.mark(mark)] = b""
-    (backup,) = list_backups([local, s3], UTC_ZONE)
+    (backup,) = list_backups([target_of(local), target_of(s3)], UTC_ZONE)
     assert backup.pinned == (mark is Mark.PINNED)
     assert backup.suspicious == (mark is not Mark.ACCEPTED)
     assert backup.unrestorable == (mark is Mark.UNRESTORABLE)
@@ -229,7 +229,7 @@ def test_an_unrestorable_backup_says_why() -> None:
         name = put_backup(store, "hub", START, warnings=("half the size",))
     local.files[name.mark(Mark.UNRESTORABLE)] = b"{"
     put_mark(s3, name, Mark.UNRESTORABLE, why="no function f", now=START)
-    (backup,) = list_backups([local, s3], UTC_ZONE)
+    (backup,) = list_backups([target_of(local), target_of(s3)], UTC_ZONE)
     assert [(doubt.word, doubt.why) for doubt in backup.doubts] == [
         ("unrestorable", "no function f"),
         ("suspicious", "half the size"),
@@ -237,7 +237,7 @@ def test_an_unrestorable_backup_says_why() -> None:
     assert backup.good_in("local")
     assert not backup.counts_in("local")
     del s3.files[name.mark(Mark.UNRESTORABLE)]
-    (backup,) = list_backups([local, s3], UTC_ZONE)
+    (backup,) = list_backups([target_of(local), target_of(s3)], UTC_ZONE)
     assert backup.doubts[0].why == "a drill of its schema failed"
 
 
@@ -249,7 +249,7 @@ def test_a_manifest_that_is_only_remote_is_found_after_a_broken_local_one() -> N
     del local.files[made[1].manifest]
     local.files[made[2].manifest] = b"{"
     del s3.files[made[2].manifest]
-    loaded = list(read_backups(scan([local, s3]), [local, s3], UTC_ZONE))
+    loaded = list(read_backups(scan([local, s3]), [target_of(local), target_of(s3)], UTC_ZONE))
     assert [backup.name for backup in loaded] == made
     assert [backup.manifest and backup.manifest.name for backup in loaded] == [str(made[0]), str(made[1]), None]
     assert [bool(backup.problem) for backup in loaded] == [False, False, True]
@@ -304,7 +304,7 @@ def test_all_manifests_are_read_in_little_memory() -> None:
 
     def work() -> int:
         listed = oldest_first([store], "hub")  # type: ignore[list-item]
-        return sum(backup.proven for backup in read_backups(listed, [store], UTC_ZONE))  # type: ignore[list-item]
+        return sum(backup.proven for backup in read_backups(listed, [target_of(store)], UTC_ZONE))  # type: ignore[list-item]
 
     count, peak = peak_of(work)
     assert count == 2_000
@@ -322,7 +322,7 @@ def test_a_long_backlog_is_planned_in_little_memory() -> None:
             listed,
             [target_of(store, Policy(7))],  # type: ignore[arg-type]
             now,
-            lambda some: read_backups(some, [store], UTC_ZONE),  # type: ignore[list-item]
+            lambda some: read_backups(some, [target_of(store)], UTC_ZONE),  # type: ignore[list-item]
         )
         return sum(not decision.keep for plan in plans for decision in plan.decisions)
 

@@ -11,7 +11,7 @@ from hubbackup.config.settings import Settings, is_secret
 from hubbackup.errors import SettingsError
 from hubbackup.shown_text import mask
 
-CANARY = "canari-7f3a9b1c"
+CANARY = "canari-7f3a9b1c-long-enough"
 
 
 def load_file(path: Path, text: str, **environ: str) -> LoadedSettings:

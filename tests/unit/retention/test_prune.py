@@ -88,7 +88,8 @@ def test_an_unrestorable_backup_freezes_both_stores_until_a_drill_of_it_passes()
     put_mark(s3, newest, Mark.UNRESTORABLE, why="no function f", now=NOW)
     assert prune(local, s3) == set()
     stores = [local, s3]
-    (plan_,) = make_plans(scan(stores), [target_of(local, WEEK)], NOW, lambda some: read_backups(some, stores, ZONE))
+    shelves = list(map(target_of, stores))
+    (plan_,) = make_plans(scan(stores), [target_of(local, WEEK)], NOW, lambda some: read_backups(some, shelves, ZONE))
     assert plan_.frozen_by == str(newest)
     assert plan_.doubt is not None
     assert plan_.doubt.why == "no function f"
@@ -163,7 +164,9 @@ def test_an_interrupted_removal_is_taken_up_again() -> None:
     store = Failing("local")
     _, _, old = nights(store, 0, 1, 30)
     store.files[old.mark(Mark.BAD)] = b""
-    plans = make_plans(scan([store]), [target_of(store, WEEK)], NOW, lambda some: read_backups(some, [store], ZONE))
+    plans = make_plans(
+        scan([store]), [target_of(store, WEEK)], NOW, lambda some: read_backups(some, [target_of(store)], ZONE)
+    )
     assert len(apply_plans(plans).problems) == 1
     assert {name for name in store.files if name.startswith(old.stem)} == {str(old)}
     store.fail = False
@@ -177,7 +180,7 @@ def test_few_manifests_are_read() -> None:
     read: list[BackupName] = []
 
     def counted(some: Iterable[Listed]) -> list[Backup]:
-        found = list(read_backups(some, [store], ZONE))
+        found = list(read_backups(some, [target_of(store)], ZONE))
         read.extend(backup.name for backup in found)
         return found
 
@@ -215,12 +218,17 @@ def test_the_plan_is_that_of_reading_everything(found: list[str], policy: Policy
         elif state in ("bad", "pinned", "unrestorable"):
             store.files[f"{name.stem}.{state}"] = b""
     stores: list[Store] = [store]
-    backups = list_backups(stores, ZONE)
+    backups = list_backups(list(map(target_of, stores)), ZONE)
     proven = [backup for backup in backups if backup.proven]
     frozen_by = str(proven[-1].name) if proven and proven[-1].doubts else ""
     candidates = [Candidate(str(b.name), b.started_at, b.counts_in("local"), b.pinned) for b in backups]
     expected = {d.candidate.name for d in plan(candidates, policy, NOW, frozen_by=frozen_by) if d.keep}
-    plans = make_plans(scan(stores), [target_of(store, policy)], NOW, lambda some: read_backups(some, stores, ZONE))
+    plans = make_plans(
+        scan(stores),
+        [target_of(store, policy)],
+        NOW,
+        lambda some: read_backups(some, list(map(target_of, stores)), ZONE),
+    )
     assert {d.candidate.name for one in plans for d in one.decisions if d.keep} == expected
 
 

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
+from hubbackup.catalog.origin import Origin
 from hubbackup.errors import StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
 from hubbackup.status.nagios import StoreView, assess, parse_age
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
-from tests.support.backups import put_backup
+from tests.support.backups import put_backup, target_of
 
 NOW = datetime(2026, 2, 9, 9, 0, tzinfo=UTC)
 # https://nagios-plugins.org/doc/guidelines.html#AEN201
@@ -28,7 +29,7 @@ def backup(hours: float = 6, warnings: tuple[str, ...] = ()) -> Backup:
     started_at = NOW - timedelta(hours=hours)
     name = BackupName("hub", started_at.replace(tzinfo=None, microsecond=0))
     manifest = Manifest.model_construct(name=str(name), started_at=started_at, stored_bytes=1234, warnings=warnings)
-    return Backup(name, started_at, manifest)
+    return Backup(name, started_at, manifest, origin=Origin.OURS)
 
 
 def ended(exit_code: int, **facts: Any) -> RunRecord:
@@ -134,7 +135,7 @@ def test_few_manifests_are_read() -> None:
     store = Counting("s3")
     made = [put_backup(store, "hub", datetime(2026, 2, 9, 3) - timedelta(days=days)) for days in range(100)]
     put_backup(store, "other", datetime(2026, 2, 9, 4))
-    view = StoreView.of(store, "hub", ZoneInfo("UTC"), NOW)
+    view = StoreView.of(target_of(store), "hub", ZoneInfo("UTC"), NOW)
     assert view.newest is not None
     assert (view.newest.name, view.good, view.problem) == (made[0], 100, "")
     assert store.opened <= 16
@@ -153,9 +154,9 @@ def test_a_damaged_newest_does_not_count(harm: str) -> None:
         del store.files[newest.manifest]
     else:
         store.files[newest.manifest] = b"{"
-    assert StoreView.of(store, "hub", ZoneInfo("UTC"), NOW) == StoreView("local")
+    assert StoreView.of(target_of(store), "hub", ZoneInfo("UTC"), NOW) == StoreView("local")
     older = put_backup(store, "hub", datetime(2026, 2, 8, 3))
-    view = StoreView.of(store, "hub", ZoneInfo("UTC"), NOW)
+    view = StoreView.of(target_of(store), "hub", ZoneInfo("UTC"), NOW)
     assert view.newest is not None
     assert view.newest.name == older
 
@@ -167,7 +168,9 @@ def test_a_store_that_fails_is_told() -> None:
         def entries(self) -> Iterator[Entry]:
             raise StoreError("no such bucket")
 
-    assert StoreView.of(Gone("s3"), "hub", ZoneInfo("UTC"), NOW) == StoreView("s3", problem="no such bucket")
+    assert StoreView.of(target_of(Gone("s3")), "hub", ZoneInfo("UTC"), NOW) == StoreView(
+        "s3", problem="no such bucket"
+    )
 
 
 @pytest.mark.parametrize(

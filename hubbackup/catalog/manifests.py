@@ -1,0 +1,68 @@
+"""Reading a manifest: what the file beside a backup says, and whose it is. The one place where that is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from hubbackup.catalog.backup import SCHEMA, BackupName, Manifest, parse_document
+from hubbackup.catalog.origin import Origin, Put, Trust
+from hubbackup.errors import NotProvenError
+from hubbackup.stores import Readable
+
+MANIFEST_MAX_BYTES = 4 << 20
+"""A manifest of more is not read: of a database with ten thousand tables it has half a megabyte."""
+READ_BYTES = 64 << 10
+UTC = ZoneInfo("UTC")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A manifest, and whose it is. `doubt`: why it is foreign."""
+
+    manifest: Manifest
+    origin: Origin
+    doubt: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """It can stand for a backup of ours."""
+        return self.origin.trusted
+
+
+class Shelf(Readable, Protocol):
+    """A place where backups rest, with what is believed of the manifests there: a `Target`, or a view of one."""
+
+    def manifest(self, name: BackupName) -> Judged:
+        """The manifest beside the backup. Raises NotFoundError, NotProvenError, StoreError."""
+        ...
+
+
+def read_manifest(store: Readable, name: BackupName, trust: Trust, put_at: Put = None) -> Judged:
+    """The manifest beside the backup, and whose it is.
+
+    `put_at`: see `Trust.origin_of`. Raises NotFoundError, NotProvenError, StoreError.
+    """
+    return judge(read_bytes(store, name), name, trust, put_at)
+
+
+def judge(data: bytes, name: BackupName, trust: Trust, put_at: Put = None) -> Judged:
+    """A manifest's bytes, parsed and judged. Raises NotProvenError, and what `put_at` raises."""
+    document = parse_document(data, str(name))
+    manifest = Manifest.of_document(document, name=str(name))
+    times = manifest.started_at, name.started_at(UTC)
+    origin = trust.origin_of(document, SCHEMA, times, put_at)
+    return Judged(manifest, origin, trust.why_foreign(document) if origin is Origin.FOREIGN else "")
+
+
+def read_bytes(store: Readable, name: BackupName) -> bytes:
+    """The manifest as it is stored. Raises NotFoundError, NotProvenError where it is too large, StoreError."""
+    found = bytearray()
+    with store.open(name.manifest) as stream:
+        # Not by one `read`, which allocates as much as it may return.
+        while data := stream.read(READ_BYTES):
+            found += data
+            if len(found) > MANIFEST_MAX_BYTES:
+                raise NotProvenError(f"the manifest of {name} is too large: more than {MANIFEST_MAX_BYTES:,} bytes")
+    return bytes(found)
