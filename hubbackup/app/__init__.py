@@ -7,7 +7,7 @@ of earlier runs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,7 +31,7 @@ from hubbackup.config.settings import Settings
 from hubbackup.errors import SettingsError, StoreError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker
-from hubbackup.jobs.results import BackupResult, DrillResult, MarkResult, RestoreResult, UndoResult
+from hubbackup.jobs.results import AdoptResult, BackupResult, DrillResult, MarkResult, RestoreResult, UndoResult
 from hubbackup.jobs.run import Job, Outcome, R_co, guarded
 from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.notify.notifier import Notifier
@@ -43,6 +43,7 @@ from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
 from hubbackup.streams.cancel import Cancel
+from hubbackup.verify.adopt import AdoptJob, Stranger
 from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copies
 
 
@@ -236,6 +237,16 @@ class App:
     def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome[MarkResult]:
         """Pin, unpin or accept one backup, in every store that has it."""
         return self.run(MarkJob(typed, mark, on, self.targets(), kind))
+
+    def adopt(
+        self,
+        typed: Sequence[str],
+        *,
+        confirm: Callable[[Sequence[Stranger]], None],
+        progress: ProgressMaker | None = None,
+    ) -> Outcome[AdoptResult]:
+        """Take the named backups for ours, or all of before; `confirm` is asked for foreign ones."""
+        return self.run(AdoptJob(typed, self.targets(), self.manifest_key.make, confirm), progress)
 
     def run(self, job: Job[R_co], progress: ProgressMaker | None = None) -> Outcome[R_co]:
         """One guarded run of a job. Raises HubbackupError."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import sys
 from datetime import UTC, datetime
 from typing import Annotated
@@ -13,7 +12,7 @@ from hubbackup.app import App
 from hubbackup.cli.options import Json, Latest
 from hubbackup.cli.output import complain, print_json, say
 from hubbackup.cli.session import make_app
-from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress
+from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress, read_line
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RestoreResult, UndoResult
 from hubbackup.postgres.side_databases import check_target
@@ -202,8 +201,6 @@ def _ask(cancel: Cancel, target: str, text: str) -> None:
         complain(text)
     forget_typed_ahead()
     complain(f"Type the database's name ({target}) to go on: ", end="")
-    while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
-        cancel.check()
-    typed = sys.stdin.readline().rstrip("\r\n")
+    typed = read_line(cancel)
     if not {target, printable(target)} & {typed, typed.strip()}:
         raise UsageError("not confirmed, nothing was done")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import sys
 import termios
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from hubbackup.cli.output import complain
 from hubbackup.cli.remedies import typable
 from hubbackup.jobs.progress import ProgressMaker, bar
 from hubbackup.logs.sentences import Sentences
+from hubbackup.streams.cancel import Cancel
 
 SENTENCES = Sentences(answered={"verify.bad"}, typable=typable)
 """Of this process. `verify` lists every damaged copy in its answer."""
@@ -19,6 +21,13 @@ SENTENCES = Sentences(answered={"verify.bad"}, typable=typable)
 def progress(*, quiet: bool) -> ProgressMaker | None:
     """Bars where somebody looks on; else, and with `quiet` (for --json), None: the log reports the progress."""
     return None if quiet or not sys.stderr.isatty() else bar
+
+
+def read_line(cancel: Cancel) -> str:
+    """What is typed at the terminal, without its end. Raises StoppedError at Ctrl-C."""
+    while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
+        cancel.check()
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 def print_warnings(sentences: Iterable[str]) -> None:

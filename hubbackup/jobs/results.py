@@ -93,6 +93,13 @@ class DrillResult(Result):
 
 
 @dataclass(frozen=True)
+class AdoptResult(Result):
+    """`store:name` of each copy whose manifest is signed as ours now."""
+
+    adopted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class MarkResult(Result):
     """The stores in which a backup was marked, or its mark removed."""
 

@@ -4,7 +4,7 @@
 (tests/contract/test_store_contract.py) runs over all of them.
 
 A name becomes visible only when it is whole: `create` gives a draft, `commit` publishes it under its final
-name, anything else leaves nothing behind. A store never overwrites.
+name, anything else leaves nothing behind. A store never overwrites, but by `replace`, in one step.
 """
 
 from __future__ import annotations
@@ -121,6 +121,15 @@ class Store(Readable, Protocol):
         `dated`, the time that a directory shows for the file instead of that of its writing.
 
         Raises UsageError for a name that is not a flat file name, ExistsError where it is taken.
+        """
+        ...
+
+    def replace(
+        self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+    ) -> None:
+        """Put a small whole file in the place of `name`: at each moment there is the old one or the new one, whole.
+
+        Where there is none, it is made. `metadata` and `dated` as in `create`. Raises StoreError.
         """
         ...
 

@@ -69,6 +69,20 @@ class LocalStore:
         final = self.directory / check_name(name)
         if os.path.lexists(final):
             raise self._taken(final)
+        return self._draft(final, dated)
+
+    def replace(
+        self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+    ) -> None:
+        """Put a small whole file in the place of `name`; see `Store.replace`."""
+        final = self.directory / check_name(name)
+        if os.path.lexists(final):
+            self.stat(name)  # only a regular file is replaced
+        with self._draft(final, dated) as draft:
+            draft.write(data)
+            draft.commit(replace=True)
+
+    def _draft(self, final: Path, dated: datetime | None) -> LocalDraft:
         partial = final.with_name(final.name + PARTIAL_SUFFIX)
         # O_EXCL never follows or opens what is there already: not a symlink, not another run's draft.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -228,8 +242,11 @@ class LocalDraft:
         self._synced = True
         self.growing.finish()
 
-    def commit(self) -> Entry:
-        """Make it durable and publish it under its final name. Raises ExistsError, StoreError."""
+    def commit(self, *, replace: bool = False) -> Entry:
+        """Make it durable and publish it under its final name, which with `replace` may be another's, that goes.
+
+        Raises ExistsError, StoreError.
+        """
         if self._entry is not None:
             return self._entry
         self.sync()
@@ -244,7 +261,7 @@ class LocalDraft:
                 self._errors(f"does not let {self._final.name} be published", but=(FileExistsError,)),
                 self.growing.renaming(self._final),
             ):
-                _give_name(self.path, self._final)
+                (os.replace if replace else _give_name)(self.path, self._final)
         except FileExistsError as error:
             raise ExistsError(f"{self._final} exists already, and a store never overwrites") from error
         with suppress(OSError):  # a second name of the same file; `remove_leftovers` would remove it, too
@@ -253,8 +270,9 @@ class LocalDraft:
             self._store.sync_directory()
         except StoreError:
             # Nobody knows whether the name survives a power cut: then better none, and the caller gets the error.
-            with suppress(OSError):
-                self._final.unlink()
+            if not replace:  # else the old one is there after it, or the new one
+                with suppress(OSError):
+                    self._final.unlink()
             raise
         self.path = self._final
         self._close()

@@ -37,6 +37,15 @@ class MemoryStore:
             raise ExistsError(f"{name} exists already in {self.describe()}")
         return MemoryDraft(self, name, metadata or {})
 
+    def replace(
+        self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+    ) -> None:
+        """Put a whole file in the place of another; see `Store.replace`."""
+        with self._lock:
+            self.files[check_name(name)] = data
+            self.metadata[name] = dict(metadata or {})
+            self._written_at[name] = datetime.now(UTC)
+
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The file's bytes, read from the start. Raises NotFoundError."""
         self.stat(name)

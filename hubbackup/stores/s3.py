@@ -19,7 +19,7 @@ from hubbackup.stores.s3_data import READING, loader
 from hubbackup.stores.s3_errors import NOT_IMPLEMENTED, error_code
 from hubbackup.stores.s3_head import Address, head_object, refuse_taken
 from hubbackup.stores.s3_reader import open_object
-from hubbackup.stores.s3_upload import S3Draft, part_size_bytes
+from hubbackup.stores.s3_upload import S3Draft, part_size_bytes, put_small
 from hubbackup.streams.cancel import Cancel
 
 if TYPE_CHECKING:
@@ -85,6 +85,12 @@ class S3Store:
         address = self._address(name)
         refuse_taken(self._calls, address)
         return S3Draft(self._calls, address, metadata or {})
+
+    def replace(
+        self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+    ) -> None:
+        """Put a small object in the place of another, in one request; see `Store.replace`."""
+        put_small(self._calls, self._address(name), data, metadata or {})
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The object's bytes, taken up again where the connection breaks off; see `Store.open`."""

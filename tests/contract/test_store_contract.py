@@ -76,6 +76,37 @@ def test_the_name_stands_on_the_instance(make: Callable[..., Store], tmp_path: P
     assert store.remote == (make is S3Store)
 
 
+def test_a_file_is_replaced_in_one_step(store: Store) -> None:
+    """Whoever reads meanwhile finds the old one or the new one, whole, never none; nothing else is left behind."""
+    old, new = b"old" * 50_000, b"new!" * 50_000
+    put(store, "a.json", old)
+    seen: set[bytes | None] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            try:
+                seen.add(get(store, "a.json"))
+            except NotFoundError:
+                seen.add(None)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for data in (new, old) * 5:
+            store.replace("a.json", data, {"sha256": "0"})
+            assert get(store, "a.json") == data
+    finally:
+        ended.set()
+        watcher.join()
+    assert seen <= {old, new}
+    assert names(store) == ["a.json"]
+    store.replace("b.json", b"made")
+    assert get(store, "b.json") == b"made"
+    with pytest.raises(UsageError):
+        store.replace("../c", b"")
+
+
 def test_a_name_becomes_visible_only_when_it_is_whole(store: Store) -> None:
     """Until `commit` returns, no way of asking shows the name; after it, every way shows all of it."""
     data = os.urandom(300_000)
