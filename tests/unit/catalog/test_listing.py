@@ -304,7 +304,7 @@ def test_all_manifests_are_read_in_little_memory() -> None:
 
     def work() -> int:
         listed = oldest_first([store], "hub")  # type: ignore[list-item]
-        return sum(backup.proven for backup in read_backups(listed, [target_of(store)], UTC_ZONE))  # type: ignore[list-item]
+        return sum(backup.proven for backup in read_backups(listed, [target_of(store)], UTC_ZONE))  # type: ignore[arg-type]
 
     count, peak = peak_of(work)
     assert count == 2_000
@@ -322,7 +322,7 @@ def test_a_long_backlog_is_planned_in_little_memory() -> None:
             listed,
             [target_of(store, Policy(7))],  # type: ignore[arg-type]
             now,
-            lambda some: read_backups(some, [target_of(store)], UTC_ZONE),  # type: ignore[list-item]
+            lambda some: read_backups(some, [target_of(store)], UTC_ZONE),  # type: ignore[arg-type]
         )
         return sum(not decision.keep for plan in plans for decision in plan.decisions)
 
@@ -336,13 +336,13 @@ def test_a_manifest_that_can_not_be_read_is_a_fact_about_its_backup() -> None:
     store = FaultyStore()
     first, second = (put_backup(store, "hub", START + timedelta(days=days)) for days in (0, 1))
     store.faults[second.manifest] = archived()
-    found = list_backups([store], UTC_ZONE)
+    found = list_backups([target_of(store)], UTC_ZONE)
     assert [(one.name, one.good_in("s3"), one.unreadable) for one in found] == [
         (first, True, False),
         (second, False, True),
     ]
     assert "InvalidObjectState" in found[1].problem
-    good = newest_good([store], UTC_ZONE, "hub", NOW)
+    good = newest_good([target_of(store)], UTC_ZONE, "hub", NOW)
     assert good is not None
     assert good.name == first
 
@@ -353,7 +353,7 @@ def test_the_other_store_has_the_manifest_then() -> None:
     for store in (local, s3):
         name = put_backup(store, "hub", START)
     local.faults[name.manifest] = StoreError("could not be read: Input/output error")
-    (found,) = list_backups([local, s3], UTC_ZONE)
+    (found,) = list_backups([target_of(local), target_of(s3)], UTC_ZONE)
     assert found.good_in("s3")
     assert not found.unreadable
 
@@ -364,7 +364,7 @@ def test_a_store_that_does_not_answer_is_not_asked_again() -> None:
     for days in range(100):
         name = put_backup(store, "hub", START + timedelta(days=days))
         store.faults[name.manifest] = silence()
-    assert all(backup.unreadable for backup in newest_first([store], UTC_ZONE, "hub"))
+    assert all(backup.unreadable for backup in newest_first([target_of(store)], UTC_ZONE, "hub"))
     assert len(store.asked) <= READERS
 
 

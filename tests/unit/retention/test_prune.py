@@ -266,6 +266,7 @@ def test_a_store_that_does_not_answer_is_left_alone() -> None:
 
     store = Silent("s3")
     nights(store, 0, 1, 30, 31, 32)
-    plans = make_plans(scan([store]), [target_of(store, WEEK)], NOW, lambda some: read_backups(some, [store], ZONE))
+    targets = [target_of(store, WEEK)]
+    plans = make_plans(scan([store]), targets, NOW, lambda some: read_backups(some, targets, ZONE))
     assert len(apply_plans(plans).problems) == 1
     assert store.asked == 1
