@@ -10,6 +10,7 @@ import functools
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -28,6 +29,8 @@ hypothesis.settings.load_profile("hubbackup")
 
 # One word to look for in the skips: without an engine the run may be green, but it is not complete.
 DOCKER_MISSING = "DOCKER-MISSING"
+TESTS = Path(__file__).parent
+ORDER = ("e2e", "integration", "contract", "unit")
 REQUIRE_DOCKER = "HUBBACKUP_REQUIRE_DOCKER"
 """Set by .ci/run: a test that needs Docker and finds none fails."""
 
@@ -112,10 +115,14 @@ def docker_info() -> tuple[str, str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that uses `docker_engine` has the marker `docker`, so that `-m docker` finds them all."""
+    """A test that uses `docker_engine` has the marker `docker`, so that `-m docker` finds them all.
+
+    Files go to the workers in this order, the longest kinds first: at the end there are only short ones to share out.
+    """
     for item in items:
         if "docker_engine" in getattr(item, "fixturenames", ()):
             item.add_marker("docker")
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
