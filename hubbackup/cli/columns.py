@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -86,12 +85,22 @@ class _Layout:
         yield GAP.join(cell + " " * room for cell, room in zip(cells, padding, strict=True)).rstrip()
         below = GAP.join(row[index] for index in self._below if row[index] not in NOTHING)
         if below and row[0] != self._columns[0].title:
-            yield from textwrap.wrap(
-                below, self._width, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False
-            )
+            yield from wrapped(below, self._width)
 
     def _needed(self) -> int:
         return sum(self._widths[index] for index in self._beside) + len(GAP) * (len(self._beside) - 1)
+
+
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """Indented lines of whole words, no wider than `width` where no word is. (textwrap counts characters.)"""
+    line = ""
+    for word in text.split(" "):
+        if line.strip() and cell_width(f"{line} {word}") > width:
+            yield line.rstrip()
+            line = ""
+        line = f"{line} {word}" if line.strip() else INDENT + word
+    if line.strip():
+        yield line.rstrip()
 
 
 def cell_width(text: str) -> int:

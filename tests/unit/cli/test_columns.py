@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubbackup.cli.columns import PAGE_ROWS, Column, aligned, cell_width
@@ -83,6 +83,7 @@ def test_wide_characters_take_two_columns(capsys: pytest.CaptureFixture[str]) ->
     st.sampled_from([COLUMNS, OF_PRUNE, TWO]),
     st.lists(st.text("ab 数e\u0301", max_size=90), min_size=10, max_size=10),
 )
+@example(20, OF_PRUNE, ["", "", "", "", "aaaaaaaaaaaa 数数", *[""] * 5])
 def test_no_line_is_wider_than_the_terminal(width: int, columns: tuple[Column, ...], cells: list[str]) -> None:
     """Whatever stands in the cells; but for a first cell, or a word, that is longer itself."""
     lines = aligned(columns, [tuple(cells[: len(columns)])], width)
