@@ -76,12 +76,18 @@ class DatabaseServer:
         """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError."""
         databases = Databases(self.open_runner(self._cancel, ASK_SECONDS), self.connection("status"), database)
         server = databases.look()
-        return server.of_kind("before") + server.of_kind("restore")
+        return server.of_kind("before") + [found for found in server.of_kind("restore") if not found.in_use]
 
     @contextmanager
     def drill_server(self, run: Run, database: str) -> Iterator[DrillServer]:
         """A throwaway server made like the one of `database`, or a scratch database in that server itself."""
         settings, connection = self._settings, self.connection(run.run_id)
+        if not settings.drill_target and not settings.drills_have_a_place:
+            raise SettingsError(
+                "BACKUP_SOURCE=direct has no server to throw away, and a drill in the live one runs the database's"
+                " own code there",
+                remedy="if that is meant, set DRILL_TARGET=database; docs/restore.md says what it means",
+            )
         runner = self.open_restore_runner(self._cancel)
         if settings.drills_in_database:
             yield DrillServer(runner, connection, "a scratch database", keeps_roles=True)

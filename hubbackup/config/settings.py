@@ -111,7 +111,8 @@ class Settings(BaseSettings):
     drill_schedule: str = Field(default="0 5 1 * *", description="when a backup is restored for real; off: never")
     drill_target: Literal["", "container", "database"] = Field(
         default="",
-        description="container: a throwaway server; database: a scratch database. Default: as BACKUP_SOURCE allows",
+        description="container: a throwaway server, the default with BACKUP_SOURCE=docker; database: a scratch"
+        " database of the live server, where the database's own code then runs",
     )
     drill_sql: str = Field(default="", description="checks on the restored database, separated by semicolons")
     s3_backup_bucket: str = Field(default="", description="S3 is off without it")
@@ -302,13 +303,19 @@ class Settings(BaseSettings):
 
     @property
     def drills(self) -> Schedule | None:
-        """DRILL_SCHEDULE in TZ; None where drills are off."""
-        return None if self.drill_schedule == OFF else Schedule.parse(self.drill_schedule, self.tz)
+        """DRILL_SCHEDULE in TZ; None where drills are off, or have no place."""
+        off = self.drill_schedule == OFF or not self.drills_have_a_place
+        return None if off else Schedule.parse(self.drill_schedule, self.tz)
 
     @property
     def drills_in_database(self) -> bool:
-        """Whether drills use a scratch database of the server itself."""
-        return self.drill_target == "database" or (not self.drill_target and self.backup_source == "direct")
+        """Whether drills use a scratch database of the live server: only where it is chosen by name."""
+        return self.drill_target == "database"
+
+    @property
+    def drills_have_a_place(self) -> bool:
+        """Whether there is a server to drill in: over libpq there is only the live one, which has to be chosen."""
+        return self.backup_source == "docker" or self.drills_in_database
 
     @property
     def drill_checks(self) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ def leftovers(site: Site) -> Diagnosis:
         return ok("no database is left over from a restore")
     sizes = Databases(site.runner, site.connection, app.database).look().databases
     names = [name for name in site.properties.siblings if name in sizes]
-    half = [name for name in names if derived_time(name, app.database, "restore")]
+    half = [name for name in names if derived_time(name, app.database, "restore") and not sizes[name].in_use]
     kept = [name for name in names if derived_time(name, app.database, "before")]
     if half and site.at_work is None:
         return warn(

@@ -113,10 +113,33 @@ def retention(site: Site) -> Diagnosis:
     )
 
 
+def drills(site: Site) -> Diagnosis:
+    """Where drills restore, and with whose rights the database's own code runs there."""
+    settings = site.app.settings
+    if not settings.drills_have_a_place:
+        return warn(
+            "no drill is scheduled: BACKUP_SOURCE=direct has no server to throw away, and a drill in the live one"
+            " would run the database's own code there",
+            "set DRILL_TARGET=database, if that is meant (docs/restore.md), or drill elsewhere, by hand",
+        )
+    planned = settings.drills
+    if planned is None:
+        return skip("DRILL_SCHEDULE=off: no backup is restored for real")
+    due = planned.next_after(site.now)
+    next_one = due.astimezone(site.app.zone).strftime("%a %d %b %H:%M %Z") if due is not None else "never"
+    if settings.drills_in_database:
+        return ok(
+            f"next: {next_one}, in the live server, by a role of its own without rights where that can do it; what"
+            " only a superuser may create POSTGRES_USER loads, and the database's own code runs with its rights"
+        )
+    return ok(f"next: {next_one}, in a server that is thrown away")
+
+
 CHECKS = [
     Check("settings", settings),
     Check("schedule", schedule),
     Check("retention", retention, needs=("schedule",)),
+    Check("drills", drills),
     Check("daemon", daemon),
     Check("notifications", notifications),
     Check("log file", log_file),

@@ -10,9 +10,10 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
-from hubbackup.postgres import ddl, session
+from hubbackup.postgres import claims, ddl, session
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.server import SERVER_SQL, Server, server_from_answer
@@ -143,9 +144,27 @@ class Databases:
         """Remove a database and end the sessions in it; one that is gone already is not an error."""
         self.sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE);")
 
+    def claim(self, name: str) -> AbstractContextManager[None]:
+        """Inside, no other restore takes the database `name`, there or yet to come, for a dead one's leftover.
+
+        Raises HubbackupError.
+        """
+        return claims.claim(self._runner, self._connection, self.home(), name)
+
+    def home(self) -> str:
+        """The database that orders go out from. Raises HubbackupError."""
+        if not self._home:
+            self.sql("SELECT;")
+        return self._home
+
     def remove_leftovers(self, server: Server, target: str) -> list[str]:
-        """Drop the databases that killed restores of `target` left half-filled; returns their names."""
-        names = [name for name in server.databases if derived_time(name, target, "restore")]
+        """Drop the databases that killed restores of `target` left half-filled, but for those that one elsewhere is
+        at work on; returns their names."""
+        names = [
+            name
+            for name, found in server.databases.items()
+            if derived_time(name, target, "restore") and not found.in_use
+        ]
         for name in names:
             self.drop(name)
         return names

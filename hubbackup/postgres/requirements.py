@@ -47,14 +47,15 @@ class Requirements:
     """What a dump, or one statement of it, requires. Names are plain, without quotes.
 
     `roles` are all that are named. `acting` are those of them that the loading session must be able to act as:
-    owners, and whose default privileges are set. `superusers` must be superusers. `tablespaces` must exist.
-    `privileged` says in words what
-    only a superuser may make (the first twenty); `forced_row_security` that a table hides rows from its owner.
+    owners, and whose default privileges are set. `superusers` must be superusers. `granters` are acted as by SET
+    SESSION AUTHORIZATION, which takes a superuser, too. `tablespaces` must exist. `privileged` says in words what
+    else only a superuser may make (the first twenty); `forced_row_security` that a table hides rows from its owner.
     """
 
     roles: frozenset[str] = frozenset()
     acting: frozenset[str] = frozenset()
     superusers: frozenset[str] = frozenset()
+    granters: frozenset[str] = frozenset()
     tablespaces: frozenset[str] = frozenset()
     privileged: tuple[str, ...] = ()
     forced_row_security: bool = False
@@ -66,9 +67,15 @@ class Requirements:
             roles=frozenset(map(read, self.roles)),
             acting=frozenset(map(read, self.acting)),
             superusers=frozenset(map(read, self.superusers)),
+            granters=frozenset(map(read, self.granters)),
             tablespaces=frozenset(map(read, self.tablespaces)),
             privileged=tuple(map(read, self.privileged)),
         )
+
+    def without_owners(self) -> Requirements:
+        """What is left of it for a load `without_owners`; all roles that are named should be there still."""
+        nobody: frozenset[str] = frozenset()
+        return dataclasses.replace(self, acting=nobody, superusers=nobody, granters=nobody)
 
 
 NO_REQUIREMENTS = Requirements()
@@ -81,6 +88,7 @@ class RequirementsFinder:
         self._roles: set[str] = set()
         self._acting: set[str] = set()
         self._superusers: set[str] = set()
+        self._granters: set[str] = set()
         self._tablespaces: set[str] = set()
         self._privileged: dict[str, None] = {}
         self._forced = False
@@ -103,6 +111,7 @@ class RequirementsFinder:
             frozenset(self._roles),
             frozenset(self._acting),
             frozenset(self._superusers),
+            frozenset(self._granters),
             frozenset(self._tablespaces),
             tuple(self._privileged)[:PRIVILEGED_KEPT],
             self._forced,
@@ -152,7 +161,7 @@ class RequirementsFinder:
             self._tablespaces.add(name)
         elif head.take("SESSION", "AUTHORIZATION") and (names := head.roles()):
             self._named(names, acting=True)
-            self._only_superusers(f"a privilege that {names[0]} granted")
+            self._granters.update(names)
 
     def _create(self, head: _Head) -> None:
         head.take("CREATE")

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from hubbackup.postgres.claims import claimed
 from hubbackup.postgres.extensions import BOUND
 from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.side_databases import derived_kind
@@ -43,6 +44,8 @@ class ServerDatabase:
     slots: tuple[str, ...] = ()
     """Logical replication slots: they stay with the database that is put aside."""
     owner: str = ""
+    in_use: bool = False
+    """Whether a restore is at work on it, from wherever (`postgres/claims`)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ jsonb_build_object(
                          AND a.pid <> pg_backend_pid()),
             'is_template', datistemplate,
             'owner', pg_get_userbyid(datdba),
+            'in_use', {claimed("d.datname")},
             'prepared', (SELECT coalesce(jsonb_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = d.datname),
             'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
                       WHERE database = d.datname AND NOT temporary)))
@@ -155,6 +159,7 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
             tuple(found["prepared"]),
             tuple(found["slots"]),
             found["owner"],
+            found["in_use"],
         )
         for name, found in facts["databases"].items()
     }

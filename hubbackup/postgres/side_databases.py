@@ -62,6 +62,13 @@ def derived_time(name: str, database: str, word: str) -> str:
     return found.group(1) if found else ""
 
 
+def time_of(name: str) -> datetime:
+    """The time in the name of such a database."""
+    found = SUFFIX.search(name)
+    assert found is not None  # noqa: S101 - the caller made the name
+    return datetime.strptime(found.group(2), TIME_FORMAT).replace(tzinfo=UTC)
+
+
 def derived_kind(name: str) -> str:
     """`before` for the name of a database that a restore put aside, `restore` for one it left; else empty."""
     found = SUFFIX.search(name)

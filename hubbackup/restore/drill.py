@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar
+from types import TracebackType
+from typing import ClassVar, Self
 
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.results import DrillResult
 from hubbackup.jobs.run import Outcome, Run
+from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
-from hubbackup.postgres.side_databases import derived_name
+from hubbackup.postgres.side_databases import derived_name, derived_time
 from hubbackup.restore.job import RestoreJob
+from hubbackup.restore.loader import Loader, own_loader
 from hubbackup.restore.preflight import Request, globals_of
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
@@ -64,32 +67,33 @@ class DrillJob:
 
     def _drill(self, run: Run, source: Source, server: DrillServer, fetch_seconds: float) -> Outcome[DrillResult]:
         target = derived_name(self.database, "drill", self.now())
-        restore = RestoreJob(
-            request=Request(target, replace=False, with_globals=bool(globals_of(source)) and not server.keeps_roles),
-            find_source=lambda run: nullcontext(source),
-            open_runner=lambda cancel: server.runner,
-            connection=lambda run_id: server.connection,
-            confirm=lambda preview: None,
-            safety_backup=_never,
-        )
         started_at = time.monotonic()
-        databases = Databases(server.runner, server.connection, target)
         try:
-            restored = restore(run).result
-            rto_seconds = fetch_seconds + time.monotonic() - started_at
-            with run.stage("checks"):
-                answers = {check: self._check(databases, target, check) for check in self.checks}
+            with _Place(server, target) as place:
+                restore = RestoreJob(
+                    request=Request(
+                        target, replace=False, with_globals=bool(globals_of(source)) and not server.keeps_roles
+                    ),
+                    find_source=lambda run: nullcontext(source),
+                    open_runner=lambda cancel: server.runner,
+                    connection=lambda run_id: server.connection,
+                    confirm=lambda preview: None,
+                    safety_backup=_never,
+                    choose_loader=place.choose_loader,
+                )
+                restored = restore(run).result
+                rto_seconds = fetch_seconds + time.monotonic() - started_at
+                with run.stage("checks"):
+                    databases = Databases(server.runner, place.loader.connection, target)
+                    answers = {check: self._check(databases, target, check) for check in self.checks}
         except UsageError as error:
             # What an operator could decide otherwise in a restore is a failure of a drill: nobody is there at 3 a.m.
             raise HubbackupError(str(error), remedy=error.remedy) from error
-        finally:
-            if server.keeps_roles:
-                Databases(server.runner.detached(), server.connection, target).drop(target)
         result = DrillResult(
             name=source.name,
             store=self.store,
             database=self.database,
-            place=server.description,
+            place=place.description,
             rto_seconds=round(rto_seconds, 1),
             rows=restored.rows,
             tables=restored.tables,
@@ -106,6 +110,53 @@ class DrillJob:
                 remedy="look into the backup (hubbackup restore NAME --into a_new_database), or mend DRILL_SQL",
             )
         return answer
+
+
+class _Place:
+    """Where a drill restores: who loads is chosen once the dump is known, and inside. At the end all of it goes.
+
+    In a server that is thrown away there is nothing to choose, and nothing to remove.
+    """
+
+    def __init__(self, server: DrillServer, target: str) -> None:
+        self._server = server
+        self._target = target
+        self._databases = Databases(server.runner, server.connection, target)
+        self._last = Databases(server.runner.detached(), server.connection, target)
+        self._ends = ExitStack()
+        self.loader = Loader(server.connection)
+
+    def __enter__(self) -> Self:
+        if self._server.keeps_roles:
+            self._ends.enter_context(self._databases.claim(self._target))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ends.close()
+
+    def choose_loader(self, facts: DumpFacts) -> Loader:
+        """Who loads this dump, and asks the operator's own queries of what was loaded."""
+        if self._server.keeps_roles:
+            runner, connection = self._server.runner, self._server.connection
+            own = own_loader(runner, connection, self._databases, self._last, facts)
+            self.loader = self._ends.enter_context(own)
+            self._ends.callback(self._remove)  # before its role goes
+        return self.loader
+
+    @property
+    def description(self) -> str:
+        """For people: where it was, and, in the live server, by whom."""
+        if not self._server.keeps_roles:
+            return self._server.description
+        by = f"{self.loader.connection.user}, {self.loader.why}" if self.loader.why else "a role of its own"
+        return f"{self._server.description}, loaded by {by}"
+
+    def _remove(self) -> None:
+        for name in self._last.look().databases:
+            if name == self._target or derived_time(name, self._target, "restore"):
+                self._last.drop(name)
 
 
 def whose_turn(targets: Sequence[Target], history: History) -> Target:

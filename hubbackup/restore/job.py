@@ -24,11 +24,12 @@ from hubbackup.postgres.client import DatabaseProperties, describe, properties_f
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
-from hubbackup.postgres.side_databases import derived_name
+from hubbackup.postgres.side_databases import derived_name, time_of
 from hubbackup.restore import extensions, roles
 from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.deputies import Deputies
 from hubbackup.restore.load import DumpProof, compare, load, prove
+from hubbackup.restore.loader import Loader, without_owners_of
 from hubbackup.restore.preflight import Request, acting_roles, globals_of, preflight
 from hubbackup.restore.psql_compat import Dialect, parse_version
 from hubbackup.restore.source import Source
@@ -59,6 +60,8 @@ class RestoreJob:
     """Raises UsageError where the operator does not agree."""
     safety_backup: Callable[[Run], str]
     """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it."""
+    choose_loader: Callable[[DumpFacts], Loader] | None = None
+    """Who loads this dump; else `connection` does."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "restore"
     needs_lock: ClassVar[bool] = True
@@ -72,10 +75,14 @@ class RestoreJob:
                 proof = prove(run, source)
             with run.stage("prepare"):
                 runner = self.open_runner(run.cancel)
-                connection = self.connection(run.run_id)
+                loader = self.choose_loader(proof.facts) if self.choose_loader else None
+                connection = loader.connection if loader is not None else self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
                 server = databases.look(proof.encoding)
                 properties = self._properties(runner, connection, server, source)
+                if loader is not None and loader.without_owners:
+                    proof = proof.without_owners(ddl.needed_roles(properties))
+                    properties = without_owners_of(properties)
                 dialect = Dialect(psql=parse_version(server.psql_version), server_major=server.major)
                 dialect.check_origin(source.name, of_proven_origin=source.ours)
                 notes = preflight(runner, connection, server, request, source, proof.facts, properties)
@@ -97,21 +104,23 @@ class RestoreJob:
         started_at = self.now()
         live = work.server.databases.get(request.target)
         fresh = derived_name(request.target, "restore", started_at, work.server.databases)
-        aside = derived_name(request.target, "before", started_at, work.server.databases)
+        # By the time of the other, which two restores that begin in one second don't share.
+        aside = derived_name(request.target, "before", time_of(fresh), work.server.databases)
         name = work.source.name
         run.log.info("restore.started", message="restore started", name=name, database=request.target)
         last = Databases(work.runner.detached(), work.connection, request.target)
         statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
         safety = ""
         dropped = False
-        deputies = contextlib.ExitStack()
+        ends = contextlib.ExitStack()
         try:
             with run.stage("create"):
+                ends.enter_context(databases.claim(fresh))
                 databases.create(fresh, work.properties, work.server)
                 extensions.prepare(databases, fresh, facts, work.properties, work.server)
                 work, remarks = self._make_roles(work, fresh)
                 helpers = Deputies(databases, last, fresh, work.server, self._acting(work))
-                deputies.enter_context(helpers.at_hand())
+                ends.enter_context(helpers.at_hand())
                 remarks += self._apply_properties(work, fresh, hindering=False)
             if request.in_place and live is not None:
                 # The safety backup comes as late as can be: after all that can be found out beforehand.
@@ -144,7 +153,7 @@ class RestoreJob:
                 _tell_of_safety_backup(error, request.target, safety)
             raise
         finally:
-            deputies.close()
+            ends.close()
         for remark in remarks:
             run.log.warning("restore.remark", message=remark)
         return RestoreResult(

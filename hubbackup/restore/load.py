@@ -11,7 +11,7 @@ import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from hubbackup.errors import HubbackupError, NotProvenError, StreamError
 from hubbackup.jobs.run import Run
@@ -20,6 +20,7 @@ from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import readable
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.session import Connection, open_psql
+from hubbackup.postgres.without_owners import without_owners
 from hubbackup.restore.analyze import LOAD_SUFFIX
 from hubbackup.restore.psql_compat import EDGE_BYTES, Dialect, client_encoding
 from hubbackup.restore.source import Source
@@ -47,6 +48,18 @@ class DumpProof:
     expected: Expected
     encoding: str
     """The dump's own, by PostgreSQL's name: names in `facts` that are not UTF-8 are bytes of it."""
+    leaves_owners_out: bool = False
+    """Whether it is loaded `without_owners`."""
+
+    def without_owners(self, named: Set[str]) -> DumpProof:
+        """The same, to be loaded without what it gives to other roles; these must be there all the same, and so must
+        those that are `named` beside the dump."""
+        facts = dataclasses.replace(
+            self.facts,
+            roles=tuple(sorted({*self.facts.roles, *named})),
+            requirements=self.facts.requirements.without_owners(),
+        )
+        return dataclasses.replace(self, facts=facts, leaves_owners_out=True)
 
 
 def prove(run: Run, source: Source) -> DumpProof:
@@ -122,7 +135,8 @@ def load(
                     cancel=run.cancel,
                     progress=progress,
                 )
-                for chunk in dialect.adapt(chunks):
+                adapted = dialect.adapt(chunks)
+                for chunk in without_owners(adapted) if proof.leaves_owners_out else adapted:
                     process.write(chunk)
             process.write(f"\nSELECT '{nonce}';\n".encode())
             process.close_stdin()

@@ -150,7 +150,8 @@ def _check_rights(
     made = set(plan.made) if request.with_globals else set()
     foreign = {role for role in others & server.roles - rights.acts_as - rights.may_join if role[:3] != "pg_"}
     untrusted = sorted(rights.untrusted_extensions & set(facts.extensions))
-    privileged = [*asked.privileged, *(f"the extension {name}" for name in untrusted)]
+    granted = [f"a privilege that {role} granted" for role in sorted(asked.granters)]
+    privileged = [*asked.privileged, *granted, *(f"the extension {name}" for name in untrusted)]
     powers = {role: plan.powers[role] for role in made & plan.powers.keys()}
     me = quoted(rights.user)
     takes = []

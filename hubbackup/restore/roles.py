@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.postgres import ddl
+from hubbackup.postgres.claims import claimed_by_others
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.globals_text import GlobalStatement, parsed
 from hubbackup.postgres.identifiers import literal, quoted
@@ -118,7 +119,7 @@ def stand_ins(
         if names:
             with contextlib.suppress(HubbackupError):
                 deputies.last.drop(database)
-                remove_leftovers(deputies.last)
+                remove_leftovers(deputies.last, database)
         raise
 
 
@@ -128,6 +129,7 @@ DECLARE
     stand_in name;
 BEGIN
     FOR stand_in IN SELECT rolname FROM pg_roles r WHERE shobj_description(oid, 'pg_authid') = {comment}
+        AND NOT {others}
         AND NOT EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid)
     LOOP
         EXECUTE format('DROP ROLE %I', stand_in);
@@ -138,11 +140,12 @@ END
 """
 
 
-def remove_leftovers(databases: Databases) -> list[str]:
-    """Remove the stand-ins that a killed restore left, but for those that a half-filled database still needs.
+def remove_leftovers(databases: Databases, ours: str = "") -> list[str]:
+    """Remove the stand-ins that a killed restore left, but for those that a half-filled database still needs; none
+    while a restore is at work but that of the database `ours`.
 
     Returns their names. All on the server: no session in another encoding can name some of them.
     """
-    body = _REMOVAL.format(comment=literal(STAND_IN), found=_FOUND)
+    body = _REMOVAL.format(comment=literal(STAND_IN), found=_FOUND, others=claimed_by_others(ours))
     answer = databases.sql(f"SET {_FOUND} = '';\nDO {literal(body)};\nSELECT current_setting('{_FOUND}');")
     return [bytes.fromhex(name).decode("utf-8", "replace") for name in answer.split()]

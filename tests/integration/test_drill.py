@@ -24,6 +24,7 @@ from tests.support.backups import signed_text
 from tests.support.containers import USER, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.jobs import Doing
+from tests.support.program import for_server
 from tests.support.s3 import S3Server
 
 TABLES = """
@@ -50,6 +51,7 @@ def embedded(postgres16: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.M
             POSTGRES_USER=postgres16.user,
             POSTGRES_PASSWORD=postgres16.password,
             BACKUP_SOURCE="direct",
+            DRILL_TARGET="database",
             PGHOST=postgres16.host,
             PGPORT=str(postgres16.port),
             BACKUP_DIR=str(tmp_path),
@@ -164,6 +166,7 @@ def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3
         POSTGRES_USER=postgres16.user,
         POSTGRES_PASSWORD=postgres16.password,
         BACKUP_SOURCE="direct",
+        DRILL_TARGET="database",
         PGHOST=postgres16.host,
         PGPORT=str(postgres16.port),
         BACKUP_DIR=str(tmp_path),
@@ -180,6 +183,125 @@ def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3
         with pytest.raises(NotProvenError, match=name):
             app.drill()
         assert app.drill().result.store == "local"
+
+
+CLIMBS = """
+CREATE ROLE tenant NOSUPERUSER;
+CREATE TABLE deeds (said text);
+CREATE FUNCTION climb(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+  EXECUTE 'ALTER ROLE tenant SUPERUSER';
+  RETURN true;
+EXCEPTION WHEN OTHERS THEN
+  BEGIN
+    RESET ROLE; SET SESSION AUTHORIZATION DEFAULT;
+    EXECUTE 'ALTER ROLE tenant SUPERUSER';
+  EXCEPTION WHEN OTHERS THEN END;
+  RETURN true;
+END $$;
+CREATE FUNCTION sure(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM public.climb(1);
+  RETURN true;
+END $$;
+CREATE TABLE rows_of_theirs (i int CHECK (climb(i)));
+CREATE INDEX ON rows_of_theirs (i) WHERE sure(1);
+CREATE VIEW asked AS SELECT climb(1) AS yes;
+INSERT INTO rows_of_theirs VALUES (1);
+CREATE POLICY p ON deeds TO tenant USING (climb(1));
+ALTER TABLE deeds OWNER TO tenant;
+ALTER TABLE rows_of_theirs OWNER TO tenant;
+ALTER FUNCTION climb(int) OWNER TO tenant;
+GRANT SELECT ON deeds TO pg_monitor;
+ALTER ROLE tenant NOSUPERUSER;
+"""
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+def test_the_databases_own_code_gets_no_rights_in_a_drill(major: int, tmp_path: Path) -> None:
+    """In the live server too: a CHECK, an index's condition and what DRILL_SQL asks run as a role that may nothing,
+    which is gone afterwards. That the same makes its owner superuser where a superuser loads, the restore shows."""
+    with EmbeddedPostgres(major) as server:
+        server.create_database("chantier")
+        server.psql(CLIMBS, database="chantier")
+        hub = for_server(server, "chantier", tmp_path, DRILL_SQL="SELECT yes FROM asked")
+        hub.backup()
+        server.psql("ALTER ROLE tenant NOSUPERUSER")
+        roles = "SELECT string_agg(rolname, ',' ORDER BY 1) FROM pg_roles"
+        before = server.psql(roles), databases_of(server)
+        done = hub.run("drill", "--json")
+        assert done.code == 0, done.said
+        assert done.document["place"] == "a scratch database, loaded by a role of its own"
+        assert done.document["rows"] == 1
+        assert server.psql("SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant'") == "f"
+        assert (
+            server.psql("SELECT string_agg(rolname, ',' ORDER BY 1) FROM pg_roles"),
+            databases_of(server),
+        ) == before
+        assert hub.run("restore", "--latest", "--yes").code == 0
+        assert server.psql("SELECT rolsuper FROM pg_roles WHERE rolname = 'tenant'") == "t"
+
+
+def test_what_takes_a_superuser_is_loaded_by_one_and_said(embedded: App, postgres16: EmbeddedPostgres) -> None:
+    """An event trigger takes one: chosen by name as the live server was, it is done, and the result says by whom."""
+    postgres16.psql(
+        "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+        "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION e()",
+        database=embedded.database,
+    )
+    embedded.backup()
+    assert embedded.drill().result.place == (
+        f"a scratch database, loaded by {postgres16.user}, only a superuser may create the event trigger e"
+    )
+
+
+def test_where_the_server_lets_no_role_of_ours_in(tmp_path: Path) -> None:
+    """pg_hba.conf names its users: POSTGRES_USER loads, and the result says why; nothing is left."""
+    with EmbeddedPostgres(16) as server:
+        server.create_database("chantier")
+        server.psql(TABLES, database="chantier")
+        names = f"local all {server.user} scram-sha-256\nhost all {server.user} 127.0.0.1/32 scram-sha-256\n"
+        (server.data_directory / "pg_hba.conf").write_text(names)
+        server.psql("SELECT pg_reload_conf()")
+        hub = for_server(server, "chantier", tmp_path)
+        hub.backup()
+        done = hub.run("drill", "--json")
+        assert done.code == 0, done.said
+        assert f"loaded by {server.user}, the server does not let a role of its own in" in done.document["place"]
+        assert server.psql("SELECT count(*) FROM pg_roles WHERE rolname ~ '^hubbackup'") == "0"
+
+
+def test_a_role_without_superuser_drills_by_a_lesser_one(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
+    """With CREATEDB and CREATEROLE it makes one that has less, and leaves nothing of it."""
+    postgres18.psql("CREATE ROLE keeper LOGIN CREATEDB CREATEROLE PASSWORD 'x'")
+    try:
+        with postgres18.temporary_database() as name:
+            postgres18.psql(
+                f'{TABLES} GRANT pg_read_all_data TO keeper; ALTER DATABASE "{name}" OWNER TO keeper', database=name
+            )
+            hub = for_server(postgres18, name, tmp_path, POSTGRES_USER="keeper", POSTGRES_PASSWORD="x")
+            hub.backup()
+            before = databases_of(postgres18)
+            done = hub.run("drill", "--json")
+            assert done.code == 0, done.said
+            assert done.document["place"] == "a scratch database, loaded by a role of its own"
+            assert databases_of(postgres18) == before
+            assert postgres18.psql("SELECT count(*) FROM pg_roles WHERE rolname ~ '^hubbackup'") == "0"
+    finally:
+        postgres18.psql("DROP ROLE keeper")
+
+
+def test_the_live_server_has_to_be_chosen(embedded: App, postgres16: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Over libpq there is no other: without DRILL_TARGET none is scheduled, none is done, and the doctor says why."""
+    hub = for_server(postgres16, embedded.database, tmp_path, DRILL_TARGET="")
+    hub.backup()
+    done = hub.run("drill")
+    assert done.code == 2, done.said
+    assert "DRILL_TARGET=database" in done.err
+    assert load_settings(hub.settings).settings.drills is None
+    assert load_settings(hub.but(DRILL_TARGET="database").settings).settings.drills is not None
+    (found,) = [one for one in hub.run("doctor", "--json").document["findings"] if one["name"] == "drills"]
+    assert found["status"] == "warn"
+    assert "own code" in found["sentence"]
+    assert "DRILL_TARGET=database" in found["remedy"]
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,7 @@ def for_server(server: EmbeddedPostgres, database: str, directory: Path, **setti
         "POSTGRES_USER": server.user,
         "POSTGRES_PASSWORD": server.password,
         "POSTGRES_DB": database,
+        "DRILL_TARGET": "database",
     }
     return Program(directory, {**named, **settings}, server.psql)
 

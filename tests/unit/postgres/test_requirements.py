@@ -113,7 +113,6 @@ def test_whose_owner_must_be_a_superuser(statement: str, superusers: set[str]) -
         ("CREATE OPERATOR CLASS public.o\n    FOR TYPE int USING btree AS", "the operator class public.o"),
         ("CREATE CAST (text AS public.x) WITHOUT FUNCTION", "WITHOUT FUNCTION"),
         ("CREATE CAST (text AS public.x) WITH FUNCTION public.f(text)", None),
-        ("SET SESSION AUTHORIZATION chef", "a privilege that chef granted"),
         ("CREATE TABLE public.event (trigger int)", None),
     ],
 )
