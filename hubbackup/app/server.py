@@ -70,6 +70,7 @@ class DatabaseServer:
             port=settings.pgport if direct else None,
             ssl_mode=settings.pgsslmode if direct else "",
             run_id=run_id,
+            load_path=settings.restore_search_path,
         )
 
     def kept_databases(self, database: str) -> list[ServerDatabase]:

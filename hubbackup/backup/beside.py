@@ -65,7 +65,7 @@ class Beside:
         if not self.properties.has_materialized_views:
             return {}
         try:
-            answer = sql(self.runner, self.connection, self.properties.database, COUNT_SQL)
+            answer = sql(self.runner, self.connection, self.properties.database, COUNT_SQL, own_settings=True)
             return counts_of(answer, self.properties.encoding)
         except (HubbackupError, ValueError):
             return {}

@@ -22,6 +22,8 @@ from hubbackup.units import parse_bytes
 
 OFF = "off"
 SHORTEST_KEY = 16
+_SCHEMA = r'\s*(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)\s*'
+SCHEMAS = re.compile(rf"{_SCHEMA}(?:,{_SCHEMA})*")
 
 
 def _refused(text: str, remedy: str) -> PydanticCustomError:
@@ -114,6 +116,10 @@ class Settings(BaseSettings):
         description="container: a throwaway server, the default with BACKUP_SOURCE=docker; database: a scratch"
         " database of the live server, where the database's own code then runs",
     )
+    restore_search_path: str = Field(
+        default="",
+        description="loads find what functions name without a schema, such as public; only where the doctor says so",
+    )
     drill_sql: str = Field(default="", description="checks on the restored database, separated by semicolons")
     s3_backup_bucket: str = Field(default="", description="S3 is off without it")
     s3_prefix: str = Field(default="backups/", description="before each object's name")
@@ -169,6 +175,13 @@ class Settings(BaseSettings):
         if value != OFF:
             Schedule.parse(value, "UTC")
         return value
+
+    @field_validator("restore_search_path")
+    @classmethod
+    def _names_schemas(cls, path: str) -> str:
+        if path.strip() and not SCHEMAS.fullmatch(path):
+            raise ValueError("is not a list of schemas, such as public, extensions")
+        return path.strip()
 
     @field_validator("s3_prefix")
     @classmethod

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
-from hubbackup.doctor.site import Site
+from hubbackup.doctor import Check, Diagnosis, fail, ok, restorable, skip, warn
+from hubbackup.doctor.site import Site, some
 from hubbackup.errors import NoDataConnectionError, ToolError
 from hubbackup.postgres import session
 from hubbackup.postgres.client import major_of
@@ -14,7 +14,6 @@ from hubbackup.postgres.messages import explain
 from hubbackup.postgres.side_databases import derived_time
 from hubbackup.runners import run
 
-SHOWN_NAMES = 5
 TRIED_BYTES = 1_000_000
 
 # Members of an extension are not in a dump. `row_security_active` answers for the role that asks. Large objects
@@ -41,16 +40,6 @@ SELECT jsonb_build_object(
           AND NOT (current_setting('server_version_num')::int >= 190000
                    AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'pg_read_all_data'
                                AND pg_has_role(r.oid, 'USAGE')))));
-"""
-
-# pg_dump writes the unreserved word `begin` without quotes, and psql 14 and later takes `CREATE FUNCTION … begin`
-# for the start of an SQL-standard body: it waits for an END that never comes, and the restore fails.
-BEGIN_SQL = """\
-SELECT coalesce(jsonb_agg(format('%I.%I', n.nspname, p.proname) ORDER BY 1), '[]')
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE (p.proname = 'begin' OR n.nspname = 'begin') AND p.prokind IN ('f', 'p', 'w')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
-                  AND d.deptype = 'e');
 """
 
 
@@ -146,7 +135,7 @@ def readable(site: Site) -> Diagnosis:
     user = site.connection.user
     if facts["unreadable"]:
         return fail(
-            f"the role {user} may not read {_some(facts['unreadable'])}",
+            f"the role {user} may not read {some(facts['unreadable'])}",
             f'as a superuser: GRANT pg_read_all_data TO "{user}"; or set POSTGRES_USER to the owner of the tables',
         )
     if facts["large_objects"]:
@@ -156,21 +145,10 @@ def readable(site: Site) -> Diagnosis:
         )
     if facts["filtered"]:
         return fail(
-            f"row security hides rows of {_some(facts['filtered'])} from the role {user}, and pg_dump refuses that",
+            f"row security hides rows of {some(facts['filtered'])} from the role {user}, and pg_dump refuses that",
             f'as a superuser: ALTER ROLE "{user}" BYPASSRLS',
         )
     return ok(f"the role {user} may read all {facts['count']} tables and sequences")
-
-
-def restorable(site: Site) -> Diagnosis:
-    """The database holds nothing that pg_dump writes in a way that psql can't read."""
-    found = json.loads(session.sql(site.runner, site.connection, site.app.database, BEGIN_SQL))
-    if found:
-        return warn(
-            f"functions named begin make a dump that psql 14 and later can't restore: {_some(found)}",
-            f"ALTER FUNCTION {found[0]} RENAME TO another name",
-        )
-    return ok("no function has a name that would break a restore")
 
 
 def leftovers(site: Site) -> Diagnosis:
@@ -184,13 +162,13 @@ def leftovers(site: Site) -> Diagnosis:
     kept = [name for name in names if derived_time(name, app.database, "before")]
     if half and site.at_work is None:
         return warn(
-            f"left by a restore that died: {_some([f'{name} ({sizes[name].size_bytes:,} bytes)' for name in half])}",
+            f"left by a restore that died: {some([f'{name} ({sizes[name].size_bytes:,} bytes)' for name in half])}",
             f'the next restore removes it, or: DROP DATABASE "{half[0]}"',
         )
     if kept:
         days = app.settings.backup_keep_before_days
         until = f"dropped {days} days after their restore" if days else "kept forever (BACKUP_KEEP_BEFORE_DAYS=0)"
-        return ok(f"put aside by restores: {_some([f'{n} ({sizes[n].size_bytes:,} bytes)' for n in kept])}, {until}")
+        return ok(f"put aside by restores: {some([f'{n} ({sizes[n].size_bytes:,} bytes)' for n in kept])}, {until}")
     return ok("no database is left over from a restore")
 
 
@@ -209,7 +187,7 @@ def checks(site: Site) -> list[Check]:
         Check("database", database, needs=("login",)),
         Check("versions", versions, needs=("database",)),
         Check("readable", readable, needs=("database",)),
-        Check("restorable", restorable, needs=("database",)),
+        *restorable.CHECKS,
         Check("old databases", leftovers, needs=("database",)),
     ]
 
@@ -219,8 +197,3 @@ def _version_of(site: Site, tool: str) -> str:
         return run(site.runner, [tool, "--version"], {"LC_ALL": "C"}).decode(errors="replace").strip()
     except ToolError as error:
         raise explain(error, site.connection.user, site.app.database) from error
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -19,6 +19,7 @@ from hubbackup.runners import Runner
 if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store
 
+SHOWN_NAMES = 5
 IDLE_SECONDS = 20.0
 """A check is short: a tool that is silent for this long has failed."""
 
@@ -70,3 +71,9 @@ class Site:
         """The run that is at work this moment."""
         found = self.app.state.at_work()
         return found if found is not None and found.alive else None
+
+
+def some(names: list[str]) -> str:
+    """The first five, and how many more."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

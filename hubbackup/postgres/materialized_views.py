@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from hubbackup.postgres.identifiers import decoded, literal, raw_json
+from hubbackup.postgres.pins import KEEP_PATH, OUR_PATH, OWN_PATH
 
 COUNTED_BYTES = 256 << 20
 """Of a larger one the rows are not counted: that must not cost a backup anything that one would notice."""
@@ -26,7 +27,9 @@ BEGIN
         IF view.relispopulated AND view.bytes <= {COUNTED_BYTES}
             AND clock_timestamp() < started + interval '{COUNTING_SECONDS} s' THEN
             BEGIN
+                {OWN_PATH}
                 EXECUTE 'SELECT count(*) FROM ' || view.name INTO counted;
+                {OUR_PATH}
             EXCEPTION WHEN OTHERS THEN NULL;
             END;
         END IF;
@@ -35,8 +38,9 @@ BEGIN
     PERFORM set_config('{_FOUND}', found::text, false);
 END
 """
-COUNT_SQL = f"SET search_path = pg_catalog;\nSET lock_timeout = '200ms';\nDO {literal(_BODY)};\nSELECT {_ANSWER};\n"
-"""Reads what is stored, and runs no code of the database's. Waits for no lock, such as a REFRESH holds."""
+COUNT_SQL = f"{KEEP_PATH}SET lock_timeout = '200ms';\nDO {literal(_BODY)};\nSELECT {_ANSWER};\n"
+"""For a session with the database's own settings. Reads what is stored, and runs no code of the database's.
+Waits for no lock, such as a REFRESH holds."""
 
 
 def counts_of(answer: str, encoding: str) -> dict[str, int | None]:

@@ -72,6 +72,14 @@ MEANINGS = (
         work="reading",
     ),
     _meaning(
+        r": {2}(?:42883|42704|42P01): (?:.|\n)*\nCONTEXT: {2}(?:compilation of )?(?:SQL|PL/pgSQL) function"
+        r' "?(?P<name>[^\s"]+)',
+        "the function {name} finds what it names by the search_path, which is empty while a dump is loaded",
+        "set RESTORE_SEARCH_PATH to the schemas that it looks in, such as public, and try again; before the next"
+        " backup: ALTER FUNCTION … SET search_path",
+        work="loading",
+    ),
+    _meaning(
         r"permission denied|must be (?:owner|superuser|member)",
         "the role {user} may not make all that the dump holds",
         "restore as a superuser (POSTGRES_USER), or make what needs one beforehand",

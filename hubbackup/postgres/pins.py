@@ -47,6 +47,15 @@ LADDER: tuple[dict[str, str] | None, ...] = (
 role may, from 17, and before; nothing at all, for a pooler that takes no options. `replica` fires no event trigger
 but those that are ENABLE ALWAYS; foreign keys that are added are checked all the same."""
 
+KEEP_PATH = (
+    "DO 'BEGIN PERFORM pg_catalog.set_config(''hubbackup.path'', pg_catalog.current_setting(''search_path''), false);"
+    " PERFORM pg_catalog.set_config(''search_path'', ''pg_catalog'', false); END';\n"
+)
+OWN_PATH = "PERFORM set_config('search_path', current_setting('hubbackup.path'), false);"
+OUR_PATH = "PERFORM pg_catalog.set_config('search_path', 'pg_catalog', false);"
+"""In PL/pgSQL of a session with the database's own settings: its search_path for a moment. Whatever plans a query or
+gathers statistics looks into functions that its users wrote, and those may need it."""
+
 EVENT_TRIGGERS_SINCE = 17
 
 _LIBPQ = re.compile(r"PG[A-Z]+(?:_[A-Z]+)*|PG_COLORS?")

@@ -32,7 +32,8 @@ STRICT = ("--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose")
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the server. `password` is never shown."""
+    """How to reach the server. `password` is never shown. `load_path` is the search_path under which a dump is
+    loaded there; empty, as pg_dump means it."""
 
     user: str
     password: str = field(default="", repr=False)
@@ -40,6 +41,7 @@ class Connection:
     port: int | None = None
     ssl_mode: str = ""
     run_id: str = ""
+    load_path: str = ""
 
     def env(self, database: str) -> dict[str, str]:
         """libpq's variables for a connection to `database`; the tools' own messages in English, as we read them."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from hubbackup.errors import HubbackupError
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import literal
+from hubbackup.postgres.pins import KEEP_PATH, OUR_PATH, OWN_PATH
 from hubbackup.streams.cancel import TICK_SECONDS, Cancel
 
 LOAD_SUFFIX = "-load"
@@ -30,6 +31,7 @@ DECLARE
     full_now boolean;
     number int := 1;
     found regclass;
+    name text;
 BEGIN
     LOOP
         SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
@@ -39,11 +41,14 @@ BEGIN
             full_now := true;
             BEGIN
                 found := to_regclass(tables[number]);
+                name := found;
                 SELECT coalesce(pg_relation_size(found), 0) > 0 AND NOT EXISTS (SELECT FROM pg_locks
                     WHERE relation = found AND mode = 'RowExclusiveLock' AND database =
                     (SELECT oid FROM pg_database WHERE datname = current_database())) INTO full_now;
                 IF full_now AND NOT EXISTS (SELECT FROM pg_inherits WHERE found IN (inhrelid, inhparent)) THEN
-                    EXECUTE format('ANALYZE (SKIP_LOCKED) %s', found);
+                    {own}
+                    EXECUTE format('ANALYZE (SKIP_LOCKED) %s', name);
+                    {ours}
                     IF (SELECT abs(reltuples - wanted[number]) <= wanted[number] / 10 FROM pg_class WHERE oid = found)
                     THEN
                         PERFORM set_config('{seen}', current_setting('{seen}') || number || ' ', false);
@@ -68,15 +73,19 @@ takes PostgreSQL to look for a deadlock, and each table is let go at once: the l
 REMAINDER = """
 DECLARE
     found regclass;
+    name text;
 BEGIN
     FOR found IN
         SELECT c.oid::regclass FROM pg_class c WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition
-            AND relpersistence <> 't' AND (c.oid NOT IN (SELECT to_regclass(name) FROM unnest({seen}) name)
+            AND relpersistence <> 't' AND (c.oid NOT IN (SELECT to_regclass(s) FROM unnest({seen}) s)
                 OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL)
                 OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
                 OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))
     LOOP
-        EXECUTE format('ANALYZE %s', found);
+        name := found;
+        {own}
+        EXECUTE format('ANALYZE %s', name);
+        {ours}
         COMMIT;
     END LOOP;
 END
@@ -125,7 +134,8 @@ class Statistics(threading.Thread):
                 seen += self._head_start()
             self._loaded.wait()
             if not self._abandoned:
-                self._sql(f"DO {literal(REMAINDER.format(seen=_array(seen)))};" if self._known_how else "ANALYZE;")
+                body = REMAINDER.format(seen=_array(seen), own=OWN_PATH, ours=OUR_PATH)
+                self._sql(f"DO {literal(body)};" if self._known_how else "ANALYZE;")
         except HubbackupError as error:
             self._error = error
 
@@ -137,6 +147,8 @@ class Statistics(threading.Thread):
             rows=f"ARRAY[{', '.join(map(str, self._rows.values()))}]::float8[]",
             suffix=LOAD_SUFFIX,
             seen=SEEN,
+            own=OWN_PATH,
+            ours=OUR_PATH,
         )
         settings = f"SET lock_timeout = '100ms';\nSET {SEEN} = '';"
         try:
@@ -150,7 +162,7 @@ class Statistics(threading.Thread):
         return seen
 
     def _sql(self, text: str) -> str:
-        return self._databases.sql(text, self._database, self._encoding)
+        return self._databases.sql(KEEP_PATH + text, self._database, self._encoding, own_settings=True)
 
 
 def _array(names: Iterable[str]) -> str:

@@ -176,7 +176,7 @@ class RestoreJob:
         if not before:
             return []
         after = materialized_views.counts_of(
-            work.databases.sql(materialized_views.COUNT_SQL, fresh), work.proof.encoding
+            work.databases.sql(materialized_views.COUNT_SQL, fresh, own_settings=True), work.proof.encoding
         )
         return materialized_views.differences(before, after)
 

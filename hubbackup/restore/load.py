@@ -125,6 +125,7 @@ def load(
         answers.start()
         broken: StreamError | None = None
         try:
+            dialect = dataclasses.replace(dialect, load_path=connection.load_path)
             process.write(TELLING + dialect.opening() + RELAXED)
             with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
                 chunks = checked_chunks(

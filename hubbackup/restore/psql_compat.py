@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hubbackup.errors import NotProvenError
+from hubbackup.postgres.identifiers import literal
 
 EDGE_BYTES = 8192
 HEADER = re.compile(
@@ -24,6 +25,7 @@ HEADER = re.compile(
     rb"(?:-- [^\n]*\n)*+\n"
     rb"(?:SET (?!transaction_timeout|client_encoding)[^\n]*\n)*+(?P<timeout>SET transaction_timeout = 0;\n)?"
     rb"(?:SET client_encoding = '(?P<encoding>[0-9A-Za-z_]+)';\n)?"
+    rb"(?:SET [^\n]*\n)*+(?:SELECT pg_catalog\.set_config\('search_path', (?P<path>''), false\);\n)?"
 )
 """pg_dump's own first lines. Whatever looks like them further down is data, and stays."""
 TRAILER = re.compile(
@@ -51,6 +53,8 @@ class Dialect:
 
     psql: tuple[int, int]
     server_major: int
+    load_path: str = ""
+    """The search_path that takes the place of pg_dump's empty one."""
 
     @property
     def knows_restrict(self) -> bool:
@@ -80,7 +84,6 @@ class Dialect:
 
         Caller's duty: the dump is proven, so that its end is pg_dump's trailer.
         """
-        from_head = ["restrict"] if self.server_major >= 17 else ["restrict", "timeout"]
         head: bytes | None = b""
         held = b""
         for chunk in chunks:
@@ -88,14 +91,21 @@ class Dialect:
                 head += chunk
                 if len(head) < EDGE_BYTES:
                     continue
-                chunk, head = _without(head, HEADER.match(head), from_head), None
+                chunk, head = self._head(head), None
             held += chunk
             if len(held) > EDGE_BYTES:
                 yield held[:-EDGE_BYTES]
                 held = held[-EDGE_BYTES:]
         if head is not None:
-            held = _without(head, HEADER.match(head), from_head)
+            held = self._head(head)
         yield _without(held, TRAILER.search(held), ["unrestrict"])
+
+    def _head(self, head: bytes) -> bytes:
+        found = HEADER.match(head)
+        if self.load_path and found is not None and found["path"]:
+            start, end = found.span("path")
+            head = head[:start] + literal(self.load_path).encode() + head[end:]
+        return _without(head, found, ["restrict"] if self.server_major >= 17 else ["restrict", "timeout"])
 
 
 def _without(data: bytes, found: re.Match[bytes] | None, groups: Iterable[str]) -> bytes:

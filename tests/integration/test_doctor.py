@@ -22,6 +22,7 @@ from hubbackup.doctor.site import Site
 from hubbackup.errors import StoppedError
 from hubbackup.logs.setup import get_logger
 from hubbackup.streams.cancel import Cancel
+from tests.support import PsqlError
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.s3 import S3Server
 from tests.support.sinks import ADDRESSES, http_sink, mail_sink, self_signed
@@ -239,6 +240,39 @@ def test_a_name_that_only_looks_like_it_is_none(patient: Patient, postgres18: Em
         "CREATE FUNCTION \"Begin\"() RETURNS int LANGUAGE sql AS 'SELECT 1';", database=patient.environ["POSTGRES_DB"]
     )
     assert patient.look()["restorable"].status == "ok"
+
+
+def test_views_that_read_themselves_are_a_warning(patient: Patient, postgres18: EmbeddedPostgres) -> None:
+    """PostgreSQL takes such a view, and no dump of it restores."""
+    view = "CREATE VIEW v AS SELECT 1 AS a; CREATE OR REPLACE VIEW v AS SELECT a FROM v; CREATE VIEW w AS SELECT 1;"
+    postgres18.psql(view, database=patient.environ["POSTGRES_DB"])
+    found = patient.look()["restorable"]
+    assert found.status == "warn"
+    assert found.sentence == "views that read themselves can't be restored: public.v"
+    assert "WITH RECURSIVE" in found.remedy
+
+
+def test_what_a_dump_passes_over_is_told(patient: Patient, postgres18: EmbeddedPostgres) -> None:
+    """An invalid index and what was made in PostgreSQL's own schemas are named; then pg_dump's own words agree."""
+    name = patient.environ["POSTGRES_DB"]
+    postgres18.psql(
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1); CREATE INDEX good ON t (a);"
+        "CREATE FUNCTION pg_catalog.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE UNLOGGED TABLE u (a int);",
+        database=name,
+    )
+    assert "pg_catalog.mine" not in (dump := postgres18.dump(name))
+    assert "INDEX good" in dump
+    with pytest.raises(PsqlError):
+        postgres18.psql("CREATE UNIQUE INDEX CONCURRENTLY half ON t (a)", database=name)
+    assert "INDEX half" not in postgres18.dump(name)
+    found = patient.look()["left out"]
+    assert found.status == "warn"
+    assert found.sentence == (
+        "not in a backup: invalid indexes public.half; what was made in PostgreSQL's own schemas: mine()"
+    )
+    assert "REINDEX or DROP INDEX" in found.remedy
+    postgres18.psql("DROP INDEX half; DROP FUNCTION pg_catalog.mine()", database=name)
+    assert patient.look()["left out"].status == "ok"
 
 
 def test_databases_left_of_restores(patient: Patient, postgres18: EmbeddedPostgres) -> None:

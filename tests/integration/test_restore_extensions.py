@@ -27,6 +27,7 @@ TIMESCALE = {
     "timescaledb.control": "comment = 'stands in for TimescaleDB'\ndefault_version = '2.1'\nrelocatable = false\n",
     "timescaledb--2.1.sql": """
 CREATE TABLE hypertables (name text);
+CREATE TABLE telemetry (said text);
 SELECT pg_extension_config_dump('hypertables', '');
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF current_setting('timescaledb.restoring', true) IS DISTINCT FROM 'on' THEN
@@ -127,6 +128,10 @@ def timescale(docker_engine: str, tmp_path_factory: pytest.TempPathFactory) -> I
 def test_timescaledb_is_told_of_a_restore(timescale: Program) -> None:
     """timescaledb_pre_restore() comes before the load and timescaledb_post_restore() after it, in a drill as well."""
     good = fingerprint(timescale.psql, DATABASE)
+    timescale.psql("INSERT INTO telemetry VALUES ('once')", database=DATABASE)
+    found = timescale.run("doctor", "--json").document["findings"]
+    (left_out,) = [finding["sentence"] for finding in found if finding["name"] == "left out"]
+    assert "of tables that extensions keep to themselves no row is in a backup: public.telemetry" in left_out
     timescale.backup()
     done = timescale.run("restore", "--latest", "--yes")
     assert done.code == 0, done.said

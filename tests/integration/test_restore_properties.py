@@ -217,3 +217,21 @@ def test_rows_that_the_database_adds_itself(hub: Program) -> None:
         assert done.code == 0, done.said
         assert int(hub.psql("SELECT count(*) FROM log", database=DATABASE)) >= rows
         assert all("public.log has" in remark for remark in done.document["remarks"])
+
+
+def test_a_dropped_schema_public_stays_dropped(hub: Program) -> None:
+    """Every new database has it, and pg_dump writes no DROP; one with another owner and other rights is as it was."""
+    create(hub, "DROP SCHEMA public; CREATE SCHEMA app; CREATE TABLE app.t (n int); INSERT INTO app.t VALUES (1);")
+    good = fingerprint(hub.psql, DATABASE)
+    hub.backup()
+    assert hub.run("restore", "--latest", "--yes").code == 0
+    assert diff(good, fingerprint(hub.psql, DATABASE)) == []
+    create(
+        hub,
+        "CREATE ROLE keeper; DROP SCHEMA public; CREATE SCHEMA public AUTHORIZATION keeper;"
+        "GRANT CREATE ON SCHEMA public TO PUBLIC; COMMENT ON SCHEMA public IS 'ours'; CREATE TABLE public.t (n int);",
+    )
+    good = fingerprint(hub.psql, DATABASE)
+    hub.backup()
+    assert hub.run("restore", "--latest", "--yes").code == 0
+    assert diff(good, fingerprint(hub.psql, DATABASE)) == []

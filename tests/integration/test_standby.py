@@ -33,6 +33,10 @@ def test_a_standby_can_be_backed_up_and_not_restored_to(standby: Program) -> Non
     manifest = standby.manifest(name)
     assert manifest.rows["public.visits"] == 100
     assert "public.carts" not in manifest.rows
+    found = standby.run("doctor", "--json").document["findings"]
+    sentences = {finding["name"]: finding["sentence"] for finding in found}
+    assert "the server is a standby" in sentences["restorable"]
+    assert sentences["left out"] == "not in a backup: the rows of unlogged tables, on a standby: public.carts"
     before = standby.databases()
     for way in (["--yes"], ["--into", "beside", "--yes"], ["--in-place", "--yes"]):
         done = standby.run("restore", name, *way)

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support import psql_through
+from tests.support import conninfo, psql_through
 
 USER = "hubchantier"
 UNPRIVILEGED = "nobody"
@@ -226,6 +226,11 @@ class EmbeddedPostgres:
         """Run a psql script and return its output; `PsqlError` with stderr when it fails."""
         run = psql_through(str(self.bin_dir / "psql"), env=self.env())
         return run(sql, database=database, variables=variables)
+
+    def dump(self, database: str) -> str:
+        """What pg_dump by itself writes of a database."""
+        argv = [str(self.bin_dir / "pg_dump"), conninfo(database)]
+        return subprocess.run(argv, env=self.env(), capture_output=True, text=True, check=True).stdout
 
     def create_database(self, name: str, *, options: str = "") -> None:
         """Create a database of any name; `options` is SQL (`TEMPLATE template0 ENCODING 'LATIN1'`)."""

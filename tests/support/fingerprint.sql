@@ -214,7 +214,7 @@ WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_temp.member AS m WHERE m.cla
 
 SELECT pg_temp.line('schema', 'comment on ' || pg_temp.label(d.classoid, d.objoid, d.objsubid), d.description)
 FROM pg_catalog.pg_description AS d
-WHERE (d.objoid >= 16384 OR d.objoid = 'public'::regnamespace)
+WHERE (d.objoid >= 16384 OR d.objoid = to_regnamespace('public'))
   AND NOT EXISTS (SELECT FROM pg_temp.member AS m WHERE m.classid = d.classoid AND m.objid = d.objoid)
   AND d.classoid <> 'pg_catalog.pg_largeobject'::regclass;
 
