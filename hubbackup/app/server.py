@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hubbackup.config.settings import Settings
@@ -102,10 +104,13 @@ class DatabaseServer:
             )
         libraries = session.sql(runner, connection, database, "SHOW shared_preload_libraries;").strip()
         options = {"shared_preload_libraries": libraries} if libraries else {}
+        # The database's own code runs there with all rights: it must not find the live server's password.
+        connection = replace(connection, password=secrets.token_urlsafe(24))
         with throwaway_server(
             Engine(settings.docker_host),
             runner,
             user=connection.user,
+            password=connection.password,
             options=options,
             cancel=self._cancel,
             idle_seconds=RESTORE_IDLE_SECONDS,

@@ -30,11 +30,12 @@ def throwaway_server(
     original: DockerExecRunner,
     *,
     user: str,
+    password: str,
     options: Mapping[str, str],
     cancel: Cancel,
     idle_seconds: float,
 ) -> Iterator[DockerExecRunner]:
-    """A runner in a fresh server whose superuser is `user`; `options` are further server settings.
+    """A runner in a fresh server whose superuser is `user`, with that `password`; `options` are further settings.
 
     Raises ContainerError where the server does not come up, EngineError where the engine refuses.
     """
@@ -51,7 +52,7 @@ def throwaway_server(
                 command=command,
                 environment={
                     "POSTGRES_USER": user,
-                    "POSTGRES_PASSWORD": secrets.token_urlsafe(24),
+                    "POSTGRES_PASSWORD": password,
                     "POSTGRES_DB": "postgres",
                 },
                 labels={LABEL: original.container_name},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,28 @@ for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE; do
     eval "path=\\${$name:-}"
     [ -z "$path" ] || echo "$name $(cat "$path")"
 done
+sleep "${HOLD:-0}"
 find "${HUBBACKUP_COPIES_DIR:-/nowhere}" -type f 2>/dev/null | while read -r file; do
     echo "copy ${file#"$HUBBACKUP_COPIES_DIR"} $(cat "$file")"
 done
 touch "$HUBBACKUP_RUNTIME_DIR/mine" && ! touch "$HUBBACKUP_COPIES_DIR/mine" 2>/dev/null && echo "apart"
 """
+
+
+def docker(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60)
+
+
+def container_of(directory: Path) -> list[str]:
+    """The options that make the image's own container, as compose does."""
+    mounts = {
+        ROOT / "docker/backup-cron/hubbackup": "/usr/local/bin/hubbackup",
+        directory / "program": "/opt/venv/bin/hubbackup",
+        directory / "config": "/config",
+        directory / "backups": "/var/backups/hub-chantier",
+    }
+    volumes = [word for here, there in mounts.items() for word in ("-v", f"{here}:{there}")]
+    return [*volumes, "-e", "HUBBACKUP_RUNTIME_DIR=/run/hubbackup"]
 
 
 @pytest.fixture
@@ -38,27 +57,8 @@ def start(docker_engine: str, tmp_path: Path) -> Start:
     (tmp_path / "backups").mkdir()
 
     def run(*options: str, command: tuple[str, ...] = ("hubbackup",)) -> list[str]:
-        mounts = {
-            ROOT / "docker/backup-cron/hubbackup": "/usr/local/bin/hubbackup",
-            tmp_path / "program": "/opt/venv/bin/hubbackup",
-            tmp_path / "config": "/config",
-            tmp_path / "backups": "/var/backups/hub-chantier",
-        }
-        volumes = [word for here, there in mounts.items() for word in ("-v", f"{here}:{there}")]
-        runtime = ("-e", "HUBBACKUP_RUNTIME_DIR=/run/hubbackup")
-        argv = [
-            "docker",
-            "run",
-            "--rm",
-            *volumes,
-            *runtime,
-            *options,
-            "--entrypoint",
-            command[0],
-            IMAGE,
-            *command[1:],
-        ]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        words = ("--entrypoint", command[0], IMAGE, *command[1:])
+        done = docker("run", "--rm", *container_of(tmp_path), *options, *words)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
@@ -108,3 +108,105 @@ def test_a_command_from_the_host_is_told_from_one_of_a_shell_in_the_container(st
     assert "parent 0 yes" in start()
     (line,) = [line for line in start(command=("sh", "-c", "hubbackup; true")) if line.startswith("parent ")]
     assert line != "parent 0 yes"
+
+
+def test_it_needs_no_root_at_all(start: Start) -> None:
+    """Started as another user from the beginning (`user:` in compose) it stays that user, with a place to write."""
+    lines = start("--user=1000:1000")
+    assert (lines[0], lines[-1]) == ("ids 1000 1000", "apart")
+
+
+class Running:
+    """A container in which `docker exec` starts the entry again and again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def hubbackup(self, *words: str, **environ: str) -> list[str]:
+        """As root, as `docker compose exec` and HEALTHCHECK start it."""
+        options = [word for name, value in environ.items() for word in ("-e", f"{name}={value}")]
+        done = docker("exec", *options, self.name, "hubbackup", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def sh(self, script: str, user: str = "0") -> str:
+        done = docker("exec", "--user", user, self.name, "sh", "-c", script)
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def running(start: Start, tmp_path: Path) -> Iterator[Running]:
+    """It has a settings file that only root may read, and has been used once."""
+    settings = tmp_path / "config" / ".env.production"
+    settings.write_text("POSTGRES_DB=first")
+    settings.chmod(0o600)
+    name = f"hub-test-{secrets.token_hex(6)}"
+    environ = ("-e", "BACKUP_ENV_FILE=/config/.env.production", "-e", "HUBBACKUP_COPY_SECONDS=0.1")
+    docker("run", "--detach", "--init", "--name", name, *container_of(tmp_path), *environ, IMAGE, "sleep", "600")
+    try:
+        found = Running(name)
+        assert "BACKUP_ENV_FILE POSTGRES_DB=first" in found.hubbackup("config")
+        yield found
+    finally:
+        docker("rm", "--force", "--volumes", name)
+
+
+ATTACK = """
+cd /run/hubbackup && rm -rf ./*
+for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE config .copies; do ln -s /etc "$name"; done
+ln -sfn /etc /run/hubbackup.copies; ln -sfn /etc /run/hubbackup.copies/config; ln -sfn /etc /run/hubbackup
+rm -rf /run/hubbackup.copies/config; mv /run/hubbackup /run/mine
+cd /var/backups/hub-chantier && ln -s /etc below && ln -s /etc/shadow password && mkdir real && ln -s / real/up
+"""
+
+
+def test_no_link_of_the_users_leads_root_astray(running: Running) -> None:
+    """Whatever the user that hubbackup runs as puts in its way: root changes nothing else, and hands nothing on."""
+    running.sh(ATTACK, user="10001")
+    said: list[str] = []
+    mine = "/var/backups/hub-chantier"
+    for word in ("health", "config", "daemon"):
+        said += running.hubbackup(word)
+        for directory in (f"{mine}/below", f"{mine}/real/up/etc"):
+            said += running.hubbackup(word, BACKUP_DIR=directory)
+        for password in (f"{mine}/password", f"{mine}/below/shadow", f"{mine}/real/up/etc/shadow"):
+            script = f"BACKUP_DIR={mine} POSTGRES_PASSWORD_FILE={password} hubbackup {word}"
+            said.append(running.sh(script))
+    assert "ids 0" not in "\n".join(said)
+    assert "root:" not in "\n".join(said)
+    assert running.sh("stat -c '%u %a' /etc /etc/passwd /etc/shadow /run /").split("\n")[:5] == [
+        "0 755",
+        "0 644",
+        "0 640",
+        "0 755",
+        "0 755",
+    ]
+    changed = docker("diff", running.name).stdout.splitlines()
+    assert [line for line in changed if line[2:].startswith("/etc")] == []
+    assert "BACKUP_ENV_FILE POSTGRES_DB=first" in running.hubbackup("config")
+
+
+def test_the_health_check_does_nothing_as_root(running: Running, tmp_path: Path) -> None:
+    """It copies nothing, so it can be led nowhere; any other command takes the edited file up."""
+    settings = tmp_path / "config" / ".env.production"
+    settings.write_text("POSTGRES_DB=second")
+    assert running.hubbackup("health")[0] == "ids 10001 10001"
+    copy = "/run/hubbackup.copies/config/.env.production"
+    assert running.sh(f"cat {copy}") == "POSTGRES_DB=first"
+    running.hubbackup("config")
+    assert running.sh(f"cat {copy}") == "POSTGRES_DB=second"
+
+
+def test_the_daemon_sees_an_edit_of_what_only_root_may_read(running: Running, tmp_path: Path) -> None:
+    """Its copy follows, also where an editor replaces the file; and stays whole while the file is away."""
+    copy = "/run/hubbackup.copies/config/.env.production"
+    docker("exec", "--detach", "--env", "HOLD=30", running.name, "hubbackup", "daemon")
+    fresh = tmp_path / "config" / "new"
+    fresh.write_text("POSTGRES_DB=third")
+    fresh.chmod(0o600)
+    fresh.replace(tmp_path / "config" / ".env.production")
+    deadline = time.monotonic() + 30
+    while running.sh(f"cat {copy}") != "POSTGRES_DB=third":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert running.sh(f"stat -c '%u %a' {copy}").strip() == "10001 400"

@@ -321,10 +321,9 @@ def containerised(container: str, directory: Path, **values: str) -> App:
     return make_app(
         POSTGRES_DB="hub_chantier",
         POSTGRES_USER=USER,
-        POSTGRES_PASSWORD="x",
         DB_CONTAINER=container,
         BACKUP_DIR=str(directory),
-        **values,
+        **{"POSTGRES_PASSWORD": "x", **values},
     )
 
 
@@ -365,6 +364,35 @@ def test_the_throwaway_server_is_shut_in_and_goes_whatever_happens(container: st
     assert set(server["NetworkSettings"]["Networks"]) <= {"none"}
     assert not server["HostConfig"]["Binds"]
     assert drill_containers(container) == []
+
+
+NOWHERE = """SELECT bool_and(position('canari-7f3a'::bytea IN
+  pg_read_binary_file('/proc/' || pid || '/' || file, 0, 65536, true)) = 0)
+  FROM pg_ls_dir('/proc') AS pid, unnest(ARRAY['environ', 'cmdline']) AS file WHERE pid ~ '^[0-9]+$'"""
+"""Whether no process of the server's container has the canary, as the database's own code could see it."""
+
+
+def test_the_live_password_never_enters_the_drills_server(container: str, tmp_path: Path) -> None:
+    """What is loaded there runs with all rights of that server: it has a password of its own, another each time."""
+    app = containerised(container, tmp_path, POSTGRES_PASSWORD="canari-7f3a", DRILL_SQL=NOWHERE)
+    app.backup()
+    assert list(app.drill().result.checks.values()) == ["t"]
+    found: list[str] = []
+
+    def body(run: Run) -> Outcome[Any]:
+        with app.server.drill_server(run, app.database) as drill:
+            (server,) = drill_containers(container)
+            said = subprocess.check_output(["docker", "inspect", server], text=True)
+            found.extend([said, drill.connection.password])
+            raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            app.run(Doing(body, "drill"))
+    said, first, again, second = found
+    assert "canari-7f3a" not in said + again
+    assert first in said
+    assert len({"canari-7f3a", first, second}) == 3
 
 
 def test_what_a_killed_drill_left_is_removed_at_the_start(container: str, tmp_path: Path) -> None:
