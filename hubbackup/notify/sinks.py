@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from hubbackup.errors import SettingsError
+from hubbackup.notify.redirects import no_lossy_redirects
 from hubbackup.notify.spool import Message, Spool
 from hubbackup.shown_text import sentence
 
@@ -97,7 +98,7 @@ class Sinks:
         return {label: sentence(answers[label]) for label in labels}
 
     def _send_one(self, label: str, message: Message, answers: dict[str, str]) -> None:
-        with _said_by_this_thread() as said:
+        with _said_by_this_thread() as said, no_lossy_redirects():
             try:
                 taken = self._senders[label].notify(
                     body=message.body, title=message.title, notify_type=message.kind, body_format="text"

@@ -7,6 +7,7 @@ server that redirects everything answers with the next redirect, without end.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -23,6 +24,8 @@ ROOTS = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
 }
 """Operations whose answer is XML, and its outermost element."""
+FIRST_ELEMENT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*)*<(?:[A-Za-z0-9_.-]+:)?([A-Za-z0-9_.-]+)")
+"""Its name, after a declaration and comments."""
 LISTS = {"ListObjectsV2", "ListMultipartUploads"}
 """An answer of theirs that does not say whether more follows is not known to be whole."""
 
@@ -47,21 +50,22 @@ def watch_answers(client: S3Client, *, follow_regions: bool) -> None:
 def check_root(response_dict: dict[str, Any], operation_model: Any, **_: object) -> None:
     """Raise ForeignAnswerError where a success is not the XML that the operation is answered with.
 
-    What is not XML at all, and an error within a success, is left to botocore.
+    Half a page, no XML at all and an error within a success are left to botocore: failures that may pass (a 500).
     """
     if response_dict["status_code"] >= 300:
         return
     body = response_dict["body"].strip()
     if not body:
         raise ForeignAnswerError("it is empty")
+    first = FIRST_ELEMENT.match(body)
+    name = first[1].decode("ascii", "replace") if first else ""
+    if name == "Error":
+        return
+    if name != ROOTS[operation_model.name]:
+        raise ForeignAnswerError(f"it begins with <{name:.40}>" if name else "it is not XML")
     try:
         root = ElementTree.fromstring(body)  # noqa: S314 - as botocore itself reads it
     except ElementTree.ParseError:
         return
-    found = root.tag.rpartition("}")[2]
-    if found == "Error":
-        return
-    if found != ROOTS[operation_model.name]:
-        raise ForeignAnswerError(f"it begins with {found!a:.40}")
     if operation_model.name in LISTS and not any(one.tag.rpartition("}")[2] == "IsTruncated" for one in root):
         raise ForeignAnswerError("it does not say whether more follows")

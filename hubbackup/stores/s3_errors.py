@@ -101,7 +101,9 @@ def refused(error: Exception, doing: str, where: str, bucket: str) -> StoreError
     if status == 404:
         return NotFoundError(sentence, remedy="`hubbackup list --store s3` prints the names there are")
     transient = code not in NOT_IMPLEMENTED and (status >= 500 or status == 429 or code in _TRANSIENT)
-    return StoreError(sentence, transient=transient)
+    by_s3 = code != str(status)  # an error of S3 has a code of its own
+    remedy = "hubbackup doctor tries S3 step by step" if by_s3 else "check that S3 itself answers at S3_ENDPOINT_URL"
+    return StoreError(sentence, remedy=remedy, transient=transient)
 
 
 def unanswered(error: Exception, doing: str, where: str) -> StoreError:

@@ -149,6 +149,33 @@ def test_why_a_sink_does_not_answer_is_told_without_its_token(place: Place) -> N
     assert "short-1" not in str(place.lines)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirect_that_loses_the_message_is_a_refusal(
+    place: Place, http: HttpSink, heart: HttpSink, status: int
+) -> None:
+    """The POST would become a GET without its body, and whoever answers that would count: the target is named,
+    without its path, which may hold a token; the message waits."""
+    http.status, http.location = status, f"{heart.url}/token-7f3a"
+    fail(place.app(NOTIFICATION_URLS=http.apprise_url))
+    assert heart.requests == []
+    assert not place.events("notify.sent")
+    (failed,) = place.events("notify.failed")
+    assert f"it redirects ({status}) to http at 127.0.0.1:{heart.port}" in failed["sinks"]["json#1"]
+    assert "token-7f3a" not in str(place.lines)
+    assert len(list((place.directory / ".hubbackup" / "spool").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_redirect_that_keeps_the_message_is_followed(
+    place: Place, http: HttpSink, heart: HttpSink, status: int
+) -> None:
+    """The POST arrives there whole."""
+    http.status, http.location = status, f"{heart.url}/hook"
+    fail(place.app(NOTIFICATION_URLS=http.apprise_url))
+    assert len(heart.titles) == 1
+    assert place.events("notify.sent")
+
+
 def test_a_hanging_sink_delays_a_command_for_its_budget_only(
     place: Place, http: HttpSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

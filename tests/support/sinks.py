@@ -34,10 +34,11 @@ def until(found: Callable[[], Any], seconds: float = 60) -> Any:
 
 @dataclass
 class HttpSink:
-    """Answers each request with `status`; 0: it takes the request and never answers."""
+    """Answers each request with `status`; 0: it takes the request and never answers. `location`: sends elsewhere."""
 
     port: int = 0
     status: int = 200
+    location: str = ""
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     """(method, path, the JSON of its body or None), also of those that were refused or hung."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -84,6 +85,8 @@ def http_sink(status: int = 200) -> Iterator[HttpSink]:
                 return
             self.send_response(sink.status)
             self.send_header("Content-Length", "0")
+            if sink.location:
+                self.send_header("Location", sink.location)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
