@@ -50,9 +50,17 @@ def choose(targets: Sequence[Target], which: str) -> list[Target]:
     raise UsageError(f"the store {which} is not configured", remedy=f"{turn_on}use {names}")
 
 
-def s3_store(settings: Settings, cancel: Cancel, *, name: str = "s3", limits: S3Limits | None = None) -> S3Store:
+def s3_store(
+    settings: Settings,
+    cancel: Cancel,
+    *,
+    name: str = "s3",
+    limits: S3Limits | None = None,
+    smallest_part_bytes: int | None = None,
+) -> S3Store:
     """The bucket of the settings, with the timeouts of `limits`."""
     from hubbackup.stores.s3 import S3Store
+    from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES
 
     def is_ours(name: str) -> bool:
         # Another host may share the prefix: only uploads of our own database can be our own leftovers.
@@ -69,6 +77,7 @@ def s3_store(settings: Settings, cancel: Cancel, *, name: str = "s3", limits: S3
         secret_access_key=settings.aws_secret_access_key.get_secret_value(),
         storage_class=settings.s3_storage_class,
         limits=limits,
+        smallest_part_bytes=smallest_part_bytes or SMALLEST_PART_BYTES,
         is_ours=is_ours,
         cancel=cancel,
     )

@@ -120,6 +120,7 @@ class BackupJob:
     def _take(self, run: Run, source: DumpSource, problems: list[str]) -> tuple[Manifest, list[str]]:
         """Dump, prove, publish; returns the manifest, and the names of the stores that hold it."""
         with self._draft(source.started_at, problems) as (working, draft):
+            draft.growing.expected_bytes = _expected_bytes(source)
             uploads = [Upload(run, target, draft.name, draft.growing) for target in self.remotes]
             try:
                 for upload in uploads:
@@ -312,6 +313,11 @@ class BackupJob:
                 )
                 problems.append(f"no copy in {upload.target.name}: {error}")
         return problems
+
+
+def _expected_bytes(source: DumpSource) -> int:
+    """About how large the file will be: as the last one, or else a tenth of what the database takes."""
+    return source.normal.stored_bytes if source.normal is not None else source.properties.size_bytes // 10
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from datetime import timedelta
 
 from hubbackup.catalog.listing import scan
 from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
-from hubbackup.doctor.site import Site
+from hubbackup.doctor.site import PART_BYTES, Site
 from hubbackup.errors import HubbackupError, NotFoundError, StoreError
 
 PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
 PROBE_AGE = timedelta(hours=1)
+SMALL_BYTES = 1024
 SKEW_WARN_SECONDS, SKEW_FAIL_SECONDS = 60, 600
 """S3 refuses requests from a clock that is 15 minutes off."""
 OFF = "S3 is off (S3_BACKUP_BUCKET is not set): all copies are on this host"
@@ -50,35 +51,44 @@ def clock(site: Site) -> Diagnosis:
 
 
 def probe(site: Site) -> Diagnosis:
-    """Put, get, list and delete, with an object of our own."""
+    """Put, get, list and delete, with objects of our own: a small one, as manifests are, and one in two parts."""
     if not site.app.settings.s3_backup_bucket:
         return skip(OFF)
-    store, data = site.bucket, secrets.token_bytes(1024)
-    name = f"hubbackup-probe-{secrets.token_hex(6)}"
-    done: list[str] = []
+    store, done = site.bucket, list[str]()
+    names: list[str] = []
     try:
-        with store.create(name) as draft:
-            draft.write(data)
-            draft.commit()
-        done.append("put")
-        with store.open(name) as stream:
-            if stream.read() != data:
-                return fail(f"{store.describe()} returns other bytes than were written")
+        for way, size in (("put", SMALL_BYTES), ("put in parts", PART_BYTES + SMALL_BYTES)):
+            data = secrets.token_bytes(size)
+            names.append(f"hubbackup-probe-{secrets.token_hex(6)}")
+            with store.create(names[-1]) as draft:
+                draft.write(data)
+                draft.commit()
+            done.append(way)
+            with store.open(names[-1]) as stream:
+                if stream.read() != data:
+                    return fail(f"{store.describe()} returns other bytes than were written")
         done.append("get")
         old = [entry for entry in store.entries() if PROBE_NAME.fullmatch(entry.name)]
-        if name not in [entry.name for entry in old]:
-            return fail(f"{store.describe()} does not list the object that was just put there")
+        unlisted = set(names) - {entry.name for entry in old}
         done.append("list")
-        _delete(site, name)
+        while names:
+            _delete(site, names[-1])
+            names.pop()
         done.append("delete")
         for entry in old:  # of a doctor that was killed
-            if entry.name != name and site.now - entry.modified_at > PROBE_AGE:
+            if site.now - entry.modified_at > PROBE_AGE:
                 _delete(site, entry.name)
     except StoreError as error:
-        if "delete" not in done and done:
-            _try_delete(site, name)
         so_far = f"after {', '.join(done)}: " if done else ""
         return fail(f"{so_far}{error}", error.remedy)
+    finally:
+        for name in names:
+            _try_delete(site, name)
+    if unlisted:
+        return warn(
+            f"{store.describe()} does not list at once what was just put there",
+            "nothing, where it takes some seconds; where it stays so, nothing is ever pruned there",
+        )
     return ok(f"put, get, list and delete work in {store.describe()}")
 
 

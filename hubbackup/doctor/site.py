@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store
 
 SHOWN_NAMES = 5
+PART_BYTES = 5 << 20
+"""The smallest that S3 takes for a part that is not the last: enough for a probe in parts."""
 IDLE_SECONDS = 20.0
 """A check is short: a tool that is silent for this long has failed."""
 
@@ -64,7 +66,7 @@ class Site:
             no_progress_seconds=30,
             backoff_seconds=0.2,
         )
-        return s3_store(self.app.settings, self.app.cancel, limits=limits)
+        return s3_store(self.app.settings, self.app.cancel, limits=limits, smallest_part_bytes=PART_BYTES)
 
     @property
     def at_work(self) -> AtWork | None:

@@ -19,7 +19,7 @@ from hubbackup.stores.s3_data import READING, loader
 from hubbackup.stores.s3_errors import NOT_IMPLEMENTED, error_code
 from hubbackup.stores.s3_head import Address, head_object, refuse_taken
 from hubbackup.stores.s3_reader import open_object
-from hubbackup.stores.s3_upload import S3Draft, part_size_bytes, put_small
+from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES, S3Draft, put_small
 from hubbackup.streams.cancel import Cancel
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class S3Store:
         secret_access_key: str | None = None,
         storage_class: str | None = None,
         limits: S3Limits | None = None,
-        part_size: Callable[[int], int] = part_size_bytes,
+        smallest_part_bytes: int = SMALLEST_PART_BYTES,
         is_ours: Callable[[str], bool] = lambda name: True,
         cancel: Cancel | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class S3Store:
         }
         self._storage_class = storage_class
         self._limits = limits or S3Limits()
-        self._part_size = part_size
+        self._smallest_part_bytes = smallest_part_bytes
         self._is_ours = is_ours
         where = self.describe() + (f" at {_host_of(endpoint_url)}" if endpoint_url else "")
         self._calls = S3Calls(lambda: self._client, bucket, where, self._limits, cancel or Cancel())
@@ -84,7 +84,7 @@ class S3Store:
         """Begin an object; see `Store.create`."""
         address = self._address(name)
         refuse_taken(self._calls, address)
-        return S3Draft(self._calls, address, metadata or {})
+        return S3Draft(self._calls, address, metadata or {}, self._smallest_part_bytes)
 
     def replace(
         self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
@@ -206,7 +206,7 @@ class S3Store:
         options: dict[str, Any] = {}
         if self._storage_class:
             options["StorageClass"] = self._storage_class
-        return Address(self._bucket, self._prefix + check_name(name), name, options, self._part_size)
+        return Address(self._bucket, self._prefix + check_name(name), name, options)
 
     @cached_property
     def _client(self) -> S3Client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,6 @@ class Address:
     key: str
     name: str
     options: Mapping[str, Any]
-    part_size: Callable[[int], int]
 
 
 @dataclass(frozen=True)

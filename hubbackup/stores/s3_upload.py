@@ -21,24 +21,33 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-FIRST_PART_BYTES = 8 << 20
+SMALLEST_PART_BYTES = 8 << 20
 LARGEST_PART_BYTES = 5 << 30
+USUAL_PARTS = 100
+"""Of a file like the last: so the upload is never more than a hundredth behind it."""
+PARTS_EVERYWHERE = 1_000
+"""Scaleway takes no more."""
+PARTS_AT_MOST = 10_000
 _MOST_HELD_BYTES = 16 << 20
-"""A part of what is written (not followed) waits in memory, so it stops growing here."""
+"""A part of what is written (not followed) waits in memory, so it is no larger."""
 _SMALL_BYTES = 1 << 20
 """A file up to this size is held, and put in one request; a larger one is sent from the disk to its end."""
 _TOKEN = "hubbackup-upload"  # noqa: S105 - the name of a metadata field
 _CONDITION_UNKNOWN = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
+_PART_REFUSED = {"InvalidArgument", "InvalidPart", "InvalidPartNumber", "InvalidRequest", "TooManyParts"}
 _PERHAPS_DONE = {"PreconditionFailed", "412", "NoSuchUpload"}
 
 
-def part_size_bytes(number: int) -> int:
-    """The planned size of part `number` (from 1), growing by a tenth each.
+def part_size_bytes(expected_bytes: int, smallest_bytes: int = SMALLEST_PART_BYTES) -> int:
+    """The size of each part but the last, of a file that will have about `expected_bytes` (0: not known).
 
-    So a small dump is sent while it is still being made, and 5 TB fit in the 1,000 parts that Scaleway takes.
+    All alike: R2 refuses others. A file that is ten times as large still fits into the parts that all servers take.
     """
-    # Past 100 the cap has long been reached, and the power would only leave the range of floats.
-    return min(int(FIRST_PART_BYTES * 1.1 ** (min(number, 100) - 1)), LARGEST_PART_BYTES)
+    return min(max(expected_bytes // USUAL_PARTS, smallest_bytes), LARGEST_PART_BYTES)
+
+
+class _TooManyPartsError(StoreError):
+    """The server takes no further part: they must be larger."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,12 @@ class S3Draft:
     `metadata` may be added to until the first part is sent: for a file of up to 1 MiB that is at `commit`.
     """
 
-    def __init__(self, calls: S3Calls, address: Address, metadata: Mapping[str, str]) -> None:
+    def __init__(self, calls: S3Calls, address: Address, metadata: Mapping[str, str], part_bytes: int) -> None:
         self.metadata = dict(metadata)
         self.size_bytes = 0
         self._calls = calls
         self._address = address
+        self._part_bytes = part_bytes
         self._token = uuid4().hex
         self._held = bytearray()
         self._upload_id: str | None = None
@@ -77,7 +87,8 @@ class S3Draft:
         self._check_open()
         self._held += data
         self.size_bytes += memoryview(data).nbytes
-        while len(self._held) >= (size := min(self._next_part_size(), _MOST_HELD_BYTES)):
+        size = min(self._part_bytes, _MOST_HELD_BYTES)
+        while len(self._held) >= size:
             self._send_held(bytes(self._held[:size]))
             del self._held[:size]
 
@@ -87,6 +98,7 @@ class S3Draft:
         if self._held:
             follow_by_writing(self, source)
             return
+        self._part_bytes = part_size_bytes(source.expected_bytes, self._part_bytes)
         try:
             with source.open() as file:
                 self._follow(source, file)
@@ -136,6 +148,9 @@ class S3Draft:
         """End the multipart upload, best effort and in a few seconds; never raises."""
         self._closed = True
         self._held.clear()
+        self._end_upload()
+
+    def _end_upload(self) -> None:
         upload_id, self._upload_id = self._upload_id, None
         if upload_id is not None:
             self._calls.tidy(
@@ -146,9 +161,22 @@ class S3Draft:
             )
 
     def _follow(self, source: GrowingFile, file: BinaryIO) -> None:
-        offset = 0
+        """Where the file outgrows its parts it is sent anew, in larger ones: all must be of one size."""
         while True:
-            size = self._next_part_size()
+            try:
+                self._send_as_it_grows(source, file)
+                return
+            except _TooManyPartsError:
+                if self._part_bytes >= LARGEST_PART_BYTES:
+                    raise
+                self._end_upload()
+                self._parts.clear()
+                self.size_bytes = 0
+                self._part_bytes = min(self._part_bytes * 10, LARGEST_PART_BYTES)
+
+    def _send_as_it_grows(self, source: GrowingFile, file: BinaryIO) -> None:
+        offset, size = 0, self._part_bytes
+        while True:
             available, _finished = source.wait_for(offset + size)
             self._calls.cancel.check()
             if available - offset < size:  # so it is finished
@@ -188,7 +216,9 @@ class S3Draft:
             return client.upload_part(Body=data, **arguments)
 
         md5 = hashlib.md5(data, usedforsecurity=False).digest()
-        self._send_part(md5, len(data), request, self._calls.patience())
+        patience = self._calls.patience()
+        patience.reached(len(data))  # how far it gets is not seen: the time for all of it
+        self._send_part(md5, len(data), request, patience)
 
     def _send_part(
         self,
@@ -198,6 +228,10 @@ class S3Draft:
         patience: Patience,
     ) -> None:
         number = len(self._parts) + 1
+        if number > PARTS_AT_MOST:
+            raise _TooManyPartsError(
+                f"could not upload {self._address.name}: it has more than {PARTS_AT_MOST:,} parts"
+            )
         doing = f"upload part {number} of {self._address.name}"
         arguments = {
             "Bucket": self._address.bucket,
@@ -216,7 +250,12 @@ class S3Draft:
                 raise StoreError(f"could not {doing}: the server holds other bytes than were sent", transient=True)
             return str(answer["ETag"])
 
-        etag = self._calls.run(doing, attempt, attempts=self._calls.limits.part_attempts, patience=patience)
+        try:
+            etag = self._calls.run(doing, attempt, attempts=self._calls.limits.part_attempts, patience=patience)
+        except StoreError as error:
+            if number > PARTS_EVERYWHERE and error_code(error) in _PART_REFUSED:
+                raise _TooManyPartsError(str(error), remedy=error.remedy) from error
+            raise
         self._parts.append(_Part(number, etag, md5))
 
     def _begun(self) -> str:
@@ -277,9 +316,6 @@ class S3Draft:
 
     def _where(self) -> dict[str, Any]:
         return {"Bucket": self._address.bucket, "Key": self._address.key, **self._address.options}
-
-    def _next_part_size(self) -> int:
-        return self._address.part_size(len(self._parts) + 1)
 
     def _check_open(self) -> None:
         if self._closed:

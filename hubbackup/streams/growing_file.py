@@ -29,6 +29,8 @@ class GrowingFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.expected_bytes = 0
+        """About how large it will be, where the writer knows (else 0)."""
         self._size_bytes = 0
         self._finished = False
         self._failed = False
@@ -38,7 +40,8 @@ class GrowingFile:
     def complete(cls, path: Path) -> GrowingFile:
         """The view of a file that does not grow any more. Raises OSError where it can't be read."""
         growing = cls(path)
-        growing.advance(path.stat().st_size)
+        growing.expected_bytes = path.stat().st_size
+        growing.advance(growing.expected_bytes)
         growing.finish()
         return growing
 

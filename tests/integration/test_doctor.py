@@ -23,7 +23,9 @@ from hubbackup.errors import StoppedError
 from hubbackup.logs.setup import get_logger
 from hubbackup.streams.cancel import Cancel
 from tests.support import PsqlError
+from tests.support import proxy as faults
 from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.proxy import FaultProxy
 from tests.support.s3 import S3Server
 from tests.support.sinks import ADDRESSES, http_sink, mail_sink, self_signed
 
@@ -495,3 +497,26 @@ def test_a_sink_that_would_take_nothing_is_a_warning(
     for label in ("json#1: ", "mailto#2: ", "HEARTBEAT_URL: "):
         assert label in said.sentence
     assert said.sentence.count("Connection refused") == 3
+
+
+def test_the_probe_goes_up_in_parts_too(patient: Patient, s3: S3Server) -> None:
+    """A vendor that takes small objects and refuses uploads in parts is found out before the first backup is."""
+    with FaultProxy(s3.endpoint_url) as proxy:
+        where = with_s3(s3) | {"S3_ENDPOINT_URL": proxy.url}
+        assert patient.look(bucket.CHECKS, **where)["probe object"].status == "ok"
+        assert [seen.query["partNumber"] for seen in proxy.seen if faults.is_part()(seen)] == ["1", "2"]
+        proxy.fault(faults.answer(400, "InvalidPart", "All parts must have the same length"), when=faults.is_complete)
+        found = patient.look(bucket.CHECKS, **where)["probe object"]
+    assert found.status == "fail"
+    assert found.sentence.startswith("after put: could not publish")
+    assert [key for key in s3.keys("hub-backups") if "probe" in key] == []
+
+
+def test_a_listing_that_lags_is_a_warning(patient: Patient, s3: S3Server) -> None:
+    """Some servers list an object only seconds after it was put."""
+    empty = b"<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+    with FaultProxy(s3.endpoint_url) as proxy:
+        proxy.fault(faults.with_body(lambda body: empty), when=faults.is_list)
+        found = patient.look(bucket.CHECKS, **(with_s3(s3) | {"S3_ENDPOINT_URL": proxy.url}))["probe object"]
+    assert found.status == "warn"
+    assert "does not list at once" in found.sentence

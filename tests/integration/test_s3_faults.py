@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from hubbackup.errors import (
     ExistsError,
@@ -23,15 +24,15 @@ from hubbackup.errors import (
 )
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.s3 import S3Store
-from hubbackup.stores.s3_upload import part_size_bytes
+from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import GrowingFile
 from tests.support import proxy as faults
 from tests.support.proxy import Fault, FaultProxy, Predicate
-from tests.support.s3 import QUICK, S3Server
+from tests.support.s3 import QUICK, SMALL_PARTS, S3Server
 
 PARTS_BYTES = 60_000
-"""Six parts of the scaled plan, and a rest."""
+"""Seven parts, and a rest."""
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +185,7 @@ def test_a_part_that_is_taken_too_slowly_ends_the_upload(
 ) -> None:
     """A server that sips at a part, never silent for long, runs into the bound on bytes that get no further."""
     limits = replace(QUICK, no_progress_seconds=1.5, slowest_bytes_per_second=32 << 20)
-    store = s3.store(bucket, endpoint_url=proxy.url, limits=limits, part_size=part_size_bytes)
+    store = s3.store(bucket, endpoint_url=proxy.url, limits=limits, smallest_part_bytes=SMALLEST_PART_BYTES)
     proxy.fault(faults.sip_request, when=faults.is_part())
     path = tmp_path / "dump"
     path.write_bytes(bytes(9 << 20))
@@ -200,7 +201,7 @@ def test_a_followed_file_is_not_held_in_memory(s3: S3Server, bucket: str, tmp_pa
     """Not its parts, not the end that makes no whole part, not a file that is less than one: it is on the disk."""
     path = tmp_path / "x"
     path.write_bytes(os.urandom(size))
-    store = s3.store(bucket, part_size=part_size_bytes)
+    store = s3.store(bucket, smallest_part_bytes=SMALLEST_PART_BYTES)
     list(store.entries())  # makes the client
     tracemalloc.start()
     try:
@@ -420,25 +421,70 @@ def test_a_password_in_the_endpoint_is_never_told(s3: S3Server, bucket: str) -> 
 # 23: limits of other vendors
 
 
-def test_more_parts_than_a_fixed_size_would_allow(
+@pytest.mark.parametrize("known", [True, False], ids=["a size that is known", "a size that is not"])
+def test_a_server_that_wants_equal_parts(
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, tmp_path: Path, known: bool
+) -> None:
+    """As R2 does: all parts but the last are of one size. A fake of ours: moto takes any."""
+    faults.want_equal_parts(proxy)
+    data = os.urandom(200 * SMALL_PARTS + 1000)
+    with LocalStore(tmp_path).create("dump.sql.gz") as written, store.create("dump.sql.gz") as draft:
+        written.growing.expected_bytes = len(data) if known else 0
+        written.write(data)
+        written.commit()
+        draft.follow(written.growing)
+        draft.commit()
+    assert read(store) == data
+    assert proxy.count(faults.is_part()) == (100 if known else 201)
+
+
+def test_a_held_file_is_sent_in_equal_parts(store: S3Store, proxy: FaultProxy) -> None:
+    """What is written, and follows no file, as well."""
+    faults.want_equal_parts(proxy)
+    data = os.urandom(PARTS_BYTES)
+    upload(store, data)
+    assert read(store) == data
+
+
+def test_the_fake_refuses_parts_of_two_sizes(s3: S3Server, proxy: FaultProxy, bucket: str) -> None:
+    """Or it would prove nothing."""
+    faults.want_equal_parts(proxy)
+    client = s3.client_at(proxy.url)
+    upload_id = client.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    tags = [
+        client.upload_part(Bucket=bucket, Key="k", UploadId=upload_id, PartNumber=number, Body=b"x" * size)["ETag"]
+        for number, size in ((1, 100), (2, 110), (3, 10))
+    ]
+    parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+    with pytest.raises(ClientError, match="InvalidPart"):
+        client.complete_multipart_upload(
+            Bucket=bucket,
+            Key="k",
+            UploadId=upload_id,
+            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+        )
+
+
+def test_a_file_that_outgrows_its_parts_is_sent_anew_in_larger_ones(
     s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, tmp_path: Path
 ) -> None:
-    """A server that refuses part 1001 and the newer checksums takes a dump of 1,500 parts of the first size.
+    """A server that takes a thousand equal parts, as Scaleway does, and no newer checksum; the size was not known.
 
-    Everything is scaled by 1:1024, so the first part has 8 KiB and the dump 12 MB.
+    Everything is scaled by 1:1024, so a part has 8 KiB and the dump 9 MB.
     """
+    faults.want_equal_parts(proxy)
     proxy.fault(faults.answer(400, "InvalidArgument"), when=lambda seen: int(seen.query.get("partNumber", 0)) > 1000)
     proxy.fault(faults.answer(400, "InvalidRequest"), when=faults.has_checksum_header)
-    data = os.urandom(1_500 * (8 << 10))
-    path = tmp_path / "dump"
-    path.write_bytes(data)
-    with store.create("dump.sql.gz") as draft:
-        draft.follow(GrowingFile.complete(path))
+    data = os.urandom(1_100 * SMALL_PARTS)
+    with LocalStore(tmp_path).create("dump.sql.gz") as written, store.create("dump.sql.gz") as draft:
+        written.write(data)
+        written.commit()
+        draft.follow(written.growing)
         draft.commit()
     assert read(store) == data
     assert list(store.entries())
     store.delete("dump.sql.gz")
-    assert proxy.count(faults.is_part()) < 100
+    assert proxy.count(faults.is_part()) == 1_001 + 110
     assert_nothing_left(s3, bucket)
 
 

@@ -269,6 +269,31 @@ def cut_body(size_bytes: int, *, abruptly: bool = False) -> Fault:
     return fault
 
 
+def want_equal_parts(proxy: FaultProxy, most: int = 1_000) -> None:
+    """Refuse to complete an upload whose parts, the last one aside, are not all of one size: as R2 says it does.
+
+    It looks at the first `most` parts. A fake of ours: it was not tried at R2 itself.
+    """
+    sizes: dict[str, dict[int, int]] = {}
+
+    def keep(exchange: Exchange) -> None:
+        query = exchange.seen.query
+        of_upload = sizes.setdefault(query["uploadId"], {})
+        of_upload[int(query["partNumber"])] = int(exchange.seen.headers["content-length"])
+        pass_on(exchange)
+
+    def judge(exchange: Exchange) -> None:
+        of_upload = sizes[exchange.seen.query["uploadId"]]
+        *parts, _last = (of_upload[number] for number in sorted(of_upload))
+        if len(set(parts)) > 1:
+            answer(400, "InvalidPart", "All non-trailing parts must have the same length.")(exchange)
+        else:
+            pass_on(exchange)
+
+    proxy.fault(keep, when=lambda seen: is_part()(seen) and int(seen.query["partNumber"]) <= most)
+    proxy.fault(judge, when=is_complete)
+
+
 def with_body(change: Callable[[bytes], bytes]) -> Fault:
     """Pass on, with the answer's body changed."""
 

@@ -39,9 +39,8 @@ QUICK = S3Limits(
 """S3Store's limits, scaled so that a test of the whole way to giving up takes seconds."""
 
 
-def small_parts(number: int) -> int:
-    """S3Store's plan for part sizes, scaled by 1:1024: 8 KiB, growing by a tenth each, 5 MiB at most."""
-    return min(int((8 << 10) * 1.1 ** (min(number, 100) - 1)), 5 << 20)
+SMALL_PARTS = 8 << 10
+"""The parts of S3Store, scaled by 1:1024."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,13 @@ class S3Server:
     @cached_property
     def client(self) -> S3Client:
         """A plain client, for what the tests look at behind the store's back."""
+        return self.client_at(self.endpoint_url)
+
+    def client_at(self, endpoint_url: str) -> S3Client:
+        """The same by another way."""
         return boto3.session.Session().client(
             "s3",
-            endpoint_url=self.endpoint_url,
+            endpoint_url=endpoint_url,
             region_name="us-east-1",
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret_access_key,
@@ -78,7 +81,7 @@ class S3Server:
             "access_key_id": self.access_key_id,
             "secret_access_key": self.secret_access_key,
             "limits": QUICK,
-            "part_size": small_parts,
+            "smallest_part_bytes": SMALL_PARTS,
         }
         return S3Store(bucket, prefix, **(settings | options))
 
