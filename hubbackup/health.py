@@ -21,9 +21,13 @@ def health_path() -> Path:
     return Path(os.environ.get(PATH_VARIABLE, DEFAULT_DIRECTORY)) / "health.json"
 
 
-def beat(next_run: str, now: float | None = None) -> dict[str, object]:
-    """What the daemon writes: the scheduler's own thread runs, and the next backup is due then (text)."""
-    return {"time": time.time() if now is None else now, "pid": os.getpid(), "next_run": next_run}
+def beat(next_run: str, now: float | None = None, *, refused: str = "", remark: str = "") -> dict[str, object]:
+    """What the daemon writes: the scheduler's own thread runs, and the next backup is due then (text).
+
+    `refused`: why nothing is scheduled, since the settings can't be used. `remark`: what else is to be said.
+    """
+    moment = time.time() if now is None else now
+    return {"time": moment, "pid": os.getpid(), "next_run": next_run, "refused": refused, "remark": remark}
 
 
 def check_beat(path: Path, now: float | None = None) -> tuple[bool, str]:
@@ -31,11 +35,22 @@ def check_beat(path: Path, now: float | None = None) -> tuple[bool, str]:
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
         age = (time.time() if now is None else now) - float(last["time"])
-        next_run = str(last["next_run"])
+        next_run, refused = str(last["next_run"]), str(last.get("refused", ""))
     except FileNotFoundError:
         return False, "the daemon has not started: it has written no heartbeat"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return False, f"the daemon's heartbeat can't be read: {error}"
     if abs(age) > MAX_AGE_SECONDS:
         return False, f"the daemon's last heartbeat is {age:.0f} s old: it is gone or stuck"
-    return True, f"the daemon is alive (heartbeat {max(age, 0):.0f} s ago); next backup: {next_run}"
+    if refused:
+        return False, f"no backup is scheduled, since the settings can't be used: {refused}"
+    remark = f"; {said}" if (said := remark_of(path)) else ""
+    return True, f"the daemon is alive (heartbeat {max(age, 0):.0f} s ago); next backup: {next_run}{remark}"
+
+
+def remark_of(path: Path) -> str:
+    """What a living daemon has to say of its settings: an edit that it refused, or has not taken up yet."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("remark", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""

@@ -230,9 +230,12 @@ class App:
         """Swap back what the last restore of the database `target` put aside. Raises HubbackupError."""
         return self.run(UndoJob(target, self.server.open_runner, self.server.connection))
 
-    def prune(self, *, dry_run: bool = False) -> Outcome[PruneResult]:
-        """Remove what the policies no longer keep, or with `dry_run` only plan it. Raises HubbackupError."""
-        return self.run(PruneJob(self.targets(), self.zone, dry_run))
+    def prune(self, *, dry_run: bool = False, database: str | None = None) -> Outcome[PruneResult]:
+        """Remove what the policies no longer keep, or with `dry_run` only plan it. Raises HubbackupError.
+
+        Of every database that the stores hold, or of one.
+        """
+        return self.run(PruneJob(self.targets(), self.zone, dry_run, database))
 
     def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome[MarkResult]:
         """Pin, unpin or accept one backup, in every store that has it."""
@@ -270,5 +273,6 @@ class App:
                 schedule=self.settings.schedule,
                 zone=self.zone,
                 drill_schedule=self.settings.drills,
+                watched_since=lambda: self.notifier.watch.began(),
             )
         )

@@ -112,7 +112,7 @@ class ManifestKey:
         text = secrets.token_hex(KEY_BYTES)
         fresh = self.path.with_name(f"{KEY_FILE}.{secrets.token_hex(4)}.new")
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)  # BACKUP_DIR itself is not ours to make
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor, not a path

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from hubbackup.config.settings import Settings
-from hubbackup.errors import SettingsError
+from hubbackup.errors import HubbackupError, SettingsError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
+from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import ServerDatabase
 from hubbackup.postgres.session import Connection
@@ -60,6 +62,18 @@ class DatabaseServer:
     def open_restore_runner(self, cancel: Cancel) -> Runner:
         """As `open_runner`, with the timeout that a restore needs."""
         return self.open_runner(cancel, RESTORE_IDLE_SECONDS)
+
+    def wait_for(self, database: str, seconds: float) -> None:
+        """Wait until the database answers. Raises HubbackupError where it does not in `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                describe(self.open_runner(self._cancel, ASK_SECONDS), self.connection("first"), database)
+                return
+            except HubbackupError:
+                if time.monotonic() > deadline:
+                    raise
+                self._cancel.wait(1.0)
 
     def connection(self, run_id: str) -> Connection:
         """How the tools reach the server; host and port only where they run outside its container."""

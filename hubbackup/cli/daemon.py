@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from hubbackup.cli.session import make_app
-from hubbackup.daemon.scheduler import Daemon
+import sys
+
+from hubbackup.app.process import Process
+from hubbackup.daemon.service import serve
 
 
 def daemon() -> int:
     """Run backups and drills on schedule until a signal stops it.
 
-    This is the container's own command. A run that fails does not end it.
+    This is the container's own command. A run that fails does not end it, nor do settings that can't be used: it
+    says so, and waits for better ones. Changed settings are taken up within the minute.
     """
-    return Daemon(make_app(for_daemon=True)).run()
+    return serve(Process(sys.stdout, for_daemon=True))

@@ -13,7 +13,7 @@ from hubbackup.cli.output import print_json, say
 from hubbackup.cli.remedies import typable
 from hubbackup.cli.session import make_app
 from hubbackup.errors import HubbackupError
-from hubbackup.health import check_beat, health_path
+from hubbackup.health import check_beat, health_path, remark_of
 from hubbackup.jobs.current import AtWork, all_alive
 from hubbackup.jobs.history import RunRecord
 from hubbackup.postgres.side_databases import derived_kind
@@ -33,7 +33,9 @@ def status(json: Json = False) -> int:
     now = datetime.now(UTC)
     snapshot = app.collector().take(now)
     healthy, sentence = check_beat(health_path())
-    verdict = judge(snapshot, now, healthy=healthy, health_sentence=sentence)
+    busy = at_work is not None and at_work.alive and at_work.kind == "backup"
+    remark = remark_of(health_path()) if healthy else ""
+    verdict = judge(snapshot, now, healthy=healthy, health_sentence=sentence, remark=remark, busy=busy)
     kept: list[dict[str, Any]] | None = None
     kept_problem = ""
     try:

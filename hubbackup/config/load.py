@@ -1,13 +1,14 @@
 """Loading the settings: once, from the environment and the settings file, validated, with their origin.
 
 Three sources, the later wins: the default, the process's environment, the file that BACKUP_ENV_FILE names
-(`.env.production`, mounted by docker-compose.backup.yml: so `docker compose restart` applies an edit, which
-compose itself does not do). Each secret can also come from a file, `NAME_FILE`, as Docker secrets do.
+(`.env.production`, mounted by docker-compose.backup.yml; the daemon looks at it again and again, since compose
+does not apply an edit). Each secret can also come from a file, `NAME_FILE`, as Docker secrets do.
 An empty value counts as not set.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,10 @@ NAMES = ("POSTGRES_DB", "POSTGRES_USER", "PGHOST", "DB_SERVICE", "DB_CONTAINER",
 """Settings that every answer shows."""
 OTHER_SECRETS = ("AWS_SESSION_TOKEN", "PGPASSWORD", "PGSSLPASSWORD")
 """What libraries read from the environment themselves."""
+PAGE = frozenset({"status_port", "status_user", "status_password"})
+"""Without a whole login there is no page at all: it might be one that everybody sees."""
+PAIRED = PAGE | {"aws_access_key_id", "aws_secret_access_key"}
+"""What is wrong where no setting is wrong by itself."""
 SEE_SETTINGS = "see `hubbackup config` for every setting, and docs/settings.md for its meaning"
 
 
@@ -83,7 +88,49 @@ def _shown(value: object) -> str:
 
 def load_settings(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     """Read, merge and validate. Raises SettingsError naming the variable, never a secret's value."""
-    environment = dict(os.environ if environ is None else environ)
+    gathered = _gather(dict(os.environ if environ is None else environ))
+    try:
+        settings = Settings(**gathered.values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise _as_settings_error(error, gathered.values, gathered.origins) from None  # its text may quote a secret
+    return gathered.loaded(settings)
+
+
+def load_what_can_be_used(environ: Mapping[str, str]) -> LoadedSettings:
+    """As `load_settings`, with what is wrong left out: for who has to tell somebody of it. Never raises."""
+    without_file = {name: value for name, value in environ.items() if name != ENV_FILE_VARIABLE}
+    gathered = _Gathered({}, {}, (), {})
+    for environment in (environ, without_file):
+        with contextlib.suppress(SettingsError):
+            gathered = _gather(dict(environment))
+            break
+    values = dict(gathered.values)
+    while True:
+        try:
+            return gathered.loaded(Settings(**values))  # type: ignore[arg-type]
+        except ValidationError as error:
+            wrong = {str(one["loc"][0]) for one in error.errors() if one["loc"]} or set(PAIRED)
+            if not PAGE.isdisjoint(wrong):
+                wrong |= PAGE
+            values = {name: value for name, value in values.items() if name not in wrong}
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """What the sources hold, before it is validated: `values` by the names of the settings' fields."""
+
+    values: dict[str, str]
+    origins: dict[str, str]
+    warnings: tuple[str, ...]
+    from_file: dict[str, str]
+
+    def loaded(self, settings: Settings) -> LoadedSettings:
+        """With the settings that were made of it."""
+        return LoadedSettings(settings, self.origins, self.warnings, for_libraries(self.from_file))
+
+
+def _gather(environment: Mapping[str, str]) -> _Gathered:
+    """Read and merge the sources. Raises SettingsError."""
     raw = {name: value for name, value in environment.items() if value}
     origins = dict.fromkeys(raw, "environment")
     warnings: list[str] = []
@@ -91,7 +138,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     from_file: dict[str, str] = {}
     if file_name:
         try:
-            from_file, warnings = read_env_file(Path(file_name), raw)
+            from_file, warnings = read_env_file(_readable(Path(file_name), raw.get(COPIES_VARIABLE, "")), raw)
         except FileNotFoundError:
             warnings.append(f"{ENV_FILE_VARIABLE}: {file_name} does not exist; only the environment counts")
     raw |= from_file
@@ -100,11 +147,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> LoadedSettings:
     keep_secret(_secrets(raw))  # before anything can go wrong that shows one
     warnings += _unknown_names(raw, origins)
     values = {name.lower(): value for name, value in raw.items() if name.lower() in Settings.model_fields and value}
-    try:
-        settings = Settings(**values)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise _as_settings_error(error, values, origins) from None  # its text may quote a secret
-    return LoadedSettings(settings, origins, tuple(warnings), for_libraries(from_file))
+    return _Gathered(values, origins, tuple(warnings), from_file)
 
 
 def _secrets(raw: Mapping[str, str]) -> Iterator[str]:

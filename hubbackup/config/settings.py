@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     backup_schedule: str = Field(default="0 3 * * *", description="five-field cron; 0 and 7 are Sunday")
     tz: str = Field(default="UTC", description="time zone of the schedule and of file names")
     backup_on_start: bool = Field(default=False, description="run when the daemon starts")
+    backup_on_first_start: bool = Field(default=True, description="run at start if no store has a backup yet")
     backup_catch_up: bool = Field(default=True, description="run at start if the last scheduled run was missed")
     backup_dir: Path = Field(default=Path("/var/backups/hub-chantier"), description="local store")
     backup_file_mode: str = Field(

@@ -6,24 +6,27 @@ Nothing that fails in a run ends the daemon: it reports the failure, and tries a
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from hubbackup import package_version
 from hubbackup.app import App
-from hubbackup.catalog.listing import newest_good
-from hubbackup.config.changes import compare
+from hubbackup.config.changes import Change
 from hubbackup.config.schedule import Schedule
+from hubbackup.daemon.clock import Clock, ScheduleTrigger
+from hubbackup.daemon.edits import Edits
+from hubbackup.daemon.first_run import WAIT_SECONDS, reason_to_start_with_a_run
 from hubbackup.daemon.status_server import serve_status
 from hubbackup.daemon.watchdog import watch
 from hubbackup.doctor import all_checks, examine
@@ -31,39 +34,58 @@ from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError, LockHeldError, StoppedError
 from hubbackup.health import beat, health_path
 from hubbackup.jobs.leftovers import remove_leftovers
-from hubbackup.jobs.state_file import read_json, write_json
-from hubbackup.status.overdue import missed_run
+from hubbackup.jobs.state_file import write_json
 from hubbackup.streams import malloc
+from hubbackup.units import human_seconds
 
+LOOK_SECONDS = 15
+"""Between two looks at the settings and at the clock."""
 BEAT_SECONDS = 60
 WATCH_SECONDS = 600
 POST_SECONDS = 1.0
 """Time to send the message of a run that was just stopped."""
 STOP_SECONDS = 8.0
 """How long a run gets to clean up after a signal: inside the ten seconds that `docker stop` waits."""
+PORT_SECONDS = 5.0
+"""How long the status page of the daemon before may take to close."""
+RETENTION = ("BACKUP_RETENTION_DAYS", "BACKUP_KEEP_", "S3_RETENTION_DAYS", "S3_KEEP_")
 
 
-class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]
-    """A `Schedule` as APScheduler wants it. Runs missed in a stall come as one."""
+@dataclass(frozen=True)
+class Shift:
+    """What one daemon hands on to the next, for changed settings: the last slot of each of its schedules."""
 
-    def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
+    ended_at: datetime
+    last: dict[str, datetime] = field(default_factory=dict)
 
-    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The next due time at or after `now`, and after the previous one."""
-        since = now - timedelta(microseconds=1)
-        if previous_fire_time is not None:
-            since = max(since, previous_fire_time)
-        return self._schedule.next_after(since)
+
+class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
+    """Its thread may be about to remove a job at the moment of the shutdown, and then dies of not finding it."""
+
+    def _process_jobs(self) -> float | None:
+        try:
+            seconds: float | None = super()._process_jobs()
+        except JobLookupError:
+            return None
+        return seconds
 
 
 class Daemon:
-    """The scheduler and its jobs for one App."""
+    """The scheduler and its jobs for one App. `before`: the daemon whose place it takes, in this process."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, edits: Edits, changes: Sequence[Change] = (), before: Shift | None = None) -> None:
         self._app = app
+        self._edits = edits
+        self._changes = changes
+        self._before = before
         self._log = app.log
-        self._scheduler = BackgroundScheduler(
+        logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # a skipped slot is said here, once
+        self._clock = Clock()
+        self._triggers: dict[str, ScheduleTrigger] = {}
+        self._at_work = 0
+        self._remark = ""
+        self._counting = threading.Lock()
+        self._scheduler = _Scheduler(
             timezone=UTC,
             # One worker for the work: runs queue up behind each other. Heartbeat and watch must not wait for them,
             # nor they for the reading of old copies.
@@ -71,51 +93,106 @@ class Daemon:
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
 
-    def run(self) -> int:
-        """Serve until a signal asks to stop; returns the exit code, 128 + the signal's number."""
-        app, cancel = self._app, self._app.cancel
-        database, notifier = app.database, app.notifier  # settings are judged before anything starts
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _frame: cancel.set(received))
-        self._tell_changes()
-        notifier.post.start()
-        self._scheduler.add_job(self._backup, ScheduleTrigger(app.settings.schedule), id="backup", executor="work")
-        self._scheduler.add_job(self._beat, IntervalTrigger(seconds=BEAT_SECONDS), id="heartbeat", executor="beat")
-        drills = app.settings.drills
-        if drills is not None:
-            self._scheduler.add_job(self._drill, ScheduleTrigger(drills), id="drill", executor="work")
-        verifications = app.settings.verifications
-        if verifications is not None:
-            self._scheduler.add_job(self._verify, ScheduleTrigger(verifications), id="verify", executor="reading")
-        self._scheduler.add_job(self._remove_leftovers, id="leftovers", executor="work")
-        self._scheduler.add_job(self._watch, IntervalTrigger(seconds=WATCH_SECONDS), id="watch", executor="watch")
-        self._scheduler.add_job(self._doctor, id="doctor", executor="watch")
+    def run(self) -> int | Shift:
+        """Serve until a signal asks to stop, which gives the exit code; or until the settings have changed."""
+        app, stop_page = self._app, lambda: None
+        app.notifier.post.start()
+        self._add_jobs()
         self._scheduler.start()
         self._beat()
         self._log.info(
             "daemon.started",
             message="the backup service has started",
             version=package_version(),
-            database=database,
+            database=app.database,
             schedule=app.settings.backup_schedule,
             time_zone=app.settings.tz,
             next_run=self._next_run(),
             stores=[target.describe() for target in app.targets()],
             retention_days=app.settings.backup_retention_days,
         )
-        serve_status(app)
-        self._start_with_a_run()
         try:
+            stop_page = serve_status(app, patience_seconds=PORT_SECONDS if self._before else 0.0)
+            self._start_with_a_run()
             while True:
-                cancel.wait(3600)
+                app.cancel.wait(LOOK_SECONDS)
+                self._look_at_the_clock()
+                self._edits.look()
+                if self._edits.remark != self._remark:
+                    self._scheduler.modify_job("heartbeat", next_run_time=datetime.now(UTC))
+                if self._edits.pending is not None and not self._at_work:
+                    return self._hand_over(stop_page)
         except StoppedError as stop:
             return self._stop(stop)
+
+    def _add_jobs(self) -> None:
+        settings, add = self._app.settings, self._scheduler.add_job
+        self._schedule("backup", self._backup, settings.schedule)
+        self._schedule("drill", self._drill, settings.drills)
+        self._schedule("verify", self._verify, settings.verifications, "reading")
+        self._add_beats()
+        add(self._remove_leftovers, id="leftovers", executor="work")
+        add(self._doctor, id="doctor", executor="watch")
+        if any(change.name.startswith(RETENTION) for change in self._changes):
+            add(self._prune, id="prune", executor="work")
+        self._scheduler.add_listener(self._tell_of_a_skipped_slot, EVENT_JOB_MAX_INSTANCES)
+
+    def _schedule(
+        self, name: str, work: Callable[[], None], schedule: Schedule | None, executor: str = "work"
+    ) -> None:
+        if schedule is None:
+            return
+        # A slot that passed between the two daemons is this one's, and one that the last has served is not.
+        since = datetime.now(UTC)
+        if self._before is not None:
+            since = max(self._before.ended_at, self._before.last.get(name, self._before.ended_at))
+        self._triggers[name] = ScheduleTrigger(schedule, since)
+        self._scheduler.add_job(work, self._triggers[name], id=name, executor=executor)
+
+    def _add_beats(self) -> None:
+        """What comes every so many seconds, beginning now."""
+        for name, work, seconds in (("heartbeat", self._beat, BEAT_SECONDS), ("watch", self._watch, WATCH_SECONDS)):
+            every = IntervalTrigger(seconds=seconds)
+            executor = "beat" if name == "heartbeat" else name
+            self._scheduler.add_job(work, every, id=name, executor=executor, replace_existing=True)
+
+    def _look_at_the_clock(self) -> None:
+        """Runs are due by the wall clock: one that was set must not make APScheduler sleep through them."""
+        jump = self._clock.jumped_seconds()
+        if jump:
+            way = "back" if jump < 0 else "forward, or the machine slept"
+            self._log.warning(
+                "clock.jumped",
+                message=f"the clock was set by {human_seconds(abs(jump))} {way}",
+                seconds=round(jump),
+                next_run=self._next_run(),
+            )
+        if jump < 0:
+            for name, trigger in self._triggers.items():
+                self._scheduler.reschedule_job(name, trigger=trigger)
+            self._add_beats()
+        self._scheduler.wakeup()
+
+    def _hand_over(self, stop_page: Callable[[], None]) -> Shift:
+        """End, but for the process, once the runs at work have; returns what the next daemon is to know."""
+        ended_at = datetime.now(UTC)
+        waiter = self._shut_down()
+        while waiter.is_alive():
+            waiter.join(0.2)
+            self._app.cancel.check()
+        stop_page()
+        self._app.notifier.post.stop(POST_SECONDS)
+        return Shift(ended_at, {name: trigger.last for name, trigger in self._triggers.items()})
+
+    def _shut_down(self) -> threading.Thread:
+        waiter = threading.Thread(target=self._scheduler.shutdown, name="shutdown", daemon=True)
+        waiter.start()
+        return waiter
 
     def _stop(self, stop: StoppedError) -> int:
         """Let the run at work clean up, for a bounded time; called from the main thread, never from a handler."""
         self._log.info("daemon.stopping", message="asked to stop", signal=stop.signal_number)
-        waiter = threading.Thread(target=self._scheduler.shutdown, name="shutdown", daemon=True)
-        waiter.start()
+        waiter = self._shut_down()
         waiter.join(STOP_SECONDS)
         self._app.notifier.post.stop(POST_SECONDS)
         health_path().unlink(missing_ok=True)
@@ -126,43 +203,54 @@ class Daemon:
         return stop.exit_code
 
     def _start_with_a_run(self) -> None:
-        """BACKUP_ON_START, or the catch-up of a run that was due while the daemon was down."""
-        app = self._app
-        reason: dict[str, str] | None = None
-        if app.settings.backup_on_start:
-            reason = {"reason": "BACKUP_ON_START"}
-        elif app.settings.backup_catch_up:
-            try:
-                newest = newest_good([app.local], app.zone, app.database, datetime.now(UTC))
-            except HubbackupError as error:
-                self._log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
-                return
-            since = newest.started_at if newest is not None else None
-            due = missed_run(app.settings.schedule, since, app.state.history, datetime.now(UTC))
-            if due is not None:
-                reason = {"reason": "missed", "due": due.isoformat()}
-        if reason is not None:
-            self._log.info("backup.catch_up", message="a backup at the start", **reason)
-            self._scheduler.add_job(self._backup, id="backup-at-start", executor="work")
+        """Unless this daemon follows another one in this process."""
+        reason = None if self._before else reason_to_start_with_a_run(self._app, datetime.now(UTC))
+        if reason is None:
+            return
+        self._log.info("backup.catch_up", message=f"a backup at the start: {reason.sentence}", **reason.fields())
+        self._scheduler.add_job(
+            self._first_backup if reason.first else self._backup, id="backup-at-start", executor="work"
+        )
+
+    def _first_backup(self) -> None:
+        """At the first start the database's container may be starting as well."""
+        with contextlib.suppress(HubbackupError):  # then the run says what is wrong
+            self._app.server.wait_for(self._app.database, WAIT_SECONDS)
+        self._backup()
 
     def _backup(self) -> None:
-        self._guard("backup", self._app.backup)
+        self._guard("backup", lambda app: app.backup())
         self._beat()
 
     def _drill(self) -> None:
-        self._guard("drill", self._app.drill)
+        self._guard("drill", lambda app: app.drill())
 
     def _verify(self) -> None:
-        self._guard("verify", self._app.verify_due)
+        self._guard("verify", lambda app: app.verify_due())
+
+    def _prune(self) -> None:
+        """A changed retention holds now, not after the next good backup, which it may have to make room for."""
+        self._guard("prune", lambda app: app.prune(database=app.database))
 
     def _remove_leftovers(self) -> None:
         with contextlib.suppress(StoppedError):
             remove_leftovers(self._log, self._app.leftovers())
 
-    def _guard(self, kind: str, work: Callable[[], object]) -> None:
-        """Do a run; the daemon survives whatever ends the run. The run has reported its end itself."""
+    def _tell_of_a_skipped_slot(self, event: JobSubmissionEvent) -> None:
+        """The daemon's own run of this kind is still at work when the next one is due."""
+        if event.job_id in self._triggers:
+            due = ", ".join(moment.astimezone(self._app.zone).isoformat() for moment in event.scheduled_run_times)
+            self._log.warning(
+                f"{event.job_id}.skipped",
+                message=f"the {event.job_id} that was due {due} is skipped, since the one before is still at work",
+            )
+
+    def _guard(self, kind: str, work: Callable[[App], object]) -> None:
+        """Do a run with the newest settings; the daemon survives whatever ends it. The run reports its end itself."""
+        with self._counting:
+            self._at_work += 1
         try:
-            work()
+            work(self._edits.look())
         except LockHeldError as error:  # told here only: a run without the lock has no closing line of its own
             self._log.warning(f"{kind}.skipped", message=str(error))
         except HubbackupError:
@@ -170,21 +258,9 @@ class Daemon:
         except Exception:  # noqa: BLE001 - as said above
             self._log.exception(f"{kind}.crashed", message=f"{kind} failed: internal error")
         finally:
+            with self._counting:
+                self._at_work -= 1
             malloc.give_back()
-
-    def _tell_changes(self) -> None:
-        """Log what was changed in the settings since the last start."""
-        path = self._app.state.settings_file
-        changes, kept = compare(read_json(path), self._app.loaded.values())
-        with contextlib.suppress(OSError):  # then the next start compares with an older one
-            write_json(path, kept)
-        if changes:
-            names = ", ".join(change.name for change in changes)
-            self._log.info(
-                "settings.changed",
-                message=f"settings changed: {names}",
-                changes=[asdict(change) for change in changes],
-            )
 
     def _watch(self) -> None:
         try:
@@ -214,7 +290,8 @@ class Daemon:
     def _beat(self) -> None:
         """Written by the scheduler's own worker, so that its age shows whether the scheduler runs."""
         try:
-            write_json(health_path(), beat(self._next_run()))
+            self._remark = self._edits.remark
+            write_json(health_path(), beat(self._next_run(), remark=self._remark))
         except OSError as error:
             self._log.warning("health.unwritable", message=f"the heartbeat can't be written: {error}")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from hubbackup.app import App
-from hubbackup.catalog.backup import Backup
-from hubbackup.catalog.listing import newest_good
+from hubbackup.catalog.backup import CLOCK_TOLERANCE, Backup
+from hubbackup.catalog.listing import newest_good, scan
 from hubbackup.errors import StoreError
-from hubbackup.notify.alerts import LastGood, compose_silence
+from hubbackup.notify.alerts import LastGood, compose_future, compose_silence
 from hubbackup.status.overdue import Deadline, deadline_of, should_tell
 
 
@@ -44,6 +44,7 @@ def deadline_at(app: App, last_good: Backup | None, now: datetime) -> Deadline:
 
 def watch(app: App, now: datetime) -> None:
     """One check by the daemon: alert once a day while a backup is overdue. Raises HubbackupError."""
+    _tell_of_the_future(app, now)
     deadline, last_good = look(app, now)
     memory = app.notifier.watch
     if not deadline.overdue:
@@ -61,6 +62,21 @@ def watch(app: App, now: datetime) -> None:
         last_good_at=told.started_at if told else None,
     )
     app.notifier.send(compose_silence(deadline, app.notifier.place(), told, now))
+
+
+def _tell_of_the_future(app: App, now: datetime) -> None:
+    """A backup from the future is no proof of anything: the clock was wrong then, or is now. Told once a day."""
+    memory = app.notifier.watch
+    latest = max(scan([app.local], app.database), key=lambda one: one.name.local_time, default=None)
+    if latest is None or latest.name.started_at(app.zone) <= now + CLOCK_TOLERANCE:
+        memory.forget_future()
+        return
+    if should_tell(memory.told_of_future_at(), now):
+        memory.tell_of_future(now)
+        name = str(latest.name)
+        remedy = f"set the clock right; where it was wrong then: hubbackup verify {name}, then move the file away"
+        app.log.error("backup.from_future", message=f"{name} is from the future", name=name, remedy=remedy)
+        app.notifier.send(compose_future(name, remedy, app.notifier.place(), now))
 
 
 def _newest_good(app: App, now: datetime, *, with_remotes: bool) -> Backup | None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
-from hubbackup.health import check_beat, health_path
+from hubbackup.health import check_beat, health_path, remark_of
 
 
 def settings(site: Site) -> Diagnosis:
     """Misspelt and unreadable settings."""
     warnings = site.app.loaded.warnings
     if warnings:
-        return warn("; ".join(warnings), "correct .env.production, then: docker compose restart backup-cron")
+        return warn("; ".join(warnings), "correct .env.production; it is read again within the minute")
     return ok("no setting is unknown or malformed")
 
 
@@ -37,6 +37,9 @@ def schedule(site: Site) -> Diagnosis:
 def daemon(site: Site) -> Diagnosis:
     """Whether a daemon keeps the schedule."""
     healthy, sentence = check_beat(health_path())
+    remark = remark_of(health_path()) if healthy else ""
+    if remark:
+        return warn(sentence, "where the settings are refused, correct .env.production: it is read again by itself")
     if healthy:
         return ok(sentence)
     return warn(sentence, "docker compose --profile backup up -d backup-cron; run this check inside its container")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -59,6 +60,9 @@ def configure(
         except OSError as error:
             file_problem = f"LOG_FILE={log_file} can't be written: {error.strerror}"
     root = logging.getLogger()
+    for old in root.handlers:
+        if isinstance(old, (RotatingFileHandler, WatchedFileHandler)):
+            old.close()
     root.handlers[:] = handlers
     root.setLevel(level.upper())
     for noisy in ("apscheduler", "botocore", "boto3", "urllib3", "docker", "s3transfer", "apprise"):

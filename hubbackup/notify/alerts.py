@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from hubbackup.errors import EXIT_INTERRUPTED, EXIT_SUCCESS, HubbackupError, UsageError
+from hubbackup.errors import EXIT_INTERRUPTED, EXIT_SUCCESS, HubbackupError, SettingsError, UsageError
 from hubbackup.jobs.history import History, RunRecord
 from hubbackup.jobs.results import BackupResult, Result
 from hubbackup.jobs.run import Outcome, Run
@@ -164,6 +164,28 @@ def compose_silence(deadline: Deadline, place: Place, last_good: LastGood | None
     return Message("failure", title, f"{lead}\n\n{_layout(rows)}\n\nThis message comes once a day while it lasts.\n")
 
 
+def compose_future(name: str, remedy: str, place: Place, now: datetime) -> Message:
+    """The message of a backup whose time is still to come."""
+    title = _one_line(f"ALERTE: a backup of {place.database} on {place.host} is from the future")
+    rows = [("What is wrong", name), ("What to do", remedy), ("Host", place.host), ("Time here", _time(now, place))]
+    lead = "The clock was wrong when it was made, or is wrong now. It counts neither as recent nor as the newest."
+    return Message("failure", title, f"{lead}\n\n{_layout(rows)}\n\nThis message comes once a day while it lasts.\n")
+
+
+def compose_refused_settings(error: SettingsError, place: Place, now: datetime, *, running: bool) -> Message:
+    """The message of settings that can't be used; `running`: older ones stay in force."""
+    title = _one_line(f"ALERTE: the settings of hubbackup on {place.host} can't be used")
+    rows = [
+        ("What failed", str(error)),
+        ("What to do", error.remedy or "hubbackup config shows every setting"),
+        ("Until then", "the settings of before the edit stay in force" if running else "no backup is scheduled"),
+        ("Host", place.host),
+        ("Time", _time(now, place)),
+    ]
+    lead = "The settings were edited, and can't be used." if running else "The backup service can't start its work."
+    return Message("failure", title, f"{lead}\n\n{_layout(rows)}\n")
+
+
 def compose_test(place: Place, now: datetime) -> Message:
     """The message of `hubbackup notify-test`."""
     rows = [("Host", place.host), ("Database", place.database), ("Time", _time(now, place))]
@@ -256,7 +278,7 @@ def _rows_of(outcome: Outcome[Result]) -> list[tuple[str, str]]:
     made = outcome.result if isinstance(outcome.result, BackupResult) else None
     if made is not None and made.warnings:
         rows += [("Suspicious", warning) for warning in made.warnings]
-        advice = "compare it with the database; if it is right: hubbackup accept NAME. Until then nothing is pruned"
+        advice = f"compare it with the database; if it is right: hubbackup accept {made.name}"
         rows.append(("What to do", advice))
     elif outcome.problems:
         rows.append(("What to do", "hubbackup doctor checks each store; the next run uploads what is missing"))

@@ -63,11 +63,13 @@ class PruneResult(Result):
 
 @dataclass(frozen=True)
 class PruneJob:
-    """Removes from `targets` what their policies no longer keep, of every database; with `dry_run` it only plans."""
+    """Removes from `targets` what their policies no longer keep, of one database or all; `dry_run`: it only plans."""
 
     targets: Sequence[Target]
     zone: ZoneInfo
     dry_run: bool = False
+    database: str | None = None
+    """None: of every one."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "prune"
 
@@ -83,7 +85,7 @@ class PruneJob:
         """
         now = self.now().astimezone(self.zone)
         with run.stage("plan"):
-            found = scan_each(self.targets).or_raise()
+            found = scan_each(self.targets, self.database).or_raise()
             problems = tuple(f"nothing is pruned in {target.name}: {error}" for target, error in found.failed)
             plans = make_plans(found.listed, found.stores, now, reader(found.stores, self.zone))
         if self.dry_run:

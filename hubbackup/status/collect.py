@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -50,6 +50,7 @@ class Scope:
     schedule: Schedule
     zone: ZoneInfo
     drill_schedule: Schedule | None = None
+    watched_since: Callable[[], datetime | None] = lambda: None
 
 
 class Collector:
@@ -81,6 +82,7 @@ class Collector:
             version=package_version(),
             schedule=scope.schedule,
             drill_schedule=scope.drill_schedule,
+            watched_since=scope.watched_since(),
             databases=tuple(printable(name) for name in scope.databases),
             stores=tuple(_store_facts(view.target, view.error) for view in views),
             backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),

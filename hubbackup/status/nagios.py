@@ -91,6 +91,9 @@ def assess(
     if newest is None:
         if unreadable:
             return PluginOutput(NAGIOS_UNKNOWN, "; ".join(f"{store.name}: {store.problem}" for store in unreadable))
+        if last_run is None and deadline is not None and now <= deadline and max_age is None:
+            sentence = f"there is no backup of {database} yet, the first is to come"
+            return PluginOutput(NAGIOS_WARNING, sentence, " ".join(counts))
         return PluginOutput(NAGIOS_CRITICAL, f"there is no good backup of {database}", " ".join(counts))
     age = now - newest.started_at
     limit = max_age if max_age is not None else (deadline - newest.started_at if deadline is not None else None)

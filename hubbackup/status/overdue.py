@@ -82,6 +82,10 @@ class Watch:
             self._write(since=now)
         return found or now
 
+    def began(self) -> datetime | None:
+        """When the watch began, if it has."""
+        return self._read().get("since")
+
     def told_at(self) -> datetime | None:
         """When the alarm that is still on was last raised."""
         return self._read().get("told_at")
@@ -89,6 +93,19 @@ class Watch:
     def tell(self, now: datetime) -> None:
         """The alarm was raised."""
         self._write(told_at=now)
+
+    def told_of_future_at(self) -> datetime | None:
+        """When it was last told that a backup is from the future."""
+        return self._read().get("told_of_future_at")
+
+    def tell_of_future(self, now: datetime) -> None:
+        """That is told now."""
+        self._write(told_of_future_at=now)
+
+    def forget_future(self) -> None:
+        """No backup is from the future any more."""
+        if self.told_of_future_at() is not None:
+            self._write(told_of_future_at=None)
 
     def quiet(self) -> bool:
         """There is a good backup again. Returns whether an alarm was on."""

@@ -95,6 +95,8 @@ class Snapshot:
     runs: tuple[RunRecord, ...] = ()
     leaving: tuple[Leaving, ...] = ()
     drill_schedule: Schedule | None = None
+    watched_since: datetime | None = None
+    """Since when there should be backups."""
     tally: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """How many runs of a kind came to a result since the daemon started."""
 

@@ -47,11 +47,28 @@ class Verdict:
 HEADLINES = {Level.OK: "All right.", Level.WARNING: "Needs attention.", Level.CRITICAL: "Action needed."}
 
 
-def judge(snapshot: Snapshot, now: datetime, *, healthy: bool = True, health_sentence: str = "") -> Verdict:
-    """The verdict at `now` (aware), which may be later than the snapshot. `healthy`: the daemon is scheduling."""
+FIRST_HEADLINE = "Waiting for the first backup."
+
+
+def judge(
+    snapshot: Snapshot,
+    now: datetime,
+    *,
+    healthy: bool = True,
+    health_sentence: str = "",
+    remark: str = "",
+    busy: bool = False,
+) -> Verdict:
+    """The verdict at `now` (aware), which may be later than the snapshot.
+
+    `healthy`: the daemon is scheduling; `remark`: what it has to say of its settings; `busy`: a backup is at work.
+    """
+    first = {database: _first_to_come(snapshot, database, now, busy) for database in snapshot.databases}
+    waiting = [concern for concern in first.values() if concern is not None]
     found = [
-        *_of_the_daemon(snapshot, now, healthy, health_sentence),
-        *(finding for database in snapshot.databases for finding in _of_the_newest(snapshot, database, now)),
+        *waiting,
+        *_of_the_daemon(snapshot, now, healthy, health_sentence, remark),
+        *(finding for one in first if first[one] is None for finding in _of_the_newest(snapshot, one, now)),
         *_of_the_last_run(snapshot, now),
         *_of_the_last_drill(snapshot, now),
         *_of_the_stores(snapshot),
@@ -59,7 +76,23 @@ def judge(snapshot: Snapshot, now: datetime, *, healthy: bool = True, health_sen
     ]
     level = max((finding.level for finding in found), default=Level.OK)
     findings = tuple(sorted(found, key=lambda finding: -finding.level))
-    return Verdict(level, HEADLINES[level], _summary(snapshot, now), findings)
+    headline = FIRST_HEADLINE if waiting and len(waiting) == len(findings) else HEADLINES[level]
+    return Verdict(level, headline, _summary(snapshot, now), findings)
+
+
+def _first_to_come(snapshot: Snapshot, database: str, now: datetime, busy: bool) -> Concern | None:
+    """Nothing was ever backed up, and it is not late yet: that is how everybody begins."""
+    begun = any(backup.database == database for backup in snapshot.backups) or snapshot.last_run("backup")
+    if begun or any(store.problem for store in snapshot.stores):
+        return None
+    if busy:
+        return Concern(Level.WARNING, f"The first backup of {database} is being made now.")
+    coming = deadline_of(snapshot.schedule, since=snapshot.watched_since or now, now=now)
+    if coming.due is None or coming.overdue:
+        return None
+    due = coming.due.astimezone(snapshot.schedule.zone)
+    text = f"There is no backup of {database} yet. The first is due {due:%d %b %H:%M %Z}."
+    return Concern(Level.WARNING, text, "make it now: hubbackup backup")
 
 
 def _summary(snapshot: Snapshot, now: datetime) -> str:
@@ -92,7 +125,9 @@ def _where(snapshot: Snapshot, newest: list[BackupFacts]) -> str:
     return f"in {where} only"
 
 
-def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: str) -> Iterator[Concern]:
+def _of_the_daemon(snapshot: Snapshot, now: datetime, healthy: bool, sentence: str, remark: str) -> Iterator[Concern]:
+    if remark:
+        yield Concern(Level.WARNING, f"{remark[:1].upper()}{remark[1:]}.", "hubbackup config shows the file's")
     if not healthy:
         yield Concern(
             Level.CRITICAL,

@@ -89,7 +89,9 @@ class StatusApp:
         login: Login | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         at_work: Callable[[], Sequence[AtWork]] = tuple,
+        remark: Callable[[], str] = str,
     ) -> None:
+        """`remark`: what the daemon has to say of its settings."""
         self._current = current
         self._health = health
         self._log = log
@@ -97,6 +99,7 @@ class StatusApp:
         self._now = now
         self._at_work = at_work
         self._guesses = Guesses()
+        self._remark = remark
         self._pages = {"/": self._page, "/metrics": self._metrics, "/icon.svg": self._icon}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -147,12 +150,17 @@ class StatusApp:
         if snapshot is None:
             return None
         healthy, sentence = self._health()
-        return snapshot, judge(snapshot, now, healthy=healthy, health_sentence=sentence)
+        busy = any(run.kind == "backup" for run in self._at_work())
+        verdict = judge(snapshot, now, healthy=healthy, health_sentence=sentence, remark=self._remark(), busy=busy)
+        return snapshot, verdict
 
     def _page(self, now: datetime) -> Answer:
         judged = self._judged(now)
         if judged is None:
+            healthy, sentence = self._health()
             text = "The stores are being read for the first time. Try again in a moment."
+            if not healthy:
+                text = f"{sentence[:1].upper()}{sentence[1:]}."
             return _plain("503 Service Unavailable", text, ("Retry-After", "5"), ("Refresh", "5"))
         document = page.render(*judged, now, self._at_work())
         return Answer("200 OK", "text/html; charset=utf-8", document.encode("utf-8", "replace"))

@@ -3,91 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import json
 import secrets
 import signal
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.daemon import NEVER, running
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.moments import locked_table, wait_until
 from tests.support.program import Program, beside, for_server
-
-# A schedule has minutes; so that no test has to wait for one, every second is due here. All else is the program.
-EVERY_SECOND = """\
-import sys
-from datetime import timedelta
-from hubbackup.config.schedule import Schedule
-Schedule.next_after = lambda self, moment: moment.replace(microsecond=0) + timedelta(seconds=1)
-sys.argv[0] = "hubbackup"
-from hubbackup.__main__ import main
-main()
-"""
-NEVER = "0 0 30 2 *"
-
-
-class Daemon:
-    """A running daemon, its log read line by line."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        self.errors: list[str] = []
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._readers = [
-            threading.Thread(target=into.extend, args=(stream,), daemon=True)
-            for into, stream in ((self.lines, process.stdout), (self.errors, process.stderr))
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def events(self, name: str = "") -> list[dict[str, Any]]:
-        """The log so far; every line of it must be a JSON object with an event id."""
-        found = [json.loads(line) for line in list(self.lines)]
-        assert all(event["event"] and event["timestamp"] and event["level"] for event in found)
-        return [event for event in found if name in ("", event["event"])]
-
-    def wait_for(self, name: str, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
-        """The events of that name, once there are so many."""
-        wait_until(lambda: len(self.events(name)) >= count, f"{count} {name} in {self.lines[-3:]}", seconds)
-        return self.events(name)
-
-    def has_settled(self) -> None:
-        """Wait until all that a start does is done, and end it: what has not happened by then never will."""
-        self.wait_for("doctor.finished")
-        assert self.stop() == 143
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Signal it, wait for its end as `docker stop` does, and return its exit code."""
-        self.process.send_signal(number)
-        code = self.process.wait(timeout=10)
-        for reader in self._readers:
-            reader.join(timeout=5)
-        return code
-
-
-@contextmanager
-def running(program: Program, *, every_second: bool = False, **settings: str) -> Iterator[Daemon]:
-    """A daemon; on stderr it must have written nothing by the end."""
-    process = program.start("daemon", code=EVERY_SECOND if every_second else "", **settings)
-    daemon = Daemon(process)
-    try:
-        yield daemon
-        if process.poll() is None:
-            daemon.stop()
-        assert daemon.errors == []
-    finally:
-        process.kill()
-        process.wait()
+from tests.support.s3 import S3Server
 
 
 @pytest.fixture
@@ -99,7 +28,9 @@ def database(postgres18: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 def program(postgres18: EmbeddedPostgres, database: str, tmp_path: Path) -> Program:
-    return for_server(postgres18, database, tmp_path, BACKUP_SCHEDULE=NEVER, DRILL_SCHEDULE="off")
+    return for_server(
+        postgres18, database, tmp_path, BACKUP_SCHEDULE=NEVER, DRILL_SCHEDULE="off", BACKUP_ON_FIRST_START="false"
+    )
 
 
 def test_it_runs_on_schedule_one_run_at_a_time(program: Program) -> None:
@@ -111,7 +42,7 @@ def test_it_runs_on_schedule_one_run_at_a_time(program: Program) -> None:
         healthy = program.run("health")
         assert healthy.code == 0, healthy.out
         assert daemon.stop() == 143
-        marks = [event for event in daemon.events() if event["event"].startswith("backup.")]
+        marks = [event for event in daemon.events() if event["event"].startswith("backup.") and "run_id" in event]
         runs = [list(events) for _, events in itertools.groupby(marks, key=lambda event: event["run_id"])]
         assert len({event["run_id"] for event in marks}) == len(runs) >= 3, "none begins before the last one ended"
         for events in runs[:-1]:
@@ -185,9 +116,16 @@ def test_catching_up_can_be_turned_off(program: Program) -> None:
         assert daemon.events("backup.catch_up") == daemon.events("backup.started") == []
 
 
-def test_the_first_start_waits_for_its_slot(program: Program) -> None:
-    """Where there never was a backup nothing was missed; BACKUP_ON_START asks for one all the same."""
+def test_the_first_start_takes_the_first_backup(program: Program) -> None:
+    """Where no store has a backup, one is taken at once, and it is said; with the next start there is none.
+    BACKUP_ON_FIRST_START=false waits for the slot; BACKUP_ON_START asks for one at every start."""
     with running(program, BACKUP_SCHEDULE="0 3 * * *") as daemon:
+        daemon.has_settled()
+        assert daemon.events("backup.catch_up") == daemon.events("backup.started") == []
+    with running(program, BACKUP_SCHEDULE="0 3 * * *", BACKUP_ON_FIRST_START="true") as daemon:
+        daemon.wait_for("backup.finished")
+        assert daemon.events("backup.catch_up")[0]["reason"] == "first"
+    with running(program, BACKUP_SCHEDULE="0 3 * * *", BACKUP_ON_FIRST_START="true") as daemon:
         daemon.has_settled()
         assert daemon.events("backup.catch_up") == daemon.events("backup.started") == []
     with running(program, BACKUP_ON_START="true") as daemon:
@@ -226,20 +164,40 @@ def test_a_run_by_hand_and_the_daemon_exclude_each_other(
     by_hand.communicate()
 
 
+def test_a_slot_behind_its_own_run_is_skipped_aloud(
+    program: Program, postgres18: EmbeddedPostgres, database: str
+) -> None:
+    """A run that takes longer than its schedule: each slot that it misses is said, and none is made up for."""
+    with locked_table(postgres18, database, "t"), running(program, every_second=True) as daemon:
+        skipped = daemon.wait_for("backup.skipped", 2)
+        assert all("since the one before is still at work" in event["message"] for event in skipped)
+        assert [event for event in daemon.events() if event["event"].startswith("library.")] == []
+        assert daemon.stop() == 143
+
+
+def test_on_a_new_server_an_empty_database_is_no_first_backup(program: Program, s3: S3Server) -> None:
+    """S3 has backups of it, this disk none: a first one would be the newest, and the database may be empty still."""
+    with_s3 = program.but(
+        S3_BACKUP_BUCKET=s3.bucket(),
+        S3_ENDPOINT_URL=s3.endpoint_url,
+        AWS_ACCESS_KEY_ID=s3.access_key_id,
+        AWS_SECRET_ACCESS_KEY="secret",
+    )
+    made = with_s3.backup()
+    for part in (made, made.with_name(beside(made.name))):
+        part.unlink()
+    (program.backups / ".hubbackup" / "history.jsonl").unlink()
+    with running(with_s3, BACKUP_ON_FIRST_START="true") as daemon:
+        assert "restore first" in daemon.wait_for("backup.not_first")[0]["remedy"]
+        daemon.has_settled()
+        assert daemon.events("backup.started") == []
+
+
 def test_sigint_is_130(program: Program) -> None:
     """Ctrl-C in a terminal ends it as well."""
     with running(program) as daemon:
         daemon.wait_for("daemon.started")
         assert daemon.stop(signal.SIGINT) == 130
-
-
-def test_bad_settings_end_it_at_once(program: Program) -> None:
-    """Exit 2 with the variable's name, before anything is scheduled."""
-    process = program.start("daemon", BACKUP_SCHEDULE="never")
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 2
-    assert out == ""
-    assert "BACKUP_SCHEDULE=never" in err
 
 
 def test_a_misspelt_setting_is_told_once(program: Program) -> None:

@@ -15,7 +15,7 @@ from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
 from hubbackup.catalog.origin import Origin
 from hubbackup.errors import StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
-from hubbackup.status.nagios import StoreView, assess, parse_age
+from hubbackup.status.nagios import PluginOutput, StoreView, assess, parse_age
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
 from tests.support.backups import put_backup, target_of
@@ -63,6 +63,19 @@ def test_all_is_well() -> None:
 def test_none_at_all_is_critical() -> None:
     """Without a good backup nothing else counts."""
     assert ask(StoreView("local"), last_run=ended(0)).code == 2
+
+
+def test_the_first_one_is_waited_for() -> None:
+    """A warning until it is late; with an age that was asked for, or after a failure, critical."""
+
+    def answer(hours: int, last_run: RunRecord | None = None, max_age: timedelta | None = None) -> PluginOutput:
+        deadline = NOW + timedelta(hours=hours)
+        return assess("hub", [StoreView("local")], last_run, deadline=deadline, max_age=max_age, now=NOW)
+
+    assert str(answer(1)).startswith("BACKUP WARNING - there is no backup of hub yet, the first is to come")
+    assert answer(-1).code == 2
+    assert answer(1, last_run=ended(1)).code == 2
+    assert answer(1, max_age=timedelta(hours=26)).code == 2
 
 
 def test_too_old_is_critical_with_the_cause() -> None:

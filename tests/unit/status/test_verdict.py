@@ -148,6 +148,31 @@ def test_a_missed_night_turns_red_two_hours_late(site: Site) -> None:
     assert verdict.findings[0].text == "A backup of hub_chantier was due 2 h ago, and there is none."
 
 
+def test_the_first_start_is_not_red(site: Site) -> None:
+    """Where nothing was ever backed up: when the first one comes, or that it is being made. Red once it is late, or
+    where a run was tried, or where a store can't be asked."""
+    snapshot = site.snapshot(NOW)
+    verdict = judge(snapshot, NOW)
+    assert (verdict.level, verdict.headline) == (Level.WARNING, "Waiting for the first backup.")
+    assert "The first is due 09 Feb 03:00 CET." in verdict.findings[0].text
+    assert "is being made now" in judge(snapshot, NOW, busy=True).findings[0].text
+    late = replace(snapshot, watched_since=NOW - timedelta(days=2))
+    assert judge(late, NOW).level == Level.CRITICAL
+    local, s3 = snapshot.stores
+    assert judge(replace(snapshot, stores=(local, replace(s3, problem="no answer"))), NOW).level == Level.CRITICAL
+    assert judge(snapshot, NOW, healthy=False, health_sentence="gone").headline == "Action needed."
+    failed_run(site)
+    assert verdict_of(site).level == Level.CRITICAL
+
+
+def test_what_the_daemon_says_of_its_settings_is_shown(site: Site) -> None:
+    """An edit that it refused is amber, however good the backups are."""
+    site.add_backup(LAST_NIGHT)
+    verdict = judge(site.snapshot(NOW), NOW, remark="the last edit of the settings can't be used: TZ=Mars")
+    assert verdict.level == Level.WARNING
+    assert verdict.findings[0].text == "The last edit of the settings can't be used: TZ=Mars."
+
+
 def test_old_facts_and_a_dead_scheduler_are_said(site: Site) -> None:
     """The page never looks fresher than it is, and never calm while nothing is scheduled."""
     site.add_backup(LAST_NIGHT)

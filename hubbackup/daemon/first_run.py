@@ -1,0 +1,69 @@
+"""Whether a daemon starts with a backup: the first one, one that was missed, or because it is told to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from hubbackup.app import App
+from hubbackup.catalog.listing import newest_good, scan
+from hubbackup.errors import HubbackupError
+from hubbackup.status.overdue import missed_run
+
+WAIT_SECONDS = 120.0
+"""How long the first backup waits for the database, which may be starting as well."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why there is a backup at the start. `due`: when it should have been."""
+
+    reason: str
+    sentence: str
+    due: datetime | None = None
+
+    @property
+    def first(self) -> bool:
+        """Nothing was ever backed up."""
+        return self.reason == "first"
+
+    def fields(self) -> dict[str, str]:
+        """For the log."""
+        return {"reason": self.reason, **({"due": self.due.isoformat()} if self.due else {})}
+
+
+def reason_to_start_with_a_run(app: App, now: datetime) -> Reason | None:
+    """The reason, or None. What can't be found out is logged, and is no reason."""
+    settings = app.settings
+    if settings.backup_on_start:
+        return Reason("BACKUP_ON_START", "BACKUP_ON_START")
+    try:
+        newest = newest_good([app.local], app.zone, app.database, now)
+        since = newest.started_at if newest is not None else None
+        due = missed_run(settings.schedule, since, app.state.history, now)
+        if settings.backup_catch_up and due is not None:
+            return Reason("missed", "the last scheduled one was missed", due)
+        if settings.backup_on_first_start and newest is None and _nowhere(app):
+            return Reason("first", f"there is none of {app.database} yet")
+    except HubbackupError as error:
+        app.log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
+    return None
+
+
+def _nowhere(app: App) -> bool:
+    """Whether no store has a backup of this database. Raises HubbackupError where one does not answer.
+
+    On a new server S3 has the backups of the old one, and the database may still be empty: a backup of that would be
+    the newest.
+    """
+    for target in app.targets():
+        if next(scan([target], app.database), None) is None:
+            continue
+        if target.remote:
+            app.log.info(
+                "backup.not_first",
+                message=f"no backup at the start: {target.title} has backups of {app.database}, this disk none",
+                remedy="on a new server, restore first: hubbackup list --store s3, hubbackup restore --from-s3 NAME",
+            )
+        return False
+    return True
