@@ -157,6 +157,7 @@ class App:
                 with_globals=settings.backup_globals,
             ),
             find_key=self.manifest_key.make,
+            restored=self.state.restored,
             keep_before_days=settings.backup_keep_before_days,
         )
 
@@ -180,6 +181,7 @@ class App:
             connection=self.server.connection,
             confirm=confirm,
             safety_backup=lambda run: self.backup_job().safety_backup(run, request.target),
+            restored=self.state.restored,
         )
         return self.run(job, progress)
 
@@ -228,7 +230,7 @@ class App:
 
     def undo_restore(self, target: str) -> Outcome[UndoResult]:
         """Swap back what the last restore of the database `target` put aside. Raises HubbackupError."""
-        return self.run(UndoJob(target, self.server.open_runner, self.server.connection))
+        return self.run(UndoJob(target, self.server.open_runner, self.server.connection, self.state.restored))
 
     def prune(self, *, dry_run: bool = False, database: str | None = None) -> Outcome[PruneResult]:
         """Remove what the policies no longer keep, or with `dry_run` only plan it. Raises HubbackupError.

@@ -6,6 +6,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 
+from hubbackup.catalog.restored import Restored
 from hubbackup.health import health_path
 from hubbackup.jobs.current import FILE_NAME, AtWork, read
 from hubbackup.jobs.history import History
@@ -50,6 +51,11 @@ class State:
     def settings_file(self) -> Path:
         """What the settings were when the daemon last started."""
         return self.directory / "settings.json"
+
+    @cached_property
+    def restored(self) -> Restored:
+        """What restores have loaded."""
+        return Restored(lambda: self.directory / "restored.json")
 
     @property
     def compose_file(self) -> Path:

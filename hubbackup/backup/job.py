@@ -27,6 +27,7 @@ from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.listing import Scanned, newest_first, scan_each
 from hubbackup.catalog.origin import SigningKey
+from hubbackup.catalog.restored import Restored
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import (
     ExistsError,
@@ -63,6 +64,7 @@ class BackupJob:
     options: DumpOptions
     find_key: Callable[[], SigningKey]
     """The key of the manifests, made where there is none. Raises HubbackupError."""
+    restored: Restored | None = None
     keep_before_days: int = 7
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
@@ -186,6 +188,8 @@ class BackupJob:
         connection = self.connection(run.run_id)
         remove_leftovers(run.log, [self._sessions_of_the_dead(run, runner, connection), unfinished(self.local)])
         properties = client.describe(runner, connection, self.database)
+        if normal is not None and self.restored is not None:
+            normal = self.restored.measure(self.database, normal, properties.system_identifier)
         return DumpSource(self.database, runner, connection, properties, normal, started_at, key)
 
     def _sessions_of_the_dead(self, run: Run, runner: Runner, connection: Connection) -> Leftovers:

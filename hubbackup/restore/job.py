@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from hubbackup.catalog.backup import printable_rows
+from hubbackup.catalog.restored import Loaded, Restored
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
@@ -62,6 +64,7 @@ class RestoreJob:
     """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it."""
     choose_loader: Callable[[DumpFacts], Loader] | None = None
     """Who loads this dump; else `connection` does."""
+    restored: Restored | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "restore"
     needs_lock: ClassVar[bool] = True
@@ -154,6 +157,9 @@ class RestoreJob:
             raise
         finally:
             ends.close()
+        if self.restored is not None:
+            loaded = Loaded(name, facts.plain_bytes, facts.table_count, printable_rows(facts.rows))
+            self.restored.note(request.target, loaded, self.now())
         for remark in remarks:
             run.log.warning("restore.remark", message=remark)
         return RestoreResult(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from hubbackup.catalog.restored import Restored
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import UndoResult
 from hubbackup.jobs.run import Outcome, Run
@@ -26,6 +27,7 @@ class UndoJob:
     target: str
     open_runner: Callable[[Cancel], Runner]
     connection: Callable[[str], Connection]
+    restored: Restored | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "undo"
     needs_lock: ClassVar[bool] = True
@@ -46,6 +48,8 @@ class UndoJob:
         remarks = extensions.after_swap(databases, server, target) if put_aside else []
         for remark in remarks:
             run.log.warning("restore.remark", message=remark)
+        if self.restored is not None:
+            self.restored.forget(target)
         live = server.databases.get(target)
         result = UndoResult(
             database=target,
