@@ -19,6 +19,7 @@ from pathlib import Path
 from hubbackup.catalog.origin import SigningKey, Trust
 from hubbackup.errors import HubbackupError
 from hubbackup.jobs.state_file import read_json, write_json
+from hubbackup.shown_text import keep_secret
 
 KEY_FILE = "manifest.key"
 SINCE_FILE = "signed-since.json"
@@ -97,6 +98,7 @@ class ManifestKey:
             os.close(descriptor)
         with contextlib.suppress(ValueError):
             if len(bytes.fromhex(text.decode("ascii"))) == KEY_BYTES and len(text) == 2 * KEY_BYTES:
+                keep_secret([text.decode("ascii")])
                 return SigningKey(text)
         raise self._unusable(f"is damaged: it must have {2 * KEY_BYTES} hexadecimal digits")
 

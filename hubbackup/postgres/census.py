@@ -14,6 +14,7 @@ from hubbackup.errors import NotProvenError
 from hubbackup.postgres.client import major_of
 from hubbackup.postgres.dump_lexer import Lexer
 from hubbackup.postgres.dump_statements import COPY, NAME, is_of_a_database, is_of_pg_dump
+from hubbackup.postgres.file_kinds import kind_of
 from hubbackup.postgres.requirements import NO_REQUIREMENTS, Requirements, RequirementsFinder
 
 _EDGE_BYTES = 4096  # of the dump's start and end, kept to look for header and trailer
@@ -111,7 +112,7 @@ class Census:
         trailer = _TRAILER.search(self._last)
         counter, lexer = self._counter, self._lexer
         if header is None:
-            raise _not_proven("it does not start with pg_dump's header" if self._plain_bytes else "it is empty")
+            raise _not_proven(self._unlike_a_dump())
         if fault := lexer.fault or counter.fault:
             raise _not_proven(fault)
         if counter.of_database and not any(command.startswith("\\connect") for command in counter.meta_commands):
@@ -138,6 +139,12 @@ class Census:
             psql_stops_at=lexer.stumbles_at,
             unknown=counter.unknown,
         )
+
+    def _unlike_a_dump(self) -> str:
+        if not self._plain_bytes:
+            return "it is empty"
+        kind = "" if self._first.startswith(_FIRST_LINES) else kind_of(self._first)
+        return f"it does not start with pg_dump's header{f': it is {kind}' if kind else ''}"
 
 
 class _Counter:

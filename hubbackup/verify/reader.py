@@ -15,6 +15,7 @@ from hubbackup.catalog.backup import Manifest, printable_rows
 from hubbackup.errors import NotProvenError
 from hubbackup.jobs.progress import Progress, silent
 from hubbackup.postgres.census import Census, DumpFacts
+from hubbackup.postgres.file_kinds import kind_of
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder
 from hubbackup.streams.growing_file import CHUNK_BYTES
@@ -87,7 +88,7 @@ def checked_chunks(
             cancel.check()
             digest.update(data)
             stored_bytes += len(data)
-            for plain in decoder.pieces(data):
+            for plain in _decoded(decoder, data, is_first=stored_bytes == len(data)):
                 plain_bytes += len(plain)
                 if limit is not None and plain_bytes > limit:
                     raise NotProvenError(f"it decodes to more than the {limit} bytes expected")
@@ -100,6 +101,20 @@ def checked_chunks(
             raise NotProvenError(f"it decodes to {plain_bytes} bytes, {limit} were expected")
     if expected is not None:
         _compare(name, expected, stored_bytes, digest.hexdigest())
+
+
+def _decoded(decoder: Decoder, data: bytes, *, is_first: bool) -> Iterator[bytes]:
+    """What `data` decodes to. Where the file's first bytes are none of that codec, the error says what they are."""
+    begun = False
+    try:
+        for plain in decoder.pieces(data):
+            begun = begun or bool(plain)
+            yield plain
+    except NotProvenError as error:
+        kind = kind_of(data) if is_first and not begun else ""
+        if not kind:
+            raise
+        raise NotProvenError(f"{error}; it is {kind}") from error
 
 
 def check_dump(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hubbackup.config.settings import Settings, is_secret
 from tests.support.program import ROOT
 
 pytestmark = pytest.mark.docker
@@ -108,6 +109,14 @@ def test_a_command_from_the_host_is_told_from_one_of_a_shell_in_the_container(st
     assert "parent 0 yes" in start()
     (line,) = [line for line in start(command=("sh", "-c", "hubbackup; true")) if line.startswith("parent ")]
     assert line != "parent 0 yes"
+
+
+def test_the_entry_knows_every_secret() -> None:
+    """Each that can come from a file can be a file that only root may read."""
+    words = (ROOT / "docker/backup-cron/hubbackup").read_text().replace('"', " ").split()
+    assert [
+        name for name in map(str.upper, Settings.model_fields) if is_secret(name) and f"{name}_FILE" not in words
+    ] == []
 
 
 def test_it_needs_no_root_at_all(start: Start) -> None:

@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import random
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from hubbackup.restore.source import BackupSelector, find
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.codecs import CODECS
 from tests.support.backups import key_in, plain_of, signed_text
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
@@ -270,6 +272,38 @@ def test_what_cannot_be_a_dump_is_judged_by_its_first_bytes(scene: Scene, start:
     said = scene.refusal(data, manifest=False)
     assert "does not start with pg_dump's header" in said
     assert time.monotonic() - clock < 3
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["bare", "gzipped"])
+def test_it_is_said_what_a_file_is_instead(scene: Scene, postgres16: EmbeddedPostgres, packed: bool) -> None:
+    """pg_dump's other formats, a server's dump, and what else is found under a backup's name: said in words."""
+
+    def tool(name: str, *options: str) -> bytes:
+        argv = [str(postgres16.bin_dir / name), *options]
+        return subprocess.run(argv, env=postgres16.env(), capture_output=True, check=True).stdout
+
+    packer = CODECS["zstd"].encoder(1)
+    others = {
+        "pg_dump's custom format, which pg_restore reads": tool("pg_dump", "-Fc", DATABASE),
+        "a tar archive": tool("pg_dump", "-Ft", DATABASE),
+        "a dump of a whole server, by pg_dumpall": tool("pg_dumpall", "--globals-only"),
+        "text in UTF-16": scene.plain.decode().encode("utf-16"),
+        "line breaks were changed": scene.plain.replace(b"\n", b"\r\n"),
+        "byte order mark": b"\xef\xbb\xbf" + scene.plain,
+        "a web page": b"<!DOCTYPE html><title>Log in</title>",
+        "XML, such as S3 answers": b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>',
+        "JSON": scene.manifest,
+        "zstd data": packer.encode(scene.plain) + packer.finish(),
+        "zeros": bytes(100_000),
+        "text that pg_dump did not write": "CREATE TABLE étagère ();\n".encode() * 100,
+    }
+    if packed:
+        others["compressed twice"] = gzip.compress(scene.plain)
+    else:
+        others["a plain dump that is not compressed"] = scene.plain
+    for kind, data in others.items():
+        assert kind in scene.refusal(gzip.compress(data) if packed else data, manifest=False)
+    assert "; it is" not in scene.refusal(random.Random(1).randbytes(100_000), manifest=False)
 
 
 def test_a_dump_twice_in_one_file_fails_beside_the_live_database(scene: Scene) -> None:
