@@ -58,8 +58,9 @@ def s3_store(
     limits: S3Limits | None = None,
     smallest_part_bytes: int | None = None,
 ) -> S3Store:
-    """The bucket of the settings, with the timeouts of `limits`."""
+    """The bucket of the settings; `limits` instead of those that the settings give."""
     from hubbackup.stores.s3 import S3Store
+    from hubbackup.stores.s3_calls import S3Limits
     from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES
 
     def is_ours(name: str) -> bool:
@@ -76,7 +77,7 @@ def s3_store(
         access_key_id=settings.aws_access_key_id.get_secret_value(),
         secret_access_key=settings.aws_secret_access_key.get_secret_value(),
         storage_class=settings.s3_storage_class,
-        limits=limits,
+        limits=limits or S3Limits.of_timeout(settings.s3_timeout_seconds),
         smallest_part_bytes=smallest_part_bytes or SMALLEST_PART_BYTES,
         is_ours=is_ours,
         cancel=cancel,

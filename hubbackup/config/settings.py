@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     s3_prefix: str = Field(default="backups/", description="before each object's name")
     s3_endpoint_url: str = Field(default="", description="empty is AWS")
     s3_storage_class: str = Field(default="", description="as the S3 vendor names it")
+    s3_timeout_seconds: int = Field(
+        default=300, ge=5, le=86400, description="how long an upload may get no further; silence: a fifth of it"
+    )
     aws_access_key_id: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_secret_access_key: SecretStr = Field(default=SecretStr(""), description="boto3's own chain where unset")
     aws_default_region: str = Field(default="", description="the bucket's region")

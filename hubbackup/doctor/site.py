@@ -62,6 +62,7 @@ class Site:
             connect_seconds=5,
             read_seconds=15,
             call_seconds=15,
+            answer_seconds=30,
             attempts=2,
             no_progress_seconds=30,
             backoff_seconds=0.2,

@@ -35,6 +35,10 @@ class S3Limits:
     """Silence on one connection that ends the request."""
     call_seconds: float = 120
     """One small request as a whole, however busy its connection looks."""
+    answer_seconds: float = 60
+    """One small step, all its attempts together: so long a server may be silent before this run does without it."""
+    after_silence_seconds: float = 10
+    """The same once a step has ended in silence, for `SILENCE_SECONDS`, or until the server answers again."""
     attempts: int = 4
     part_attempts: int = 10
     backoff_seconds: float = 0.5
@@ -45,6 +49,22 @@ class S3Limits:
     """What a line must carry on average; below it, a part counts as making no progress."""
     abort_seconds: float = 4
     """Tidying up after a failure: short, as a stopping container has ten seconds for everything."""
+
+    @classmethod
+    def of_timeout(cls, seconds: float) -> S3Limits:
+        """Those by which an upload may get no further for `seconds`, and a small step may take a fifth of that."""
+        small = seconds / 5
+        return cls(
+            connect_seconds=min(10, small),
+            read_seconds=small,
+            answer_seconds=small,
+            after_silence_seconds=min(10, small),
+            no_progress_seconds=seconds,
+        )
+
+
+SILENCE_SECONDS = 600.0
+"""How long a server that did not answer is expected not to."""
 
 
 class Patience:
@@ -77,10 +97,16 @@ class S3Calls:
         self._client = client
         self._bucket = bucket
         self._where = where
+        self._silent_at = -SILENCE_SECONDS
 
     def patience(self) -> Patience:
-        """A fresh patience for one step."""
-        return Patience(self.limits.no_progress_seconds, self.limits.slowest_bytes_per_second)
+        """A fresh patience for one step that moves bytes."""
+        return self._patience(self.limits.no_progress_seconds)
+
+    def _patience(self, seconds: float) -> Patience:
+        if time.monotonic() - self._silent_at < SILENCE_SECONDS:
+            seconds = min(seconds, self.limits.after_silence_seconds)
+        return Patience(seconds, self.limits.slowest_bytes_per_second)
 
     def run(
         self,
@@ -112,12 +138,18 @@ class S3Calls:
             sleep=self.cancel.wait,
             reraise=True,
         )
-        answer: T = retrying(lambda: self._attempt(doing, request, time_left, attempt_seconds, self.cancel))
+        try:
+            answer: T = retrying(lambda: self._attempt(doing, request, time_left, attempt_seconds, self.cancel))
+        except StoreSilentError:
+            self._silent_at = time.monotonic()
+            raise
+        self._silent_at = -SILENCE_SECONDS
         return answer
 
     def small(self, doing: str, request: Callable[[S3Client], T]) -> T:
         """`run` for a request that carries next to nothing."""
-        return self.run(doing, request, attempt_seconds=self.limits.call_seconds)
+        patience = self._patience(self.limits.answer_seconds)
+        return self.run(doing, request, patience=patience, attempt_seconds=self.limits.call_seconds)
 
     def tidy(self, doing: str, request: Callable[[S3Client], object]) -> None:
         """Try `request` once, for a short while, even when the run was stopped. Never raises a StoreError."""

@@ -48,8 +48,10 @@ class ObjectReader(io.RawIOBase):
             return 0
         # Each attempt takes the connection out: one that fails, or is left behind, must not use it again.
         bodies, self._body = [self._body] if self._body else [], None
-        data, self._body = self._calls.small(
-            self._doing, lambda client: self._read(bodies.pop() if bodies else self._resume(client), wanted)
+        data, self._body = self._calls.run(
+            self._doing,
+            lambda client: self._read(bodies.pop() if bodies else self._resume(client), wanted),
+            attempt_seconds=self._calls.limits.call_seconds,
         )
         buffer[: len(data)] = data
         self._position += len(data)

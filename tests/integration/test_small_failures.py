@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -213,3 +214,21 @@ def test_listings_that_lag_behind_are_no_trouble(program: Program, proxy: FaultP
 
 
 EMPTY = b"<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+
+
+def test_a_black_hole_is_given_up_once(program: Program, proxy: FaultProxy) -> None:
+    """An S3 that takes everything and says nothing costs a bounded time, once: the local copy is good, and what
+    needs no S3 is done."""
+    first = program.backup().name
+    old = program.redate(first, 30 * DAY)
+    proxy.forget()
+    proxy.fault(faults.black_hole)
+    started = time.monotonic()
+    done = program.run("backup", "--json", S3_TIMEOUT_SECONDS="5")
+    good(done, code=3)
+    assert done.document["copies"] == ["local"]
+    assert done.document["pruned"] == [f"local:{old}"]
+    verified = program.run("verify", "--all", "--json", S3_TIMEOUT_SECONDS="5")
+    assert {one["verdict"] for one in verified.document["copies"]} == {"ok"}
+    assert program.run("list", S3_TIMEOUT_SECONDS="5").code == 3
+    assert time.monotonic() - started < 40  # by the defaults of botocore and of the steps: minutes

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.errors import StoreError
+from hubbackup.errors import StoreError, StoreSilentError
 from hubbackup.stores.s3 import S3Store
-from hubbackup.stores.s3_calls import Patience
+from hubbackup.stores.s3_calls import Patience, S3Calls, S3Limits
 from hubbackup.stores.s3_upload import PARTS_EVERYWHERE, SMALLEST_PART_BYTES, part_size_bytes
+from hubbackup.streams.cancel import Cancel
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -91,3 +93,25 @@ def test_requests_go_to_the_place_that_was_set(endpoint_url: str | None, host: s
     with pytest.raises(StoreError, match="ZeroDivisionError"):
         store.delete("a")
     assert urls == [f"https://{host}/{'bucket/' if endpoint_url else ''}backups/a"]
+
+
+def test_a_server_that_was_silent_has_little_time_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first silence takes the whole patience, the next ones little; an answer makes it well again."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    limits = S3Limits(answer_seconds=60, after_silence_seconds=10, attempts=1)
+    calls = S3Calls(lambda: None, "b", "s3://b", limits, Cancel())  # type: ignore[arg-type,return-value]
+
+    def silent(_client: object) -> None:
+        raise ReadTimeoutError(endpoint_url="")
+
+    assert calls.patience().left_seconds() == limits.no_progress_seconds
+    with pytest.raises(StoreSilentError):
+        calls.small("look", silent)
+    assert calls.patience().left_seconds() == 10
+    calls.small("look", lambda _client: None)
+    assert calls.patience().left_seconds() == limits.no_progress_seconds
+    with pytest.raises(StoreSilentError):
+        calls.small("look", silent)
+    now += 601
+    assert calls.patience().left_seconds() == limits.no_progress_seconds
