@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 
@@ -14,9 +16,24 @@ def main() -> None:
         healthy, sentence = check_beat(health_path())
         print(sentence)
         sys.exit(EXIT_SUCCESS if healthy else EXIT_FAILED)
+    _fill_standard_streams()
     from hubbackup.cli import run
 
-    sys.exit(run())
+    code = run()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # its reader has gone: Python would try once more, and exit with 120
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def _fill_standard_streams() -> None:
+    """Where one is closed, the next file that is opened would take its number, and get what is printed."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115, PTH123
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from typer.core import TyperGroup
 from typer.exceptions import Abort, TyperException
 
 from hubbackup import package_version
-from hubbackup.cli.commands import COMMANDS, LazyCommand
+from hubbackup.cli.commands import ACTS, COMMANDS, LazyCommand
 from hubbackup.cli.output import print_error, print_json, say
+from hubbackup.cli.printer import PRINTER
 from hubbackup.cli.remedies import typable
 from hubbackup.errors import (
     EXIT_DEGRADED,
@@ -79,6 +80,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     With `--json`, a run that failed has its one document on stdout too: exit code, error, message, remedy.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    PRINTER.result_stands = words[0] in ACTS
     try:
         result = command_line().main(words, prog_name="hubbackup", standalone_mode=False)
     except TyperException as error:
@@ -86,8 +88,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone, so nobody would read an error
-        return EXIT_FAILED
+        return EXIT_FAILED  # the reader of our output has gone, so nobody would read an error
     except HubbackupError as error:
         return _report(error, words)
     except Exception as error:

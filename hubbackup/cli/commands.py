@@ -31,6 +31,10 @@ COMMANDS = {
 """In the order of the help: the module and function in this package, and the first line of its docstring."""
 
 
+ACTS = {"backup", "restore", "drill", "prune", "pin", "unpin", "accept", "adopt", "notify-test"}
+"""Those that do something: what they print only says what became of it."""
+
+
 class LazyCommand(TyperCommand):
     """Stands for a command in the group's help. Called, it imports the module and hands over to the real command."""
 

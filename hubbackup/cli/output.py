@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hubbackup.cli.columns import PAGE_ROWS, Column, aligned
+from hubbackup.cli.printer import PRINTER
 from hubbackup.cli.remedies import typable
 from hubbackup.errors import HubbackupError
 from hubbackup.shown_text import json_text, mask, printable
@@ -21,18 +22,18 @@ from hubbackup.shown_text import json_text, mask, printable
 def say(*lines: str) -> None:
     """Each line on stdout, safe to be shown: whatever is in it, it stays one line; its commands can be typed."""
     for line in lines:
-        print(printable(mask(typable(line))))
+        PRINTER.write(sys.stdout, printable(mask(typable(line))) + "\n")
 
 
 def complain(*lines: str, end: str = "\n") -> None:
     """As `say`, on stderr."""
     for line in lines:
-        print(printable(mask(typable(line))), file=sys.stderr, end=end, flush=True)
+        PRINTER.write(sys.stderr, printable(mask(typable(line))) + end)
 
 
 def print_json(document: Any) -> None:
     """The one JSON document of `--json`."""
-    print(json_text(_masked(document), indent=2))
+    PRINTER.write(sys.stdout, json_text(_masked(document), indent=2) + "\n")
 
 
 def print_json_items(items: Iterable[Any]) -> None:
@@ -45,17 +46,18 @@ def print_json_items(items: Iterable[Any]) -> None:
     while page := "".join(itertools.islice(pieces, PAGE_ROWS)):
         packed.append(zlib.compress(page.encode(), 1))
     for one in packed:
-        print(zlib.decompress(one).decode(), end="")
-    print()
+        PRINTER.write(sys.stdout, zlib.decompress(one).decode(), long=True)
+    PRINTER.write(sys.stdout, "\n", long=True)
 
 
 def print_json_with_items(document: dict[str, Any], key: str, items: Iterable[Any]) -> None:
     """As `print_json` of an object whose last value, under `key`, is a list that may be long."""
     head = json_text(_masked(document | {key: []}), indent=2)
-    print(head.removesuffix("[]\n}"), end="")
-    for piece in _pieces(items):
-        print(piece, end="")
-    print("\n}")
+    PRINTER.write(sys.stdout, head.removesuffix("[]\n}"), long=True)
+    pieces = _pieces(items)
+    while page := "".join(itertools.islice(pieces, PAGE_ROWS)):
+        PRINTER.write(sys.stdout, page, long=True)
+    PRINTER.write(sys.stdout, "\n}\n", long=True)
 
 
 def _masked(value: Any) -> Any:
@@ -79,9 +81,10 @@ def _pieces(items: Iterable[Any]) -> Iterator[str]:
 def print_columns(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int | None = None) -> None:
     """A table on stdout, as wide as the terminal at most (or as `width`); in a pipe as wide as it must be."""
     if width is None:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    for line in aligned(columns, rows, width):
-        print(line)
+        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else sys.maxsize
+    lines = aligned(columns, rows, width)
+    while page := "".join(f"{line}\n" for line in itertools.islice(lines, PAGE_ROWS)):
+        PRINTER.write(sys.stdout, page, long=True)
 
 
 def print_error(error: HubbackupError) -> None:

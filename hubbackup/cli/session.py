@@ -6,6 +6,7 @@ import sys
 
 from hubbackup.app import App
 from hubbackup.app.process import Process
+from hubbackup.cli.printer import PRINTER
 from hubbackup.cli.remedies import read_by
 from hubbackup.cli.terminal import SENTENCES
 
@@ -14,5 +15,6 @@ def make_app() -> App:
     """Read the settings, set up signals and the log, which goes to stderr. Raises SettingsError."""
     process = Process(sys.stderr, sentences=SENTENCES)
     app = process.app(process.load())
+    PRINTER.heed(app.cancel)
     read_by(lambda: app.reader)
     return app

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hubbackup.cli.printer import PRINTER
 from hubbackup.shown_text import mask, printable
 
 
@@ -19,4 +22,6 @@ def print_table(table: Table) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    PRINTER.write(sys.stdout, captured.get(), long=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hubbackup.cli.columns import PAGE_ROWS
 from hubbackup.cli.output import print_json_items, print_json_with_items
+from hubbackup.cli.printer import PRINTER
 from hubbackup.errors import StoreError
 
 items = st.lists(st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3), max_size=4)
@@ -22,7 +23,7 @@ def test_a_list_is_one_document(found: list[dict[str, Any]]) -> None:
     """Whatever stands in it, also none."""
     with pytest.MonkeyPatch.context() as patch:
         printed: list[str] = []
-        patch.setattr("builtins.print", lambda *words, end="\n": printed.append("".join(words) + end))
+        patch.setattr(PRINTER, "write", lambda _stream, text, **_: printed.append(text))
         print_json_items(iter(found))
         assert json.loads("".join(printed)) == found
         printed.clear()
