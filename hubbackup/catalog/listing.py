@@ -7,12 +7,12 @@ one backup at a time, and reads no manifest; whoever needs one loads it, for as 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from itertools import islice
 from types import MappingProxyType
 from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
@@ -33,8 +33,8 @@ from hubbackup.stores import Entry, Readable
 
 READERS = 8
 """Threads that fetch the manifests that are only in S3."""
-BATCH = 64
-"""Manifests held in memory at once, however many backups there are."""
+HELD = 2 * READERS
+"""Manifests held in memory at once, however many backups there are: each may have megabytes."""
 NAME_DOUBT = timedelta(hours=27)
 """Names of two time zones, from UTC-12 to UTC+14, order two moments wrongly when they are less apart than this."""
 
@@ -152,20 +152,18 @@ def read_backups(
     elsewhere: list[Shelf] = []
     for store in stores:
         (elsewhere if store.remote else here).append(store)
-    iterator = iter(listed)
+    finish = partial(_backup, stores=[*here, *elsewhere], zone=zone)
+    waiting: deque[tuple[Listed, _Read | Future[_Read]]] = deque()
     with ThreadPoolExecutor(READERS) as pool:
-        while batch := list(islice(iterator, BATCH)):
+        for one in listed:
             # A disk answers at once: threads would take turns at it, and four times as long.
-            found = [_read(one, _NO_MANIFEST, here, silent) for one in batch]
-            missing = [number for number, read in enumerate(found) if not read.trusted]
-            before = [found[number] for number in missing]
-            ask = partial(_read, stores=elsewhere, silent=silent)
-            asked = pool.map(ask, [batch[number] for number in missing], before)
-            for number, answer in zip(missing, asked, strict=True):
-                found[number] = answer
-            for one, read in zip(batch, found, strict=True):
-                refused = _why_unrestorable(one, [*here, *elsewhere]) if Mark.UNRESTORABLE in one.marks else ""
-                yield _backup(one, read, zone, refused)
+            read = _read(one, _NO_MANIFEST, here, silent)
+            asked = bool(elsewhere) and not read.trusted
+            waiting.append((one, pool.submit(_read, one, read, elsewhere, silent) if asked else read))
+            while len(waiting) > HELD or (waiting and not isinstance(waiting[0][1], Future)):
+                yield finish(*waiting.popleft())
+        while waiting:
+            yield finish(*waiting.popleft())
 
 
 def list_backups(stores: Sequence[Shelf], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
@@ -294,20 +292,21 @@ def _why_unrestorable(listed: Listed, stores: Sequence[Readable]) -> str:
     return next(filter(None, told), "")
 
 
-def _backup(listed: Listed, read: _Read, zone: ZoneInfo, refused: str) -> Backup:
-    manifest = read.judged.manifest if read.judged is not None else None
+def _backup(listed: Listed, read: _Read | Future[_Read], stores: Sequence[Shelf], zone: ZoneInfo) -> Backup:
+    found = read.result() if isinstance(read, Future) else read
+    manifest = found.judged.manifest if found.judged is not None else None
     return Backup(
         listed.name,
         manifest.started_at if manifest is not None else listed.name.started_at(zone),
         manifest,
         listed.copies,
         listed.manifests_in,
-        read.problem,
+        found.problem,
         listed.marks,
-        refused,
-        read.unreadable,
-        read.judged.origin if read.judged is not None else Origin.UNPROVEN,
-        read.foreign_in,
+        _why_unrestorable(listed, stores) if Mark.UNRESTORABLE in listed.marks else "",
+        found.unreadable,
+        found.judged.origin if found.judged is not None else Origin.UNPROVEN,
+        found.foreign_in,
     )
 
 

@@ -132,7 +132,7 @@ class _Found:
     leaving: list[Leaving] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """A manifest as far as a snapshot shows it, packed; empty where it makes no sense, which `doubt` then says."""
 
@@ -152,7 +152,8 @@ class _Seen:
             "extensions": (),
             "roles": (),
         }
-        return cls(manifest.model_copy(update=lean).to_json(), judged.origin, judged.doubt)
+        text = manifest.model_copy(update=lean).model_dump_json()
+        return cls(text.encode(), judged.origin, judged.doubt)
 
     def judged(self, name: BackupName) -> Judged:
         """Raises NotProvenError where it makes no sense."""

@@ -18,6 +18,7 @@ from tests.support.program import DATABASE, Program, for_container, for_server
 from tests.support.s3 import S3Server
 from tests.support.sample import SMALL
 
+KEY = {"BACKUP_MANIFEST_KEY": "carried over from server A"}
 ROLES = """
 CREATE ROLE "hub Équipe" NOLOGIN;
 CREATE ROLE hub_api LOGIN PASSWORD 'a password of the api' VALID UNTIL '2030-01-01' IN ROLE "hub Équipe";
@@ -47,7 +48,7 @@ def source(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     """Server A: PostgreSQL 16 with roles of its own, its backup in S3 too."""
     with EmbeddedPostgres(16) as server:
         server.create_database(DATABASE, options="TEMPLATE template0")
-        hub = for_server(server, DATABASE, tmp_path_factory.mktemp("a"), **s3.settings(s3.bucket()))
+        hub = for_server(server, DATABASE, tmp_path_factory.mktemp("a"), **s3.settings(s3.bucket()), **KEY)
         hub.psql(SMALL, database=DATABASE)
         hub.psql(ROLES, database=DATABASE, variables={"name": DATABASE})
         yield hub
@@ -66,9 +67,9 @@ def other_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def empty(other_server: Program, source: Program, tmp_path: Path) -> Iterator[Program]:
-    """Server B, empty, with none of A's roles and none of its backups but through S3."""
+    """Server B, empty, with none of A's roles, none of its backups but through S3, and its manifest key."""
     shared = {name: value for name, value in source.settings.items() if name.startswith(("S3_", "AWS_"))}
-    hub = replace(other_server.but(**shared), directory=tmp_path)
+    hub = replace(other_server.but(**shared, **KEY), directory=tmp_path)
     before, roles = hub.databases(), set(hub.psql(ALL_ROLES).split("\n"))
     yield hub
     hub.drop(*(hub.databases() - before))
