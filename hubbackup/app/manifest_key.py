@@ -64,6 +64,12 @@ class ManifestKey:
             self._trust = trust
         return trust
 
+    def look(self) -> Trust:
+        """As `trust`, read anew. Raises KeyFileError where there is a key that is of no use."""
+        self._trust = None
+        self._read()
+        return self.trust()
+
     def make(self) -> SigningKey:
         """The key to sign with, made where there is none yet. Raises KeyFileError."""
         self._trust = None

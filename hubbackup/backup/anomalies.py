@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from hubbackup.catalog.backup import Backup, Manifest
 
@@ -48,9 +49,9 @@ def suspicions(found: Figures, normal: Figures, name: str) -> list[str]:
     return sentences
 
 
-def last_normal(newest_first: Iterable[Backup]) -> Manifest | None:
-    """The newest manifest of ours that is not suspicious, or was accepted: what the next backup is measured by."""
+def last_normal(newest_first: Iterable[Backup], now: datetime) -> Manifest | None:
+    """The newest manifest that the next backup is measured by: ours, not suspicious (or accepted), not from ahead."""
     for backup in newest_first:
-        if backup.proven and not backup.suspicious:
+        if backup.proven and not backup.suspicious and not backup.from_future(now):
             return backup.manifest
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.backup.upload import TICK_SECONDS
 from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, put_manifest, write_manifest
-from hubbackup.catalog.listing import Listed, read_backups
+from hubbackup.catalog.listing import Listed, newest, read_backups
 from hubbackup.catalog.manifests import read_bytes
 from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.origin import SigningKey
@@ -38,6 +38,8 @@ COPIED_MARKS = (Mark.PINNED, Mark.ACCEPTED, Mark.UNRESTORABLE)
 """Those that are true of the backup, whichever copy of it."""
 LISTING_LAG = timedelta(hours=1)
 """How long an object may be there without being listed; some servers take seconds."""
+LOOKED_AT = 32
+"""Copies whose own manifest is read in each run, the newest: of others `verify` finds what was put in their place."""
 MOST_FAILURES = 3
 """After so many the others wait for the next run."""
 
@@ -71,10 +73,10 @@ class CatchUp:
 
     def __call__(self, run: Run, target: Target) -> CaughtUp:
         """Upload to `target`, oldest first, until the time budget is used up. Raises StoppedError."""
-        missing = self._missing(target)
+        problems: list[str] = []
+        missing = self._missing(run, target, problems)
         deadline = time.monotonic() + self.budget_seconds
         uploaded: list[str] = []
-        problems: list[str] = []
         unlisted: list[str] = []
         with run.stage("catch up"):
             for number, (backup, manifest) in enumerate(missing):
@@ -107,8 +109,8 @@ class CatchUp:
             )
         return CaughtUp(tuple(uploaded), tuple(problems))
 
-    def _missing(self, target: Target) -> list[tuple[Backup, Manifest]]:
-        """What is good on the disk, not good in `target`, and would be kept there."""
+    def _missing(self, run: Run, target: Target, problems: list[str]) -> list[tuple[Backup, Manifest]]:
+        """What is good on the disk, not good in `target` (or not ours there), and would be kept there."""
         here = [one for one in self.listed if self.local.name in one.copies]
         candidates = []
         lacking = set()
@@ -118,10 +120,26 @@ class CatchUp:
             candidates.append(Candidate(name, backup.started_at, counts, backup.pinned))
             if good and not backup.good_in(target.name) and name != self.made:
                 lacking.add(name)
-        names = wanted(candidates, target.policy, self.now) & lacking
+        kept = wanted(candidates, target.policy, self.now)
+        replaced = self._replaced(run, target, kept - lacking, problems)
+        names = kept & lacking | replaced
         found = read_backups([one for one in here if str(one.name) in names], self.targets, self.zone)
         with_manifest = [(one, one.manifest) for one in found if one.manifest is not None]
         return sorted(with_manifest, key=lambda pair: pair[0].started_at)
+
+    def _replaced(self, run: Run, target: Target, names: Container[str], problems: list[str]) -> set[str]:
+        """Of the newest copies in `target` those whose own manifest there is foreign: somebody has put them there.
+
+        A local backup is read by its manifest on the disk, so that nobody else would look at theirs.
+        """
+        there = [one for one in self.listed if target.name in one.manifests_in and str(one.name) in names]
+        chosen, _ = newest(there, LOOKED_AT)
+        found = {str(one.name): one.problem for one in read_backups(chosen, [target], self.zone) if one.foreign}
+        for name, problem in found.items():
+            problems.append(f"{name} in {target.describe()} was not ours any more ({problem}): ours replaces it")
+            remedy = "find out who can write there"
+            run.log.warning("copy.foreign", message=problems[-1], name=name, store=target.name, remedy=remedy)
+        return set(found)
 
     def _copy(self, run: Run, backup: Backup, manifest: Manifest, target: Target) -> Entry | None:
         """One backup from the disk to `target`. Raises HubbackupError.
@@ -130,7 +148,7 @@ class CatchUp:
         """
         if not backup.bad_in(target.name) and (found := _whole_copy(target, backup, manifest)):
             return found
-        _copy(run, backup, manifest, self.local.store, target)
+        _copy(run, backup, manifest, self.local.store, target, self.key)
         if manifest.hmac:  # as it is on the disk: a newer version may have written fields that we don't know
             put_manifest(target.store, manifest, read_bytes(self.local, backup.name))
         else:
@@ -138,7 +156,9 @@ class CatchUp:
         return None
 
 
-def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target) -> None:
+def _copy(
+    run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target, key: SigningKey | None
+) -> None:
     """The file and its marks: hashed first, so that a rotten copy is not spread. Raises HubbackupError."""
     with local.open(manifest.name) as stream, run.progress("verify local", manifest.stored_bytes) as progress:
         check_file(stream, Expected.of(manifest), name=manifest.name, cancel=run.cancel, progress=progress)
@@ -151,7 +171,7 @@ def _copy(run: Run, backup: Backup, manifest: Manifest, local: LocalStore, targe
     for mark in COPIED_MARKS:  # before the copy is there, so that it is never there without them
         if mark in backup.marks and target.name not in backup.marks[mark]:
             why = backup.refused_because if mark is Mark.UNRESTORABLE else "copied with the backup"
-            put_mark(target.store, backup.name, mark, why=why, now=datetime.now(UTC))
+            put_mark(target.store, backup.name, mark, why=why, now=datetime.now(UTC), key=key)
     with (
         target.store.create(manifest.name, {SHA256: manifest.sha256}) as draft,
         run.progress("upload", manifest.stored_bytes) as progress,

@@ -174,7 +174,7 @@ class BackupJob:
     def _last_normal(self, run: Run) -> Manifest | None:
         """What the backup is measured by; a local store that can't be read is not a reason not to back up to S3."""
         try:
-            return last_normal(newest_first([self.local], self.zone, self.database))
+            return last_normal(newest_first([self.local], self.zone, self.database), self.now())
         except StoreError as error:
             if not self.remotes:
                 raise

@@ -313,6 +313,17 @@ class Backup:
         """It was made while the clock was ahead, or the clock is behind now: its age says nothing."""
         return self.started_at > now + CLOCK_TOLERANCE
 
+    def stranger(self, now: datetime) -> str:
+        """Why it is never the newest, whatever it says: it is foreign, or from the future; else empty.
+
+        The one answer for `--latest`, `check`, page and alerts.
+        """
+        if self.foreign:
+            return self.problem
+        if self.manifest is not None and self.from_future(now):
+            return f"from the future: it was made at {self.started_at:%Y-%m-%d %H:%M} UTC"
+        return ""
+
     def bad_in(self, store: str) -> bool:
         """The last verification of the copy in `store` found it damaged."""
         return store in self.marks.get(Mark.BAD, ())

@@ -302,12 +302,24 @@ def _backup(listed: Listed, read: _Read | Future[_Read], stores: Sequence[Shelf]
         listed.copies,
         listed.manifests_in,
         found.problem,
-        listed.marks,
+        listed.marks if _accepted_by_us(listed, found.judged, stores) else _without(listed.marks, Mark.ACCEPTED),
         _why_unrestorable(listed, stores) if Mark.UNRESTORABLE in listed.marks else "",
         found.unreadable,
         found.judged.origin if found.judged is not None else Origin.UNPROVEN,
         found.foreign_in,
     )
+
+
+def _accepted_by_us(listed: Listed, judged: Judged | None, stores: Sequence[Shelf]) -> bool:
+    """False where the suspicion of one of ours was called off by a mark that anybody could have put into a bucket."""
+    held_in = listed.marks.get(Mark.ACCEPTED)
+    if not held_in or judged is None or judged.origin is not Origin.OURS or not judged.manifest.warnings:
+        return True
+    return any(store.vouches(listed.name, Mark.ACCEPTED) for store in stores if store.name in held_in)
+
+
+def _without(marks: Mapping[Mark, frozenset[str]], mark: Mark) -> Mapping[Mark, frozenset[str]]:
+    return {one: held_in for one, held_in in marks.items() if one is not mark}
 
 
 def _by_name(listed: Listed) -> tuple[datetime, str]:

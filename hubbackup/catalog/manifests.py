@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog.backup import SCHEMA, BackupName, Manifest, parse_document
+from hubbackup.catalog.backup import SCHEMA, BackupName, Manifest, Mark, parse_document
 from hubbackup.catalog.origin import Origin, Put, Trust
-from hubbackup.errors import NotProvenError
+from hubbackup.errors import NotProvenError, StoreError
 from hubbackup.stores import Readable
 
 MANIFEST_MAX_BYTES = 4 << 20
 """A manifest of more is not read: of a database with ten thousand tables it has half a megabyte."""
 READ_BYTES = 64 << 10
 UTC = ZoneInfo("UTC")
+MARK_PURPOSE = "hubbackup.mark/1"
+MARK_BYTES = 4 << 10
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Shelf(Readable, Protocol):
 
     def manifest(self, name: BackupName) -> Judged:
         """The manifest beside the backup. Raises NotFoundError, NotProvenError, StoreError."""
+        ...
+
+    def vouches(self, name: BackupName, mark: Mark) -> bool:
+        """Whether the mark that is there is one of ours: where others can write, one that is signed."""
         ...
 
 
@@ -66,3 +73,14 @@ def read_bytes(store: Readable, name: BackupName) -> bytes:
             if len(found) > MANIFEST_MAX_BYTES:
                 raise NotProvenError(f"the manifest of {name} is too large: more than {MANIFEST_MAX_BYTES:,} bytes")
     return bytes(found)
+
+
+def is_signed(store: Readable, name: BackupName, mark: Mark, trust: Trust) -> bool:
+    """Whether a mark carries our signature; one that can't be read does not."""
+    try:
+        with store.open(name.mark(mark)) as stream:
+            note = json.loads(stream.read(MARK_BYTES))
+    except (StoreError, ValueError, RecursionError):
+        return False
+    ours = isinstance(note, dict) and (note.get("mark"), note.get("backup")) == (str(mark), str(name))
+    return ours and trust.key is not None and trust.key.signed(note, MARK_PURPOSE)

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.manifests import MARK_PURPOSE
+from hubbackup.catalog.origin import FIELD, SigningKey
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import ExistsError, HubbackupError, NotFoundError, NotProvenError, StoreError, UsageError
@@ -26,9 +28,17 @@ NOTE_BYTES = 4 << 10
 WHY_CHARACTERS = 1000
 
 
-def put_mark(store: Store, name: BackupName, mark: Mark, *, why: str, now: datetime) -> None:
-    """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError."""
+def put_mark(
+    store: Store, name: BackupName, mark: Mark, *, why: str, now: datetime, key: SigningKey | None = None
+) -> None:
+    """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError.
+
+    Signed with `key`, which tells an operator's acceptance from one that somebody has put into the bucket.
+    """
     note = {"mark": mark, "backup": str(name), "at": now.astimezone(UTC).isoformat(), "why": why[:WHY_CHARACTERS]}
+    if key is not None:
+        note = json.loads(json.dumps(note))
+        note[FIELD] = key.sign(note, MARK_PURPOSE)
     text = json.dumps(note, ensure_ascii=False).encode(errors="replace") + b"\n"
     try:
         _put(store, name, mark, text)
@@ -115,5 +125,5 @@ class MarkJob:
         except NotFoundError:
             return False
         if self.on:
-            put_mark(store, name, self.mark, why=f"hubbackup {self.kind}", now=self.now())
+            put_mark(store, name, self.mark, why=f"hubbackup {self.kind}", now=self.now(), key=target.trust().key)
         return True

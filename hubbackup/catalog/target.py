@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from hubbackup.catalog.backup import BackupName
-from hubbackup.catalog.manifests import Judged, read_manifest
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.manifests import Judged, is_signed, read_manifest
 from hubbackup.catalog.origin import Put, Trust
 from hubbackup.stores import Entry, Store
 from hubbackup.stores.local import LocalStore
@@ -81,6 +81,10 @@ class Target:
     def manifest(self, name: BackupName) -> Judged:
         """The manifest beside the backup, and whose it is. Raises NotFoundError, NotProvenError, StoreError."""
         return read_manifest(self.store, name, self.trust(), self.put_at(name))
+
+    def vouches(self, name: BackupName, mark: Mark) -> bool:
+        """Whether the mark is ours: on our own disk it is, in a bucket where it is signed."""
+        return not self.remote or is_signed(self.store, name, mark, self.trust())
 
     def put_at(self, name: BackupName) -> Put:
         """How to learn when a manifest came here; None where nobody but us can write."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from hubbackup.app.manifest_key import KEY_FILE
+from hubbackup.app.state import State
 from hubbackup.cli.options import Json
-from hubbackup.cli.output import print_json
+from hubbackup.cli.output import print_json, say
 from hubbackup.cli.table import cell, print_table
 from hubbackup.cli.terminal import print_warnings
-from hubbackup.config.load import load_settings
+from hubbackup.config.load import LoadedSettings, load_settings
+from hubbackup.config.reader import in_container
+
+CONTAINER = "hub-chantier-backup"
 
 
 def config(json: Json = False) -> int:
@@ -25,4 +30,21 @@ def config(json: Json = False) -> int:
     for row in loaded.rows():
         table.add_row(*map(cell, row))
     print_table(table)
+    say("", *_about_the_key(loaded))
     return 0
+
+
+def _about_the_key(loaded: LoadedSettings) -> list[str]:
+    """Where the key of the manifests is, and the command that carries it to another server; never the key."""
+    name = "BACKUP_MANIFEST_KEY"
+    if loaded.settings.backup_manifest_key.get_secret_value():
+        origin = loaded.origins[name]
+        return [f"manifests are signed with {name} ({origin}). To carry it to another server, set it there too."]
+    path = State(loaded.settings.backup_dir).home / KEY_FILE
+    there = "is" if path.exists() else "will be, from the first start or backup on,"
+    read = f"docker exec {CONTAINER} cat" if in_container() else "sudo cat"
+    return [
+        f"manifests are signed with a key that {there} in {path}. Keep a copy of it outside this server.",
+        "To carry it to another server, type there, beside its .env.production:",
+        f"  ssh THIS_SERVER {read} {path} | sed 's/^/{name}=/' >> .env.production",
+    ]

@@ -90,6 +90,7 @@ class _Lenient:
         self.remote = target.remote
         self.open = target.open
         self.manifest = target.manifest
+        self.vouches = target.vouches
         self.error: StoreError | None = None
         self._target = target
 
@@ -148,6 +149,7 @@ class _Facts:
             "suspicious": backup.suspicious,
             "warnings": manifest.warnings if manifest else (),
             "unrestorable": backup.unrestorable,
+            "from_future": backup.from_future(now),
             "doubts": [{"word": doubt.word, "why": doubt.why} for doubt in backup.doubts],
             "last_verified": verified,
             "last_drill": self._drills.get(name),
@@ -160,7 +162,8 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     def cells(row: dict[str, Any]) -> tuple[str, ...]:
         verified = max(row["last_verified"].values(), default=None)
         drilled = row["last_drill"] and datetime.fromisoformat(row["last_drill"]["started_at"])
-        notes = ["pinned"] * row["pinned"] + [doubt["word"] for doubt in row["doubts"]] + [row["problem"]]
+        notes = ["pinned"] * row["pinned"] + [doubt["word"] for doubt in row["doubts"]]
+        notes += ["from the future"] * row["from_future"] + [row["problem"]]
         return (
             row["name"],
             row["database"],

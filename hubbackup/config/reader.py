@@ -96,6 +96,11 @@ def on_host(learned: Any = None, environ: Mapping[str, str] | None = None) -> Re
     return Reader(f"{compose_command(files)} --profile backup exec {SERVICE} hubbackup", files=files)
 
 
+def in_container(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this process runs in the image's container."""
+    return bool((os.environ if environ is None else environ).get(IN_CONTAINER))
+
+
 def compose_facts(labels: Mapping[str, str]) -> dict[str, Any]:
     """What the labels of our own container tell of the compose files, to be kept for `at_terminal` and `on_host`."""
     directory = labels.get("com.docker.compose.project.working_dir", "")

@@ -67,3 +67,20 @@ def _nowhere(app: App) -> bool:
             )
         return False
     return True
+
+
+def make_key(app: App) -> None:
+    """The key of the manifests, from the first start on; where there can't be one, each backup says so as well."""
+    key = app.manifest_key
+    try:
+        known = key.trust().key is not None
+        key.make()
+    except HubbackupError as error:
+        app.log.warning("key.failed", message=str(error), remedy=error.remedy)
+        return
+    if not known:
+        app.log.info(
+            "key.made",
+            message=f"a key that signs manifests was made: {key.path}",
+            remedy="keep a copy of it outside this server; hubbackup config says how to carry it to another one",
+        )

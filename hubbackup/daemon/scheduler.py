@@ -26,8 +26,9 @@ from hubbackup.config.changes import Change
 from hubbackup.config.schedule import Schedule
 from hubbackup.daemon.clock import Clock, ScheduleTrigger
 from hubbackup.daemon.edits import Edits
-from hubbackup.daemon.first_run import WAIT_SECONDS, reason_to_start_with_a_run
+from hubbackup.daemon.first_run import WAIT_SECONDS, make_key, reason_to_start_with_a_run
 from hubbackup.daemon.status_server import serve_status
+from hubbackup.daemon.strangers import Strangers
 from hubbackup.daemon.watchdog import watch
 from hubbackup.doctor import all_checks, examine
 from hubbackup.doctor.site import Site
@@ -79,6 +80,7 @@ class Daemon:
         self._changes = changes
         self._before = before
         self._log = app.log
+        self._strangers = Strangers()
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # a skipped slot is said here, once
         self._clock = Clock()
         self._triggers: dict[str, ScheduleTrigger] = {}
@@ -96,6 +98,7 @@ class Daemon:
     def run(self) -> int | Shift:
         """Serve until a signal asks to stop, which gives the exit code; or until the settings have changed."""
         app, stop_page = self._app, lambda: None
+        make_key(app)
         app.notifier.post.start()
         self._add_jobs()
         self._scheduler.start()
@@ -265,6 +268,7 @@ class Daemon:
     def _watch(self) -> None:
         try:
             watch(self._app, datetime.now(UTC))
+            self._strangers.look(self._app, datetime.now(UTC))
         except HubbackupError as error:
             self._log.warning("watch.failed", message=str(error), remedy=error.remedy)
 

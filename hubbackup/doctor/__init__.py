@@ -95,6 +95,13 @@ def _diagnose(check: Check, site: Site) -> Diagnosis:
 
 def all_checks(site: Site) -> list[Check]:
     """Every check that makes sense for these settings, in the order of dependence."""
-    from hubbackup.doctor import bucket, database, encryption, service, storage
+    from hubbackup.doctor import bucket, database, encryption, service, storage, whose
 
-    return [*service.CHECKS, *database.checks(site), *storage.CHECKS, *bucket.CHECKS, *encryption.CHECKS]
+    return [
+        *service.CHECKS,
+        *database.checks(site),
+        *storage.CHECKS,
+        *whose.CHECKS,
+        *bucket.CHECKS,
+        *encryption.CHECKS,
+    ]

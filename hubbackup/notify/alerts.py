@@ -186,6 +186,22 @@ def compose_refused_settings(error: SettingsError, place: Place, now: datetime, 
     return Message("failure", title, f"{lead}\n\n{_layout(rows)}\n")
 
 
+def compose_strangers(found: Iterable[str], place: Place, last_good: LastGood | None, now: datetime) -> Message:
+    """The message of backups that are younger than the newest good one, and not ours, or from the future."""
+    title = _one_line(f"ALERTE: backups of {place.database} on {place.host} that are not known to be ours")
+    rows = [("What is there", one) for one in found]
+    rows += [
+        (
+            "What to do",
+            "find out who can write there; if you know who made it: hubbackup adopt NAME",
+        ),
+        ("Last good", _last_good(last_good, place, now)),
+        ("Host", place.host),
+    ]
+    lead = "They count for nothing: they are not restored by --latest, not drilled, and never removed by hubbackup."
+    return Message("warning", title, f"{lead}\n\n{_layout(rows)}\n\nThis message comes once for each of them.\n")
+
+
 def compose_test(place: Place, now: datetime) -> Message:
     """The message of `hubbackup notify-test`."""
     rows = [("Host", place.host), ("Database", place.database), ("Time", _time(now, place))]

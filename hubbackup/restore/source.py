@@ -171,11 +171,11 @@ def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: Zone
         if backup.unreadable:
             why = backup.problem
         elif backup.foreign or (good and ours is None):
-            why = f"it is {backup.problem or 'foreign in the bucket'}"
+            why = f"it is {backup.stranger(now) or 'foreign in the bucket'}"
         elif ours is None:
             continue
-        elif backup.from_future(now):
-            why = f"it was made at {backup.started_at:%Y-%m-%d %H:%M} UTC, which is in the future"
+        elif strange := backup.stranger(now):
+            why = f"it is {strange}"
         elif backup.doubts:
             why = "; ".join(f"it is {doubt.word}: {doubt.why}" for doubt in backup.doubts)
         else:

@@ -213,6 +213,10 @@ class _View:
             self._seen[entry] = seen
         return seen.judged(name)
 
+    def vouches(self, name: BackupName, mark: Mark) -> bool:
+        """The target's word."""
+        return self.target.vouches(name, mark)
+
     def _read(self, name: BackupName, entry: Entry) -> _Seen:
         put_at = (lambda: entry.modified_at) if self.remote else None
         try:

@@ -85,6 +85,14 @@ def _last_drill_rto(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
             return
 
 
+def _strangers(snapshot: Snapshot, database: str, store: str, *, foreign: bool) -> int:
+    """Those that are foreign, or else those that are from the future."""
+    mine = [one for one in snapshot.backups if one.database == database]
+    if foreign:
+        return sum(one.foreign and store in one.not_good_in for one in mine)
+    return sum(one.from_future(snapshot.taken_at) and store in one.good_in for one in mine)
+
+
 COPY = ("database", "store")
 GAUGES = (
     Gauge(
@@ -130,6 +138,18 @@ GAUGES = (
         _per_copy(
             lambda snapshot, database, store: sum(bool(b.unrestorable) for b in snapshot.in_store(store, database))
         ),
+    ),
+    Gauge(
+        "hubbackup_foreign_backups",
+        "Backups of a database in a store that are not known to be ours.",
+        COPY,
+        _per_copy(lambda snapshot, database, store: _strangers(snapshot, database, store, foreign=True)),
+    ),
+    Gauge(
+        "hubbackup_future_backups",
+        "Good backups of a database in a store that are from the future.",
+        COPY,
+        _per_copy(lambda snapshot, database, store: _strangers(snapshot, database, store, foreign=False)),
     ),
     Gauge(
         "hubbackup_backups_stored_bytes",

@@ -18,6 +18,8 @@ from hubbackup.shown_text import mask, printable
 from hubbackup.units import human_age
 
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+NAMED = 3
+"""Strangers that are named; of the others the number is enough."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -32,6 +34,8 @@ class StoreView:
     newest: Backup | None = None
     good: int = 0
     problem: str = ""
+    strangers: tuple[str, ...] = ()
+    """Younger than the newest good one, and not ours, or from the future: a sentence each."""
 
     @classmethod
     def of(cls, store: Shelf, database: str, zone: ZoneInfo, now: datetime) -> StoreView:
@@ -41,12 +45,16 @@ class StoreView:
         except StoreError as error:
             return cls(store.name, problem=str(error))
         problem = ""
+        strangers: list[str] = []
         for backup in newest_first_of(listed, [store], zone):
             if backup.unreadable:
                 problem = problem or backup.problem
-            elif backup.good_in(store.name) and not backup.from_future(now):
-                return cls(store.name, backup, sum(one.published_in(store.name) for one in listed), problem)
-        return cls(store.name, problem=problem)
+            elif strange := backup.stranger(now):
+                strangers.append(f"{store.name} holds {backup.name}, which is {strange}")
+            elif backup.good_in(store.name):
+                good = sum(one.published_in(store.name) for one in listed) - len(strangers)
+                return cls(store.name, backup, good, problem, tuple(strangers))
+        return cls(store.name, problem=problem, strangers=tuple(strangers))
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,12 @@ def assess(
     if newest is None:
         if unreadable:
             return PluginOutput(NAGIOS_UNKNOWN, "; ".join(f"{store.name}: {store.problem}" for store in unreadable))
+        strangers = _strangers(stores)
         if last_run is None and deadline is not None and now <= deadline and max_age is None:
             sentence = f"there is no backup of {database} yet, the first is to come"
-            return PluginOutput(NAGIOS_WARNING, sentence, " ".join(counts))
-        return PluginOutput(NAGIOS_CRITICAL, f"there is no good backup of {database}", " ".join(counts))
+            return PluginOutput(NAGIOS_WARNING, "; ".join([sentence, *strangers]), " ".join(counts))
+        none = "; ".join([f"there is no good backup of {database}", *strangers])
+        return PluginOutput(NAGIOS_CRITICAL, none, " ".join(counts))
     age = now - newest.started_at
     limit = max_age if max_age is not None else (deadline - newest.started_at if deadline is not None else None)
     size_bytes = newest.manifest.stored_bytes if newest.manifest is not None else 0
@@ -120,12 +130,18 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | N
             doubts.append(f"{store.name} can't be read: {store.problem}")
         elif store.newest is None or store.newest.name != newest.name:
             doubts.append(f"{store.name} lacks it")
-    doubts += [f"{doubt.word}: {doubt.why}" for doubt in newest.doubts]
+    doubts += [f"{doubt.word}: {doubt.why}" for doubt in newest.doubts] + _strangers(stores)
     if last_run and not last_run.finished:
         doubts.append(f"the last run failed: {last_run.cause or f'exit code {last_run.exit_code}'}")
     elif last_run and last_run.problems:
         doubts.append(f"the last run is degraded: {'; '.join(last_run.problems)}")
     return doubts
+
+
+def _strangers(stores: Sequence[StoreView]) -> list[str]:
+    found = [one for store in stores for one in store.strangers]
+    more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
+    return found[:NAMED] + more
 
 
 def _hours(span: timedelta) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hubbackup.catalog.backup import CLOCK_TOLERANCE
+from hubbackup.catalog.origin import Origin
 from hubbackup.config.schedule import Schedule
 from hubbackup.jobs.history import RunRecord
 
@@ -45,6 +46,15 @@ class BackupFacts:
     """Why it is suspicious, as long as nobody has accepted it."""
     unrestorable: str = ""
     """Why a server refused its schema; empty where none did."""
+
+    @property
+    def foreign(self) -> bool:
+        """It is not ours: nothing counts on it."""
+        return self.origin == Origin.FOREIGN
+
+    def from_future(self, now: datetime) -> bool:
+        """It is good, and made while the clock was ahead, or the clock is behind now."""
+        return self.good and self.started_at > now + CLOCK_TOLERANCE
 
     @property
     def good(self) -> bool:

@@ -73,6 +73,7 @@ def judge(
         *_of_the_last_drill(snapshot, now),
         *_of_the_stores(snapshot),
         *_of_damaged_copies(snapshot),
+        *_of_strangers(snapshot, now),
     ]
     level = max((finding.level for finding in found), default=Level.OK)
     findings = tuple(sorted(found, key=lambda finding: -finding.level))
@@ -197,6 +198,28 @@ def _of_damaged_copies(snapshot: Snapshot) -> Iterator[Concern]:
                 Level.WARNING,
                 f"A verification found the copy of {backup.name} in {snapshot.title(store)} damaged.",
                 f"look again: hubbackup verify {backup.name}",
+            )
+
+
+def _of_strangers(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
+    """What is not ours, in one sentence however many there are, and what is from the future."""
+    foreign = [backup for backup in snapshot.backups if backup.foreign]
+    if foreign:
+        held = [store.name for store in snapshot.stores if any(store.name in one.not_good_in for one in foreign)]
+        where = listed([snapshot.title(name) for name in held])
+        count = "A backup" if len(foreign) == 1 else f"{len(foreign)} backups"
+        yield Concern(
+            Level.WARNING,
+            f"{count} in {where}, such as {foreign[0].name}, {'is' if len(foreign) == 1 else 'are'} not known to be"
+            f" ours ({foreign[0].problem}), and count for nothing.",
+            f"if you know who made it: hubbackup adopt {foreign[0].name}; if not, find out who can write there",
+        )
+    for backup in snapshot.backups:
+        if backup.from_future(now):
+            yield Concern(
+                Level.WARNING,
+                f"{backup.name} is from the future: it is never the newest, and while it is there nothing is pruned.",
+                "set this machine's clock right; where it is right now, move this backup and its manifest away",
             )
 
 

@@ -183,7 +183,9 @@ class CopySelector:
             where = ", ".join(target.describe() for target in targets)
             if wanted is None:
                 newest = newest_first_of(listed, found.stores, zone)
-                wanted = next((backup.name for backup in newest if backup.proven), None)
+                wanted = next(
+                    (one.name for one in newest if one.proven and not one.from_future(datetime.now(UTC))), None
+                )
             listed = [one for one in listed if one.name == wanted]
             if not listed and found.failed:
                 raise found.failed[-1][1]

@@ -95,14 +95,16 @@ class View:
         damaged = [f"the copy in {self._snapshot.title(store)} is damaged" for store in backup.damaged_in]
         problem = backup.problem or ("its file is not what its manifest says" if not backup.good else "")
         if problem:
-            state, proof = "unproven", "Unproven"
+            state, proof = "unproven", "Foreign" if backup.foreign else "Unproven"
         else:
             whole = all(mark in ("good", "late", "unknown") for _, mark in copies)
             state = "good" if whole and not backup.warnings and not backup.unrestorable else "degraded"
             read_back = {"full": "Read back whole", "hash": "Hash compared"}.get(backup.verified, "Has a manifest")
             proof = "Unrestorable" if backup.unrestorable else "Restored in a drill" if drilled else read_back
         seconds = run.seconds if run else backup.dump_seconds
-        notes = [*(["pinned: never pruned"] if backup.pinned else []), *(run.problems if run else ())]
+        future = backup.from_future(self._now)
+        notes = ["pinned: never pruned"] * backup.pinned + ["from the future"] * future
+        notes += run.problems if run else ()
         return Row(
             time=self.time(backup.started_at),
             state=state,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
-from tests.support.program import DATABASE, ROOT, Program, for_server
+from tests.support.program import DATABASE, Program, for_server
 from tests.support.sample import SMALL
+from tests.support.terminal import Terminal, at_terminal
 
 PROMPT = f"Type the database's name ({DATABASE}) to go on: "
 
@@ -35,59 +32,8 @@ def hub(postgres16: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
     hub.drop(*(hub.databases() - before))
 
 
-@dataclass
-class Terminal:
-    """The program on a terminal of its own."""
-
-    process: subprocess.Popen[bytes]
-    descriptor: int
-    said: str = ""
-
-    def wait_for(self, words: str, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while words not in self.said:
-            assert self._read(deadline - time.monotonic()), f"{words!r} does not come: {self.said}"
-
-    def type(self, text: str) -> None:
-        os.write(self.descriptor, text.encode())
-
-    def end(self) -> int:
-        """The exit code, once it has ended and all is read."""
-        while self._read(60):
-            pass
-        return self.process.wait(60)
-
-    def _read(self, seconds: float) -> bool:
-        if not select.select([self.descriptor], [], [], max(0, seconds))[0]:
-            return False
-        try:
-            data = os.read(self.descriptor, 4096)
-        except OSError:  # the other side is closed
-            return False
-        self.said += data.decode(errors="replace")
-        return bool(data)
-
-
-@contextmanager
-def terminal(hub: Program, *arguments: str) -> Iterator[Terminal]:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "hubbackup", "restore", *arguments]
-    with subprocess.Popen(
-        command,
-        env=hub.env(TERM="dumb"),
-        cwd=ROOT,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # makes it the controlling terminal
-    ) as process:
-        os.close(theirs)
-        try:
-            yield Terminal(process, ours)
-        finally:
-            process.kill()
-            os.close(ours)
+def terminal(hub: Program, *arguments: str) -> AbstractContextManager[Terminal]:
+    return at_terminal(hub, "restore", *arguments)
 
 
 @contextmanager

@@ -9,9 +9,11 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.support.program import LONGEST_SECONDS, Program
+from tests.support.program import LONGEST_SECONDS, ROOT, Program
 
 TOKEN = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 COLUMNS = 400
@@ -76,3 +78,61 @@ def left_on_screen(written: str) -> list[str]:
         elif command == "K":
             rows[row] = "" if count == "2" else rows[row][:column]
     return [line for line in rows if line.strip()]
+
+
+@dataclass
+class Terminal:
+    """The program on a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    descriptor: int
+    said: str = ""
+
+    def wait_for(self, words: str, seconds: float = 60) -> None:
+        """Until it has said these words."""
+        deadline = time.monotonic() + seconds
+        while words not in self.said:
+            assert self._read(deadline - time.monotonic()), f"{words!r} does not come: {self.said}"
+
+    def type(self, text: str) -> None:
+        """As if typed."""
+        os.write(self.descriptor, text.encode())
+
+    def end(self) -> int:
+        """The exit code, once it has ended and all is read."""
+        while self._read(60):
+            pass
+        return self.process.wait(60)
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self.descriptor], [], [], max(0, seconds))[0]:
+            return False
+        try:
+            data = os.read(self.descriptor, 4096)
+        except OSError:  # the other side is closed
+            return False
+        self.said += data.decode(errors="replace")
+        return bool(data)
+
+
+@contextmanager
+def at_terminal(hub: Program, *arguments: str) -> Iterator[Terminal]:
+    """Start a command on its own controlling terminal, to be typed at; killed at the end where it still runs."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hubbackup", *arguments]
+    with subprocess.Popen(
+        command,
+        env=hub.env(TERM="dumb"),
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # makes it the controlling terminal
+    ) as process:
+        os.close(theirs)
+        try:
+            yield Terminal(process, ours)
+        finally:
+            process.kill()
+            os.close(ours)

@@ -75,7 +75,7 @@ def test_nothing_is_suspicious_beside_itself(found: Figures) -> None:
 
 
 def test_the_measure_is_the_newest_normal_one() -> None:
-    """Suspicious ones are passed over, accepted ones are not; an unproven one says nothing."""
+    """Suspicious ones are passed over, accepted ones are not; unproven ones and those from the future say nothing."""
     at = datetime(2026, 2, 8, 3)
 
     def backup(day: int, *, warnings: tuple[str, ...] = (), accepted: bool = False, proven: bool = True) -> Backup:
@@ -86,7 +86,8 @@ def test_the_measure_is_the_newest_normal_one() -> None:
         return Backup(name, at.replace(tzinfo=UTC), manifest, marks=marks, origin=origin)
 
     normal, odd, unproven = backup(1), backup(2, warnings=("odd",)), backup(4, proven=False)
-    assert last_normal([unproven, odd, normal]) is normal.manifest
+    assert last_normal([unproven, odd, normal], at.replace(day=9, tzinfo=UTC)) is normal.manifest
     accepted = backup(3, warnings=("odd",), accepted=True)
-    assert last_normal([unproven, accepted, normal]) is accepted.manifest
-    assert last_normal([unproven, odd]) is None
+    assert last_normal([unproven, accepted, normal], at.replace(day=9, tzinfo=UTC)) is accepted.manifest
+    assert last_normal([unproven, odd], at.replace(day=9, tzinfo=UTC)) is None
+    assert last_normal([normal], at.replace(day=7, tzinfo=UTC)) is None

@@ -140,7 +140,7 @@ def test_latest_passes_over_the_suspicious_and_those_from_the_future(
     skipped = {line["name"]: line["message"] for line in lines if line["event"] == "source.skipped"}
     assert skipped.keys() == {NAME, ahead}
     assert "it is suspicious: public.t has 0 rows" in skipped[NAME]
-    assert "in the future" in skipped[ahead]
+    assert "from the future" in skipped[ahead]
     for name in (NAME, ahead):
         with found(stores, BackupSelector("hub", file=name)) as source:
             assert source.name == name
