@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from hubbackup.doctor import Check, Diagnosis, ok, warn
-from hubbackup.doctor.site import Site, some
+from hubbackup.doctor.site import Site
 from hubbackup.postgres import session
+from hubbackup.postgres.client import some
 from hubbackup.postgres.extensions import BOUND
 from hubbackup.postgres.search_path import SEARCH_PATH_SQL, Dependent, dependents
 
@@ -14,7 +15,8 @@ COLLATION_VERSIONS_SINCE = 15
 
 # pg_dump writes the unreserved word `begin` without quotes, and psql 14 and later takes `CREATE FUNCTION … begin`
 # for the start of an SQL-standard body: it waits for an END that never comes, and the restore fails. Of views that
-# read each other in a circle pg_dump can write none before the other.
+# read each other in a circle pg_dump can write none before the other; up to 15 every view's rule depends on the view
+# itself, but on none of its columns.
 _OBSTACLES = """\
 SELECT jsonb_build_object(
     'begin', (SELECT coalesce(jsonb_agg(format('%I.%I', n.nspname, p.proname) ORDER BY 1), '[]')
@@ -25,7 +27,7 @@ SELECT jsonb_build_object(
     'circles', (SELECT coalesce(jsonb_agg(DISTINCT ev_class::regclass::text), '[]')
         FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ev_class AND deptype = 'n'
-          AND ev_type = '1' AND is_instead),
+          AND d.refobjsubid > 0 AND ev_type = '1' AND ev_class >= 16384),
     'staged', (SELECT coalesce(jsonb_agg(jsonb_build_array(extname, datname)), '[]') FROM pg_extension
         JOIN (VALUES {bound}) AS bound (name, stage) ON name = extname JOIN pg_database ON datname = stage),
     'standby', pg_is_in_recovery(),

@@ -19,7 +19,6 @@ from hubbackup.runners import Runner
 if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store
 
-SHOWN_NAMES = 5
 PART_BYTES = 5 << 20
 """The smallest that S3 takes for a part that is not the last: enough for a probe in parts."""
 IDLE_SECONDS = 20.0
@@ -74,9 +73,3 @@ class Site:
         """The run that is at work this moment."""
         found = self.app.state.at_work()
         return found if found is not None and found.alive else None
-
-
-def some(names: list[str]) -> str:
-    """The first five, and how many more."""
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -34,7 +34,7 @@ _SUPERUSERS_ONLY = re.compile(rb"ALTER\s+(?:EVENT|FOREIGN\s+DATA|PUBLICATION|SUB
 """Whose owner must be a superuser; of publications those for all tables, of subscriptions before 16."""
 _CREATIONS = re.compile(
     rb"CREATE\s+(?:OR\s+REPLACE\s+)?(?:POLICY|USER|SCHEMA|EVENT|FOREIGN\s+DATA|SUBSCRIPTION|TRUSTED|PROCEDURAL"
-    rb"|LANGUAGE|OPERATOR|ACCESS|TEXT|TYPE|PUBLICATION|CAST"
+    rb"|LANGUAGE|OPERATOR|COLLATION|ACCESS|TEXT|TYPE|PUBLICATION|CAST"
     rb"|(?:FUNCTION|PROCEDURE)\s(?s:.*)\s(?:LANGUAGE\s+(?:c|internal|\w*u)|LEAKPROOF))\s",
     re.IGNORECASE,
 )
@@ -49,7 +49,8 @@ class Requirements:
     `roles` are all that are named. `acting` are those of them that the loading session must be able to act as:
     owners, and whose default privileges are set. `superusers` must be superusers. `granters` are acted as by SET
     SESSION AUTHORIZATION, which takes a superuser, too. `tablespaces` must exist. `privileged` says in words what
-    else only a superuser may make (the first twenty); `forced_row_security` that a table hides rows from its owner.
+    else only a superuser may make (the first twenty); `icu_collations` take a server with ICU;
+    `forced_row_security` that a table hides rows from its owner.
     """
 
     roles: frozenset[str] = frozenset()
@@ -58,6 +59,7 @@ class Requirements:
     granters: frozenset[str] = frozenset()
     tablespaces: frozenset[str] = frozenset()
     privileged: tuple[str, ...] = ()
+    icu_collations: frozenset[str] = frozenset()
     forced_row_security: bool = False
 
     def readable(self, read: Callable[[str], str]) -> Requirements:
@@ -70,6 +72,7 @@ class Requirements:
             granters=frozenset(map(read, self.granters)),
             tablespaces=frozenset(map(read, self.tablespaces)),
             privileged=tuple(map(read, self.privileged)),
+            icu_collations=frozenset(map(read, self.icu_collations)),
         )
 
     def without_owners(self) -> Requirements:
@@ -91,6 +94,7 @@ class RequirementsFinder:
         self._granters: set[str] = set()
         self._tablespaces: set[str] = set()
         self._privileged: dict[str, None] = {}
+        self._icu_collations: set[str] = set()
         self._forced = False
 
     def note(self, start: bytes, end: bytes) -> None:
@@ -114,6 +118,7 @@ class RequirementsFinder:
             frozenset(self._granters),
             frozenset(self._tablespaces),
             tuple(self._privileged)[:PRIVILEGED_KEPT],
+            frozenset(self._icu_collations),
             self._forced,
         )
 
@@ -178,6 +183,10 @@ class RequirementsFinder:
                 if not head.take("AUTHORIZATION"):
                     return
             self._named(head.roles(), acting=True)
+        elif head.take("COLLATION"):
+            name = head.qualified_name()
+            if head.mark("(") and head.take("PROVIDER") and head.mark("=") and head.take("ICU"):
+                self._icu_collations.add(name)
         elif what := _privileged_creation(head):
             self._only_superusers(what)
 

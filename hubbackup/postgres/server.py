@@ -66,6 +66,7 @@ class Server:
     memberships: frozenset[tuple[str, str]] = frozenset()
     """(group, member), as they were granted."""
     tablespaces: frozenset[str] = frozenset()
+    has_icu: bool = True
     in_recovery: bool = False
     """A standby, or a server that is being recovered: it only lets read."""
     preloaded: frozenset[str] | None = None
@@ -130,6 +131,7 @@ jsonb_build_object(
                     JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member),
     'tablespaces', (SELECT jsonb_agg(spcname) FROM pg_tablespace),
     'extensions', (SELECT jsonb_object_agg(name, coalesce(default_version, '')) FROM pg_available_extensions),
+    'has_icu', EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i'),
     'in_recovery', pg_is_in_recovery(),
     'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
     'homes', jsonb_build_object({_HOMES}),
@@ -185,6 +187,7 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
         ),
         memberships=frozenset((group, member) for group, member in facts["memberships"]),
         tablespaces=frozenset(facts["tablespaces"]),
+        has_icu=facts["has_icu"],
         in_recovery=facts["in_recovery"],
         preloaded=None if facts["preloaded"] is None else frozenset(map(str.strip, facts["preloaded"].split(","))),
         homes={name: home for name, home in facts["homes"].items() if home is not None},

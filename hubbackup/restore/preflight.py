@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
-from hubbackup.postgres.client import DatabaseProperties, major_of
+from hubbackup.postgres.client import DatabaseProperties, major_of, some
 from hubbackup.postgres.databases import free_bytes
 from hubbackup.postgres.identifiers import quoted
 from hubbackup.postgres.server import Server, ServerDatabase
@@ -63,6 +63,7 @@ def preflight(
     _check_version(server, request, source, facts)
     notes = extensions.check(server, facts, properties, request.target)
     _check_tablespaces(server, facts)
+    _check_icu(server, facts, properties)
     plan = _check_roles(connection.user, server, request, source, set(facts.roles) | ddl.needed_roles(properties))
     _check_rights(server, request, facts, properties, plan)
     if live is not None:
@@ -99,6 +100,17 @@ def _check_version(server: Server, request: Request, source: Source, facts: Dump
             f"{source.name} comes from PostgreSQL {facts.server_version}, this server is {server.version}:"
             " an older server may lack what the dump uses",
             remedy="restore into the same major version or a newer one, or try with --force",
+        )
+
+
+def _check_icu(server: Server, facts: DumpFacts, properties: DatabaseProperties | None) -> None:
+    needs = [f"the collation {name}" for name in sorted(facts.requirements.icu_collations)]
+    if properties is not None and properties.catalog_row.get("datlocprovider") == "i":
+        needs.insert(0, "the database's locale")
+    if needs and not server.has_icu:
+        raise HubbackupError(
+            f"the server was built without ICU, which sorts text for {some(needs)}",
+            remedy="use an image that has ICU: PostgreSQL's own images have",
         )
 
 

@@ -22,6 +22,7 @@ CREATE VIEW jobs AS SELECT jobname, schedule FROM cron.job;
 """
 SETTINGS = {"shared_preload_libraries": "pg_cron", "cron.database_name": DATABASE}
 HELD = "SELECT jobid, jobname, schedule, command, database, last_value FROM cron.job, cron.jobid_seq"
+DATABASE_CHECKS = ("database", "readable", "restorable", "search path", "left out")
 WORKS_IN = "SELECT datname FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'"
 TIMESCALE = {
     "timescaledb.control": "comment = 'stands in for TimescaleDB'\ndefault_version = '2.1'\nrelocatable = false\n",
@@ -112,6 +113,13 @@ def test_an_older_pg_cron_that_stays_away_is_told(docker_engine: str, tmp_path: 
         assert done.code == 0, done.said
         assert "pg_cron has stopped with the old database: restart the server" in done.said
         assert hub.psql(WORKS_IN) == ""
+        found = hub.run("doctor", "--json").document["findings"]
+        assert {finding["status"] for finding in found if finding["name"] in DATABASE_CHECKS} == {"ok"}
+        hub.psql("UPDATE pg_database SET datcollversion = '1' WHERE datcollversion IS NOT NULL")
+        found = hub.run("doctor", "--json").document["findings"]
+        (restorable,) = [finding for finding in found if finding["name"] == "restorable"]
+        assert "text is sorted otherwise than when this database was made" in restorable["sentence"]
+        assert "REFRESH COLLATION VERSION" in restorable["remedy"]
 
 
 @pytest.fixture(scope="module")

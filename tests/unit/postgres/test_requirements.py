@@ -122,6 +122,19 @@ def test_what_only_a_superuser_may_make(statement: str, privileged: str | None) 
     assert (privileged in found[0]) if privileged else found == ()
 
 
+@pytest.mark.parametrize(
+    ("statement", "collations"),
+    [
+        ("CREATE COLLATION public.fr (provider = icu, deterministic = false, locale = '')", {"public.fr"}),
+        ("CREATE COLLATION public.\"provider = icu\" (provider = libc, locale = '')", set()),
+        ("CREATE COLLATION public.c (lc_collate = '', lc_ctype = '')", set()),
+    ],
+)
+def test_which_collations_take_icu(statement: str, collations: set[str]) -> None:
+    """By its provider, not by a name that looks like it."""
+    assert of(statement).icu_collations == collations
+
+
 def test_rows_hidden_from_their_owner() -> None:
     """FORCE ROW LEVEL SECURITY: counting them takes BYPASSRLS."""
     assert of("ALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY").forced_row_security

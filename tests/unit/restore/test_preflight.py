@@ -13,6 +13,8 @@ import pytest
 from hubbackup.errors import HubbackupError, RunnerError, UsageError
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties
+from hubbackup.postgres.extensions import Extension
+from hubbackup.postgres.requirements import Requirements
 from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.restore.preflight import Request, preflight
@@ -82,7 +84,22 @@ def test_nothing_in_the_way() -> None:
 
 
 def like(**changes: Any) -> DatabaseProperties:
-    return DatabaseProperties("hub", "17.6", 170006, "7", "chef", "UTF8", 1, {}, (), **changes)
+    return DatabaseProperties(
+        "hub", "17.6", 170006, "7", "chef", "UTF8", 1, changes.pop("catalog_row", {}), (), **changes
+    )
+
+
+def test_another_version_of_an_extension_is_a_remark() -> None:
+    """Its rows and functions may still fit; who restores should know it."""
+    (note,) = [note for note in check(like=like(extensions=(Extension("vector", "0.7"),))) if "vector" in note]
+    assert note == "the extension vector was 0.7, and will be 0.8 here"
+
+
+def test_an_extension_that_rests_elsewhere_is_a_remark() -> None:
+    """pg_cron works in one database only."""
+    server = replace(SERVER, extensions={"pg_cron": "1.6"}, homes={"pg_cron": "postgres"}, preloaded=None)
+    notes = check(server=server, facts=replace(FACTS, extensions=("pg_cron",)))
+    assert any("pg_cron works in the database postgres only (cron.database_name)" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +117,41 @@ def like(**changes: Any) -> DatabaseProperties:
             "--no-owner",
         ),
         ({"request": replace(REPLACE, with_globals=True)}, UsageError, "has no globals", "without --globals"),
+        ({"server": replace(SERVER, in_recovery=True)}, HubbackupError, "only lets read", "on the primary"),
+        (
+            {"server": replace(SERVER, has_icu=False), "like": like(catalog_row={"datlocprovider": "i"})},
+            HubbackupError,
+            "without ICU, which sorts text for the database's locale",
+            "an image that has ICU",
+        ),
+        (
+            {
+                "server": replace(SERVER, has_icu=False),
+                "facts": replace(FACTS, requirements=Requirements(icu_collations=frozenset({"public.fr"}))),
+            },
+            HubbackupError,
+            "for the collation public.fr",
+            "an image that has ICU",
+        ),
+        (
+            {
+                "server": replace(SERVER, extensions={"pg_cron": "1.6"}, preloaded=frozenset({"auto_explain"})),
+                "facts": replace(FACTS, extensions=("pg_cron",)),
+            },
+            HubbackupError,
+            "has not loaded pg_cron",
+            "set shared_preload_libraries = 'auto_explain, pg_cron', and restart",
+        ),
+        (
+            {
+                "server": replace(SERVER, extensions={"timescaledb": "2.17"}),
+                "facts": replace(FACTS, extensions=("timescaledb",)),
+                "like": like(extensions=(Extension("timescaledb", "2.14"),)),
+            },
+            HubbackupError,
+            "the backup's timescaledb is 2.14, this server makes 2.17",
+            "an image with timescaledb 2.14",
+        ),
         ({"disk": Disk("2343")}, HubbackupError, "needs some 2,400,000", "--in-place"),
     ],
 )
