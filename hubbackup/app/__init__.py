@@ -42,6 +42,7 @@ from hubbackup.restore.source import BackupSelector, find, find_in
 from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
+from hubbackup.status.snapshot import AlertFacts
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.adopt import AdoptJob, Stranger
 from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copies
@@ -133,6 +134,13 @@ class App:
     def host_reader(self) -> Reader:
         """Who reads what nobody typed a command for: alerts, the daemon's log, the status page."""
         return on_host(read_json(self.state.compose_file))
+
+    def alert_facts(self) -> AlertFacts:
+        """Whether anybody is told of failures. A bad URL is a fact of its own here, not an error."""
+        try:
+            return self.notifier.facts()
+        except SettingsError as error:
+            return AlertFacts(sinks=("NOTIFICATION_URLS",), failed_at=datetime.now(UTC), failure=str(error))
 
     def learn_compose(self, labels: Mapping[str, str]) -> None:
         """Keep what our container's labels tell of the compose files in use, for the remedies."""
@@ -276,5 +284,7 @@ class App:
                 zone=self.zone,
                 drill_schedule=self.settings.drills,
                 watched_since=lambda: self.notifier.watch.began(),
+                aside=lambda: self.server.kept_databases(self.database),
+                alerts=self.alert_facts,
             )
         )

@@ -18,11 +18,12 @@ from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
 from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.server import ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.restore.drill import DrillServer
 from hubbackup.runners import Runner
 from hubbackup.runners.engine import Engine
+from hubbackup.shown_text import printable
+from hubbackup.status.snapshot import KeptDatabase
 from hubbackup.streams.cancel import Cancel
 
 IDLE_SECONDS = 600.0
@@ -89,11 +90,16 @@ class DatabaseServer:
             load_path=settings.restore_search_path,
         )
 
-    def kept_databases(self, database: str) -> list[ServerDatabase]:
+    def kept_databases(self, database: str) -> list[KeptDatabase]:
         """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError."""
         databases = Databases(self.open_runner(self._cancel, ASK_SECONDS), self.connection("status"), database)
         server = databases.look()
-        return server.of_kind("before") + [found for found in server.of_kind("restore") if not found.in_use]
+        return [
+            KeptDatabase(printable(one.name), one.size_bytes, kind)
+            for kind in ("before", "restore")
+            for one in server.of_kind(kind)
+            if kind == "before" or not one.in_use
+        ]
 
     @contextmanager
     def drill_server(self, run: Run, database: str) -> Iterator[DrillServer]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hubbackup.catalog.backup import BackupName
 from hubbackup.catalog.target import LocalTarget, Policy, Target
+from hubbackup.config.reader import SERVICE, in_container
 from hubbackup.config.settings import Settings
 from hubbackup.errors import UsageError
 from hubbackup.stores.local import LocalStore
@@ -31,7 +33,9 @@ def local_target(settings: Settings) -> LocalTarget:
     store = LocalStore(
         settings.backup_dir, is_ours=lambda name: BackupName.owner_of(name) is not None, mode=settings.file_mode
     )
-    return LocalTarget("the local store", store, local_policy(settings))
+    path = shlex.quote(f"{settings.backup_dir}/")
+    fetch = f"docker compose cp {SERVICE}:{path}{{name}} ." if in_container() else f"cp {path}{{name}} ."
+    return LocalTarget("the local store", store, local_policy(settings), fetch=fetch)
 
 
 def remote_targets(settings: Settings, cancel: Cancel) -> tuple[Target, ...]:
@@ -111,7 +115,9 @@ def s3_policy(settings: Settings) -> Policy:
 def _s3_target(name: str, settings: Settings, cancel: Cancel) -> Target | None:
     if not settings.s3_backup_bucket:
         return None
-    return Target("S3", s3_store(settings, cancel, name=name), s3_policy(settings))
+    store = s3_store(settings, cancel, name=name)
+    endpoint = f" --endpoint-url {shlex.quote(settings.s3_endpoint_url)}" if settings.s3_endpoint_url else ""
+    return Target("S3", store, s3_policy(settings), fetch=f"aws s3 cp {store.describe()}{{name}} .{endpoint}")
 
 
 REMOTES = {

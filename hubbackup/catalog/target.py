@@ -50,6 +50,8 @@ class Target:
     store: Store
     policy: Policy
     trust: Callable[[], Trust] = field(default=Trust, repr=False, compare=False)
+    fetch: str = ""
+    """How a file of it is fetched by hand: a command with `{name}` in it."""
 
     @property
     def name(self) -> str:

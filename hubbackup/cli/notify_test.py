@@ -22,6 +22,7 @@ def notify_test(json: Json = False) -> int:
         raise SettingsError("NOTIFICATION_URLS is not set", remedy="see docs/notifications.md")
     message = compose_test(notifier.place(), datetime.now(UTC))
     answers = notifier.sinks.send(message, notifier.sinks.labels, DAEMON_SECONDS)
+    notifier.deliveries.note(message.title, answers, datetime.now(UTC))
     code = EXIT_FAILED if any(answers.values()) else EXIT_SUCCESS
     if json:
         print_json({"exit_code": code, "sinks": {label: answer or "sent" for label, answer in answers.items()}})

@@ -12,12 +12,10 @@ from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json, say
 from hubbackup.cli.remedies import typable
 from hubbackup.cli.session import make_app
-from hubbackup.errors import HubbackupError
 from hubbackup.health import check_beat, health_path, remark_of
 from hubbackup.jobs.current import AtWork, all_alive
 from hubbackup.jobs.history import RunRecord
-from hubbackup.postgres.side_databases import derived_kind
-from hubbackup.status.snapshot import Snapshot
+from hubbackup.status.snapshot import Aside, Snapshot
 from hubbackup.status.verdict import Verdict, judge
 from hubbackup.units import human_age, human_bytes
 
@@ -36,35 +34,36 @@ def status(json: Json = False) -> int:
     busy = at_work is not None and at_work.alive and at_work.kind == "backup"
     remark = remark_of(health_path()) if healthy else ""
     verdict = judge(snapshot, now, healthy=healthy, health_sentence=sentence, remark=remark, busy=busy)
-    kept: list[dict[str, Any]] | None = None
-    kept_problem = ""
-    try:
-        kept = [
-            {"name": one.name, "bytes": one.size_bytes, "kind": derived_kind(one.name)}
-            for one in app.server.kept_databases(app.database)
-        ]
-    except HubbackupError as error:
-        kept_problem = str(error)
     if json:
         working = {
             "at_work": {**asdict(at_work), "alive": at_work.alive} if at_work else None,
             "at_work_without_lock": [asdict(run) for run in beside],
         }
-        aside = {"kept_databases": kept, "kept_databases_problem": kept_problem or None}
+        aside = _aside_document(snapshot.aside)
         print_json(_document(snapshot, verdict, now) | working | aside | {"daemon_healthy": healthy})
     else:
         _print(snapshot, verdict, now, sentence, [*([at_work] if at_work else []), *beside])
-        _print_kept(kept, kept_problem)
+        _print_kept(snapshot.aside)
     return 0
 
 
-def _print_kept(kept: list[dict[str, Any]] | None, problem: str) -> None:
+def _print_kept(aside: Aside) -> None:
     """The databases that restores put aside or left, with what they hold of the disk."""
-    for aside in kept or ():
-        what = "replaced by a restore" if aside["kind"] == "before" else "half-filled, the next restore removes it"
-        say(f"kept        {aside['name']}, {human_bytes(aside['bytes'])}: {what}")
-    if problem:
-        say(f"kept        not known, the server can't be asked: {problem}")
+    for kept in aside.databases or ():
+        what = "replaced by a restore" if kept.kind == "before" else "half-filled, the next restore removes it"
+        say(f"kept        {kept.name}, {human_bytes(kept.size_bytes)}: {what}")
+    if aside.problem:
+        say(f"kept        not known, the server can't be asked: {aside.problem}")
+
+
+def _aside_document(aside: Aside) -> dict[str, Any]:
+    known = aside.databases
+    return {
+        "kept_databases": None
+        if known is None
+        else [{"name": one.name, "bytes": one.size_bytes, "kind": one.kind} for one in known],
+        "kept_databases_problem": aside.problem or None,
+    }
 
 
 def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, Any]:

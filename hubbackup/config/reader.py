@@ -29,7 +29,7 @@ VERBS = (
 COMMAND = re.compile(rf"(?<![\w./-])(?<!{SERVICE} )hubbackup (?P<verb>{VERBS})(?![\w-])")
 COMPOSE = re.compile(
     r"docker compose(?: -f \S+)*(?: --profile backup)?"
-    r"(?= (?:build|exec|logs|ps|pull|restart|run|start|stop|up)\b)(?P<ours>(?=[^;,)]*\bbackup-cron\b))?"
+    r"(?= (?:build|cp|exec|logs|ps|pull|restart|run|start|stop|up)\b)(?P<ours>(?=[^;,)]*\bbackup-cron\b))?"
 )
 
 

@@ -42,6 +42,7 @@ def _serve(app: App, cache: SnapshotCache | None, patience_seconds: float) -> Ca
         login,
         at_work=lambda: all_alive(app.state.directory),
         remark=lambda: remark_of(health_path()),
+        typable=lambda: app.host_reader.typable,
     )
     deadline = time.monotonic() + patience_seconds
     while True:

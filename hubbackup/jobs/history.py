@@ -37,6 +37,8 @@ class RunRecord(NamedTuple):
     """Where it failed."""
     cause: str = ""
     """Why it failed."""
+    remedy: str = ""
+    """What its error said to do."""
     problems: tuple[str, ...] = ()
     """What was not as it should be, though it did not fail."""
     database: str = ""
@@ -205,6 +207,7 @@ def _number(value: object) -> float | None:
 OPTIONAL: dict[str, Callable[[object], Any]] = {
     "stage": _text,
     "cause": _sentence,
+    "remedy": _sentence,
     "problems": _sentences,
     "database": _text,
     "name": _text,

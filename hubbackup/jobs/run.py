@@ -187,6 +187,8 @@ def _record_failure(run: Run, failure: HubbackupError, seconds: float, history: 
         exit_code=failure.exit_code,
     )
     facts: dict[str, object] = {"stage": run.stage_name, "cause": str(failure)}
+    if failure.remedy:
+        facts["remedy"] = failure.remedy
     history.add(kind, run.run_id, run.started_at, seconds, failure.exit_code, facts)
 
 

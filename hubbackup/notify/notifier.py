@@ -22,10 +22,12 @@ from hubbackup.jobs.history import History
 from hubbackup.jobs.run import RunObserver
 from hubbackup.jobs.state_file import write_text
 from hubbackup.notify.alerts import Alerts, Heartbeats, LastGood, Place
+from hubbackup.notify.deliveries import FILE_NAME, Deliveries
 from hubbackup.notify.heartbeat import Pinger
 from hubbackup.notify.sinks import Post, Sinks
 from hubbackup.notify.spool import Message, Spool
 from hubbackup.status.overdue import Watch
+from hubbackup.status.snapshot import AlertFacts
 
 SPOOL_DIRECTORY = "spool"
 HOST_FILE = "host"
@@ -59,7 +61,8 @@ class Notifier:
         self._zone = ZoneInfo(settings.tz)
         self.sinks = Sinks(split_urls(settings.notification_urls.get_secret_value()))
         self.spool = Spool(state_directory() / SPOOL_DIRECTORY)
-        self.post = Post(self.spool, self.sinks, log)
+        self.deliveries = Deliveries(state_directory() / FILE_NAME)
+        self.post = Post(self.spool, self.sinks, log, self.deliveries.note)
         heartbeat_url = settings.heartbeat_url.get_secret_value()
         self.pinger = Pinger(heartbeat_url, log) if heartbeat_url else None
         self.watch = Watch(lambda: state_directory() / "watch.json")
@@ -84,6 +87,11 @@ class Notifier:
     def send(self, message: Message) -> None:
         """Give a message to the post, its commands as they are typed on the host."""
         self.post.send(replace(message, body=self._typable(message.body)))
+
+    def facts(self) -> AlertFacts:
+        """Whether anybody is told of failures, and whether that works."""
+        waiting = len(self.spool.waiting()) if self.sinks.labels else 0
+        return self.deliveries.facts(self.sinks.labels, heartbeat=self.pinger is not None, waiting=waiting)
 
     def place(self) -> Place:
         """Which host and database a message is about."""

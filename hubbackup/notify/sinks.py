@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -111,7 +111,15 @@ class Sinks:
 class Post:
     """Delivers what is in the spool: in a thread of its own in the daemon, else once and briefly at each `send`."""
 
-    def __init__(self, spool: Spool, sinks: Sinks, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        sinks: Sinks,
+        log: structlog.stdlib.BoundLogger,
+        note: Callable[[str, Mapping[str, str], datetime], None] = lambda title, answers, now: None,
+    ) -> None:
+        """`note` is given the answers to each attempt."""
+        self._note = note
         self._spool = spool
         self._sinks = sinks
         self._log = log
@@ -167,6 +175,7 @@ class Post:
     def _deliver_one(self, message: Message, seconds: float) -> None:
         missing = [label for label in self._sinks.labels if label not in message.sent_to]
         answers: Mapping[str, str] = self._sinks.send(message, missing, seconds)
+        self._note(message.title, answers, datetime.now(UTC))
         failed = {label: reason for label, reason in answers.items() if reason}
         sent_to = (*message.sent_to, *(label for label in answers if label not in failed))
         if len(failed) < len(answers):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
@@ -23,12 +23,12 @@ from hubbackup.catalog.manifests import Judged, read_manifest
 from hubbackup.catalog.origin import Origin, Trust
 from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
-from hubbackup.errors import NotProvenError, StoreError, StoreSilentError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StoreError, StoreSilentError
 from hubbackup.jobs.history import History, RunRecord
 from hubbackup.retention.forecast import removals
 from hubbackup.retention.prune import make_plans, reader
 from hubbackup.shown_text import printable
-from hubbackup.status.snapshot import BackupFacts, Leaving, Snapshot, StoreFacts
+from hubbackup.status.snapshot import AlertFacts, Aside, BackupFacts, KeptDatabase, Leaving, Snapshot, StoreFacts
 from hubbackup.stores import Entry
 
 OUTLOOK_RUNS = 30
@@ -36,6 +36,7 @@ OUTLOOK_RUNS = 30
 REMEMBERED_BYTES = 8 << 20
 """Of each store, a kilobyte or so of each manifest; what is beyond is read anew each time, as for a backlog that the
 next prune removes."""
+ASIDE_EVERY = timedelta(hours=1)
 READ_MANIFESTS = 120
 """Per database, newest first."""
 
@@ -51,6 +52,9 @@ class Scope:
     zone: ZoneInfo
     drill_schedule: Schedule | None = None
     watched_since: Callable[[], datetime | None] = lambda: None
+    aside: Callable[[], Sequence[KeptDatabase]] | None = None
+    """Asks the server for the databases beside the live ones. Raises HubbackupError."""
+    alerts: Callable[[], AlertFacts] = AlertFacts
 
 
 class Collector:
@@ -61,6 +65,8 @@ class Collector:
         self._memories = {target.name: _Memory(target.trust()) for target in scope.targets}
         self._counted = {run.run_id for run in scope.history.runs()}
         self._tally: Counter[tuple[str, str]] = Counter()
+        self._aside = Aside()
+        self._aside_asked: tuple[datetime, Hashable] | None = None
 
     def take(self, now: datetime) -> Snapshot:
         """Look at everything now (aware). Raises StoppedError where the process is asked to stop."""
@@ -83,6 +89,8 @@ class Collector:
             schedule=scope.schedule,
             drill_schedule=scope.drill_schedule,
             watched_since=scope.watched_since(),
+            aside=self._look_aside(now),
+            alerts=scope.alerts(),
             databases=tuple(printable(name) for name in scope.databases),
             stores=tuple(_store_facts(view.target, view.error) for view in views),
             backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),
@@ -112,6 +120,21 @@ class Collector:
             if view.error is not None:
                 raise view.error
         return found
+
+    def _look_aside(self, now: datetime) -> Aside:
+        """Asked after each run and each hour, not more: it starts a command in the database's container."""
+        stamp = self._scope.history.stamp()
+        asked = self._aside_asked
+        if self._scope.aside is None or (asked and asked[1] == stamp and now - asked[0] < ASIDE_EVERY):
+            return self._aside
+        self._aside_asked = (now, stamp)
+        try:
+            self._aside = Aside(tuple(self._scope.aside()))
+        except StoppedError:
+            raise
+        except HubbackupError as error:
+            self._aside = Aside(problem=str(error))
+        return self._aside
 
     def _runs(self) -> Iterator[RunRecord]:
         """The recorded runs. A new one is counted here, since the record is trimmed and a counter must not fall."""
@@ -277,6 +300,7 @@ def _shown(run: RunRecord) -> RunRecord:
         run_id=printable(run.run_id),
         stage=printable(run.stage),
         cause=printable(run.cause),
+        remedy=printable(run.remedy),
         problems=tuple(map(printable, run.problems)),
         database=printable(run.database or (parsed.database if parsed else "")),
         name=printable(run.name),
@@ -289,7 +313,12 @@ def _store_facts(target: Target, error: StoreError | None) -> StoreFacts:
     policy, disk = target.policy, target.disk
     good = f" good one{'s' * (policy.keep_min > 1)}" if policy.days else ""
     facts = StoreFacts(
-        target.name, target.title, target.describe(), f"keeps {policy}{good}", on_disk=disk is not None
+        target.name,
+        target.title,
+        target.describe(),
+        f"keeps {policy}{good}",
+        on_disk=disk is not None,
+        fetch=target.fetch,
     )
     if disk is not None and error is None:
         try:

@@ -76,9 +76,48 @@ class StoreFacts:
     """It is on this machine's own disk."""
     problem: str = ""
     remedy: str = ""
+    fetch: str = ""
+    """How a file is fetched by hand: a command with `{name}`; empty where there is none."""
     free_bytes: int | None = None
     size_bytes: int | None = None
     """Of the disk; like `free_bytes` None where the store has no such limit."""
+
+
+@dataclass(frozen=True)
+class AlertFacts:
+    """Who is told of failures, and whether that works. `sinks` are their labels, without secrets."""
+
+    sinks: tuple[str, ...] = ()
+    heartbeat: bool = False
+    waiting: int = 0
+    """Messages that no sink, or not every one, has taken yet."""
+    sent_at: datetime | None = None
+    sent: str = ""
+    """The title of the last one that was taken."""
+    failed_at: datetime | None = None
+    failure: str = ""
+
+    @property
+    def failing(self) -> bool:
+        """The last attempt of all was not taken."""
+        return self.failed_at is not None and (self.sent_at is None or self.sent_at < self.failed_at)
+
+
+@dataclass(frozen=True)
+class KeptDatabase:
+    """What a restore put aside (`before`), or what a killed one left half-filled (`restore`)."""
+
+    name: str
+    size_bytes: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Aside:
+    """The databases beside the live ones, where the server could be asked: else `problem` says why not."""
+
+    databases: tuple[KeptDatabase, ...] | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +146,8 @@ class Snapshot:
     drill_schedule: Schedule | None = None
     watched_since: datetime | None = None
     """Since when there should be backups."""
+    aside: Aside = Aside()
+    alerts: AlertFacts = AlertFacts()
     tally: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """How many runs of a kind came to a result since the daemon started."""
 

@@ -74,6 +74,7 @@ def judge(
         *_of_the_stores(snapshot),
         *_of_damaged_copies(snapshot),
         *_of_strangers(snapshot, now),
+        *_of_the_alerts(snapshot),
     ]
     level = max((finding.level for finding in found), default=Level.OK)
     findings = tuple(sorted(found, key=lambda finding: -finding.level))
@@ -233,7 +234,7 @@ def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
         yield Concern(
             Level.CRITICAL,
             f"The last run, {ago} ago, failed{stage}: {last.cause or 'no cause was recorded'}.",
-            "hubbackup doctor",
+            last.remedy or "hubbackup doctor",
         )
     elif last.result == "stopped":
         yield Concern(Level.WARNING, f"The last run, {ago} ago, was stopped before its end.", "hubbackup backup")
@@ -252,7 +253,20 @@ def _of_the_last_drill(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
         ago = human_age((now - last.started_at).total_seconds())
         cause = f": {last.cause}" if last.cause else ""
         yield Concern(
-            Level.CRITICAL, f"The last restore drill, {ago} ago, failed{cause}.", "hubbackup drill --latest"
+            Level.CRITICAL,
+            f"The last restore drill, {ago} ago, failed{cause}.",
+            last.remedy or "hubbackup drill --latest",
+        )
+
+
+def _of_the_alerts(snapshot: Snapshot) -> Iterator[Concern]:
+    alerts = snapshot.alerts
+    if alerts.sinks and alerts.failing:
+        waits = f"; {alerts.waiting} wait" if alerts.waiting else ""
+        yield Concern(
+            Level.WARNING,
+            f"The last alert could not be sent ({alerts.failure}){waits}.",
+            "correct NOTIFICATION_URLS, then: hubbackup notify-test",
         )
 
 

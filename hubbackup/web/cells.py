@@ -31,6 +31,11 @@ class Row:
     """(store, `good`, `late`, `missing`, `bad` or, where the store does not answer, `unknown`)."""
     proof: str = ""
     note: str = ""
+    lacking: str = ""
+    """Why copies are missing still."""
+    remedy: str = ""
+    commands: tuple[tuple[str, str], ...] = ()
+    """(what it does, the command)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,34 @@ class Disk:
 
     used_percent: int
     text: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An alert that was taken, or one that was not: `what` is its title, or why."""
+
+    time: Time
+    what: str
+
+
+@dataclass(frozen=True)
+class AlertsView:
+    """Who is told, and whether that works."""
+
+    told: str
+    sent: Attempt | None
+    failed: Attempt | None
+    failing: bool
+    waiting: int
+
+
+@dataclass(frozen=True)
+class KeptView:
+    """A database beside the live ones."""
+
+    name: str
+    size: str
+    what: str
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,10 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def is_overdue(self) -> bool:
-        """Whether its turn has lasted too long."""
-        seconds = ANSWER_SECONDS if self.total_outbufs_len else REQUEST_SECONDS
-        return self.is_waiting and time.monotonic() - self.turn_began > seconds
+        """Whether its turn has lasted too long; also where what it leaves holds up its next answers."""
+        left = self.total_outbufs_len > 0
+        seconds = ANSWER_SECONDS if left else REQUEST_SECONDS
+        return (self.is_waiting or left) and time.monotonic() - self.turn_began > seconds
 
     def service(self) -> None:
         """Answer what was asked, in one of the server's threads."""

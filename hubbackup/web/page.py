@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hubbackup.jobs.current import AtWork
 from hubbackup.shown_text import mask, printable
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import Level, Verdict
+from hubbackup.web.days import last_days
 from hubbackup.web.view import SHOWN_REMOVALS, View
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -37,9 +38,15 @@ def stylesheet() -> str:
 
 
 @functools.cache
-def style_hash() -> str:
-    """What the Content-Security-Policy allows as style: this one text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(stylesheet().encode()).digest()).decode()
+def script() -> str:
+    """The page's script, as it stands between the tags."""
+    return (TEMPLATES / "status.js").read_text(encoding="utf-8")
+
+
+@functools.cache
+def hash_of(text: str) -> str:
+    """How the Content-Security-Policy names the one style and the one script that it allows."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _shown(value: object) -> object:
@@ -61,12 +68,27 @@ def _template() -> Template:
     return environment.get_template("status.html")
 
 
-def render(snapshot: Snapshot, verdict: Verdict, now: datetime, at_work: Sequence[AtWork] = ()) -> str:
-    """The whole document at `now` (aware), with the runs `at_work`."""
-    view = View(snapshot, now)
+def render(
+    snapshot: Snapshot,
+    verdict: Verdict,
+    now: datetime,
+    at_work: Sequence[AtWork] = (),
+    typable: Callable[[str], str] = str,
+) -> str:
+    """The whole document at `now` (aware), with the runs `at_work`; its reader can type its commands."""
+    view = View(snapshot, now, typable)
+    days = last_days(snapshot, now)
     rows = list(view.rows())
     return _template().render(
-        style=stylesheet(),
+        style=Markup(stylesheet()),  # noqa: S704 - our own text
+        script=Markup(script()),  # noqa: S704
+        typable=typable,
+        days=days,
+        good_days=sum(day.good for day in days),
+        known_days=sum(day.state != "none" for day in days),
+        alerts=view.alerts(),
+        kept=view.kept(),
+        kept_problem=snapshot.aside.problem,
         verdict=verdict,
         state=WORDS[verdict.level],
         words=WORDS,

@@ -36,7 +36,7 @@ HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
-    ("Cross-DumpSource-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 Environ = dict[str, Any]
 
@@ -90,14 +90,18 @@ class StatusApp:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         at_work: Callable[[], Sequence[AtWork]] = tuple,
         remark: Callable[[], str] = str,
+        typable: Callable[[], Callable[[str], str]] = lambda: str,
     ) -> None:
-        """`remark`: what the daemon has to say of its settings."""
+        """`remark`: what the daemon has to say of its settings. `typable` gives, for each page, what makes its
+        commands such as its reader types them.
+        """
         self._current = current
         self._health = health
         self._log = log
         self._login = login
         self._now = now
         self._at_work = at_work
+        self._typable = typable
         self._guesses = Guesses()
         self._remark = remark
         self._pages = {"/": self._page, "/metrics": self._metrics, "/icon.svg": self._icon}
@@ -162,7 +166,7 @@ class StatusApp:
             if not healthy:
                 text = f"{sentence[:1].upper()}{sentence[1:]}."
             return _plain("503 Service Unavailable", text, ("Retry-After", "5"), ("Refresh", "5"))
-        document = page.render(*judged, now, self._at_work())
+        document = page.render(*judged, now, self._at_work(), self._typable())
         return Answer("200 OK", "text/html; charset=utf-8", document.encode("utf-8", "replace"))
 
     def _icon(self, now: datetime) -> Answer:
@@ -186,10 +190,11 @@ def _plain(status: str, text: str, *headers: tuple[str, str]) -> Answer:
 
 
 def _policy() -> str:
-    """Nothing may be loaded or run but the page's one style and its icon."""
+    """Nothing may be loaded or run but the page's one style, its one script, its icon, and itself once more."""
     return (
-        f"default-src 'none'; style-src '{page.style_hash()}'; img-src 'self'; base-uri 'none'; form-action 'none';"
-        " frame-ancestors 'none'"
+        f"default-src 'none'; style-src '{page.hash_of(page.stylesheet())}';"
+        f" script-src '{page.hash_of(page.script())}'; connect-src 'self'; img-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
     )
 
 

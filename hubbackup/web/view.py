@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from hubbackup.jobs.current import AtWork
 from hubbackup.jobs.history import RunRecord
 from hubbackup.status.snapshot import BackupFacts, Snapshot
-from hubbackup.units import human_age, human_bytes, human_number, human_seconds
-from hubbackup.web.cells import Disk, Drill, Holdings, NextRemoval, Row, Time, Work
+from hubbackup.units import human_age, human_bytes, human_number, human_seconds, listed
+from hubbackup.web.cells import AlertsView, Attempt, Disk, Drill, Holdings, KeptView, NextRemoval, Row, Time, Work
+from hubbackup.web.commands import commands_of
 from hubbackup.web.plot import Plot, Point, decimal_step, draw, time_step
 
 SHOWN_REMOVALS = 6
@@ -27,9 +28,11 @@ PLOT_DAYS = 90
 class View:
     """The snapshot's facts in the words of the page."""
 
-    def __init__(self, snapshot: Snapshot, now: datetime) -> None:
+    def __init__(self, snapshot: Snapshot, now: datetime, typable: Callable[[str], str] = str) -> None:
+        """`typable` words a text's commands as the page's reader types them."""
         self._snapshot = snapshot
         self._now = now
+        self._typable = typable
         self._zone = snapshot.schedule.zone
 
     def time(self, moment: datetime) -> Time:
@@ -102,9 +105,12 @@ class View:
             read_back = {"full": "Read back whole", "hash": "Hash compared"}.get(backup.verified, "Has a manifest")
             proof = "Unrestorable" if backup.unrestorable else "Restored in a drill" if drilled else read_back
         seconds = run.seconds if run else backup.dump_seconds
+        problems = run.problems if run else ()
+        of_copies = {one: store for one in problems if (store := self._lacking_store(one))}
+        missing = {store for store, mark in copies if mark == "missing"}
         future = backup.from_future(self._now)
         notes = ["pinned: never pruned"] * backup.pinned + ["from the future"] * future
-        notes += run.problems if run else ()
+        notes += [one for one in problems if one not in of_copies]
         return Row(
             time=self.time(backup.started_at),
             state=state,
@@ -117,7 +123,14 @@ class View:
             copies=tuple((self._short(name), mark) for name, mark in copies),
             proof=proof,
             note="; ".join(filter(None, (*notes, problem, *damaged, backup.unrestorable, *backup.warnings))),
+            # Of a copy that came later the old reason says nothing any more.
+            lacking="; ".join(one for one, store in of_copies.items() if store in missing),
+            commands=commands_of(backup, self._snapshot, self._typable),
         )
+
+    def _lacking_store(self, problem: str) -> str:
+        """The store whose copy a run's problem is about; empty where it is about something else."""
+        return next((one.name for one in self._snapshot.stores if problem.startswith(f"no copy in {one.name}:")), "")
 
     def _copies(self, backup: BackupFacts, run: RunRecord | None) -> list[tuple[str, str]]:
         """Where it is; and where its own run could not leave it, unless it came there later."""
@@ -135,7 +148,13 @@ class View:
         word = "Stopped" if run.result == "stopped" else "Failed"
         note = f"{word}{stage}: {run.cause or 'no cause was recorded'}"
         return Row(
-            self.time(run.started_at), run.result, run.database, "", took=human_seconds(run.seconds), note=note
+            self.time(run.started_at),
+            run.result,
+            run.database,
+            "",
+            took=human_seconds(run.seconds),
+            note=note,
+            remedy=self._typable(run.remedy),
         )
 
     def plots(self) -> list[Plot]:
@@ -223,6 +242,31 @@ class View:
                 )
             )
         return found
+
+    def alerts(self) -> AlertsView:
+        """Who is told of failures, and the last attempts."""
+        facts = self._snapshot.alerts
+        told = [*facts.sinks, *(["the dead man's switch"] if facts.heartbeat else [])]
+        return AlertsView(
+            told=listed(told),
+            sent=Attempt(self.time(facts.sent_at), facts.sent) if facts.sent_at else None,
+            failed=Attempt(self.time(facts.failed_at), facts.failure) if facts.failed_at else None,
+            failing=facts.failing,
+            waiting=facts.waiting,
+        )
+
+    def kept(self) -> list[KeptView]:
+        """The databases beside the live ones."""
+        return [
+            KeptView(
+                one.name,
+                human_bytes(one.size_bytes),
+                "what a restore replaced; --undo brings the newest back"
+                if one.kind == "before"
+                else "half-filled by a restore that was killed; the next one removes it",
+            )
+            for one in self._snapshot.aside.databases or ()
+        ]
 
     def removals(self) -> list[NextRemoval]:
         """What is removed next."""

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from hubbackup.status.snapshot import Snapshot
+from hubbackup.web.page import RELOAD_SECONDS
 from tests.support.hub_chantier import NOW, S3_TIMEOUT, Site, a_month
 from tests.support.screenshots import DOCS, Served, a_run, an_outage, chromium, served
 
@@ -93,9 +95,9 @@ def test_it_renders_alone_and_without_a_complaint(browser: Browser, page: Served
 def test_the_older_ones_unfold(browser: Browser, page: Served) -> None:
     """The table shows a week, the rest on demand, without any script."""
     shown = Tab(browser).open(page.url)
-    assert shown.locator("table.backups tbody tr:visible").count() == 7
+    assert shown.locator("table.backups tbody tr:not(.names):visible").count() == 7
     shown.get_by_text("24 older").click()
-    assert shown.locator("table.backups tbody tr:visible").count() == 31
+    assert shown.locator("table.backups tbody tr:not(.names):visible").count() == 31
 
 
 def test_a_run_at_work_is_a_calm_line(browser: Browser, month: Snapshot) -> None:
@@ -114,10 +116,12 @@ def test_a_run_at_work_is_a_calm_line(browser: Browser, month: Snapshot) -> None
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1100])
 def test_nothing_scrolls_sideways(browser: Browser, page: Served, worst: Served, width: int) -> None:
-    """From the smallest phone on, with a quiet month and with everything broken and long."""
+    """From the smallest phone on, with a quiet month and with everything broken and long; also with all opened."""
     for url in (page.url, worst.url):
         tab = Tab(browser, width)
-        tab.open(url)
+        shown = tab.open(url)
+        assert not tab.is_too_wide()
+        shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert not tab.is_too_wide()
 
 
@@ -129,6 +133,107 @@ def test_hostile_text_does_nothing(browser: Browser, worst: Served) -> None:
     assert HOSTILE in shown.locator("main").inner_text()
     assert tab.messages == []
     assert set(tab.requests) <= {f"{worst.url}/", f"{worst.url}/icon.svg"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1100])
+def test_axe_finds_nothing_serious(browser: Browser, page: Served, worst: Served, scheme: str, width: int) -> None:
+    """By the rules of WCAG and of good practice that axe-core knows, with everything opened."""
+    for served_page in (page, worst):
+        shown = Tab(browser, width, scheme).open(served_page.url)
+        shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        found = Axe().run(shown).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert serious == [], [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious]
+
+
+def refreshed(shown: Page) -> None:
+    """Let the page's own script refresh it now, as it does by itself after some seconds."""
+    shown.clock.run_for(RELOAD_SECONDS * 1000 + 1)
+    shown.locator("main:not([data-seen])").wait_for()
+
+
+def opened(browser: Browser, page: Served) -> tuple[Tab, Page]:
+    """A tab whose clock the test winds, with a mark on what is shown: a refresh brings a page without it."""
+    tab = Tab(browser)
+    tab.tab.clock.install()
+    shown = tab.open(page.url)
+    shown.evaluate("document.querySelector('main').dataset.seen = 'yes'")
+    return tab, shown
+
+
+def test_a_refresh_keeps_what_was_opened(browser: Browser, month: Snapshot) -> None:
+    """What is new is shown, in the title too; what was opened, focused and scrolled to stays as it is."""
+    with served(month) as page:
+        tab, shown = opened(browser, page)
+        shown.get_by_text("24 older").click()
+        summary = shown.locator("#older details summary").nth(3)
+        name = summary.inner_text()
+        summary.click()
+        at = shown.evaluate("scrollY")
+        page.health = (False, "it has gone")
+        refreshed(shown)
+        assert shown.title().startswith("Action needed.")
+        assert shown.locator("#older[open]").count() == 1
+        assert shown.locator("details[id^=of-][open] summary").all_inner_texts() == [name]
+        assert shown.evaluate("document.activeElement.parentElement.id") == f"of-{name}"
+        assert shown.evaluate("scrollY") >= at > 0
+        assert shown.locator("details[open] code.command + button.copy").count() > 4
+        assert tab.messages == []
+
+
+def test_a_selection_is_left_alone(browser: Browser, month: Snapshot) -> None:
+    """Whoever marks a text to copy it does not lose it to a refresh; the next one comes when it is let go."""
+    with served(month) as page:
+        _, shown = opened(browser, page)
+        shown.evaluate("getSelection().selectAllChildren(document.querySelector('h1'))")
+        shown.clock.run_for(RELOAD_SECONDS * 1000 + 1)
+        assert shown.evaluate("document.querySelector('main').dataset.seen") == "yes"
+        assert shown.evaluate("getSelection().toString()").strip() == "All right."
+        shown.evaluate("getSelection().removeAllRanges()")
+        refreshed(shown)
+
+
+def test_a_server_that_has_gone_is_said(browser: Browser, month: Snapshot) -> None:
+    """What is shown stays, and a line says that it is from before; gone when the server is back."""
+    with served(month) as page:
+        _, shown = opened(browser, page)
+        known, page.snapshot = page.snapshot, None
+        assert not shown.locator("#stale").is_visible()
+        shown.clock.run_for(RELOAD_SECONDS * 1000 + 1)
+        shown.locator("#stale").wait_for(state="visible")
+        assert shown.get_by_role("heading", level=1).inner_text() == "All right."
+        page.snapshot = known
+        refreshed(shown)
+        shown.locator("#stale").wait_for(state="hidden")
+
+
+def test_a_command_is_copied(browser: Browser, month: Snapshot) -> None:
+    """One click puts it on the clipboard, as it is typed on the host."""
+    with served(month) as page:
+        context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+        shown = context.new_page()
+        shown.goto(page.url)
+        row = shown.locator("details[id^=of-]").first
+        name = row.locator("summary").inner_text()
+        row.locator("summary").click()
+        row.get_by_role("button", name="Copy").first.click()
+        row.get_by_text("Copied").wait_for()
+        assert shown.evaluate("navigator.clipboard.readText()") == f"./scripts/restore.sh {name}"
+        context.close()
+
+
+def test_without_scripts_the_page_is_whole(browser: Browser, page: Served) -> None:
+    """Every command can be read and marked; nothing reloads by itself."""
+    context = browser.new_context(java_script_enabled=False)
+    shown = context.new_page()
+    shown.goto(page.url)
+    row = shown.locator("details[id^=of-]").first
+    row.locator("summary").click()
+    assert "./scripts/restore.sh hub_chantier_backup_20260208_030000.sql.gz" in row.inner_text()
+    assert shown.locator("ol.days li").count() == 30
+    assert not shown.locator("#stale").is_visible()
+    context.close()
 
 
 LUMINANCE = """

@@ -21,7 +21,7 @@ from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreDeniedError
 from hubbackup.jobs.history import History
 from hubbackup.status.collect import Collector, Scope
-from hubbackup.status.snapshot import Snapshot
+from hubbackup.status.snapshot import AlertFacts, KeptDatabase, Snapshot
 from hubbackup.stores import Draft, Entry
 from hubbackup.stores.local import LocalStore
 
@@ -87,12 +87,15 @@ class Site:
         self.history = History(directory / ".hubbackup" / "history.jsonl")
         self.schedule = Schedule.parse("0 3 * * *", "Europe/Paris")
         self.drill_schedule: Schedule | None = Schedule.parse("0 5 1 * *", "Europe/Paris")
+        self.kept: tuple[KeptDatabase, ...] = ()
+        self.alerts = AlertFacts()
         self._runs = 0
 
     def collector(self, *databases: str) -> Collector:
         """The real survey of this site."""
-        local = LocalTarget("the local store", self.local, Policy(7, 1))
-        s3 = Target("S3", self.s3, Policy(30, 1))
+        fetch = "docker compose cp backup-cron:/var/backups/hub-chantier/{name} ."
+        local = LocalTarget("the local store", self.local, Policy(7, 1), fetch=fetch)
+        s3 = Target("S3", self.s3, Policy(30, 1), fetch=f"aws s3 cp {self.s3.describe()}{{name}} .")
         return Collector(
             Scope(
                 databases=databases or (self.database,),
@@ -101,6 +104,8 @@ class Site:
                 schedule=self.schedule,
                 zone=PARIS,
                 drill_schedule=self.drill_schedule,
+                aside=lambda: self.kept,
+                alerts=lambda: self.alerts,
             )
         )
 
@@ -164,9 +169,10 @@ class Site:
 
     def add_failure(self, started_at: datetime, cause: str = "") -> None:
         """A night without a backup."""
-        self.add_run("backup", started_at, 2.1, 1, stage="prepare", cause=cause or STOPPED_CONTAINER)
+        self.add_run("backup", started_at, 2.1, 1, stage="prepare", cause=cause or STOPPED_CONTAINER, remedy=START)
 
 
+START = "docker compose -f docker-compose.prod.yml up -d db"
 STOPPED_CONTAINER = "the container of the service db is not running (exited)"
 S3_TIMEOUT = "no copy in s3: could not upload part 3 to s3://hub-chantier-backups/backups/: no answer in 300 s"
 
@@ -229,4 +235,12 @@ def a_month(directory: Path, *, days: int = 30) -> Site:
         name = BackupName(site.database, at.replace(hour=3))
         drilled = {"name": str(name), "store": "s3", "ok": True, "rto_seconds": rto_seconds}
         site.add_run("drill", at.replace(tzinfo=PARIS), rto_seconds + 9, 0, **drilled)
+    site.kept = (KeptDatabase("hub_chantier_before_20260205_101204", 507_000_000, "before"),)
+    site.alerts = AlertFacts(
+        sinks=("mailtos#1",),
+        sent_at=tonight - timedelta(days=4) + timedelta(seconds=20),
+        sent="OK: backup of hub_chantier on srv1 works again",
+        failed_at=tonight - timedelta(days=5) + timedelta(seconds=31),
+        failure="mailtos#1: no answer within 30 s",
+    )
     return site

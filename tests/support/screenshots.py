@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from hubbackup.config.reader import of_scripts
 from hubbackup.jobs.current import AtWork
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.web.server import Login, StatusApp, StatusServer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 DOCS = Path(__file__).parents[2] / "docs"
+READER = of_scripts("./scripts/hubbackup")
 ALIVE = (True, "the daemon is alive (heartbeat 12 s ago); next backup: 2026-02-09T03:00:00+01:00")
 
 
@@ -50,7 +52,15 @@ def served(
     """The real server with the real application, on a free port."""
     page = Served(snapshot)
     log = structlog.stdlib.get_logger()
-    app = StatusApp(lambda: page.snapshot, lambda: page.health, log, login, now, lambda: page.at_work)
+    app = StatusApp(
+        lambda: page.snapshot,
+        lambda: page.health,
+        log,
+        login,
+        now,
+        lambda: page.at_work,
+        typable=lambda: READER.typable,
+    )
     with StatusServer(app, 0, host="127.0.0.1") as server:
         page.port = server.port
         yield page

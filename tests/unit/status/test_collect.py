@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -13,10 +13,11 @@ import pytest
 import structlog
 
 from hubbackup.catalog.target import Policy
-from hubbackup.errors import StoppedError
+from hubbackup.errors import EngineError, StoppedError
 from hubbackup.retention.forecast import removals
 from hubbackup.retention.policy import Candidate
-from hubbackup.status.collect import REMEMBERED_BYTES
+from hubbackup.status.collect import REMEMBERED_BYTES, Collector
+from hubbackup.status.snapshot import Aside, KeptDatabase
 from hubbackup.web.cache import SnapshotCache
 from tests.support.backups import archived, silence
 from tests.support.hub_chantier import CANARY, NOW, STOPPED_CONTAINER, Site, a_month
@@ -244,3 +245,27 @@ def wait_until(condition: object, seconds: float = 10) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_the_server_is_asked_after_each_run_and_each_hour(tmp_path: Path) -> None:
+    """Not at each look: it starts a command in the database's container. What it can't answer is a fact."""
+    site = Site(tmp_path)
+    asked: list[int] = []
+
+    def ask() -> tuple[KeptDatabase, ...]:
+        asked.append(1)
+        if len(asked) > 2:
+            raise EngineError("the Docker engine does not answer")
+        return (KeptDatabase("hub_before", 5, "before"),)
+
+    collector = Collector(replace(site.collector()._scope, aside=ask))
+    for minutes in (0, 5, 59):
+        assert collector.take(NOW + timedelta(minutes=minutes)).aside == Aside(
+            (KeptDatabase("hub_before", 5, "before"),)
+        )
+    assert len(asked) == 1
+    site.add_backup(NOW)
+    collector.take(NOW + timedelta(minutes=59))
+    assert len(asked) == 2
+    assert collector.take(NOW + timedelta(hours=2)).aside == Aside(problem="the Docker engine does not answer")
+    assert len(asked) == 3

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from hubbackup.config.load import load_settings
 from hubbackup.daemon.status_server import serve_status
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.current import FILE_NAME, RunFile
+from hubbackup.status.snapshot import AlertFacts, Aside, KeptDatabase
 from hubbackup.streams.cancel import Cancel
-from hubbackup.web.page import style_hash
+from hubbackup.web.page import hash_of, script, stylesheet
 from hubbackup.web.server import HEADERS, Login, StatusApp, StatusServer
-from tests.support.hub_chantier import CANARY, NOW, Site, a_month
+from tests.support.hub_chantier import CANARY, NOW, S3_TIMEOUT, Site, a_month
 from tests.support.screenshots import Served, a_run, served
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}\u202e\x1b[2J"
@@ -76,8 +78,8 @@ def test_every_answer_has_the_safe_headers(page: Served, path: str) -> None:
     for name, value in HEADERS:
         assert headers[name.lower()] == value
     assert headers["content-security-policy"] == (
-        f"default-src 'none'; style-src '{style_hash()}'; img-src 'self'; base-uri 'none'; form-action 'none';"
-        " frame-ancestors 'none'"
+        f"default-src 'none'; style-src '{hash_of(stylesheet())}'; script-src '{hash_of(script())}';"
+        " connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     assert "server" not in headers
 
@@ -153,7 +155,8 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     assert "{{7*7}}" in body
     tags = Tags()
     tags.feed(body)
-    assert not {"script", "img", "iframe", "object", "form", "a"} & {tag for tag, _ in tags.seen}
+    assert not {"img", "iframe", "object", "form", "a"} & {tag for tag, _ in tags.seen}
+    assert [tag for tag, _ in tags.seen].count("script") == body.count("<script") == 1
     for _, attributes in tags.seen:
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
     assert {attributes["href"] for tag, attributes in tags.seen if tag == "link"} == {"/icon.svg"}
@@ -162,7 +165,7 @@ def test_hostile_names_are_only_text(tmp_path: Path) -> None:
 
 def test_runs_at_work_are_shown(page: Served) -> None:
     """Each in a line, one that tells no size too; the page reloads soon then, else every five minutes."""
-    reload = '<meta http-equiv="refresh" content="{}">'
+    reload = '<main data-reload="{}">'
     assert reload.format(300) in ask(page)[2]
     page.at_work = (a_run(), a_run(kind="verify", stage="choose", done_bytes=0, total_bytes=0))
     try:
@@ -188,7 +191,8 @@ def test_a_hostile_run_is_only_text(page: Served) -> None:
         assert (status, "{{7*7}}" in body) == (200, True)
         tags = Tags()
         tags.feed(body)
-        assert not {"script", "img"} & {tag for tag, _ in tags.seen}
+        assert "img" not in {tag for tag, _ in tags.seen}
+        assert [tag for tag, _ in tags.seen].count("script") == 1
     finally:
         page.at_work = ()
 
@@ -364,3 +368,77 @@ def test_the_icon_has_the_verdicts_shape(page: Served) -> None:
         assert "#b42318" in ask(page, "/icon.svg")[2]
     finally:
         page.snapshot = known
+
+
+def rows_of(body: str) -> str:
+    return body[body.index("<tbody>") : body.index("</tbody>")]
+
+
+def test_an_old_error_of_a_copy_that_came_later_is_gone(tmp_path: Path) -> None:
+    """While the copy is missing, the reason stands with the copies; once it is there, it says nothing any more."""
+    site = Site(tmp_path)
+    site.add_backup(NOW, stores=("local",), problems=(S3_TIMEOUT,))
+    with served(site.snapshot()) as page:
+        table = rows_of(ask(page)[2])
+    assert table.count(S3_TIMEOUT) == 1
+    assert table.index(S3_TIMEOUT) < table.index("Read back whole")
+    site = Site(tmp_path / "later")
+    (tmp_path / "later").mkdir()
+    site.add_backup(NOW, problems=(S3_TIMEOUT,), copies=("local",))
+    with served(site.snapshot()) as page:
+        table = rows_of(ask(page)[2])
+    assert "S3, later" in table
+    assert S3_TIMEOUT not in table
+
+
+def test_a_failed_run_has_its_own_remedy(tmp_path: Path) -> None:
+    """At the top and in its row: what its error said to do, and not the doctor for everything."""
+    site = Site(tmp_path)
+    site.add_backup(NOW - timedelta(days=1))
+    site.add_failure(NOW)
+    with served(site.snapshot()) as page:
+        body = ask(page)[2]
+    assert body.count("<span>What to do:</span> docker compose -f docker-compose.prod.yml up -d db") == 2
+    assert "hubbackup doctor" not in body
+
+
+def test_databases_put_aside_are_shown(tmp_path: Path) -> None:
+    """With their sizes and how to go back; where the server does not answer, that it is not known."""
+    site = Site(tmp_path)
+    site.kept = (KeptDatabase("hub_before_1", 5_000_000, "before"), KeptDatabase("hub_restore_2", 1000, "restore"))
+    snapshot = site.snapshot()
+    with served(snapshot) as page:
+        body = ask(page)[2]
+        for words in ("hub_before_1", "5.0 MB", "./scripts/restore.sh --undo", "hub_restore_2", "half-filled"):
+            assert words in body
+        page.snapshot = replace(snapshot, aside=Aside(problem="it does not answer"))
+        assert "the server can't be asked. it does not answer" in ask(page)[2]
+        page.snapshot = replace(snapshot, aside=Aside(()))
+        assert "Databases put aside" not in ask(page)[2]
+
+
+def test_whether_alerts_work_is_shown(tmp_path: Path) -> None:
+    """Who is told, the last sent and the last failed; a failure that nothing followed is a warning at the top."""
+    site = Site(tmp_path)
+    site.add_backup(NOW)
+    snapshot = site.snapshot()
+    with served(snapshot) as page:
+        assert "Nobody is told when a backup fails: set NOTIFICATION_URLS or HEARTBEAT_URL" in ask(page)[2]
+        known = AlertFacts(sinks=("mailtos#1",), heartbeat=True)
+        page.snapshot = replace(snapshot, alerts=known)
+        body = ask(page)[2]
+        assert "mailtos#1 and the dead man&#39;s switch" in body
+        assert "./scripts/hubbackup notify-test" in body
+        page.snapshot = replace(
+            snapshot, alerts=replace(known, failed_at=NOW, failure="mailtos#1: refused", waiting=2)
+        )
+        body = ask(page)[2]
+        assert "The last alert could not be sent (mailtos#1: refused); 2 wait." in body
+        assert "Needs attention." in body
+        page.snapshot = replace(
+            snapshot, alerts=replace(known, failed_at=NOW, failure="refused", sent_at=NOW, sent="OK: test")
+        )
+        body = ask(page)[2]
+        assert "All right." in body
+        assert ", and one was sent since" in body
+        assert "OK: test" in body
