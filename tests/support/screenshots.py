@@ -126,7 +126,7 @@ def shoot(browser: Browser, url: str, path: Path, scheme: str, width: int, heigh
     tab.screenshot(path=path, full_page=not height)
     tab.close()
     if shutil.which("pngquant"):
-        subprocess.run(["pngquant", "--force", "--ext", ".png", "--speed", "1", path], check=True)
+        subprocess.run(["pngquant", "128", "--force", "--ext", ".png", "--speed", "1", path], check=True)
 
 
 if __name__ == "__main__":
