@@ -101,6 +101,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         materialized_views=beside.materialized_views(),
         properties=asdict(source.properties),
         globals_sql=globals_sql,
+        schema_digest=facts.schema_digest,
         hubbackup_version=package_version(),
         warnings=_suspicions(run, source, result, rows, draft.name),
     )

@@ -188,6 +188,8 @@ class Manifest(BaseModel):
     properties: dict[str, Any]
     globals_sql: str = ""
     """What `pg_dumpall --globals-only` wrote: roles and memberships, passwords only where they were asked for."""
+    schema_digest: str = ""
+    """Of all that the dump holds but its data; empty in older manifests."""
     hubbackup_version: str
     warnings: tuple[str, ...] = ()
     """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""

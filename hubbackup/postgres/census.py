@@ -8,11 +8,13 @@ read as psql reads them, and the words count only between statements.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hubbackup.errors import NotProvenError
 from hubbackup.postgres.client import major_of
 from hubbackup.postgres.dump_lexer import Lexer
+from hubbackup.postgres.dump_schema import SchemaReader
 from hubbackup.postgres.dump_statements import COPY, NAME, is_of_a_database, is_of_pg_dump
 from hubbackup.postgres.file_kinds import kind_of
 from hubbackup.postgres.requirements import NO_REQUIREMENTS, Requirements, RequirementsFinder
@@ -59,6 +61,7 @@ class DumpFacts:
     an odd one. The first 100 are kept.
     `psql_stops_at` is the start of a statement that psql can't read to its end, though all of it is there: a function
     named begin. `unknown` is that of a statement which a newer pg_dump than we know wrote. Else they are empty.
+    `schema_digest` is the sha256 of all but the data, the same for two dumps of one schema.
     """
 
     plain_bytes: int
@@ -73,20 +76,21 @@ class DumpFacts:
     requirements: Requirements = NO_REQUIREMENTS
     psql_stops_at: str = ""
     unknown: str = ""
+    schema_digest: str = ""
 
 
 class Census:
     """Counts a plain pg_dump as it streams by, in memory that grows with its tables and not with its rows.
 
     Feed every byte in order, in chunks of any size (64 KiB and more are fast, and `bytes` spare the copy that
-    a memoryview costs), then ask for `finish`.
+    a memoryview costs), then ask for `finish`. `on_schema` is given the text of the schema on the way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_schema: Callable[[bytes], object] | None = None) -> None:
         self._plain_bytes = 0
         self._first = b""
         self._last = b""
-        self._counter = _Counter()
+        self._counter = _Counter(SchemaReader(on_schema))
         self._lexer = Lexer(self._counter)
 
     def feed(self, data: memoryview | bytes) -> None:
@@ -138,6 +142,7 @@ class Census:
             requirements=counter.requirements.found(),
             psql_stops_at=lexer.stumbles_at,
             unknown=counter.unknown,
+            schema_digest=counter.schema.digest,
         )
 
     def _unlike_a_dump(self) -> str:
@@ -150,7 +155,9 @@ class Census:
 class _Counter:
     """Listens to the lexer: recognizes pg_dump's statements and adds up."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: SchemaReader) -> None:
+        self.schema = schema
+        self.on_text = schema.on_text
         self.fault = ""
         self.unknown = ""
         self.of_database = ""
@@ -165,6 +172,7 @@ class _Counter:
 
     def on_statement(self, start: bytes, end: bytes) -> str:
         """Count it; the table's name where rows follow, else nothing."""
+        self.schema.on_statement(start)
         if start.startswith(b"COPY"):
             return self._on_copy(start)
         if not self.unknown and not is_of_pg_dump(start):

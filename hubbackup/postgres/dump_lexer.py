@@ -41,6 +41,7 @@ _STATEMENT_END_BYTES = 320  # the name of a role fits in, and what may follow it
 _STRING_BYTES = 64  # of a statement's first string: the name of an encoding, or of a setting
 _META_BYTES = 4096
 _HELD_BYTES = 1 << 20
+_NO_TEXT = sys.maxsize
 
 
 class Listener(Protocol):
@@ -52,6 +53,9 @@ class Listener(Protocol):
         `start` and `end` are its first 1024 and last 320 bytes, with strings emptied and comments made blanks;
         of a COPY statement `start` is all of it, up to 512 KiB.
         """
+
+    def on_text(self, piece: bytes) -> None:
+        """The next bytes of a statement, as they are written; comments and what lies between statements are not."""
 
     def on_meta_command(self, command: bytes) -> None:
         """A backslash command's line, without its backslash and line end; at most 4096 bytes."""
@@ -87,6 +91,7 @@ class Lexer:
         self._tag = b""
         self._meta = b""
         self._at_line_start = True
+        self._text_from = 0  # where in the data the part of the statement begins that was not told yet
 
     @property
     def inside(self) -> str:
@@ -103,6 +108,14 @@ class Lexer:
         position = 0
         while position < len(data):
             position = self._read(data, position)
+        if self._text_from != _NO_TEXT:
+            self._tell_text(data, len(data) - len(self._held), 0)
+
+    def _tell_text(self, data: bytes, end: int, go_on_at: int = _NO_TEXT) -> None:
+        """Tell of the statement's bytes up to `end`; those from `go_on_at` on are told later, if any."""
+        if self._statement and self._text_from < end:
+            self._listener.on_text(data[self._text_from : end])
+        self._text_from = go_on_at
 
     def _give_up(self, fault: str) -> int:
         """Set the fault, the first one for good, and read nothing more; returns where to go on, behind any data."""
@@ -139,7 +152,7 @@ class Lexer:
         limit = self._whole_until if whole else len(data)
         if not self._statement:
             blank = BLANK.match(data, position, limit)
-            position = blank.end() if blank else position
+            self._text_from = position = blank.end() if blank else position
         match = TOKEN.match(data, position, limit)
         assert match is not None  # noqa: S101 - each part of the pattern may be empty
         token = match[1]
@@ -147,11 +160,12 @@ class Lexer:
             return self._hold(data, position)
         self._add(data[position : match.start(1)])
         if token == b";":
-            self._end_statement()
+            self._end_statement(data, match.end())
         elif token.endswith(b"'") and not token.startswith((b"u", b"U")):
             return self._open_string(token, match.end())
         elif token == b"--":
             self._add(b" ")
+            self._tell_text(data, match.start(1))
             self._enter(self._line_comment, "a comment")
         elif len(token) > 1 and token.startswith(b"$"):
             self._add(b"''")
@@ -162,6 +176,7 @@ class Lexer:
             self._enter(self._quoted_name, "a quoted name")
         elif token == b"\\":
             self._meta = b""
+            self._tell_text(data, match.start(1))
             self._enter(self._meta_command, "a backslash command")
         elif token.isalpha() or token in (b"(", b")", b""):
             self._nest(token)
@@ -227,13 +242,14 @@ class Lexer:
             del words[1:3]
         return words[:1] == [b"CREATE"] and words[1:2] in ([b"FUNCTION"], [b"PROCEDURE"])
 
-    def _end_statement(self) -> None:
+    def _end_statement(self, data: bytes, position: int) -> None:
         if self._begins and not self.stumbles_at:
             self.stumbles_at = self._statement.partition(b"(")[0][:200].decode("utf-8", "replace")
         self._begins = 0
         if self._parentheses or self._body_depth:
             self._add(b";")
             return
+        self._tell_text(data, position)
         start, end, string = self._statement, self._statement_end, self._first_string or b""
         self._statement = self._statement_end = b""
         self._first_string = None
@@ -250,6 +266,7 @@ class Lexer:
         if data[position] != ord("\n"):
             return self._give_up("it has a statement that does not end its line" + NEVER)
         self._at_line_start = True
+        self._text_from = _NO_TEXT if self._inside else position + 1
         self._enter(self._rows if self._inside else self._sql, self._inside)
         return position + 1
 
@@ -289,6 +306,8 @@ class Lexer:
         match = LINE_END.search(data, position)
         if match and match[0] == b"\r":
             return self._give_up(FAULTS[b"\r"] + NEVER)
+        if match:
+            self._text_from = match.start()  # a comment inside of a statement parts words
         return self._leave(match.end() if match else 0, data)
 
     def _meta_command(self, data: bytes, position: int) -> int:
@@ -298,6 +317,7 @@ class Lexer:
             return self._give_up("it has a backslash command of more than 4096 bytes" + NEVER)
         self._leave(end, data)
         if end:
+            self._text_from = end
             self._listener.on_meta_command(self._meta[:-1])
         return end or len(data)
 
@@ -317,6 +337,7 @@ class Lexer:
                 return self._give_up("it has a carriage return after the end of rows" + NEVER)
         if end_of_rows >= 0:
             self._listener.on_rows(data.count(b"\n", position, end_of_rows))
+            self._text_from = end_of_rows + len(END_OF_ROWS)
             return self._leave(end_of_rows + len(END_OF_ROWS), data)
         self._listener.on_rows(count_lines(data, position, narrow))
         last_line = max(position, data.rfind(b"\n") + 1)

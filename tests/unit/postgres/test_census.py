@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import tracemalloc
@@ -62,6 +63,7 @@ def test_counts_rows_of_each_block_and_tells_the_versions() -> None:
         large_objects=0,
         table_count=0,
         meta_commands=(),
+        schema_digest=hashlib.sha256().hexdigest(),
     )
 
 
