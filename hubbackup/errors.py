@@ -18,6 +18,7 @@
     │   ├── StoreDeniedError           credentials or permissions
     │   └── StoreSilentError           no answer: the next call would wait as long in vain
     ├── NotProvenError             a backup, or what should have become one, failed a check
+    ├── UnrestorableError          a whole backup that a server refuses: the schema has to be mended
     └── InternalError              a fault of the program: an exception that is not one of these
 
 Every foreign exception (OSError, docker, botocore, zlib) is mapped to one of these at the edge where it
@@ -142,6 +143,18 @@ class StoreSilentError(StoreError):
 
 class NotProvenError(HubbackupError):
     """A backup, or the dump that should have become one, failed a check of the publish gate."""
+
+
+class UnrestorableError(HubbackupError):
+    """A server refused a statement of a dump that is whole: no restore of it can succeed as it is.
+
+    `why` says it without the name of the backup.
+    """
+
+    def __init__(self, message: str, *, why: str = "", remedy: str = "", sqlstate: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.why = why or message
+        self.sqlstate = sqlstate
 
 
 class InternalError(HubbackupError):

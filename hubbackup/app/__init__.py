@@ -22,8 +22,9 @@ from hubbackup.app.stores import choose, local_target, remote_targets
 from hubbackup.backup.dump import DumpOptions
 from hubbackup.backup.job import BackupJob
 from hubbackup.backup.pipeline import FileOptions
-from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.backup import BackupName, Manifest, Mark
 from hubbackup.catalog.marks import MarkJob
+from hubbackup.catalog.schema_proofs import SchemaVerdict
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.load import LoadedSettings
 from hubbackup.config.reader import Reader, at_terminal, compose_facts, on_host
@@ -31,13 +32,22 @@ from hubbackup.config.settings import Settings
 from hubbackup.errors import SettingsError, StoreError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker
-from hubbackup.jobs.results import AdoptResult, BackupResult, DrillResult, MarkResult, RestoreResult, UndoResult
-from hubbackup.jobs.run import Job, Outcome, R_co, guarded
+from hubbackup.jobs.results import (
+    AdoptResult,
+    BackupResult,
+    DrillResult,
+    MarkResult,
+    RestoreResult,
+    SchemaDrillResult,
+    UndoResult,
+)
+from hubbackup.jobs.run import Job, Outcome, R_co, Run, guarded
 from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.notify.notifier import Notifier
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.job import Preview, RestoreJob
 from hubbackup.restore.preflight import Request
+from hubbackup.restore.schema_drill import SchemaDrill, SchemaDrillJob
 from hubbackup.restore.source import BackupSelector, find, find_in
 from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
@@ -167,6 +177,25 @@ class App:
             find_key=self.manifest_key.make,
             restored=self.state.restored,
             keep_before_days=settings.backup_keep_before_days,
+            try_schema=self._try_schema if settings.backup_schema_drill else None,
+        )
+
+    def _try_schema(self, run: Run, manifest: Manifest, targets: Sequence[Target]) -> SchemaVerdict:
+        """Whether the schema of a backup that was just published in `targets` restores, where that is to be tried."""
+        directory = self.state.directory
+        return self.schema_drill(targets).after_backup(
+            run,
+            manifest,
+            lambda run: find_in(run, self.local, manifest.name, self.database, self.zone, directory),
+        )
+
+    def schema_drill(self, targets: Sequence[Target]) -> SchemaDrill:
+        """Tries whether a schema restores; what is refused is marked in `targets`."""
+        return SchemaDrill(
+            database=self.database,
+            open_server=lambda run: self.server.drill_server(run, self.database, schema_only=True),
+            proofs=self.state.schema_proofs,
+            targets=targets,
         )
 
     def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome[BackupResult]:
@@ -193,6 +222,17 @@ class App:
         )
         return self.run(job, progress)
 
+    def drill_schema(
+        self, name: str = "", store: str = "", progress: ProgressMaker | None = None
+    ) -> Outcome[SchemaDrillResult]:
+        """Restore the schema of one backup, elsewhere."""
+        chosen = self.targets(store or self.local.name)[0]
+        job = SchemaDrillJob(
+            drill=self.schema_drill(self.targets()),
+            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state.directory),
+        )
+        return self.run(job, progress)
+
     def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome[DrillResult]:
         """Restore one backup for real, elsewhere. Without a `store`, the targets take turns."""
         chosen = self.targets(store)[0] if store else whose_turn(self.targets(), self.state.history)
@@ -202,6 +242,7 @@ class App:
             store=chosen.name,
             open_server=lambda run: self.server.drill_server(run, self.database),
             checks=self.settings.drill_checks,
+            passed=self.schema_drill(self.targets()).passed,
         )
         return self.run(job, progress)
 
@@ -286,5 +327,6 @@ class App:
                 watched_since=lambda: self.notifier.watch.began(),
                 aside=lambda: self.server.kept_databases(self.database),
                 alerts=self.alert_facts,
+                schema_proofs=self.state.schema_proofs if self.settings.backup_schema_drill else None,
             )
         )

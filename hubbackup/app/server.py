@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -18,7 +19,9 @@ from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
 from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.identifiers import quoted
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import drills_of
 from hubbackup.restore.drill import DrillServer
 from hubbackup.runners import Runner
 from hubbackup.runners.engine import Engine
@@ -30,6 +33,11 @@ IDLE_SECONDS = 600.0
 """A dump that sends no byte for this long has died; pg_dump waits at most half of it for a lock."""
 ASK_SECONDS = 10.0
 """For a question that may go unanswered."""
+LIKENESS_SQL = """\
+SHOW shared_preload_libraries;
+SELECT spcname FROM pg_tablespace WHERE spcname !~ '^pg_';
+"""
+TABLESPACE_SQL = "SET allow_in_place_tablespaces = on; CREATE TABLESPACE {name} LOCATION '';"
 RESTORE_IDLE_SECONDS = 24 * 3600.0
 """psql is silent while the server builds an index, and a large one takes hours."""
 
@@ -96,24 +104,29 @@ class DatabaseServer:
         server = databases.look()
         return [
             KeptDatabase(printable(one.name), one.size_bytes, kind)
-            for kind in ("before", "restore")
+            for kind in ("before", "restore", "loaded")
             for one in server.of_kind(kind)
-            if kind == "before" or not one.in_use
+            if kind != "restore" or not one.in_use
         ]
 
     @contextmanager
-    def drill_server(self, run: Run, database: str) -> Iterator[DrillServer]:
-        """A throwaway server made like the one of `database`, or a scratch database in that server itself."""
+    def drill_server(self, run: Run, database: str, *, schema_only: bool = False) -> Iterator[DrillServer]:
+        """A throwaway server made like the one of `database`, or a scratch database in that server itself.
+
+        Of a schema alone also where nobody chose the live one: then nobody loads there as a superuser.
+        """
         settings, connection = self._settings, self.connection(run.run_id)
-        if not settings.drill_target and not settings.drills_have_a_place:
+        if not settings.drill_target and not settings.drills_have_a_place and not schema_only:
             raise SettingsError(
                 "BACKUP_SOURCE=direct has no server to throw away, and a drill in the live one runs the database's"
                 " own code there",
                 remedy="if that is meant, set DRILL_TARGET=database; docs/restore.md says what it means",
             )
         runner = self.open_restore_runner(self._cancel)
-        if settings.drills_in_database:
-            yield DrillServer(runner, connection, "a scratch database", keeps_roles=True)
+        if settings.drills_in_database or not settings.drills_have_a_place:
+            self._remove_dead_drills(runner, connection, database)
+            chosen = settings.drills_in_database
+            yield DrillServer(runner, connection, "a scratch database", keeps_roles=True, chosen=chosen)
             return
         from hubbackup.runners.docker_exec import DockerExecRunner
         from hubbackup.runners.throwaway import throwaway_server
@@ -122,7 +135,8 @@ class DatabaseServer:
             raise SettingsError(
                 "DRILL_TARGET=container needs BACKUP_SOURCE=docker", remedy="set DRILL_TARGET=database"
             )
-        libraries = session.sql(runner, connection, database, "SHOW shared_preload_libraries;").strip()
+        said = session.sql(runner, connection, database, LIKENESS_SQL).splitlines()
+        libraries, tablespaces = said[0].strip(), [name for name in said[1:] if name]
         options = {"shared_preload_libraries": libraries} if libraries else {}
         # The database's own code runs there with all rights: it must not find the live server's password.
         connection = replace(connection, password=secrets.token_urlsafe(24))
@@ -135,7 +149,18 @@ class DatabaseServer:
             cancel=self._cancel,
             idle_seconds=RESTORE_IDLE_SECONDS,
         ) as server:
+            for name in tablespaces:
+                with contextlib.suppress(HubbackupError):  # the restore says what it lacks
+                    session.sql(server, connection, "postgres", TABLESPACE_SQL.format(name=quoted(name)))
             yield DrillServer(server, connection, "a throwaway server", keeps_roles=False)
+
+    def _remove_dead_drills(self, runner: Runner, connection: Connection, database: str) -> None:
+        """What a killed drill left in the live server. Raises HubbackupError."""
+        databases = Databases(runner, connection, database)
+        found = databases.look().databases
+        for name in drills_of(found, database):
+            if not found[name].in_use:
+                databases.drop(name)
 
     def drill_leftovers(self, lock: Path) -> Leftovers:
         """The servers that killed drills left; removed while `lock` is held."""

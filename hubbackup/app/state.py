@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hubbackup.catalog.restored import Restored
+from hubbackup.catalog.schema_proofs import SchemaProofs
 from hubbackup.health import health_path
 from hubbackup.jobs.current import FILE_NAME, AtWork, read
 from hubbackup.jobs.history import History
@@ -46,6 +47,11 @@ class State:
     def copy_history(self) -> History:
         """The record of the copies that were read again: one line each, so there are far more lines than runs."""
         return History(self.directory / "verified.jsonl", keep_lines=20_000, trim_bytes=16 << 20)
+
+    @cached_property
+    def schema_proofs(self) -> SchemaProofs:
+        """Which schema of each database was last shown to restore."""
+        return SchemaProofs(lambda: self.directory / "schemas.json")
 
     @property
     def settings_file(self) -> Path:

@@ -28,6 +28,7 @@ from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.listing import Scanned, newest_first, scan_each
 from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.restored import Restored
+from hubbackup.catalog.schema_proofs import REFUSED, SchemaVerdict
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import (
     ExistsError,
@@ -66,6 +67,8 @@ class BackupJob:
     """The key of the manifests, made where there is none. Raises HubbackupError."""
     restored: Restored | None = None
     keep_before_days: int = 7
+    try_schema: Callable[[Run, Manifest, Sequence[Target]], SchemaVerdict] | None = None
+    """Whether the schema of the backup that was just published in these targets restores."""
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -93,6 +96,11 @@ class BackupJob:
         uploaded: list[str] = []
         pruned: list[str] = []
         dropped: list[str] = []
+        verdict = SchemaVerdict("untried")
+        with _harmless(run, "the schema drill", problems):
+            verdict = self._try_schema(run, manifest, copies)
+        if verdict.state == "refused":
+            problems.append(f"{REFUSED}: {verdict.why}")
         with _harmless(run, "the upkeep of the stores", problems):
             found = self._scan(run, copies, problems)
             uploaded += self._catch_up(run, found, source.key, manifest.name, problems)
@@ -116,6 +124,8 @@ class BackupJob:
             pruned=(*room.removed, *pruned),
             dropped=tuple(dropped),
             warnings=manifest.warnings,
+            unrestorable=verdict.why if verdict.state == "refused" else "",
+            remedy=verdict.remedy if verdict.state == "refused" else "",
         )
         return Outcome("Backup termine", result, (*unsigned, *problems))
 
@@ -145,6 +155,12 @@ class BackupJob:
         copies += [upload.target.name for upload in uploads if upload.published]
         return manifest, copies
 
+    def _try_schema(self, run: Run, manifest: Manifest, copies: Sequence[str]) -> SchemaVerdict:
+        """Before anything is pruned: what can't be restored counts for nothing."""
+        if self.try_schema is None or self.local.name not in copies:
+            return SchemaVerdict("untried")
+        return self.try_schema(run, manifest, [one for one in (self.local, *self.remotes) if one.name in copies])
+
     def safety_backup(self, run: Run, database: str) -> str:
         """Back up `database` before it is dropped; returns the options that restore it. Nothing is pruned meanwhile.
 
@@ -157,6 +173,7 @@ class BackupJob:
             local=replace(self.local, policy=keep_all),
             remotes=[replace(target, policy=keep_all) for target in self.remotes],
             keep_before_days=0,
+            try_schema=None,
         )
         made = job(run).result
         way = made.name if self.local.name in made.copies else f"--from-s3 {made.name}"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from hubbackup.catalog.schema_proofs import SchemaProof
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json, say
 from hubbackup.cli.remedies import typable
@@ -94,6 +95,7 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
         "last_good_age_seconds": round((now - newest.started_at).total_seconds()) if newest else None,
         "last_run": _run_document(snapshot.last_run("backup")),
         "last_drill": _run_document(snapshot.last_run("drill")),
+        "schema_drill": _schema_document(snapshot.schema_proofs.get(database)),
         "next_run": snapshot.schedule.next_after(now),
         "schedule": snapshot.schedule.expression,
         "time_zone": snapshot.schedule.time_zone,
@@ -101,6 +103,13 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
         "backups": [asdict(backup) for backup in snapshot.backups],
         "leaving": [asdict(one) for one in snapshot.leaving],
     }
+
+
+def _schema_document(proof: SchemaProof | None) -> dict[str, Any] | None:
+    """When the schema was last shown to restore, for machines; None where schema drills are off."""
+    if proof is None:
+        return None
+    return {"name": proof.name, "passed_at": proof.passed_at, "skipped_because": proof.skipped_because}
 
 
 def _run_document(run: RunRecord | None) -> dict[str, Any] | None:
@@ -132,6 +141,9 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
             cause = f": {run.cause}" if run.cause else ""
             started = run.started_at.astimezone(zone).isoformat(timespec="seconds")
             say(f"{label:<11} {started} {word} in {run.seconds:.1f} s{cause}")
+    for proof in snapshot.schema_proofs.values():
+        if proof.passed_at is not None:
+            say(f"schema      restored {proof.passed_at.astimezone(zone).isoformat(timespec='seconds')}")
     due = snapshot.schedule.next_after(now)
     shown = due.astimezone(zone).isoformat() if due else "never"
     say(f"next run    {shown} ({snapshot.schedule.expression} in {snapshot.schedule.time_zone})")

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     backup_verify: Literal["full", "hash"] = Field(
         default="full", description="read-back before publishing: decoded whole, or only hashed"
     )
+    backup_schema_drill: bool = Field(
+        default=True, description="after a backup whose schema is new, and weekly, see whether it restores"
+    )
     verify_schedule: str = Field(default="30 4 * * *", description="when old copies are read again; off: never")
     verify_daily_bytes: ByteCount = Field(
         default=10 * 10**9, description="how much of them is read each time, such as 500MB or 2GB; 0 = none"
@@ -111,7 +114,7 @@ class Settings(BaseSettings):
     verify_store: Literal["local", "s3", "all"] = Field(
         default="local", description="which copies; S3's are downloaded for it, which the vendor may bill"
     )
-    drill_schedule: str = Field(default="0 5 1 * *", description="when a backup is restored for real; off: never")
+    drill_schedule: str = Field(default="0 5 * * 0", description="when a backup is restored for real; off: never")
     drill_target: Literal["", "container", "database"] = Field(
         default="",
         description="container: a throwaway server, the default with BACKUP_SOURCE=docker; database: a scratch"

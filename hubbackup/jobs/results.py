@@ -43,6 +43,10 @@ class BackupResult(Result):
     """Databases that restores had put aside."""
     warnings: tuple[str, ...] = ()
     """Why it is suspicious."""
+    unrestorable: str = ""
+    """Why a server refused its schema."""
+    remedy: str = ""
+    """What to do about that."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,17 @@ class AdoptResult(Result):
     """`store:name` of each copy whose manifest is signed as ours now."""
 
     adopted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SchemaDrillResult(Result):
+    """A schema that restores."""
+
+    name: str
+    database: str
+    place: str
+    tables: int
+    drill_seconds: float
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from hubbackup.shown_text import sentence
 from hubbackup.status.overdue import Deadline
 from hubbackup.units import human_age
 
-News = Literal["failed", "degraded", "suspicious", "recovered", "success"]
+News = Literal["failed", "unrestorable", "degraded", "suspicious", "recovered", "success"]
 SCHEDULED_KINDS = {"backup", "drill"}
 """Nobody typed what is wrong with these, so wrong usage is news too."""
 MARKING_KINDS = {"pin", "unpin", "accept", "adopt"}
@@ -30,6 +30,7 @@ MARKING_KINDS = {"pin", "unpin", "accept", "adopt"}
 LAST_PING_SECONDS = 5.0
 MESSAGE_KINDS: dict[News, Kind] = {
     "failed": "failure",
+    "unrestorable": "failure",
     "degraded": "warning",
     "suspicious": "warning",
     "recovered": "success",
@@ -37,6 +38,7 @@ MESSAGE_KINDS: dict[News, Kind] = {
 }
 VERBS: dict[News, str] = {
     "failed": "failed",
+    "unrestorable": "can't be restored",
     "degraded": "is degraded",
     "suspicious": "looks suspicious",
     "recovered": "works again",
@@ -78,6 +80,8 @@ def news_of(kind: str, ending: Ending, trouble: Trouble | None, level: str) -> N
     """What a run's end is to people, or None where they need not hear of it. `level` as NOTIFICATION_LEVEL has it."""
     if isinstance(ending, HubbackupError):
         return None if is_private(kind, ending.exit_code, isinstance(ending, UsageError)) else "failed"
+    if isinstance(ending.result, BackupResult) and ending.result.unrestorable:
+        return "unrestorable"
     if ending.problems:
         return "degraded"
     if isinstance(ending.result, BackupResult) and ending.result.warnings:
@@ -292,11 +296,14 @@ class Heartbeats:
 def _rows_of(outcome: Outcome[Result]) -> list[tuple[str, str]]:
     rows = [("What is wrong", problem) for problem in outcome.problems]
     made = outcome.result if isinstance(outcome.result, BackupResult) else None
+    if made is not None and made.unrestorable:
+        advice = f"{made.remedy}. This backup is kept and marked; nothing is pruned until one restores again"
+        rows.append(("What to do", advice))
     if made is not None and made.warnings:
         rows += [("Suspicious", warning) for warning in made.warnings]
         advice = f"compare it with the database; if it is right: hubbackup accept {made.name}"
         rows.append(("What to do", advice))
-    elif outcome.problems:
+    elif outcome.problems and not (made is not None and made.unrestorable):
         rows.append(("What to do", "hubbackup doctor checks each store; the next run uploads what is missing"))
     facts = outcome.result.facts()
     if "name" in facts:

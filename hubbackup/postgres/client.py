@@ -14,6 +14,7 @@ from hubbackup.postgres.extensions import Extension
 from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.messages import LOCKED, meaning_of
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.side_databases import OURS
 from hubbackup.runners import Runner
 
 
@@ -50,7 +51,7 @@ class DatabaseProperties:
         return self.server_version_num // 10000
 
 
-_PROPERTIES = """\
+_PROPERTIES = f"""\
 jsonb_build_object(
     'database', d.datname,
     'server_version', current_setting('server_version'),
@@ -67,7 +68,7 @@ jsonb_build_object(
                     jsonb_build_array(coalesce(r.rolname, ''), a.privilege_type, a.is_grantable)), '[]')
                 FROM aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee) END,
     'siblings', (SELECT coalesce(jsonb_agg(datname), '[]') FROM pg_database s
-                 WHERE s.datname ~ '_(before|restore)_[0-9]{8}_[0-9]{6}$'),
+                 WHERE s.datname ~ {literal(OURS)}),
     'has_materialized_views', EXISTS (SELECT FROM pg_class WHERE relkind = 'm'),
     'extensions', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', extname, 'version', extversion,
                     'schema', nspname) ORDER BY extname), '[]')

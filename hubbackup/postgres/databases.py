@@ -18,7 +18,7 @@ from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.server import SERVER_SQL, Server, server_from_answer
 from hubbackup.postgres.session import Connection
-from hubbackup.postgres.side_databases import derived_time
+from hubbackup.postgres.side_databases import OURS, derived_time
 from hubbackup.runners import Runner, run
 from hubbackup.runners.stderr import sqlstate
 from hubbackup.streams.cancel import Cancel
@@ -59,7 +59,7 @@ MAINTENANCE = ("postgres", "template1")
 OTHERS_SQL = """\
 SELECT coalesce(jsonb_agg(datname ORDER BY datistemplate, datname), '[]') FROM pg_database
 WHERE datallowconn AND datname <> current_database() AND datname NOT IN ({names})
-  AND datname !~ '_(before|restore)_[0-9]{{8}}_[0-9]{{6}}$' AND has_database_privilege(oid, 'CONNECT');
+  AND datname !~ {ours} AND has_database_privilege(oid, 'CONNECT');
 """
 
 
@@ -98,7 +98,12 @@ class Databases:
         """Databases to work from: those that every server begins with, then whichever the target itself names."""
         yield from (name for name in MAINTENANCE if name != self._target)
         with contextlib.suppress(HubbackupError):
-            found = self._sql(OTHERS_SQL.format(names=", ".join(map(literal, MAINTENANCE))), self._target, "", False)
+            found = self._sql(
+                OTHERS_SQL.format(names=", ".join(map(literal, MAINTENANCE)), ours=literal(OURS)),
+                self._target,
+                "",
+                False,
+            )
             yield from json.loads(found)
 
     def _sql(self, text: str, database: str, encoding: str, own_settings: bool) -> str:

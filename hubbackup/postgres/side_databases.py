@@ -1,7 +1,8 @@
 """The databases beside the live one: what a restore replaced, and what one is filling or left half-filled.
 
-`{name}_before_{time}` is what a restore replaced, `{name}_restore_{time}` what one is filling or left half-filled.
-Both are hubbackup's own: a name of that form is never taken as the name of a database to restore.
+`{name}_before_{time}` is what a restore replaced, `{name}_restore_{time}` what one is filling or left half-filled,
+`{name}_loaded_{time}` what one was filling when there was no other any more (`--in-place`). All are
+hubbackup's own: a name of that form is never taken as the name of a database to restore.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from hubbackup.errors import UsageError
 NAME_BYTES = 63
 """NAMEDATALEN - 1: longer names are cut by the server, silently."""
 TIME_FORMAT = "%Y%m%d_%H%M%S"
-SUFFIX = re.compile(r"_(before|restore)_([0-9]{8}_[0-9]{6})\Z")
+OURS = "_(before|restore|loaded)_[0-9]{8}_[0-9]{6}$"
+"""As a pattern of PostgreSQL's, too."""
+SUFFIX = re.compile(r"_(before|restore|loaded)_([0-9]{8}_[0-9]{6})\Z")
 HASH_DIGITS = 8
 
 
@@ -69,8 +72,14 @@ def time_of(name: str) -> datetime:
     return datetime.strptime(found.group(2), TIME_FORMAT).replace(tzinfo=UTC)
 
 
+def drills_of(names: Iterable[str], database: str) -> list[str]:
+    """Which of `names` are scratch databases of drills of `database`."""
+    return [name for name in names if derived_time(SUFFIX.sub("", name), database, "drill")]
+
+
 def derived_kind(name: str) -> str:
-    """`before` for the name of a database that a restore put aside, `restore` for one it left; else empty."""
+    """`before` for the name of a database that a restore put aside, `restore` and `loaded` for one it left; else
+    empty."""
     found = SUFFIX.search(name)
     return found.group(1) if found else ""
 

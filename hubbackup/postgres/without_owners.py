@@ -73,6 +73,9 @@ class _Ends:
         self.in_rows = start.startswith(b"COPY")
         return "its table" if self.in_rows else ""
 
+    def on_text(self, piece: bytes) -> None:
+        """Passes."""
+
     def on_meta_command(self, command: bytes) -> None:
         """Passes."""
 

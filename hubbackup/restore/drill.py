@@ -17,7 +17,7 @@ from typing import ClassVar, Self
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.jobs.history import History
-from hubbackup.jobs.results import DrillResult
+from hubbackup.jobs.results import DrillResult, RestoreResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.databases import Databases
@@ -35,12 +35,16 @@ NOTHING = ("", "0", "f", "false")
 
 @dataclass(frozen=True)
 class DrillServer:
-    """The server that a drill restores into. `keeps_roles`: the roles of the backup's server exist there already."""
+    """The server that a drill restores into. `keeps_roles`: the roles of the backup's server exist there already.
+
+    `chosen`: its operator has said that it is to be used, whoever loads; else nobody loads there as a superuser.
+    """
 
     runner: Runner
     connection: Connection
     description: str
     keeps_roles: bool
+    chosen: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class DrillJob:
     store: str
     open_server: Callable[[Run], AbstractContextManager[DrillServer]]
     checks: tuple[str, ...] = ()
+    passed: Callable[[Source], Sequence[str]] = lambda source: ()
+    """Told of a backup that restores; returns a sentence for each thing that could not be noted."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "drill"
     needs_lock: ClassVar[bool] = True
@@ -68,27 +74,12 @@ class DrillJob:
     def _drill(self, run: Run, source: Source, server: DrillServer, fetch_seconds: float) -> Outcome[DrillResult]:
         target = derived_name(self.database, "drill", self.now())
         started_at = time.monotonic()
-        try:
-            with _Place(server, target) as place:
-                restore = RestoreJob(
-                    request=Request(
-                        target, replace=False, with_globals=bool(globals_of(source)) and not server.keeps_roles
-                    ),
-                    find_source=lambda run: nullcontext(source),
-                    open_runner=lambda cancel: server.runner,
-                    connection=lambda run_id: server.connection,
-                    confirm=lambda preview: None,
-                    safety_backup=_never,
-                    choose_loader=place.choose_loader,
-                )
-                restored = restore(run).result
-                rto_seconds = fetch_seconds + time.monotonic() - started_at
-                with run.stage("checks"):
-                    databases = Databases(server.runner, place.loader.connection, target)
-                    answers = {check: self._check(databases, target, check) for check in self.checks}
-        except UsageError as error:
-            # What an operator could decide otherwise in a restore is a failure of a drill: nobody is there at 3 a.m.
-            raise HubbackupError(str(error), remedy=error.remedy) from error
+        with Place(server, target) as place:
+            restored = place.restore(run, source)
+            rto_seconds = fetch_seconds + time.monotonic() - started_at
+            with run.stage("checks"):
+                databases = Databases(server.runner, place.loader.connection, target)
+                answers = {check: self._check(databases, target, check) for check in self.checks}
         result = DrillResult(
             name=source.name,
             store=self.store,
@@ -99,7 +90,7 @@ class DrillJob:
             tables=restored.tables,
             checks=answers,
         )
-        return Outcome("drill passed", result)
+        return Outcome("drill passed", result, tuple(self.passed(source)))
 
     def _check(self, databases: Databases, target: str, check: str) -> str:
         """The answer of one of the operator's own queries. Raises NotProvenError where it is nothing."""
@@ -112,7 +103,7 @@ class DrillJob:
         return answer
 
 
-class _Place:
+class Place:
     """Where a drill restores: who loads is chosen once the dump is known, and inside. At the end all of it goes.
 
     In a server that is thrown away there is nothing to choose, and nothing to remove.
@@ -136,6 +127,29 @@ class _Place:
     ) -> None:
         self._ends.close()
 
+    def restore(self, run: Run, source: Source, *, schema_only: bool = False) -> RestoreResult:
+        """The backup, or its schema alone: of that no role is demanded. Raises HubbackupError."""
+        job = RestoreJob(
+            request=Request(
+                self._target,
+                replace=False,
+                with_globals=bool(globals_of(source)) and not self._server.keeps_roles,
+                no_owner=schema_only,
+                schema_only=schema_only,
+            ),
+            find_source=lambda run: nullcontext(source),
+            open_runner=lambda cancel: self._server.runner,
+            connection=lambda run_id: self._server.connection,
+            confirm=lambda preview: None,
+            safety_backup=_never,
+            choose_loader=self.choose_loader,
+        )
+        try:
+            return job(run).result
+        except UsageError as error:
+            # What an operator could decide otherwise in a restore is a failure of a drill: nobody is there at 3 a.m.
+            raise HubbackupError(str(error), remedy=error.remedy) from error
+
     def choose_loader(self, facts: DumpFacts) -> Loader:
         """Who loads this dump, and asks the operator's own queries of what was loaded."""
         if self._server.keeps_roles:
@@ -143,6 +157,11 @@ class _Place:
             own = own_loader(runner, connection, self._databases, self._last, facts)
             self.loader = self._ends.enter_context(own)
             self._ends.callback(self._remove)  # before its role goes
+            if not self._server.chosen and not self.loader.without_owners and self._databases.look().rights.superuser:
+                raise HubbackupError(
+                    f"nobody but the superuser {connection.user} can load it into the live server: {self.loader.why}",
+                    remedy="DRILL_TARGET=database allows that; BACKUP_SOURCE=docker has a throwaway server",
+                )
         return self.loader
 
     @property

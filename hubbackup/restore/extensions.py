@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from hubbackup.errors import HubbackupError
+from hubbackup.errors import HubbackupError, UnrestorableError
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.databases import Databases
@@ -44,7 +44,7 @@ def check(server: Server, facts: DumpFacts, properties: DatabaseProperties | Non
     wanted = set(facts.extensions)
     absent = sorted(wanted - server.extensions.keys())
     if absent:
-        raise HubbackupError(
+        raise UnrestorableError(
             f"the server lacks the extensions {', '.join(absent)}",
             remedy="use an image that has them, or install them; CREATE EXTENSION is not needed",
         )

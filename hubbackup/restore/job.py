@@ -10,17 +10,17 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from hubbackup.catalog.backup import printable_rows
 from hubbackup.catalog.restored import Loaded, Restored
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.postgres import ddl, materialized_views
+from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases
@@ -28,12 +28,12 @@ from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
 from hubbackup.restore import extensions, roles
-from hubbackup.restore.analyze import Statistics
-from hubbackup.restore.deputies import Deputies
-from hubbackup.restore.load import DumpProof, compare, load, prove
+from hubbackup.restore.filling import Filling, Work
+from hubbackup.restore.load import prove
 from hubbackup.restore.loader import Loader, without_owners_of
-from hubbackup.restore.preflight import Request, acting_roles, globals_of, preflight
+from hubbackup.restore.preflight import Request, globals_of, preflight
 from hubbackup.restore.psql_compat import Dialect, parse_version
+from hubbackup.restore.schema_text import SchemaText
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel
@@ -73,9 +73,10 @@ class RestoreJob:
         """Restore. Raises HubbackupError; then the live database is as it was (see `Request.in_place`)."""
         request = self.request
         started = time.monotonic()
-        with run.stage("find"), self.find_source(run) as source:
+        with contextlib.ExitStack() as stack, run.stage("find"), self.find_source(run) as source:
+            schema = stack.enter_context(SchemaText()) if request.schema_only else None
             with run.stage("prove"):
-                proof = prove(run, source)
+                proof = prove(run, source, schema)
             with run.stage("prepare"):
                 runner = self.open_runner(run.cancel)
                 loader = self.choose_loader(proof.facts) if self.choose_loader else None
@@ -98,72 +99,47 @@ class RestoreJob:
                 if request.with_globals:
                     needed = set(proof.facts.roles) | ddl.needed_roles(properties)
                     plan = roles.plan_roles(globals_of(source), server, needed)
-            work = _Work(run, runner, connection, databases, server, source, proof, properties, plan, dialect)
-            result = self._restore(work)
+            result = self._restore(
+                Work(run, request, runner, connection, databases, server, source, proof, properties, plan, dialect)
+            )
         return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
-    def _restore(self, work: _Work) -> RestoreResult:
+    def _restore(self, work: Work) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
-        started_at = self.now()
-        live = work.server.databases.get(request.target)
-        fresh = derived_name(request.target, "restore", started_at, work.server.databases)
+        taken = work.server.databases
+        live = taken.get(request.target)
+        in_place = request.in_place and live is not None
+        fresh = derived_name(request.target, "loaded" if in_place else "restore", self.now(), taken)
         # By the time of the other, which two restores that begin in one second don't share.
-        aside = derived_name(request.target, "before", time_of(fresh), work.server.databases)
-        name = work.source.name
-        run.log.info("restore.started", message="restore started", name=name, database=request.target)
-        last = Databases(work.runner.detached(), work.connection, request.target)
-        statistics = Statistics(databases, fresh, facts.rows, work.proof.encoding, work.server.major)
+        aside = derived_name(request.target, "before", time_of(fresh), taken)
+        filling = Filling(work, fresh)
+        if not request.schema_only:
+            run.log.info("restore.started", message="restore started", name=work.source.name, database=request.target)
         safety = ""
-        dropped = False
-        ends = contextlib.ExitStack()
         try:
             with run.stage("create"):
-                ends.enter_context(databases.claim(fresh))
-                databases.create(fresh, work.properties, work.server)
-                extensions.prepare(databases, fresh, facts, work.properties, work.server)
-                work, remarks = self._make_roles(work, fresh)
-                helpers = Deputies(databases, last, fresh, work.server, self._acting(work))
-                ends.enter_context(helpers.at_hand())
-                remarks += self._apply_properties(work, fresh, hindering=False)
-            if request.in_place and live is not None:
-                # The safety backup comes as late as can be: after all that can be found out beforehand.
-                with run.stage("safety backup"):
-                    safety = self.safety_backup(run)
-                with run.stage("drop"):
-                    dropped = True
-                    message = f"database dropped (--in-place); to go back: hubbackup restore {safety}"
-                    run.log.warning("restore.dropping", message=message, database=request.target, safety=safety)
-                    databases.drop(request.target)
-            statistics.start()
-            missing = set(facts.roles) - work.server.roles if request.no_owner else set()
-            superusers = facts.requirements.superusers
-            with roles.stand_ins(databases, fresh, missing, superusers, helpers), run.stage("load"):
-                brought = load(run, work.runner, work.connection, fresh, work.source, work.proof, work.dialect)
-            statistics.loaded()
-            with run.stage("compare"), run.progress("compare", 0):
-                remarks += compare(databases, fresh, work.proof, brought) + self._compare_views(work, fresh)
-            with run.stage("finish"), run.progress("statistics", 0):
-                remarks += extensions.conclude(databases, fresh, facts, work.properties)
-                remarks += self._finish(work, fresh, statistics)
+                filling.make()
+            if in_place:
+                safety = self._drop_live(work, filling)
+            filling.fill()
             with run.stage("swap"):
-                put_aside = databases.swap(live=request.target, aside=aside, new=fresh, cancel=run.cancel)
-            remarks += extensions.after_swap(databases, work.server, request.target) if put_aside else []
+                put_aside = databases.swap(live=request.target, aside=aside, new=filling.name, cancel=run.cancel)
+            if put_aside:
+                filling.remarks += extensions.after_swap(databases, work.server, request.target)
         except BaseException as error:
-            statistics.abandon()
-            with contextlib.suppress(HubbackupError):  # what can't be removed now, the next restore removes
-                last.drop(fresh)
-            if dropped:
-                _tell_of_safety_backup(error, request.target, safety)
+            filling.abandon()
+            if filling.is_kept:
+                _tell_what_is_kept(run, error, request.target, filling.name, safety)
             raise
         finally:
-            ends.close()
+            filling.close()
         if self.restored is not None:
-            loaded = Loaded(name, facts.plain_bytes, facts.table_count, printable_rows(facts.rows))
+            loaded = Loaded(work.source.name, facts.plain_bytes, facts.table_count, printable_rows(facts.rows))
             self.restored.note(request.target, loaded, self.now())
-        for remark in remarks:
+        for remark in filling.remarks:
             run.log.warning("restore.remark", message=remark)
         return RestoreResult(
-            name=name,
+            name=work.source.name,
             proven=work.source.manifest is not None,
             database=request.target,
             rows=sum(facts.rows.values()),
@@ -172,46 +148,22 @@ class RestoreJob:
             kept_as=aside if put_aside else "",
             kept_bytes=live.size_bytes if put_aside and live else 0,
             safety_backup=safety,
-            remarks=tuple(remarks),
+            remarks=tuple(filling.remarks),
             roles_created=work.plan.made,
         )
 
-    def _compare_views(self, work: _Work, fresh: str) -> list[str]:
-        """A materialized view that was out of date at the backup is a remark, not a failure."""
-        before = work.source.manifest.materialized_views if work.source.manifest is not None else {}
-        if not before:
-            return []
-        after = materialized_views.counts_of(
-            work.databases.sql(materialized_views.COUNT_SQL, fresh, own_settings=True), work.proof.encoding
-        )
-        return materialized_views.differences(before, after)
-
-    def _make_roles(self, work: _Work, fresh: str) -> tuple[_Work, list[str]]:
-        """What `--globals` makes, out of a session in the new database: names are bytes of its encoding."""
-        plan = work.plan
-        remarks = [*plan.remarks, *roles.create_missing(work.databases, fresh, plan, work.server.major)]
-        if plan.made:
-            work = replace(work, server=work.databases.look(work.proof.encoding))
-        return work, remarks
-
-    def _acting(self, work: _Work) -> set[str]:
-        return acting_roles(work.proof.facts, work.properties, work.server, self.request)
-
-    def _finish(self, work: _Work, fresh: str, statistics: Statistics) -> list[str]:
-        """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""
-        remarks = []
-        try:
-            statistics.wait(work.run.cancel)
-        except ToolError as error:
-            remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
-        return remarks + self._apply_properties(work, fresh, hindering=True)
-
-    def _apply_properties(self, work: _Work, fresh: str, *, hindering: bool) -> list[str]:
-        """What a plain dump lacks, as `pg_dump --create` has it: before the load, but for what would hinder it."""
-        if work.properties is None:
-            return []
-        refused = work.databases.apply_properties(fresh, work.properties, work.server, hindering=hindering)
-        return [f"the server refused what the backup's database had, {sentence}" for sentence in refused]
+    def _drop_live(self, work: Work, filling: Filling) -> str:
+        """`--in-place`: the live database goes, after a backup of it, as late as can be: all that can be found out
+        beforehand was. From here on nothing is dropped any more. Returns the words that restore that backup."""
+        run, target = work.run, self.request.target
+        with run.stage("safety backup"):
+            safety = self.safety_backup(run)
+        with run.stage("drop"):
+            filling.is_kept = True
+            message = f"database dropped (--in-place); to go back: hubbackup restore {safety}"
+            run.log.warning("restore.dropping", message=message, database=target, safety=safety)
+            work.databases.drop(target)
+        return safety
 
     def _properties(
         self, runner: Runner, connection: Connection, server: Server, source: Source
@@ -241,26 +193,14 @@ class RestoreJob:
         return [half_filled, stand_ins] if server.has_stand_ins else [half_filled]
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What one restore works with, once everything was found and proven."""
-
-    run: Run
-    runner: Runner
-    connection: Connection
-    databases: Databases
-    server: Server
-    source: Source
-    proof: DumpProof
-    properties: DatabaseProperties | None
-    plan: roles.RolePlan
-    dialect: Dialect
-
-
-def _tell_of_safety_backup(error: BaseException, target: str, safety: str) -> None:
-    """Raises the error that says how to go back, in the place of one of ours."""
+def _tell_what_is_kept(run: Run, error: BaseException, target: str, kept: str, safety: str) -> None:
+    """Say what there is after a failure without a live database; raises the error that says so, in the place of one
+    of ours."""
+    sentence = f"the database {target} had been dropped (--in-place); what was loaded is kept as {kept}"
+    remedy = (
+        f"its last state is in a safety backup: hubbackup restore {safety} --yes; {kept} stays: drop it once you have"
+        " looked into it, or before where the disk has no room for both"
+    )
+    run.log.error("restore.kept", message=sentence, database=target, kept=kept, safety=safety, remedy=remedy)
     if isinstance(error, HubbackupError) and not isinstance(error, StoppedError):
-        raise HubbackupError(
-            f"{error}; the database {target} had been dropped (--in-place)",
-            remedy=f"its last state is in a safety backup: hubbackup restore {safety} --yes",
-        ) from error
+        raise HubbackupError(f"{error}; {sentence}", remedy=remedy) from error

@@ -11,9 +11,9 @@ import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 
-from hubbackup.errors import HubbackupError, NotProvenError, StreamError
+from hubbackup.errors import HubbackupError, NotProvenError, StreamError, ToolError, UnrestorableError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.databases import Databases
@@ -23,8 +23,10 @@ from hubbackup.postgres.session import Connection, open_psql
 from hubbackup.postgres.without_owners import without_owners
 from hubbackup.restore.analyze import LOAD_SUFFIX
 from hubbackup.restore.psql_compat import EDGE_BYTES, Dialect, client_encoding
+from hubbackup.restore.schema_text import SchemaText
 from hubbackup.restore.source import Source
 from hubbackup.runners import Process, Runner, tool_error
+from hubbackup.runners.stderr import failed_statement, reason, sqlstate
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.reader import Expected, check_dump, checked_chunks
@@ -33,11 +35,20 @@ ANSWER_BYTES = 64 << 10
 RELAXED = b"SET synchronous_commit = off;\n"
 """Thousands of small commits need not each wait for the disk: the swap's commit, which comes after them in the same
 log, does (`databases.DURABLE`), and until then nobody knows of the new database."""
-TELLING = b"\\set QUIET off\n"
-"""psql says after each COPY how many rows the server took. Before the dialect's opening, which forbids commands."""
+TELLING = b"\\set QUIET off\n\\set ECHO errors\n"
+"""psql says after each COPY how many rows the server took, and which statement failed. Before the dialect's opening,
+which forbids commands."""
+PASSING = ("08", "40", "53", "57", "58", "55P03")
+"""SQLSTATEs of a server that could not, then: no connection, no memory, no lock. All others refuse what it read."""
+MEND = {
+    "42": "a name in it is not found when the schema is made anew, as a rule one without its schema in the body of a"
+    " function: qualify it there, or ALTER FUNCTION … SET search_path = public; then take a new backup",
+}
+"""What to do by the class of the SQLSTATE."""
+MEND_THE_SCHEMA = "mend what the message names in the live database, then take a new backup"
 COPY_TAG = re.compile(rb"COPY ([0-9]+)\n")
 OWN_CODE = "the database's own code (an event trigger, say) added them during the load"
-NOTHING_CHANGED = "the live database is as it was; mend what the message names, and try again"
+UNTOUCHED = "the live database is as it was"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +61,8 @@ class DumpProof:
     """The dump's own, by PostgreSQL's name: names in `facts` that are not UTF-8 are bytes of it."""
     leaves_owners_out: bool = False
     """Whether it is loaded `without_owners`."""
+    schema: SchemaText | None = None
+    """What is to be loaded instead of the whole, where no rows are."""
 
     def without_owners(self, named: Set[str]) -> DumpProof:
         """The same, to be loaded without what it gives to other roles; these must be there all the same, and so must
@@ -62,12 +75,23 @@ class DumpProof:
         return dataclasses.replace(self, facts=facts, leaves_owners_out=True)
 
 
-def prove(run: Run, source: Source) -> DumpProof:
-    """Read the whole backup. Raises NotProvenError for one that is not whole, or that pg_dump did not write."""
+def prove(run: Run, source: Source, schema: SchemaText | None = None) -> DumpProof:
+    """Read the whole backup, and keep the text of its `schema` where that is to be loaded alone.
+
+    Raises NotProvenError for one that is not whole, or that pg_dump did not write.
+    """
     manifest, decoder = source.manifest, source.format.decoder()
     expected = Expected.of(manifest) if manifest is not None else _content(run, source)
     with run.progress("prove", source.stored_bytes) as progress:
-        facts = check_dump(source.open, manifest, decoder, name=source.name, cancel=run.cancel, progress=progress)
+        facts = check_dump(
+            source.open,
+            manifest,
+            decoder,
+            name=source.name,
+            cancel=run.cancel,
+            progress=progress,
+            on_schema=schema.add if schema is not None else None,
+        )
     if facts.meta_commands:
         command = facts.meta_commands[0]
         if command.startswith("\\connect"):
@@ -86,13 +110,13 @@ def prove(run: Run, source: Source) -> DumpProof:
         roles=tuple(readable(role, encoding) for role in facts.roles),
         requirements=facts.requirements.readable(lambda name: readable(name, encoding)),
     )
-    return DumpProof(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding)
+    return DumpProof(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding, schema=schema)
 
 
 def _check_loadable(name: str, facts: DumpFacts, *, of_proven_origin: bool) -> None:
-    """Raises NotProvenError for a whole dump that psql can't load, or that it must not be given."""
+    """Raises UnrestorableError for a whole dump that psql can't load, NotProvenError for one that it must not get."""
     if facts.psql_stops_at:
-        raise NotProvenError(
+        raise UnrestorableError(
             f"psql can't load {name}: to psql the word begin opens a body, and it would wait for the end of"
             f" {facts.psql_stops_at}",
             remedy="ALTER FUNCTION … RENAME TO …, then take a new backup; this one can be restored by hand once its"
@@ -127,18 +151,8 @@ def load(
         try:
             dialect = dataclasses.replace(dialect, load_path=connection.load_path)
             process.write(TELLING + dialect.opening() + RELAXED)
-            with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
-                chunks = checked_chunks(
-                    stream,
-                    proof.expected,
-                    source.format.decoder(),
-                    name=source.name,
-                    cancel=run.cancel,
-                    progress=progress,
-                )
-                adapted = dialect.adapt(chunks)
-                for chunk in without_owners(adapted) if proof.leaves_owners_out else adapted:
-                    process.write(chunk)
+            for chunk in _text(run, source, proof, dialect):
+                process.write(chunk)
             process.write(f"\nSELECT '{nonce}';\n".encode())
             process.close_stdin()
         except StreamError as error:
@@ -147,15 +161,46 @@ def load(
             text = answers.text(run.cancel)
             end = process.wait()
     if end.code != 0:
-        failed = explain(tool_error("psql", end), connection.user, work="loading")
-        remedy = f"{failed.remedy}; {NOTHING_CHANGED}" if failed.remedy else NOTHING_CHANGED
-        raise HubbackupError(f"{source.name} could not be loaded: {failed}", remedy=remedy)
+        failed = _load_failed(source.name, explain(tool_error("psql", end), connection.user, work="loading"))
+        if proof.schema is None:
+            failed.remedy += f"; {UNTOUCHED}"
+        raise failed
     if broken is not None or nonce not in text.splitlines():
         raise NotProvenError(
             f"psql ended without an error before it had read all of {source.name}",
-            remedy="the live database is as it was; look into the database's log, and try again",
+            remedy=f"{UNTOUCHED}; look into the database's log, and try again",
         )
     return answers.brought
+
+
+def _text(run: Run, source: Source, proof: DumpProof, dialect: Dialect) -> Iterator[bytes]:
+    """What psql is to read: the dump, or its schema alone. Raises HubbackupError where it is not what was proven."""
+    chunks = (
+        proof.schema.chunks(dialect.load_path) if proof.schema is not None else _dump(run, source, proof, dialect)
+    )
+    yield from without_owners(chunks) if proof.leaves_owners_out else chunks
+
+
+def _dump(run: Run, source: Source, proof: DumpProof, dialect: Dialect) -> Iterator[bytes]:
+    with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
+        decoder = source.format.decoder()
+        yield from dialect.adapt(
+            checked_chunks(stream, proof.expected, decoder, name=source.name, cancel=run.cancel, progress=progress)
+        )
+
+
+def _load_failed(name: str, failed: ToolError) -> HubbackupError:
+    """UnrestorableError where the server refused a statement; another one where it could not do it, then."""
+    code, statement = sqlstate(failed.stderr), failed_statement(failed.stderr)
+    sentence = f"{name} could not be loaded: {failed}"
+    if not code or code.startswith(PASSING):
+        return HubbackupError(sentence, remedy=failed.remedy or "mend what the message names, and try again")
+    mend = failed.remedy or MEND.get(code[:2], MEND_THE_SCHEMA)
+    said = reason(failed.stderr).removeprefix("ERROR:").strip().rstrip(".")
+    if not statement:
+        return UnrestorableError(sentence, why=said, remedy=mend, sqlstate=code)
+    why = f"{statement}: {said}"
+    return UnrestorableError(f"{sentence}, at {statement}", why=why, remedy=mend, sqlstate=code)
 
 
 def compare(databases: Databases, database: str, proof: DumpProof, brought: Sequence[int]) -> list[str]:

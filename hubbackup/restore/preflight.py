@@ -33,6 +33,8 @@ class Request:
     no_owner: bool = False
     with_globals: bool = False
     force: bool = False
+    schema_only: bool = False
+    """All but the rows, to see whether a server takes it."""
 
 
 def preflight(
@@ -68,7 +70,7 @@ def preflight(
     _check_rights(server, request, facts, properties, plan)
     if live is not None:
         _check_replaceable(live)
-    if not (request.in_place or request.force):
+    if not (request.in_place or request.force or request.schema_only):
         _check_room(runner, connection, server, request, source, facts)
     notes += plan.remarks if request.with_globals else ()
     if source.manifest is None:

@@ -91,18 +91,27 @@ def create_missing(databases: Databases, database: str, plan: RolePlan, server_m
 
 @contextmanager
 def stand_ins(
-    databases: Databases, database: str, missing: Iterable[str], superusers: Iterable[str], deputies: Deputies
+    databases: Databases,
+    database: str,
+    missing: Iterable[str],
+    superusers: Iterable[str],
+    deputies: Deputies,
+    *,
+    keep: bool = False,
 ) -> Iterator[None]:
     """`--no-owner`: roles that are missing exist inside, without any right, and what they own falls to us.
 
     Those of `superusers` are superusers, since what they own may belong to none but such; nobody can log in as one.
     Made for the restore and removed after it, so that nothing but the new database ever refers to them. After a
     failure the new database goes first, over `deputies.last`, which a stop of the run does not hinder: a role can't
-    go while something refers to it. What can't be removed then, the next restore removes.
+    go while something refers to it. What can't be removed then, the next restore removes. With `keep` the new
+    database stays, and what they own in it falls to us there and then.
     """
     names = sorted(missing)
     powerful = set(superusers) if deputies.are_needless else set()
     remove = "\n".join(f"DROP ROLE {quoted(name)};" for name in names)
+    owned = ", ".join(quoted(name) for name in names)
+    disown = f"REASSIGN OWNED BY {owned} TO CURRENT_USER;\nDROP OWNED BY {owned};\n"
     if names:
         lines = [stand_in_sql(name, "SUPERUSER" if name in powerful else "") for name in names]
         databases.sql("BEGIN;\n" + "\n".join(lines) + deputies.joining(names) + "\nCOMMIT;\n", database)
@@ -110,15 +119,17 @@ def stand_ins(
         deputies.enter()
         yield
         if names:
-            owned = ", ".join(quoted(name) for name in names)
-            databases.sql(f"REASSIGN OWNED BY {owned} TO CURRENT_USER;\nDROP OWNED BY {owned};\n", database)
+            databases.sql(disown, database)
         deputies.leave()
         if names:
             databases.sql(remove, database)
     except BaseException:
         if names:
             with contextlib.suppress(HubbackupError):
-                deputies.last.drop(database)
+                if keep:
+                    deputies.last.sql(disown, database)
+                else:
+                    deputies.last.drop(database)
                 remove_leftovers(deputies.last, database)
         raise
 

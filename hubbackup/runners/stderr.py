@@ -13,6 +13,10 @@ TELLING = re.compile(r"error:|ERROR:|FATAL:|PANIC:|server closed the connection|
 CODED = re.compile(r"(?P<severity>\S+: {2})(?P<code>[0-9A-Z]{5}): ")
 """A server's complaint as psql prints it with VERBOSITY=verbose: its severity may be in any language."""
 EXPLAINING = re.compile(r"(?:pg_\w+: (?:detail|hint|error): )?(?:(DETAIL|HINT): +|Error message from server: +)(.+)")
+STATEMENT = re.compile(r"^STATEMENT: {2}(.*)\Z", re.MULTILINE | re.DOTALL)
+"""What psql prints after a complaint, with ECHO=errors."""
+REFRESH = re.compile(r"REFRESH MATERIALIZED VIEW [^$;]+")
+STATEMENT_CHARACTERS = 160
 
 
 class Tail:
@@ -65,6 +69,19 @@ def sqlstate(stderr: str) -> str:
     """The SQLSTATE of the last complaint that has one: before psql's error there may be warnings. Else empty."""
     codes = [found["code"] for found in CODED.finditer(stderr)]
     return codes[-1] if codes else ""
+
+
+def failed_statement(stderr: str) -> str:
+    """The beginning of the statement that psql says has failed, in one line; empty where it doesn't say.
+
+    Up to its first string: a password, or somebody's data, may stand in there.
+    """
+    found = STATEMENT.search(stderr)
+    if found is None:
+        return ""
+    text = REFRESH.search(found[1])
+    beginning = re.split(r"['$]", text[0] if text else found[1], maxsplit=1)[0]
+    return " ".join(beginning.split())[:STATEMENT_CHARACTERS].removesuffix(";").rstrip()
 
 
 def _cut(text: str) -> str:

@@ -21,6 +21,7 @@ from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
 from hubbackup.catalog.listing import Listed, newest, read_backups, scan
 from hubbackup.catalog.manifests import Judged, read_manifest
 from hubbackup.catalog.origin import Origin, Trust
+from hubbackup.catalog.schema_proofs import SchemaProofs
 from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StoreError, StoreSilentError
@@ -55,6 +56,7 @@ class Scope:
     aside: Callable[[], Sequence[KeptDatabase]] | None = None
     """Asks the server for the databases beside the live ones. Raises HubbackupError."""
     alerts: Callable[[], AlertFacts] = AlertFacts
+    schema_proofs: SchemaProofs | None = None
 
 
 class Collector:
@@ -91,6 +93,9 @@ class Collector:
             watched_since=scope.watched_since(),
             aside=self._look_aside(now),
             alerts=scope.alerts(),
+            schema_proofs={
+                printable(name): scope.schema_proofs.of(name) for name in scope.databases if scope.schema_proofs
+            },
             databases=tuple(printable(name) for name in scope.databases),
             stores=tuple(_store_facts(view.target, view.error) for view in views),
             backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),

@@ -93,6 +93,12 @@ def _strangers(snapshot: Snapshot, database: str, store: str, *, foreign: bool) 
     return sum(one.from_future(snapshot.taken_at) and store in one.good_in for one in mine)
 
 
+def _schema_proofs(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
+    for database, proof in snapshot.schema_proofs.items():
+        if proof.passed_at is not None:
+            yield (database,), proof.passed_at.timestamp()
+
+
 COPY = ("database", "store")
 GAUGES = (
     Gauge(
@@ -197,6 +203,12 @@ GAUGES = (
         "Time to a usable database, as the last successful drill measured it.",
         (),
         _last_drill_rto,
+    ),
+    Gauge(
+        "hubbackup_last_schema_drill_timestamp_seconds",
+        "When the schema of a database was last shown to restore.",
+        ("database",),
+        _schema_proofs,
     ),
     Gauge(
         "hubbackup_store_up",

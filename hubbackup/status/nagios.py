@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_first_of, scan
 from hubbackup.catalog.manifests import Shelf
+from hubbackup.catalog.schema_proofs import REFUSED
 from hubbackup.errors import NAGIOS_CRITICAL, NAGIOS_OK, NAGIOS_UNKNOWN, NAGIOS_WARNING, StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
 from hubbackup.shown_text import mask, printable
@@ -133,8 +134,8 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | N
     doubts += [f"{doubt.word}: {doubt.why}" for doubt in newest.doubts] + _strangers(stores)
     if last_run and not last_run.finished:
         doubts.append(f"the last run failed: {last_run.cause or f'exit code {last_run.exit_code}'}")
-    elif last_run and last_run.problems:
-        doubts.append(f"the last run is degraded: {'; '.join(last_run.problems)}")
+    elif last_run and (problems := [one for one in last_run.problems if not one.startswith(REFUSED)]):
+        doubts.append(f"the last run is degraded: {'; '.join(problems)}")
     return doubts
 
 

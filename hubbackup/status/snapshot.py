@@ -12,6 +12,7 @@ from datetime import datetime
 
 from hubbackup.catalog.backup import CLOCK_TOLERANCE
 from hubbackup.catalog.origin import Origin
+from hubbackup.catalog.schema_proofs import SchemaProof
 from hubbackup.config.schedule import Schedule
 from hubbackup.jobs.history import RunRecord
 
@@ -148,6 +149,8 @@ class Snapshot:
     """Since when there should be backups."""
     aside: Aside = Aside()
     alerts: AlertFacts = AlertFacts()
+    schema_proofs: Mapping[str, SchemaProof] = field(default_factory=dict)
+    """What is known of each database's schema: when it was last shown to restore."""
     tally: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """How many runs of a kind came to a result since the daemon started."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
+from hubbackup.catalog.schema_proofs import REFUSED
 from hubbackup.status.overdue import deadline_of
 from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.units import human_age, human_bytes, listed
@@ -103,12 +104,20 @@ def _summary(snapshot: Snapshot, now: datetime) -> str:
     if not newest:
         return "There is no good backup."
     age = human_age(max((now - backup.started_at).total_seconds() for backup in newest))
+    if any(backup.unrestorable for backup in newest):
+        restorable = next((b for b in snapshot.backups if b.good and not b.unrestorable), None)
+        last = f"the last that can is {_age(restorable, now)} old" if restorable else "there is none that can"
+        return f"The last backup is {age} old and can't be restored; {last}."
     where = _where(snapshot, newest)
     if len(snapshot.databases) == 1:
         return f"The last good backup is {age} old and {where}."
     if len(newest) < len(snapshot.databases):
         return f"{len(newest)} of {len(snapshot.databases)} databases have a good backup, at most {age} old."
     return f"The last good backups of all {len(newest)} databases are at most {age} old and {where}."
+
+
+def _age(backup: BackupFacts, now: datetime) -> str:
+    return human_age((now - backup.started_at).total_seconds())
 
 
 def _where(snapshot: Snapshot, newest: list[BackupFacts]) -> str:
@@ -241,10 +250,11 @@ def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
     elif last.result == "degraded":
         newest = [snapshot.last_good(database) for database in snapshot.databases]
         made = next((backup for backup in newest if backup and backup.name == last.name), None)
+        refused = made is not None and bool(made.unrestorable)
+        problems = [one for one in last.problems if not (refused and one.startswith(REFUSED))]
         # A missing copy, and that it can't be restored, are reported already.
-        told = made is not None and made.unrestorable and len(last.problems) == 1
-        if made is None or (len(made.good_in) == len(snapshot.stores) and not told):
-            yield Concern(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(last.problems)}.")
+        if problems and (made is None or len(made.good_in) == len(snapshot.stores)):
+            yield Concern(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(problems)}.")
 
 
 def _of_the_last_drill(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:

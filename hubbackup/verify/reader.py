@@ -125,12 +125,14 @@ def check_dump(
     name: str,
     cancel: Cancel,
     progress: Progress = silent,
+    on_schema: Callable[[bytes], object] | None = None,
 ) -> DumpFacts:
     """Read a whole backup: bytes, compression, header, trailer, and the rows that the manifest counted.
 
+    `on_schema` is given the text of its schema, a statement at a time.
     Raises NotProvenError naming `name` and what is wrong.
     """
-    census = Census()
+    census = Census(on_schema)
     expected = Expected.of(manifest) if manifest is not None else None
     with open_stream() as stream:
         decoded = checked_chunks(stream, expected, decoder, name=name, cancel=cancel, progress=progress)

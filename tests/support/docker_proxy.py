@@ -36,6 +36,8 @@ class DockerProxy:
         self.url = f"unix://{path}"
         self.stream: Stream | None = None
         self.inspect: Callable[[bytes], bytes] | None = None
+        self.forbidden = ""
+        """A pattern of requests that are refused, as by a proxy that protects the engine."""
         self.requests: list[str] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -60,7 +62,11 @@ class DockerProxy:
             while head := _read_head(client):
                 first_line = head.split(b"\r\n", 1)[0].decode()
                 self.requests.append(first_line)
-                engine.sendall(head + _read_body(client, head))
+                body = _read_body(client, head)
+                if self.forbidden and re.search(self.forbidden, first_line):
+                    client.sendall(_answer("403 Forbidden", b'{"message":"forbidden here"}'))
+                    continue
+                engine.sendall(head + body)
                 if re.search(r"/exec/\w+/start ", first_line):
                     (self.stream or pass_on)(_read_head(engine), engine, client)
                     with contextlib.suppress(OSError):  # a thread that still reads from it would keep it open

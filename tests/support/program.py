@@ -199,6 +199,7 @@ def for_server(server: EmbeddedPostgres, database: str, directory: Path, **setti
         "POSTGRES_PASSWORD": server.password,
         "POSTGRES_DB": database,
         "DRILL_TARGET": "database",
+        "BACKUP_SCHEMA_DRILL": "false",
     }
     return Program(directory, {**named, **settings}, server.psql)
 
@@ -208,6 +209,7 @@ def for_container(
 ) -> Program:
     """The program over the Docker engine, by exec in the database's container."""
     named = {"POSTGRES_USER": user, "POSTGRES_PASSWORD": "x", "POSTGRES_DB": database, "DB_CONTAINER": container}
+    named["BACKUP_SCHEMA_DRILL"] = "false"  # a server of its own for each first backup
     return Program(directory, {**named, **settings}, psql_of(container, user))
 
 

@@ -1,0 +1,143 @@
+"""A new database that becomes what a backup holds: made, loaded, compared, finished. Nothing else is touched."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+
+from hubbackup.errors import HubbackupError, ToolError
+from hubbackup.jobs.run import Run
+from hubbackup.postgres import materialized_views
+from hubbackup.postgres.client import DatabaseProperties
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.server import Server
+from hubbackup.postgres.session import Connection
+from hubbackup.restore import extensions, roles
+from hubbackup.restore.analyze import Statistics
+from hubbackup.restore.deputies import Deputies
+from hubbackup.restore.load import DumpProof, compare, load
+from hubbackup.restore.preflight import Request, acting_roles
+from hubbackup.restore.psql_compat import Dialect
+from hubbackup.restore.source import Source
+from hubbackup.runners import Runner
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one restore works with, once everything was found and proven."""
+
+    run: Run
+    request: Request
+    runner: Runner
+    connection: Connection
+    databases: Databases
+    server: Server
+    source: Source
+    proof: DumpProof
+    properties: DatabaseProperties | None
+    plan: roles.RolePlan
+    dialect: Dialect
+
+    @property
+    def last(self) -> Databases:
+        """For what is to be done after a stop, too."""
+        return Databases(self.runner.detached(), self.connection, self.request.target)
+
+
+class Filling:
+    """The new database `name`. `make`, then `fill`; in any case `close`, and where it failed `abandon` before.
+
+    `is_kept`: it is all there is, so that whatever fails leaves it as it is.
+    """
+
+    def __init__(self, work: Work, name: str) -> None:
+        self.name = name
+        self.remarks: list[str] = []
+        self.is_kept = False
+        self._work = work
+        self._statistics: Statistics | None = None
+        self._helpers: Deputies | None = None
+        self._at_hand = contextlib.ExitStack()
+
+    def make(self) -> None:
+        """The database, empty, as the backup's own was; its roles, and ours. Raises HubbackupError."""
+        work = self._work
+        self._at_hand.enter_context(work.databases.claim(self.name))
+        work.databases.create(self.name, work.properties, work.server)
+        extensions.prepare(work.databases, self.name, work.proof.facts, work.properties, work.server)
+        self.remarks += self._make_roles()
+        work = self._work
+        acting = acting_roles(work.proof.facts, work.properties, work.server, work.request)
+        self._helpers = Deputies(work.databases, work.last, self.name, work.server, acting)
+        self._at_hand.enter_context(self._helpers.at_hand())
+        self.remarks += self._apply_properties(hindering=False)
+
+    def fill(self) -> None:
+        """All that the dump holds, compared with it; then what a plain dump lacks. Raises HubbackupError."""
+        work, facts = self._work, self._work.proof.facts
+        assert self._helpers is not None  # noqa: S101 - `make` comes first
+        if not work.request.schema_only:
+            statistics = Statistics(work.databases, self.name, facts.rows, work.proof.encoding, work.server.major)
+            self._statistics = statistics
+            statistics.start()
+        missing = set(facts.roles) - work.server.roles if work.request.no_owner else set()
+        superusers = facts.requirements.superusers
+        standing_in = roles.stand_ins(
+            work.databases, self.name, missing, superusers, self._helpers, keep=self.is_kept
+        )
+        with standing_in, work.run.stage("load"):
+            brought = load(work.run, work.runner, work.connection, self.name, work.source, work.proof, work.dialect)
+        if self._statistics is not None:
+            self._statistics.loaded()
+            with work.run.stage("compare"), work.run.progress("compare", 0):
+                self.remarks += compare(work.databases, self.name, work.proof, brought) + self._compare_views()
+        with work.run.stage("finish"), work.run.progress("statistics", 0):
+            self.remarks += extensions.conclude(work.databases, self.name, facts, work.properties)
+            self.remarks += self._finish()
+
+    def abandon(self) -> None:
+        """Remove it, unless it is kept. What can't be removed now, the next restore removes."""
+        if self._statistics is not None:
+            self._statistics.abandon()
+        if not self.is_kept:
+            with contextlib.suppress(HubbackupError):
+                self._work.last.drop(self.name)
+
+    def close(self) -> None:
+        """Let go what was made for the restore alone."""
+        self._at_hand.close()
+
+    def _make_roles(self) -> list[str]:
+        """What `--globals` makes, out of a session in the new database: names are bytes of its encoding."""
+        work, plan = self._work, self._work.plan
+        remarks = [*plan.remarks, *roles.create_missing(work.databases, self.name, plan, work.server.major)]
+        if plan.made:
+            self._work = replace(work, server=work.databases.look(work.proof.encoding))
+        return remarks
+
+    def _compare_views(self) -> list[str]:
+        """A materialized view that was out of date at the backup is a remark, not a failure."""
+        work = self._work
+        before = work.source.manifest.materialized_views if work.source.manifest is not None else {}
+        if not before:
+            return []
+        answer = work.databases.sql(materialized_views.COUNT_SQL, self.name, own_settings=True)
+        return materialized_views.differences(before, materialized_views.counts_of(answer, work.proof.encoding))
+
+    def _finish(self) -> list[str]:
+        """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""
+        remarks = []
+        if self._statistics is not None:
+            try:
+                self._statistics.wait(self._work.run.cancel)
+            except ToolError as error:
+                remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
+        return remarks + self._apply_properties(hindering=True)
+
+    def _apply_properties(self, *, hindering: bool) -> list[str]:
+        """What a plain dump lacks, as `pg_dump --create` has it: before the load, but for what would hinder it."""
+        work = self._work
+        if work.properties is None:
+            return []
+        refused = work.databases.apply_properties(self.name, work.properties, work.server, hindering=hindering)
+        return [f"the server refused what the backup's database had, {sentence}" for sentence in refused]
