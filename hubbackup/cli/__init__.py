@@ -36,7 +36,8 @@ EXIT_CODES = {
     f"{EXIT_SUCCESS}": "success",
     f"{EXIT_FAILED}": "failed",
     f"{EXIT_USAGE}": "bad usage or settings; nothing was done",
-    f"{EXIT_DEGRADED}": "degraded: done, but a store lacks its copy, or could not be listed or pruned",
+    f"{EXIT_DEGRADED}": "degraded: done, but a store lacks its copy, or could not be listed or pruned, or a server"
+    " refused the schema",
     f"{EXIT_LOCKED}": "another run holds the lock; nothing was done",
     f"{EXIT_INTERRUPTED}, {EXIT_STOPPED}": "stopped by a signal (SIGINT, SIGTERM)",
 }

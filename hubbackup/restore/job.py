@@ -196,11 +196,11 @@ class RestoreJob:
 def _tell_what_is_kept(run: Run, error: BaseException, target: str, kept: str, safety: str) -> None:
     """Say what there is after a failure without a live database; raises the error that says so, in the place of one
     of ours."""
-    sentence = f"the database {target} had been dropped (--in-place); what was loaded is kept as {kept}"
-    remedy = (
-        f"its last state is in a safety backup: hubbackup restore {safety} --yes; {kept} stays: drop it once you have"
-        " looked into it, or before where the disk has no room for both"
+    sentence = (
+        f"the database {target} had been dropped (--in-place); what was loaded is kept as {kept}: look into it, and"
+        " drop it yourself, at once where the disk has no room for both"
     )
+    remedy = f"its last state is in a safety backup: hubbackup restore {safety} --yes"
     run.log.error("restore.kept", message=sentence, database=target, kept=kept, safety=safety, remedy=remedy)
     if isinstance(error, HubbackupError) and not isinstance(error, StoppedError):
         raise HubbackupError(f"{error}; {sentence}", remedy=remedy) from error

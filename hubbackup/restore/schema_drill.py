@@ -96,15 +96,16 @@ class SchemaDrill:
         except StoppedError:
             raise
         except HubbackupError as error:
-            told = self.proofs.of(self.database).skipped_because == str(error)
-            log = run.log.info if told else run.log.warning
-            log(
-                "schema_drill.skipped",
-                message=f"whether this schema restores could not be tried: {error}",
-                name=manifest.name,
-                cause=str(error),
-                remedy=error.remedy,
-            )
+            facts = {
+                "message": f"whether this schema restores could not be tried: {error}",
+                "name": manifest.name,
+                "cause": str(error),
+                "remedy": error.remedy,
+            }
+            if self.proofs.of(self.database).skipped_because == str(error):  # it was told
+                run.log.info("schema_drill.skipped", **facts)
+            else:
+                run.log.warning("schema_drill.skipped", **facts)
             self.proofs.skipped(self.database, str(error), self.now())
             return SchemaVerdict("untried", str(error), error.remedy)
         return SchemaVerdict("proven")

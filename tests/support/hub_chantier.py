@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import BackupName, Manifest
+from hubbackup.catalog.schema_proofs import SchemaProofs
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.config.schedule import Schedule
 from hubbackup.errors import NotFoundError, StoreDeniedError
@@ -89,6 +90,7 @@ class Site:
         self.drill_schedule: Schedule | None = Schedule.parse("0 5 1 * *", "Europe/Paris")
         self.kept: tuple[KeptDatabase, ...] = ()
         self.alerts = AlertFacts()
+        self.schema_proofs = SchemaProofs(lambda: directory / ".hubbackup" / "schemas.json")
         self._runs = 0
 
     def collector(self, *databases: str) -> Collector:
@@ -106,6 +108,7 @@ class Site:
                 drill_schedule=self.drill_schedule,
                 aside=lambda: self.kept,
                 alerts=lambda: self.alerts,
+                schema_proofs=self.schema_proofs,
             )
         )
 

@@ -21,7 +21,7 @@ from tests.support.documents import DOCUMENTS, fenced
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 KINDS = defaultdict(lambda: ("backup", "drill", "verify"))
-RUNS = ("backup", "restore", "drill", "verify", "prune", "undo", "pin", "unpin", "accept", "adopt")
+RUNS = ("backup", "restore", "drill", "schema_drill", "verify", "prune", "undo", "pin", "unpin", "accept", "adopt")
 KINDS["finished"] = KINDS["failed"] = RUNS
 KINDS["progress"] = ("backup", "restore", "drill", "verify")
 """The jobs that an event id made of a job's kind stands for, by its last word."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hubbackup.errors import HubbackupError, RunnerError, UsageError
+from hubbackup.errors import HubbackupError, RunnerError, UnrestorableError, UsageError
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.extensions import Extension
@@ -108,7 +108,7 @@ def test_an_extension_that_rests_elsewhere_is_a_remark() -> None:
         ({"request": Request("hub", replace=False)}, UsageError, "hub exists already", "a name that is free"),
         ({"server": replace(SERVER, may_create=False)}, HubbackupError, "may not create databases", "CREATEDB"),
         ({"server": replace(SERVER, version_num=160010)}, HubbackupError, "an older server", "--force"),
-        ({"server": replace(SERVER, extensions={})}, HubbackupError, "extensions vector", "install them"),
+        ({"server": replace(SERVER, extensions={})}, UnrestorableError, "extensions vector", "install them"),
         ({"server": replace(SERVER, roles=frozenset({"api"}))}, HubbackupError, "on this server: chef", "--no-owner"),
         (
             {"like": like(grants=(("guest", "CONNECT", False),))},
