@@ -134,7 +134,7 @@ def end_sessions(runner: Runner, connection: Connection, database: str, run_ids:
     if not names:
         return []
     ended = session.sql(runner, connection, database, END_SESSIONS_SQL.format(names=names))
-    return [line for line in ended.splitlines() if line]
+    return [line for line in ended.split("\n") if line]
 
 
 def exclusively_locked(runner: Runner, connection: Connection, database: str) -> list[str]:

@@ -143,7 +143,7 @@ class Databases:
         if not found:
             return []
         answer = self.sql("\n".join(["BEGIN;", *found, "COMMIT;", ddl.TELL_REFUSED]), name)
-        return [line for line in answer.splitlines() if line]
+        return [line for line in answer.split("\n") if line]
 
     def drop(self, name: str) -> None:
         """Remove a database and end the sessions in it; one that is gone already is not an error."""

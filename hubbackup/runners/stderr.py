@@ -49,7 +49,7 @@ def reason(stderr: str) -> str:
     tool gives that apart, its DETAIL and its HINT; never the statement, which may be very long. Without a complaint
     it is the last line, and of an empty text `no message`.
     """
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.split("\n") if line.strip()]
     telling = [number for number, line in enumerate(lines) if TELLING.search(line)]
     coded = [number for number in telling if CODED.search(lines[number])]
     first = coded[-1] if coded else next(iter(telling), None)
