@@ -25,7 +25,7 @@ class State:
     @property
     def directory(self) -> Path:
         """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
-        writable = os.access(self._backup_dir, os.W_OK)
+        writable = self._backup_dir.is_dir() and os.access(self._backup_dir, os.W_OK)
         return self.home if writable else health_path().parent
 
     @property

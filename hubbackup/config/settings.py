@@ -6,6 +6,7 @@ How they are read, and from where, is in `load`.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -21,6 +22,8 @@ from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.units import parse_bytes
 
 OFF = "off"
+BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[A-Za-z0-9:._-]{1,250}")
+"""As boto3 takes it: other vendors allow more than AWS does."""
 SHORTEST_KEY = 16
 _SCHEMA = r'\s*(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)\s*'
 SCHEMAS = re.compile(rf"{_SCHEMA}(?:,{_SCHEMA})*")
@@ -173,15 +176,14 @@ class Settings(BaseSettings):
     @field_validator("backup_schedule")
     @classmethod
     def _is_a_schedule(cls, value: str) -> str:
-        Schedule.parse(value, "UTC")
+        if Schedule.parse(value, "UTC").next_after(datetime.now(UTC)) is None:
+            raise _refused("is never due: no such day is in such a month", "such as 0 3 * * *: each night at 3")
         return value
 
     @field_validator("drill_schedule", "verify_schedule")
     @classmethod
     def _is_a_schedule_or_off(cls, value: str) -> str:
-        if value != OFF:
-            Schedule.parse(value, "UTC")
-        return value
+        return value if value == OFF else cls._is_a_schedule(value)
 
     @field_validator("restore_search_path")
     @classmethod
@@ -251,6 +253,8 @@ class Settings(BaseSettings):
             raise ValueError("is not a bucket's name")
         if "/" in bare:
             raise _refused("has a path behind the bucket's name", "set the path as S3_PREFIX")
+        if bare and not BUCKET.fullmatch(bare):
+            raise ValueError("is not a bucket's name: letters, digits, dots, dashes, underscores")
         return bare
 
     @field_validator("backup_compression")

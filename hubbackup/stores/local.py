@@ -335,6 +335,11 @@ def _errors_of(directory: Path, what: str, *, but: tuple[type[OSError], ...] = (
                 remedy=f"let user id {os.geteuid()} write to {directory} (chown, chmod), and see that "
                 "docker-compose.backup.yml mounts it read-write",
             ) from error
+        if error.errno in _MISSING and directory.exists() and not directory.is_dir():
+            raise StoreError(
+                f"{directory} is a file, and no directory for backups",
+                remedy="set BACKUP_DIR to a directory, or mount one there in docker-compose.backup.yml",
+            ) from error
         if error.errno in _MISSING and not directory.is_dir():
             raise NotFoundError(
                 f"the directory {directory} does not exist",

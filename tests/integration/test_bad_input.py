@@ -257,6 +257,20 @@ def degraded(program: Program, *words: str) -> None:
     assert after.keys() - before.keys() == {name, beside(name)}
 
 
+def test_a_backup_directory_that_is_a_file(program: Program, s3: S3Server, tmp_path: Path) -> None:
+    """It is said what it is, and is left alone; with S3 the copy there is made all the same."""
+    file = tmp_path / "file"
+    file.write_text("not yours")
+    for words in (("backup",), ("list",), ("verify", "--all"), ("prune",)):
+        done = program.run(*words, BACKUP_DIR=str(file))
+        assert done.code == 1, done.said
+        assert f"{file} is a file, and no directory for backups" in done.err
+    done = program.run("backup", "--json", BACKUP_DIR=str(file), **s3.settings(s3.bucket()))
+    assert (done.code, done.document["copies"]) == (3, ["s3"]), done.said
+    assert "is a file" in " ".join(done.document["problems"])
+    assert file.read_text() == "not yours"
+
+
 def test_missing_bucket(program: Program, s3: S3Server) -> None:
     """The bucket that is not there."""
     degraded(with_s3(program, s3, "no-such-bucket"), "there is no bucket no-such-bucket", "S3_BACKUP_BUCKET")
@@ -266,7 +280,7 @@ def test_wrong_s3_key(program: Program, s3: S3Server) -> None:
     """What the server said, and which settings to check, without an endless retry."""
     with FaultProxy(s3.endpoint_url) as proxy:
         proxy.fault(s3_faults.answer(403, "InvalidAccessKeyId"))
-        degraded(with_s3(program, s3, "bucket", proxy.url), "the server answered 403", "AWS_ACCESS_KEY_ID")
+        degraded(with_s3(program, s3, "bucket", proxy.url), "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID")
         assert len(proxy.seen) < 20
 
 

@@ -356,17 +356,14 @@ def test_retentions_that_contradict_each_other(
 
 
 def test_settings_and_sinks(patient: Patient, tmp_path: Path) -> None:
-    """A misspelt name, no sink, a bad sink, a schedule that never comes, a log file without a place."""
+    """A misspelt name, no sink, a bad sink, a log file without a place."""
     found = patient.look(
         service.CHECKS,
         BACKUP_RETENSION_DAYS="3",
-        BACKUP_SCHEDULE="0 3 30 2 *",
         LOG_FILE=str(tmp_path / "absent" / "x.log"),
     )
     assert found["settings"].status == "warn"
     assert "did you mean BACKUP_RETENTION_DAYS?" in found["settings"].sentence
-    assert found["schedule"].status == "fail"
-    assert found["retention"].status == "skipped"
     assert found["notifications"].status == "warn"
     assert found["log file"].status == "fail"
     bad = patient.look(service.CHECKS, NOTIFICATION_URLS=f"nosuch://{PASSWORD}")["notifications"]
