@@ -13,6 +13,7 @@ from hubbackup.backup.beside import Beside, WithGlobals
 from hubbackup.backup.dump_methods import dump_methods, dump_options, refuses_method
 from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
+from hubbackup.catalog.manifests import MANIFEST_MAX_BYTES
 from hubbackup.catalog.origin import SigningKey
 from hubbackup.errors import HubbackupError, NoDataConnectionError, ToolError
 from hubbackup.jobs.run import Run
@@ -105,7 +106,21 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         hubbackup_version=package_version(),
         warnings=_suspicions(run, source, result, rows, draft.name),
     )
-    return manifest.signed(source.key) if source.key is not None else manifest, lacking
+    signed = manifest.signed(source.key) if source.key is not None else manifest
+    return signed, lacking + _too_large(run, signed)
+
+
+def _too_large(run: Run, manifest: Manifest) -> list[str]:
+    """What to say of a manifest that no bucket's listing takes."""
+    size = len(manifest.to_json())
+    if size <= MANIFEST_MAX_BYTES:
+        return []
+    problem = (
+        f"the manifest has {size:,} bytes, for {manifest.table_count:,} tables: in a bucket more than"
+        f" {MANIFEST_MAX_BYTES:,} are not read, so only the copy on the disk counts"
+    )
+    run.log.warning("manifest.large", message=problem, remedy="put schemas that change seldom into another database")
+    return [problem]
 
 
 def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft, beside: Beside) -> DumpResult:

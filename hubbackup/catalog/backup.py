@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from hubbackup.catalog.origin import Origin, SigningKey
 from hubbackup.errors import NotProvenError, UsageError
@@ -26,6 +27,7 @@ from hubbackup.stores import Entry, Store
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 MANIFEST_SUFFIX = ".manifest.json"
+LONG_ROWS = 10_000
 SCHEMA = "hubbackup.manifest/1"
 BASE = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})", re.ASCII)
 """Of a backup's name, before the suffix of its format."""
@@ -201,8 +203,8 @@ class Manifest(BaseModel):
         return self.model_copy(update={"hmac": key.sign(json.loads(self.to_json()), SCHEMA)})
 
     def to_json(self) -> bytes:
-        """UTF-8, indented, for people too."""
-        return self.model_dump_json(indent=1).encode()
+        """UTF-8, indented, for people too, where it is not too long for them anyway."""
+        return self.model_dump_json(indent=1 if len(self.rows) < LONG_ROWS else None).encode()
 
     @classmethod
     def from_json(cls, data: bytes, *, name: str) -> Manifest:
@@ -227,8 +229,8 @@ class Manifest(BaseModel):
 def parse_document(data: bytes, name: str) -> Any:
     """The JSON of a manifest, parsed once: what is judged is what is used. Raises NotProvenError."""
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return from_json(data)
+    except ValueError as error:
         raise NotProvenError(f"the manifest of {name} is not valid: {error!s:.120}") from error
 
 

@@ -13,7 +13,9 @@ from hubbackup.errors import NotProvenError, StoreError
 from hubbackup.stores import Readable
 
 MANIFEST_MAX_BYTES = 4 << 20
-"""A manifest of more is not read: of a database with ten thousand tables it has half a megabyte."""
+"""A larger one in a bucket is not read, whoever put it there: of ten thousand tables a manifest has a megabyte."""
+LOCAL_MANIFEST_MAX_BYTES = 64 << 20
+"""On our own disk, where nobody else writes: a million tables have their backups, too."""
 READ_BYTES = 64 << 10
 UTC = ZoneInfo("UTC")
 MARK_PURPOSE = "hubbackup.mark/1"
@@ -65,13 +67,13 @@ def judge(data: bytes, name: BackupName, trust: Trust, put_at: Put = None) -> Ju
 
 def read_bytes(store: Readable, name: BackupName) -> bytes:
     """The manifest as it is stored. Raises NotFoundError, NotProvenError where it is too large, StoreError."""
-    found = bytearray()
+    found, limit = bytearray(), MANIFEST_MAX_BYTES if store.remote else LOCAL_MANIFEST_MAX_BYTES
     with store.open(name.manifest) as stream:
         # Not by one `read`, which allocates as much as it may return.
         while data := stream.read(READ_BYTES):
             found += data
-            if len(found) > MANIFEST_MAX_BYTES:
-                raise NotProvenError(f"the manifest of {name} is too large: more than {MANIFEST_MAX_BYTES:,} bytes")
+            if len(found) > limit:
+                raise NotProvenError(f"the manifest of {name} is too large: more than {limit:,} bytes")
     return bytes(found)
 
 

@@ -145,7 +145,7 @@ def test_no_globals_in_the_backup(source: Program, tmp_path: Path) -> None:
 
 def test_an_older_server_is_refused(source: Program, postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
     """A dump of 18 on a 16: refused with the reason; --force tries, and what comes of it is whole or nothing."""
-    newer = for_server(postgres18, DATABASE, tmp_path)
+    newer = for_server(postgres18, DATABASE, tmp_path, **KEY)
     older = replace(source, directory=tmp_path)
     postgres18.create_database(DATABASE, options="TEMPLATE template0")
     try:

@@ -185,7 +185,11 @@ def test_a_signed_mark_is_of_one_backup() -> None:
 
 def test_manifests_that_are_too_large_cost_no_memory(tmp_path: Path) -> None:
     """Ten of 54 MB: each a fact about its backup, with ours listed beside them."""
-    store = LocalStore(tmp_path)
+
+    class Bucket(LocalStore):
+        remote = True
+
+    store = Bucket(tmp_path)
     ours = put_backup(store, "hub", night(0))
     for days in range(1, 11):
         name = BackupName("hub", night(days))

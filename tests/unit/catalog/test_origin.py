@@ -169,7 +169,7 @@ def test_a_manifest_that_is_too_large_is_not_read(size: int) -> None:
             self.taken += count
             return b" " * count
 
-    store = Reading("s3")
+    store = Reading("s3", remote=True)
     with pytest.raises(NotProvenError, match="too large"):
         read_manifest(store, NAME, Trust(KEY))
     assert store.taken <= MANIFEST_MAX_BYTES + (64 << 10)
