@@ -25,7 +25,10 @@ def doctor(json: Json = False) -> int:
     Exit code 0, or 1 where a check fails.
     """
     site = Site(make_app())
-    findings = [replace(one, remedy=typable(one.remedy)) for one in examine(site, all_checks(site))]
+    findings = [
+        replace(one, sentence=typable(one.sentence), remedy=typable(one.remedy))
+        for one in examine(site, all_checks(site))
+    ]
     counts = {status: sum(finding.status == status for finding in findings) for status in COLOURS}
     code = EXIT_FAILED if counts["fail"] else EXIT_SUCCESS
     if json:
