@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import select
+import shutil
 import time
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
@@ -70,17 +71,35 @@ class PipeHandler(logging.Handler):
 
 
 def file_handler(path: Path, *, rotate: bool) -> logging.Handler:
-    """Appends to LOG_FILE: 10 MB, and 5 older ones beside it.
+    """Appends to LOG_FILE: 10 MB, and 5 older ones beside it (1 where the directory is not ours).
 
     Only the daemon rotates; a command line that runs at the same time follows the file to its new name, since
     two processes that rename the same files would lose some. Raises OSError where it can't be opened.
     """
+    fresh = not path.exists()
     if rotate:
-        handler: logging.Handler = RotatingFileHandler(
+        handler: logging.Handler = _LogFile(
             path, maxBytes=FILE_BYTES, backupCount=FILE_BACKUPS, encoding="utf-8", errors="backslashreplace"
         )
     else:
         handler = WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
-    with contextlib.suppress(OSError):  # another's file: its mode is theirs to choose
-        path.chmod(0o640)
+    if fresh:  # else its mode is somebody's choice
+        with contextlib.suppress(OSError):
+            path.chmod(0o640)
     return handler
+
+
+class _LogFile(RotatingFileHandler):
+    """Rotated by renaming, or in a directory of another's, such as /var/log, by copying into the one file beside it.
+
+    There the container's entry has made both for us. A line that a command writes during the copy may be lost.
+    """
+
+    def doRollover(self) -> None:
+        path = Path(self.baseFilename)
+        if os.access(path.parent, os.W_OK):
+            super().doRollover()
+            return
+        with contextlib.suppress(OSError):  # without room or an older file: the log begins anew all the same
+            shutil.copyfile(path, f"{path}.1")
+        os.truncate(path, 0)

@@ -73,6 +73,7 @@ class Application:
         (self.directory / "docker-compose.prod.yml").write_text(PROD_YML)
         (self.directory / ".env").write_text(
             f"BACKUP_CONTAINER={self.container}\nBACKUP_HOST_DIR={self.backups}\nHUBBACKUP_IMAGE={IMAGE}\n"
+            f"BACKUP_LOG_DIR={self.directory}/log\n"
         )
         settings = {
             "POSTGRES_DB": DATABASE,
@@ -94,7 +95,7 @@ class Application:
         endpoint = f"http://{self.s3_address}" if "aws " in text else "http://s3:5000"
         health = f"http://{self.api_address}/" if "localhost:8000" in text else ""
         changes = (
-            (r"/var/log/hub-chantier-backup\.log", f"{self.directory}/log/hub-chantier-backup.log"),
+            (r"/var/log/hub-chantier-backup\.log", f"{self.directory}/log/{self.container}.log"),
             (r"/var/backups/hub-chantier\b", str(self.backups)),
             (r"/var/backups\b", str(self.backups)),
             (r"\bhub-chantier-backup\b(?!s|\.log)", self.container),

@@ -56,7 +56,7 @@ services:
   backup-cron:
     image: {image}
     container_name: {container}
-    volumes: ["{backups}:/var/backups/hub-chantier"]
+    volumes: ["{backups}:/var/backups/hub-chantier", "{logs}:/var/log"]
 """
 
 ENV = {
@@ -85,7 +85,7 @@ class Stack:
         self.env = dict(ENV)
         (directory / "docker-compose.prod.yml").write_text(PROD_YML)
         (directory / "docker-compose.test.yml").write_text(
-            TEST_YML.format(image=IMAGE, container=self.container, backups=self.backups)
+            TEST_YML.format(image=IMAGE, container=self.container, backups=self.backups, logs=directory / "log")
         )
         shutil.copy(ROOT / "docker-compose.backup.yml", directory)
         shutil.copytree(ROOT / "scripts", directory / "scripts")

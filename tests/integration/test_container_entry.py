@@ -25,6 +25,7 @@ for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE; do
     eval "path=\\${$name:-}"
     [ -z "$path" ] || echo "$name $(cat "$path")"
 done
+echo "log ${LOG_FILE:-}"
 sleep "${HOLD:-0}"
 find "${HUBBACKUP_COPIES_DIR:-/nowhere}" -type f 2>/dev/null | while read -r file; do
     echo "copy ${file#"$HUBBACKUP_COPIES_DIR"} $(cat "$file")"
@@ -117,6 +118,23 @@ def test_the_entry_knows_every_secret() -> None:
     assert [
         name for name in map(str.upper, Settings.model_fields) if is_secret(name) and f"{name}_FILE" not in words
     ] == []
+
+
+def test_the_log_is_beside_the_hosts_own(start: Start, tmp_path: Path) -> None:
+    """The guide's /var/log is root's: the log is made there, the program's to write and everybody's to read. Where it
+    can't be made there is none; and what was there already stays whose it was."""
+    logs = tmp_path / "log"
+    logs.mkdir()
+    options = ("-e", "LOG_FILE=/var/log/hub-chantier-backup.log", "-v", f"{logs}:/var/log")
+    assert "log /var/log/hub-chantier-backup.log" in start(*options)
+    for file in ("hub-chantier-backup.log", "hub-chantier-backup.log.1"):
+        figures = (logs / file).stat()
+        assert (figures.st_uid, figures.st_mode & 0o777) == (10001, 0o644)
+        (logs / file).unlink()
+    assert "log " in start(*options[:-1], f"{logs}:/var/log:ro")
+    (logs / "hub-chantier-backup.log").symlink_to("/etc/passwd")
+    start(*options)
+    assert (logs / "hub-chantier-backup.log").is_symlink()
 
 
 def test_it_needs_no_root_at_all(start: Start) -> None:

@@ -125,6 +125,29 @@ def test_a_log_file_that_cannot_be_written_is_told(root: logging.Logger, tmp_pat
     assert line["event"] == "log_file.unwritable"
 
 
+def test_a_directory_of_another_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /var/log is: what was written goes into the one older file that was made beforehand, and the mode stays."""
+    monkeypatch.setattr("hubbackup.logs.handlers.FILE_BYTES", 1000)
+    monkeypatch.setattr("hubbackup.logs.handlers.os.access", lambda path, mode: False)
+    path = tmp_path / "x.log"
+    for file in (path, tmp_path / "x.log.1"):
+        file.touch(mode=0o644)
+        file.chmod(0o644)
+    daemon, command = file_handler(path, rotate=True), file_handler(path, rotate=False)
+    for number in range(40):
+        say(daemon, f"daemon {number:03} " + "-" * 80)
+        say(command, f"command {number:03}")
+    daemon.close()
+    command.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["x.log", "x.log.1"]
+    text = (tmp_path / "x.log.1").read_text() + path.read_text()
+    kept = [line for line in text.splitlines() if line.startswith("command")]
+    first = int(kept[0].split()[1])
+    assert kept == [f"command {number:03}" for number in range(first, 40)]
+    assert path.stat().st_size < 1200
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_only_the_daemon_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps five older files; a command line follows to the new one, and no line is lost."""
     monkeypatch.setattr("hubbackup.logs.handlers.FILE_BYTES", 1000)
