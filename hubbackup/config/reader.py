@@ -91,7 +91,8 @@ def on_host(learned: Any = None, environ: Mapping[str, str] | None = None) -> Re
         environ.get("BACKUP_ENV_FILE", "").removeprefix(environ.get("HUBBACKUP_COPIES_DIR", ""))
     ).parent
     for scripts in SCRIPTS:
-        if application.is_absolute() and (application / scripts / "hubbackup").is_file():
+        # Not by Path: that raises where the application's directory may not be looked into.
+        if application.is_absolute() and os.path.isfile(application / scripts / "hubbackup"):  # noqa: PTH113
             return of_scripts(f"./{scripts}/hubbackup", files)
     return Reader(f"{compose_command(files)} --profile backup exec {SERVICE} hubbackup", files=files)
 

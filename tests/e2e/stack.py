@@ -98,6 +98,7 @@ class Stack:
         self.env |= changes
         fresh = self.directory / ".env.production.new"
         fresh.write_text("".join(f"{name}={value}\n" for name, value in self.env.items()))
+        fresh.chmod(0o600)
         fresh.replace(self.directory / ".env.production")
 
     def run(self, *argv: str, check: bool = True, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:

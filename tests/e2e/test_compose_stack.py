@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.e2e.conftest import QUIET
 from tests.e2e.stack import (
     AWS_SECRET,
     BUCKET,
@@ -162,6 +163,49 @@ def test_a_restart_applies_an_edited_env_file(quiet: Stack) -> None:
     warning = quiet.logs("settings.warning")[-1]["message"]
     assert "BACKUP_RETENSION_DAYS" in warning
     assert "did you mean BACKUP_RETENTION_DAYS?" in warning
+
+
+def test_the_log_is_where_the_guide_reads_it(quiet: Stack) -> None:
+    """In the host's /var/log, after the container's name: whoever may look there can read it."""
+    log = quiet.directory / "log" / f"{quiet.container}.log"
+    assert log.stat().st_mode & 0o777 == 0o644
+    assert '"Backup termine"' in log.read_text()
+
+
+def test_an_edited_env_file_is_taken_up(quiet: Stack) -> None:
+    """An editor replaces the file, as root's with 0600, and that is all: no restart, no `up -d`. A bad edit changes
+    nothing, and whoever types a command hears of it."""
+    seen = len(quiet.logs("daemon.started"))
+    quiet.set_env(BACKUP_RETENTION_DAYS="4")
+    started = quiet.until(lambda: quiet.logs("daemon.started")[seen:], 60, "the new setting")[0]
+    assert started["retention_days"] == 4
+    quiet.set_env(BACKUP_RETENTION_DAYS="four")
+    quiet.until(lambda: quiet.logs("settings.refused"), 60, "the refusal")
+    done = quiet.run("./scripts/backup.sh", check=False)
+    assert (done.returncode, "BACKUP_RETENTION_DAYS=four" in done.stderr) == (2, True)
+    assert "BACKUP_RETENTION_DAYS=four" in quiet.run("docker", "exec", quiet.container, "hubbackup", "health").stdout
+    quiet.set_env(BACKUP_RETENTION_DAYS="3")
+    quiet.until(lambda: quiet.logs("daemon.started")[seen + 1 :], 60, "the mended setting")
+
+
+def test_a_bad_setting_does_not_hide(quiet: Stack) -> None:
+    """Wrong from the start: the container stays up instead of restarting for ever, the guide's scripts say why, and
+    the mended file is enough."""
+    seen = len(quiet.logs())
+    quiet.set_env(BACKUP_SCHEDULE="at three")
+    quiet.compose("restart", "-t", "10", "backup-cron")
+    refused = quiet.until(
+        lambda: [line for line in quiet.logs()[seen:] if line["event"] == "settings.refused"], 60, "the refusal"
+    )
+    assert "no backup is scheduled: BACKUP_SCHEDULE=at three" in refused[0]["message"]
+    for script in ("./scripts/backup.sh", "./scripts/check-backup-alert.sh"):
+        done = quiet.run(script, check=False)
+        assert done.returncode > 1
+        assert "BACKUP_SCHEDULE=at three" in done.stdout + done.stderr
+    assert quiet.run("docker", "exec", quiet.container, "hubbackup", "health", check=False).returncode == 1
+    assert quiet.inspect(quiet.container, "{{.State.Status}} {{.RestartCount}}") == "running 0"
+    quiet.set_env(BACKUP_SCHEDULE=QUIET["BACKUP_SCHEDULE"])
+    quiet.until(lambda: [line for line in quiet.logs()[seen:] if line["event"] == "daemon.started"], 60, "the daemon")
 
 
 def test_rotation_removes_the_old_and_nothing_else(quiet: Stack) -> None:
