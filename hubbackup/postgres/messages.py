@@ -65,6 +65,38 @@ MEANINGS = (
         codes=("3D000",),
     ),
     _meaning(
+        r'role "(?P<name>.*)" is not permitted to log in|le rôle « (?P<nom>.*) » n\'est pas autorisé à se connecter',
+        "the role {name} may not log in",
+        "as a superuser: ALTER ROLE … LOGIN, or check POSTGRES_USER",
+    ),
+    _meaning(
+        r"no pg_hba\.conf entry for|pg_hba\.conf rejects connection|aucune entrée dans pg_hba\.conf",
+        "the server's pg_hba.conf does not let the role {user} in from here",
+        "add a line for it to pg_hba.conf and reload, or check POSTGRES_USER, PGHOST and PGSSLMODE",
+    ),
+    _meaning(
+        r'database "(?P<name>.*)" is not currently accepting connections'
+        r"|la base de données « (?P<nom>.*) » n'accepte plus les connexions",
+        "the database {name} is closed to connections",
+        "as a superuser: ALTER DATABASE … ALLOW_CONNECTIONS true",
+        work="reading",
+    ),
+    _meaning(
+        r'affected by row-level security policy for table "(?P<name>.*)"'
+        r"|politique de sécurité au niveau ligne pour la table « (?P<nom>.*) »",
+        "row security hides rows of the table {name} from the role {user}",
+        "as a superuser: ALTER ROLE … BYPASSRLS, or use a superuser",
+        work="reading",
+    ),
+    _meaning(
+        r"invalid page in block|could not read block|(?:missing|unexpected) chunk number|could not access status of"
+        r"|page invalide dans le bloc|n'a pas pu lire le bloc",
+        "a table is damaged on the database's own disk",
+        "pin the last good backup (hubbackup pin), find what is damaged with pg_amcheck, and look at the disk",
+        codes=("XX001",),
+        work="reading",
+    ),
+    _meaning(
         r"permission denied for (?P<name>\S+ \S+)|droit refusé pour (?P<nom>\S+ \S+ \S+)",
         "the role {user} may not read {name}",
         "as a superuser: GRANT pg_read_all_data TO the role, or use the tables' owner",
@@ -80,7 +112,7 @@ MEANINGS = (
         work="loading",
     ),
     _meaning(
-        r"permission denied|must be (?:owner|superuser|member)",
+        r"permission denied|must be (?:owner|superuser|member)|droit refusé|[Dd]oit être (?:le propriétaire|super)",
         "the role {user} may not make all that the dump holds",
         "restore as a superuser (POSTGRES_USER), or make what needs one beforehand",
         codes=("42501",),
@@ -99,26 +131,30 @@ MEANINGS = (
         codes=("53100",),
     ),
     _meaning(
-        r"cannot execute .* in a read-only transaction|in recovery mode",
+        r"cannot execute .* in a read-only transaction|in recovery mode|due to conflict with recovery"
+        r"|dans une transaction en lecture seule|en cours de restauration|d'un conflit avec la restauration",
         "the server only lets read: it is a standby, or being recovered",
         "use the primary server",
         codes=("25006",),
     ),
     _meaning(
-        r"too many connections|too many clients|remaining connection slots",
+        r"too many connections|too many clients|remaining connection slots"
+        r"|trop de connexions|trop de clients|emplacements de connexions? restants",
         "the server has no connection left for the role {user}",
         "raise max_connections or the role's limit, or end idle sessions",
         codes=("53300",),
     ),
     _meaning(
-        r"terminating connection due to|server closed the connection|connection to server was lost",
+        r"terminating connection|server closed the connection|connection to server was lost"
+        r"|arrêt de(?:s| la) connexions?",
         "the server ended the connection in the middle of the work",
         "look into the database's log for the reason; the next run starts afresh",
         codes=("57P01", "57P02", "08006"),
     ),
     _meaning(
         r"Connection refused|No such file or directory\s+Is the server running|could not translate host name"
-        r"|timeout expired|the database system is (?:starting up|shutting down|in recovery)",
+        r"|timeout expired|the database system is (?:starting up|shutting down|in recovery|not )"
+        r"|le système de bases? de données (?:se lance|s'arrête|n'accepte)",
         "the server does not accept connections",
         "check that the database is up (docker compose ps), and PGHOST and PGPORT with BACKUP_SOURCE=direct",
     ),

@@ -79,6 +79,69 @@ SAID = [
 ]
 
 
+# As a server of version 15 said it in French to pg_dump, whose own words are in English (LC_ALL=C).
+CONNECTION = 'pg_dump: error: connection to server on socket "/run/.s.PGSQL.5432" failed: FATAL:  '
+SAID += [
+    (f"{CONNECTION}le rôle « nobody1 » n'existe pas", "the role nobody1 does not exist"),
+    (f"{CONNECTION}la base de données « nix » n'existe pas", "the database nix does not exist"),
+    (
+        "pg_dump: error: query failed: ERREUR:  annulation de la requête à cause du délai écoulé pour l'exécution de"
+        " l'instruction\npg_dump: detail: Query was: LOCK TABLE public.a IN ACCESS SHARE MODE",
+        "stayed locked for longer",
+    ),
+    (
+        'pg_dump: error: Dumping the contents of table "a" failed: PQgetResult() failed.\n'
+        "pg_dump: detail: Error message from server: ERREUR:  page invalide dans le bloc 1 de la relation"
+        " base/16385/16386\npg_dump: detail: Command was: COPY public.a (i) TO stdout;",
+        "a table is damaged on the database's own disk",
+    ),
+    (
+        'pg_dump: error: Dumping the contents of table "a" failed: PQgetResult() failed.\n'
+        "pg_dump: detail: Error message from server: ERROR:  invalid page in block 1 of relation base/16385/16386\n"
+        "pg_dump: detail: Command was: COPY public.a (i) TO stdout;",
+        "a table is damaged on the database's own disk",
+    ),
+    (
+        "pg_dump: error: query failed: ERREUR:  la requête pourrait être affectée par une politique de sécurité au"
+        " niveau ligne pour la table « rls »\nHINT:  Pour désactiver la politique pour le propriétaire de la table,"
+        " utilisez ALTER TABLE NO FORCE ROW LEVEL SECURITY.\n"
+        "pg_dump: detail: Query was: COPY public.rls (i) TO stdout;",
+        "row security hides rows of the table rls from the role hub",
+    ),
+    (
+        'pg_dump: error: query failed: ERROR:  query would be affected by row-level security policy for table "rls"\n'
+        "HINT:  To disable the policy for the table's owner, use ALTER TABLE NO FORCE ROW LEVEL SECURITY.",
+        "row security hides rows of the table rls from the role hub",
+    ),
+    (
+        f"{CONNECTION}les emplacements de connexions restants sont réservés pour les connexions\nsuperutilisateur non"
+        " relatif à la réplication",
+        "no connection left for the role hub",
+    ),
+    (f"{CONNECTION}trop de connexions pour le rôle « hub »", "no connection left for the role hub"),
+    (f"{CONNECTION}désolé, trop de clients sont déjà connectés", "no connection left for the role hub"),
+    (f"{CONNECTION}le rôle « hub » n'est pas autorisé à se connecter", "the role hub may not log in"),
+    (f'{CONNECTION}role "hub" is not permitted to log in', "the role hub may not log in"),
+    (f"{CONNECTION}la base de données « hub » n'accepte plus les connexions", "the database hub is closed"),
+    (
+        f"{CONNECTION}aucune entrée dans pg_hba.conf pour l'hôte « [local] », utilisateur « hub »,\n"
+        "base de données « hub », aucun chiffrement",
+        "pg_hba.conf does not let the role hub in",
+    ),
+    (
+        f'{CONNECTION}no pg_hba.conf entry for host "10.0.0.7", user "hub", database "hub", no encryption',
+        "pg_hba.conf does not let the role hub in",
+    ),
+    (f"{CONNECTION}le système de base de données s'arrête", "does not accept connections"),
+    (f"{CONNECTION}le système de bases de données se lance", "does not accept connections"),
+    (
+        'pg_dump: error: Dumping the contents of table "b" failed: PQgetResult() failed.\npg_dump: detail: Error'
+        " message from server: FATAL:  arrêt des connexions suite à la demande de l'administrateur",
+        "ended the connection in the middle",
+    ),
+]
+
+
 @pytest.mark.parametrize(("stderr", "sentence"), SAID)
 def test_an_error_is_explained(stderr: str, sentence: str) -> None:
     """The sentence names the database and what is wrong, ends with the tool's own words, and has a remedy."""
@@ -109,3 +172,29 @@ def test_a_permission_means_another_thing_to_a_load() -> None:
     assert "may not make all that the dump holds" in str(explained)
     assert "HINT: Must be superuser." in str(explained)
     assert "pg_read_all_data" not in explained.remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "ERREUR:  42501: droit refusé pour créer l'extension « file_fdw »\n"
+            "HINT:  Doit être super-utilisateur pour créer cette extension.\nLOCATION:  execute_extension_script",
+            "may not make all that the dump holds",
+        ),
+        (
+            "ERREUR:  42501: doit être le propriétaire de la table salaires\nLOCATION:  aclcheck_error, aclchk.c",
+            "may not make all that the dump holds",
+        ),
+        (
+            "ERREUR:  25006: ne peut pas exécuter CREATE TABLE dans une transaction en lecture seule\nLOCATION:  x",
+            "the server only lets read",
+        ),
+    ],
+)
+def test_a_load_in_french_is_explained(said: str, sentence: str) -> None:
+    """By the SQLSTATE, or by the words where that is missing."""
+    for text in (said, said.replace("42501: ", "").replace("25006: ", "")):
+        explained = explain(tool_error(f"psql:<stdin>:2: {text}", "psql"), "hub", work="loading")
+        assert sentence in str(explained)
+        assert explained.remedy
