@@ -20,12 +20,12 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_normal
-from hubbackup.backup.catch_up import CatchUp
 from hubbackup.backup.dump import DumpOptions, DumpSource, make
 from hubbackup.backup.room import Room
+from hubbackup.backup.upkeep import Upkeep, harmless
 from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
-from hubbackup.catalog.listing import Scanned, newest_first, scan_each
+from hubbackup.catalog.listing import newest_first
 from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.restored import Restored
 from hubbackup.catalog.schema_proofs import REFUSED, SchemaVerdict
@@ -33,9 +33,7 @@ from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import (
     ExistsError,
     HubbackupError,
-    InternalError,
     RunnerError,
-    StoppedError,
     StoreError,
     StoreFullError,
 )
@@ -46,7 +44,6 @@ from hubbackup.postgres import client
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import expired_names
-from hubbackup.retention.prune import apply_plans, make_plans, reader
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.streams.cancel import Cancel
@@ -93,21 +90,17 @@ class BackupJob:
         if not copies:
             raise StoreError(f"{manifest.name} is not in any store: {'; '.join(problems)}")
         # From here on the backup is good, and nothing that fails may make it a failed one.
-        uploaded: list[str] = []
-        pruned: list[str] = []
-        dropped: list[str] = []
+        holders = [target for target in (self.local, *self.remotes) if target.name in copies]
+        upkeep = Upkeep(run, self.local, holders, self.database, self.zone, self.now, self.catch_up_seconds, problems)
         verdict = SchemaVerdict("untried")
-        with _harmless(run, "the schema drill", problems):
+        with harmless(run, "the schema drill", problems):
             verdict = self._try_schema(run, manifest, copies)
         if verdict.state == "refused":
             problems.append(f"{REFUSED}: {verdict.why}")
-        with _harmless(run, "the upkeep of the stores", problems):
-            found = self._scan(run, copies, problems)
-            uploaded += self._catch_up(run, found, source.key, manifest.name, problems)
-            if uploaded:  # what replaced a damaged copy must not be judged by its mark
-                found = self._scan(run, [target.name for target in found.stores], problems)
-            pruned += self._prune(run, found, problems)
-        with _harmless(run, "the removal of replaced databases", problems), run.stage("clean up"):
+        with harmless(run, "the upkeep of the stores", problems):
+            upkeep(manifest.name, source.key)
+        dropped: list[str] = []
+        with harmless(run, "the removal of replaced databases", problems), run.stage("clean up"):
             dropped += self._drop_replaced(run, source, problems)
         result = BackupResult(
             database=self.database,
@@ -120,8 +113,8 @@ class BackupJob:
             copies=tuple(copies),
             rows=sum(manifest.rows.values()),
             tables=manifest.table_count,
-            uploaded_late=tuple(uploaded),
-            pruned=(*room.removed, *pruned),
+            uploaded_late=tuple(upkeep.uploaded),
+            pruned=(*room.removed, *upkeep.pruned),
             dropped=tuple(dropped),
             warnings=manifest.warnings,
             unrestorable=verdict.why if verdict.state == "refused" else "",
@@ -251,54 +244,6 @@ class BackupJob:
             except ExistsError:
                 local_time += timedelta(seconds=1)
 
-    def _scan(self, run: Run, copies: Sequence[str], problems: list[str]) -> Scanned[Target]:
-        """What the targets in `copies`, which have the new backup, hold of this database.
-
-        The others are not asked again in this run, and not pruned, since the newest good backup is not there.
-        """
-        found = scan_each([one for one in (self.local, *self.remotes) if one.name in copies], self.database)
-        for target, error in found.failed:
-            problems.append(f"{target.name} can't be listed, so nothing is pruned or caught up there: {error}")
-            run.log.warning("store.unlisted", message=problems[-1], store=target.name, remedy=error.remedy)
-        return found
-
-    def _catch_up(
-        self, run: Run, found: Scanned[Target], key: SigningKey | None, made: str, problems: list[str]
-    ) -> list[str]:
-        """Upload what the remote targets lack; `made`, which they have just got, may not be listed yet.
-
-        Returns the names.
-        """
-        uploaded: list[str] = []
-        if self.local in found.stores:
-            now = self.now().astimezone(self.zone)
-            budget = self.catch_up_seconds
-            catch_up = CatchUp(self.local, found.stores, found.listed, self.zone, now, budget, made, key)
-            for target in found.stores:
-                if target is not self.local:
-                    done = catch_up(run, target)
-                    uploaded += done.uploaded
-                    problems += done.problems
-        return uploaded
-
-    def _prune(self, run: Run, found: Scanned[Target], problems: list[str]) -> list[str]:
-        """Remove what the policies no longer keep, unless one in doubt freezes that; returns `target:name`."""
-        with run.stage("prune"):
-            now = self.now().astimezone(self.zone)
-            plans = make_plans(found.listed, found.stores, now, reader(found.stores, self.zone))
-            frozen = next(((one.frozen_by, one.doubt) for one in plans if one.doubt), None)
-            if frozen is not None:
-                frozen_by, doubt = frozen
-                run.log.warning(
-                    "prune.frozen",
-                    message=f"nothing is pruned: {frozen_by} is {doubt.word}",
-                    name=frozen_by,
-                    remedy=doubt.remedy,
-                )
-            pruned = apply_plans(plans)
-        problems += pruned.problems
-        return [f"{target}:{name}" for target, name in pruned.removed]
-
     def _drop_replaced(self, run: Run, source: DumpSource, problems: list[str]) -> list[str]:
         """Drop the databases that restores put aside longer ago than the operator wants them kept.
 
@@ -339,19 +284,6 @@ class BackupJob:
 def _expected_bytes(source: DumpSource) -> int:
     """About how large the file will be: as the last one, or else a tenth of what the database takes."""
     return source.normal.stored_bytes if source.normal is not None else source.properties.size_bytes // 10
-
-
-@contextmanager
-def _harmless(run: Run, work: str, problems: list[str]) -> Iterator[None]:
-    """What fails in the block is a problem of the run, and not its end. Raises StoppedError."""
-    try:
-        yield
-    except StoppedError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the backup is good, whatever comes after it
-        failure = error if isinstance(error, HubbackupError) else InternalError(error)
-        problems.append(f"{work} was not finished: {failure}")
-        run.log.warning("backup.unfinished", message=problems[-1], stage=run.stage_name, remedy=failure.remedy)
 
 
 def _publish(store: LocalStore, manifest: Manifest) -> None:
