@@ -183,16 +183,16 @@ class App:
     def _try_schema(self, run: Run, manifest: Manifest, targets: Sequence[Target]) -> SchemaVerdict:
         """Whether the schema of a backup that was just published in `targets` restores, where that is to be tried."""
         directory = self.state.directory
-        return self.schema_drill(targets).after_backup(
+        return self.schema_drill(targets, manifest.database).after_backup(
             run,
             manifest,
             lambda run: find_in(run, self.local, manifest.name, self.database, self.zone, directory),
         )
 
-    def schema_drill(self, targets: Sequence[Target]) -> SchemaDrill:
-        """Tries whether a schema restores; what is refused is marked in `targets`."""
+    def schema_drill(self, targets: Sequence[Target], database: str = "") -> SchemaDrill:
+        """Tries whether a schema of `database` restores; what is refused is marked in `targets`."""
         return SchemaDrill(
-            database=self.database,
+            database=database or self.database,
             open_server=lambda run: self.server.drill_server(run, self.database, schema_only=True),
             proofs=self.state.schema_proofs,
             targets=targets,
@@ -217,7 +217,10 @@ class App:
             open_runner=self.server.open_restore_runner,
             connection=self.server.connection,
             confirm=confirm,
-            safety_backup=lambda run: self.backup_job().safety_backup(run, request.target),
+            safety_backup=lambda run: self.backup_job().safety_backup(
+                run, request.target, any_schema=request.untried
+            ),
+            try_schema=self.schema_drill(self.targets(), request.target).ensure,
             restored=self.state.restored,
         )
         return self.run(job, progress)

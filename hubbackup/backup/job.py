@@ -36,6 +36,7 @@ from hubbackup.errors import (
     RunnerError,
     StoreError,
     StoreFullError,
+    UnrestorableError,
 )
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import BackupResult
@@ -117,8 +118,8 @@ class BackupJob:
             pruned=(*room.removed, *upkeep.pruned),
             dropped=tuple(dropped),
             warnings=manifest.warnings,
-            unrestorable=verdict.why if verdict.state == "refused" else "",
-            remedy=verdict.remedy if verdict.state == "refused" else "",
+            unrestorable=verdict.why if verdict.state == "refused" else None,
+            remedy=verdict.remedy if verdict.state == "refused" else None,
         )
         return Outcome("Backup termine", result, (*unsigned, *problems))
 
@@ -154,10 +155,11 @@ class BackupJob:
             return SchemaVerdict("untried")
         return self.try_schema(run, manifest, [one for one in (self.local, *self.remotes) if one.name in copies])
 
-    def safety_backup(self, run: Run, database: str) -> str:
+    def safety_backup(self, run: Run, database: str, *, any_schema: bool = False) -> str:
         """Back up `database` before it is dropped; returns the options that restore it. Nothing is pruned meanwhile.
 
-        Raises HubbackupError where there is no good backup.
+        Raises UnrestorableError where a server refuses its schema, which is not asked for `any_schema`; another
+        HubbackupError where there is no good backup.
         """
         keep_all = Policy(days=0)
         job = replace(
@@ -166,9 +168,13 @@ class BackupJob:
             local=replace(self.local, policy=keep_all),
             remotes=[replace(target, policy=keep_all) for target in self.remotes],
             keep_before_days=0,
-            try_schema=None,
+            try_schema=None if any_schema else self.try_schema,
         )
         made = job(run).result
+        if made.unrestorable:
+            raise UnrestorableError(
+                f"{made.name} can't be restored: {made.unrestorable}", why=made.unrestorable, remedy=made.remedy or ""
+            )
         way = made.name if self.local.name in made.copies else f"--from-s3 {made.name}"
         return f"{way} --database {shlex.quote(database)}" if database != self.database else way
 

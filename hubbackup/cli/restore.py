@@ -60,6 +60,10 @@ Force = Annotated[
 Foreign = Annotated[
     bool, typer.Option("--foreign", help="Take a backup that is not known to be ours, without a question.")
 ]
+Untried = Annotated[
+    bool,
+    typer.Option("--untried", help="With --in-place: go on where it could not be tried whether the schema restores."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
@@ -75,6 +79,7 @@ def restore(
     with_globals: WithGlobals = False,
     force: Force = False,
     foreign: Foreign = False,
+    untried: Untried = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -89,6 +94,8 @@ def restore(
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
     if undo and (in_place or no_owner or with_globals or force or foreign):
         raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
+    if untried and not in_place:
+        raise UsageError("--untried is for --in-place: nothing else drops a database before the restore is done")
     app = make_app()
     named = into if into is not None else database
     target = check_target(app.database if named is None else named)
@@ -98,7 +105,15 @@ def restore(
         return _undo(app, target, yes=yes, json=json)
     replace = into is None
     outcome = app.restore(
-        Request(target, replace, in_place=in_place, no_owner=no_owner, with_globals=with_globals, force=force),
+        Request(
+            target,
+            replace,
+            in_place=in_place,
+            no_owner=no_owner,
+            with_globals=with_globals,
+            force=force,
+            untried=untried,
+        ),
         BackupSelector(
             target if replace else app.database,
             file=file,
@@ -184,11 +199,19 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quie
         if request.in_place:
             lines.append(
                 "RISK      --in-place drops it first: until the end there is no database, and if the restore fails"
-                " only the safety backup is left"
+                " there are the safety backup and what was loaded"
             )
+            if preview.untried:
+                lines.append(f"RISK      whether its schema restores could not be tried: {preview.untried}")
         else:
             lines.append("          it is kept beside, and `hubbackup restore --undo` brings it back")
     lines += [f"note      {note}" for note in preview.notes]
+    if preview.untried and yes and not request.untried:
+        raise UsageError(
+            "--in-place drops the live database, and whether the schema restores could not be tried:"
+            f" {preview.untried}",
+            remedy="--yes alone is not enough for that: add --untried, or answer on a terminal, without --yes",
+        )
     if ask or not quiet:
         complain(*lines)
     if ask:

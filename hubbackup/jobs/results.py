@@ -43,9 +43,9 @@ class BackupResult(Result):
     """Databases that restores had put aside."""
     warnings: tuple[str, ...] = ()
     """Why it is suspicious."""
-    unrestorable: str = ""
-    """Why a server refused its schema."""
-    remedy: str = ""
+    unrestorable: str | None = None
+    """Why a server refused its schema; None where none did."""
+    remedy: str | None = None
     """What to do about that."""
 
 

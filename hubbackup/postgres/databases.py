@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 
-from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError
+from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError, UnrestorableError
 from hubbackup.postgres import claims, ddl, session
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import literal, quoted
@@ -55,6 +55,8 @@ END
 
 IN_USE = "55006"
 """SQLSTATE of a rename while somebody is in the database."""
+LOCALE_REFUSED = ("22", "42")
+"""Classes of SQLSTATE of an encoding, a locale or a provider that the server doesn't have."""
 MAINTENANCE = ("postgres", "template1")
 OTHERS_SQL = """\
 SELECT coalesce(jsonb_agg(datname ORDER BY datistemplate, datname), '[]') FROM pg_database
@@ -120,10 +122,11 @@ class Databases:
         try:
             self.sql(ddl.create_statement(name, properties, server.major))
         except ToolError as error:
-            raise HubbackupError(
-                f"no database like the backup's own can be made on this server: {error}",
-                remedy="use an image with the backup's encoding and locale; the server's words name what it lacks",
-            ) from error
+            sentence = f"no database like the backup's own can be made on this server: {error}"
+            remedy = "use an image with the backup's encoding and locale; the server's words name what it lacks"
+            if sqlstate(error.stderr)[:2] in LOCALE_REFUSED:
+                raise UnrestorableError(sentence, remedy=remedy) from error
+            raise HubbackupError(sentence, remedy=remedy) from error
 
     def apply_properties(
         self, name: str, properties: DatabaseProperties, server: Server, *, hindering: bool

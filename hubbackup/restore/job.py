@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from hubbackup.catalog.backup import printable_rows
 from hubbackup.catalog.restored import Loaded, Restored
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, UnrestorableError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -48,6 +48,8 @@ class Preview:
     request: Request
     server: Server
     notes: tuple[str, ...]
+    untried: str = ""
+    """With `--in-place`: why it could not be seen beforehand whether the schema restores."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,13 @@ class RestoreJob:
     confirm: Callable[[Preview], None]
     """Raises UsageError where the operator does not agree."""
     safety_backup: Callable[[Run], str]
-    """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it."""
+    """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it.
+
+    Raises UnrestorableError where a server refuses its schema, unless the request has it `untried`.
+    """
+    try_schema: Callable[[Run, Source, str], None] | None = None
+    """Shows elsewhere that the schema of this digest restores, which `in_place` needs. Raises UnrestorableError where
+    a server refuses it, another HubbackupError where none could be asked."""
     choose_loader: Callable[[DumpFacts], Loader] | None = None
     """Who loads this dump; else `connection` does."""
     restored: Restored | None = None
@@ -90,8 +98,11 @@ class RestoreJob:
                 dialect = Dialect(psql=parse_version(server.psql_version), server_major=server.major)
                 dialect.check_origin(source.name, of_proven_origin=source.ours)
                 notes = preflight(runner, connection, server, request, source, proof.facts, properties)
+                untried = ""
+                if request.in_place and request.target in server.databases:
+                    untried = self._try_schema(run, source, proof.facts)
                 asked = time.monotonic()
-                self.confirm(Preview(source, proof.facts, request, server, tuple(notes)))
+                self.confirm(Preview(source, proof.facts, request, server, tuple(notes), untried))
                 started += time.monotonic() - asked
                 # Nothing is changed above this line.
                 remove_leftovers(run.log, self._leftovers(databases, server))
@@ -152,12 +163,29 @@ class RestoreJob:
             roles_created=work.plan.made,
         )
 
+    def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:
+        """See that the schema restores before anything is dropped for it; returns why that could not be seen."""
+        if self.try_schema is None:
+            return "there is no server to try it in"
+        try:
+            self.try_schema(run, source, facts.schema_digest)
+        except UnrestorableError as error:
+            raise _not_dropped(f"{source.name} can't be restored: {error.why}", error) from error
+        except (StoppedError, NotProvenError):
+            raise
+        except HubbackupError as error:
+            return str(error)
+        return ""
+
     def _drop_live(self, work: Work, filling: Filling) -> str:
         """`--in-place`: the live database goes, after a backup of it, as late as can be: all that can be found out
         beforehand was. From here on nothing is dropped any more. Returns the words that restore that backup."""
         run, target = work.run, self.request.target
         with run.stage("safety backup"):
-            safety = self.safety_backup(run)
+            try:
+                safety = self.safety_backup(run)
+            except UnrestorableError as error:
+                raise _not_dropped(f"the live database's own schema can't be restored: {error.why}", error) from error
         with run.stage("drop"):
             filling.is_kept = True
             message = f"database dropped (--in-place); to go back: hubbackup restore {safety}"
@@ -191,6 +219,13 @@ class RestoreJob:
         )
         stand_ins = Leftovers(lambda: roles.remove_leftovers(databases))
         return [half_filled, stand_ins] if server.has_stand_ins else [half_filled]
+
+
+def _not_dropped(sentence: str, error: UnrestorableError) -> HubbackupError:
+    return HubbackupError(
+        f"--in-place has not dropped the live database, since {sentence}",
+        remedy=f"{error.remedy}; or restore beside the live database, without --in-place",
+    )
 
 
 def _tell_what_is_kept(run: Run, error: BaseException, target: str, kept: str, safety: str) -> None:

@@ -33,6 +33,8 @@ class Request:
     no_owner: bool = False
     with_globals: bool = False
     force: bool = False
+    untried: bool = False
+    """With `in_place`: also where nothing has shown that the schema restores."""
     schema_only: bool = False
     """All but the rows, to see whether a server takes it."""
 

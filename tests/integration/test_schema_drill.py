@@ -292,3 +292,77 @@ def test_a_kill_in_the_middle_leaves_no_server(container: str, tmp_path: Path) -
     done = hub.run("drill", "--schema")
     assert done.code == 0, done.said
     assert drill_servers(container) == []
+
+
+# ----------------------------------------------------------------------------------------------------------- in place
+
+
+def test_in_place_drops_nothing_for_what_cannot_be_restored(hub: Program) -> None:
+    """One sentence with the statement and the remedy; the live database is as it was, and no backup was taken."""
+    hub.psql(BROKEN, database=hub.database)
+    refused = str(hub.run("backup", "--json").document["name"])
+    files = set(hub.files())
+    done = hub.run("restore", refused, "--in-place", "--yes")
+    assert done.code == 1, done.said
+    assert f"--in-place has not dropped the live database, since {refused} can't be restored: {WHY}" in done.err
+    assert "RESTORE_SEARCH_PATH" in done.err
+    assert set(hub.files()) == files
+    assert hub.psql("SELECT count(*) FROM chantiers", database=hub.database) == "2"
+
+
+def test_in_place_drops_nothing_that_could_not_be_brought_back(hub: Program) -> None:
+    """The live database's own schema is tried too, by its safety backup; `--untried` leaves that to the operator."""
+    good = hub.backup().name
+    hub.psql(BROKEN, database=hub.database)
+    done = hub.run("restore", good, "--in-place", "--yes")
+    assert done.code == 1, done.said
+    assert f"since the live database's own schema can't be restored: {WHY}" in done.err
+    assert hub.psql("SELECT count(*) FROM chantiers", database=hub.database) == "2"
+    assert not hub.derived("loaded")
+    done = hub.run("restore", good, "--in-place", "--untried", "--yes")
+    assert done.code == 0, done.said
+
+
+def test_in_place_without_a_server_to_try_it_in(hub: Program) -> None:
+    """`--yes` alone is not enough then: it takes `--untried`, or somebody on a terminal who reads it."""
+    hub.psql("CREATE FUNCTION f() RETURNS int LANGUAGE internal AS 'int4pl'", database=hub.database)
+    name = hub.backup().name
+    (hub.backups / ".hubbackup" / "schemas.json").unlink()
+    unasked = hub.but(DRILL_TARGET="")
+    done = unasked.run("restore", name, "--in-place", "--yes")
+    assert done.code == 2, done.said
+    assert "whether the schema restores could not be tried: nobody but the superuser" in done.err
+    assert "add --untried" in done.err
+    assert hub.psql("SELECT count(*) FROM chantiers", database=hub.database) == "2"
+    assert unasked.run("restore", name, "--in-place", "--untried", "--yes").code == 0
+    assert unasked.run("restore", name, "--untried", "--yes").code == 2
+
+
+def test_after_the_drop_nothing_is_dropped(hub: Program) -> None:
+    """What only the rows show comes too late: what was loaded stays under the name that is said, also through the
+    remedy, which works as it is typed."""
+    hub.psql(
+        "CREATE FUNCTION fine(int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN"
+        " IF current_setting('hub.broken', true) = 'yes' THEN RAISE 'row refused'; END IF; RETURN true; END $$;"
+        "ALTER TABLE chantiers ADD CHECK (fine(id));",
+        database=hub.database,
+    )
+    name = hub.backup().name
+    hub.psql("INSERT INTO chantiers VALUES (3, 'Die')", database=hub.database)
+    hub.psql("ALTER ROLE CURRENT_USER SET hub.broken = 'yes'")
+    try:
+        done = hub.run("restore", name, "--in-place", "--yes")
+    finally:
+        hub.psql("ALTER ROLE CURRENT_USER RESET hub.broken")
+    assert done.code == 1, done.said
+    assert "row refused" in done.err
+    (kept,) = hub.derived("loaded")
+    assert f"what was loaded is kept as {kept}" in done.err
+    assert hub.database not in hub.databases()
+    assert done.event("restore.kept")["kept"] == kept
+    remedy = done.err.strip().splitlines()[-1].split("safety backup: hubbackup ")[1].split()
+    again = hub.run(*remedy)
+    assert again.code == 0, again.said
+    assert hub.psql("SELECT count(*) FROM chantiers", database=hub.database) == "3"
+    assert hub.derived("loaded") == [kept], "no later restore takes it for a leftover"
+    hub.drop(kept)
