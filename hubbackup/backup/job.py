@@ -183,6 +183,8 @@ class BackupJob:
         try:
             return self.find_key(), []
         except HubbackupError as error:
+            if not self.remotes and not self.local.store.directory.is_dir():
+                return None, []  # the run fails by that itself, a moment later
             problem = f"the backup is not signed, so it does not count as one of ours: {error}"
             run.log.warning("key.failed", message=problem, remedy=error.remedy)
             return None, [problem]

@@ -193,7 +193,7 @@ def test_remedies_are_those_of_the_scripts(program: Program) -> None:
     assert done.document["remedy"] == "./scripts/hubbackup list"
     assert "what to do: ./scripts/hubbackup list" in done.err
     shown = program.run("status", **called).out
-    assert "what to do: make one now: ./scripts/hubbackup backup" in shown
+    assert "now: ./scripts/hubbackup backup" in shown
     program.backup()
     try:
         again = program.run("restore", "--latest", "--yes", **called)
