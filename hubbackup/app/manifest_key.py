@@ -152,6 +152,7 @@ class ManifestKey:
         """From now on manifests are signed here; remembered where that can be written."""
         begun = _Beginning(datetime.now(UTC), self._at_home)
         with contextlib.suppress(OSError):
+            self._since_path.parent.mkdir(mode=0o700, exist_ok=True)  # as above
             write_json(self._since_path, {"since": begun.at.isoformat(), "at_home": begun.at_home})
         return begun
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.table import Table
 
 from hubbackup.app.manifest_key import KEY_FILE
@@ -30,11 +32,11 @@ def config(json: Json = False) -> int:
     for row in loaded.rows():
         table.add_row(*map(cell, row))
     print_table(table)
-    say("", *_about_the_key(loaded))
+    say("", *about_the_key(loaded))
     return 0
 
 
-def _about_the_key(loaded: LoadedSettings) -> list[str]:
+def about_the_key(loaded: LoadedSettings) -> list[str]:
     """Where the key of the manifests is, and the command that carries it to another server; never the key."""
     name = "BACKUP_MANIFEST_KEY"
     if loaded.settings.backup_manifest_key.get_secret_value():
@@ -46,5 +48,5 @@ def _about_the_key(loaded: LoadedSettings) -> list[str]:
     return [
         f"manifests are signed with a key that {there} in {path}. Keep a copy of it outside this server.",
         "To carry it to another server, type there, beside its .env.production:",
-        f"  ssh THIS_SERVER {read} {path} | sed 's/^/{name}=/' >> .env.production",
+        f"  printf '\\n{name}=%s\\n' \"$(ssh THIS_SERVER {read} {shlex.quote(str(path))})\" >> .env.production",
     ]

@@ -141,10 +141,9 @@ def _clock_doubt(newest_first: Sequence[Candidate], policy: Policy, now: datetim
     backup, longer than the policy's days and than twice the gap before it (a weekly schedule is not an anomaly); the
     next good backup then confirms the date (or the gap was a long outage, and costs one night's patience).
     """
-    ours = [candidate for candidate in newest_first if not candidate.foreign]
-    if ours and ours[0].started_at > now + CLOCK_TOLERANCE:
-        return f"the clock looks wrong: {ours[0].name} is from the future"
-    good = [candidate for candidate in newest_first if candidate.good]
+    good = [candidate for candidate in newest_first if candidate.good]  # anybody can put a file of 2099 into a bucket
+    if good and good[0].started_at > now + CLOCK_TOLERANCE:
+        return f"the clock looks wrong: {good[0].name} is from the future"
     if policy.days and len(good) >= 2:
         gap = good[0].started_at - good[1].started_at
         usual = good[1].started_at - good[2].started_at if len(good) > 2 else timedelta()

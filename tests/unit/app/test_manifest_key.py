@@ -38,11 +38,21 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_backup_dir_itself_is_never_made(tmp_path: Path) -> None:
+    """A disk that is not mounted must not be taken for an empty one."""
+    gone = tmp_path / "not mounted"
+    assert key_in(gone, "a key from the settings").trust().since is not None
+    with pytest.raises(KeyFileError, match="can't be made"):
+        key_in(gone).make()
+    assert not gone.exists()
+
+
 def test_the_setting_goes_before_the_file(tmp_path: Path) -> None:
     """A key that was carried over as a setting signs as the file did that it was read from."""
     made = key_in(tmp_path).make()
     text = (tmp_path / ".hubbackup" / KEY_FILE).read_text().strip()
     elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
     assert key_in(elsewhere, text).trust().key == made
     assert key_in(tmp_path, "another key of some length").trust().key != made
 
