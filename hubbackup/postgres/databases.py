@@ -54,9 +54,15 @@ END
 """ALTER DATABASE RENAME waits five seconds for the sessions inside, and holds its lock meanwhile."""
 
 IN_USE = "55006"
-"""SQLSTATE of a rename while somebody is in the database."""
+"""SQLSTATE of a rename while somebody is in the database, and of a drop while it has a subscription."""
 LOCALE_REFUSED = ("22", "42")
 """Classes of SQLSTATE of an encoding, a locale or a provider that the server doesn't have."""
+GIVE_UP_SUBSCRIPTIONS = """\
+SET client_min_messages = error;
+SELECT format('ALTER SUBSCRIPTION %I DISABLE; ALTER SUBSCRIPTION %I SET (slot_name = NONE); DROP SUBSCRIPTION %I;',
+              subname, subname, subname)
+FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \\gexec
+"""
 MAINTENANCE = ("postgres", "template1")
 OTHERS_SQL = """\
 SELECT coalesce(jsonb_agg(datname ORDER BY datistemplate, datname), '[]') FROM pg_database
@@ -152,6 +158,19 @@ class Databases:
         """Remove a database and end the sessions in it; one that is gone already is not an error."""
         self.sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE);")
 
+    def discard(self, name: str) -> None:
+        """As `drop`, of a database that a restore of ours made and that nobody has used; with its subscriptions.
+
+        They hold it. Each is given up without a word to its publisher, whose slot is the original's, not ours.
+        """
+        try:
+            self.drop(name)
+        except ToolError as error:
+            if sqlstate(error.stderr) != IN_USE:
+                raise
+            self.sql(GIVE_UP_SUBSCRIPTIONS, name)
+            self.drop(name)
+
     def claim(self, name: str) -> AbstractContextManager[None]:
         """Inside, no other restore takes the database `name`, there or yet to come, for a dead one's leftover.
 
@@ -174,7 +193,7 @@ class Databases:
             if derived_time(name, target, "restore") and not found.in_use
         ]
         for name in names:
-            self.drop(name)
+            self.discard(name)
         return names
 
     def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> bool:

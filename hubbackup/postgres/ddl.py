@@ -8,7 +8,7 @@ one, and the server's refusals come back as sentences.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +36,7 @@ here). No content depends on them, so that they can come after the load."""
 ELEMENT = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^\s,"]+)')
 REFUSED = "hubbackup.refused"
 TELL_REFUSED = f"SELECT current_setting('{REFUSED}', true);"
+_LIBRARY_DIRECTORIES = {"session_preload_libraries": "", "local_preload_libraries": "$libdir/plugins/"}
 PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
@@ -87,7 +88,8 @@ def statements(properties: DatabaseProperties, roles: Collection[str]) -> Iterat
         parameter, _, value = entry.partition("=")
         subject = f"ALTER ROLE {_name(role)} IN DATABASE %1$I" if role else "ALTER DATABASE %1$I"
         if not role or role in roles:
-            sql = f"{subject} SET {_escaped(_setting(parameter, value))};"
+            libraries = _escaped(loading(parameter, elements(value)))
+            sql = f"{libraries}{subject} SET {_escaped(_setting(parameter, value))};"
             yield PropertyStatement(
                 f"the setting {parameter}", sql, "all" if parameter.lower() in HINDERING_SETTINGS else ""
             )
@@ -134,6 +136,21 @@ def needed_roles(properties: DatabaseProperties | None) -> set[str]:
     return names - {""}
 
 
+def elements(value: str) -> list[str]:
+    """The elements of a setting's value that is a list of names."""
+    found = (match.groupdict() for match in ELEMENT.finditer(value))
+    return [part["plain"] or (part["quoted"] or "").replace('""', '"') for part in found]
+
+
+def loading(parameter: str, libraries: Iterable[str]) -> str:
+    """What goes before setting `parameter` to these: LOAD fails where a library is not here, and the setting would
+    have been taken, and then every session refused."""
+    directory = _LIBRARY_DIRECTORIES.get(parameter.lower())
+    if directory is None:
+        return ""
+    return "".join(f"LOAD {literal(name if '/' in name else directory + name)}; " for name in libraries if name)
+
+
 def _escaped(sql: str) -> str:
     return sql.replace("%", "%%")
 
@@ -147,6 +164,4 @@ def _setting(parameter: str, value: str) -> str:
     name = ".".join(quoted(part) for part in parameter.split("."))
     if parameter.lower() not in LIST_SETTINGS:
         return f"{name} TO {literal(value)}"
-    found = (match.groupdict() for match in ELEMENT.finditer(value))
-    elements = [part["plain"] or (part["quoted"] or "").replace('""', '"') for part in found]
-    return f"{name} TO {', '.join(literal(element) for element in elements) or literal('')}"
+    return f"{name} TO {', '.join(map(literal, elements(value))) or literal('')}"

@@ -14,6 +14,7 @@ on after a function of that name, whose dump is whole all the same. `stumbles_at
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -36,12 +37,18 @@ from hubbackup.postgres.dump_tokens import (
 __all__ = ["WORD", "Lexer", "Listener"]
 
 _STATEMENT_BYTES = 1024  # of a statement's start: two quoted names of 63 doubled quotes fit in 257
-_COPY_BYTES = 512 << 10  # a COPY statement is kept whole: 1600 names of 63 quotes, doubled, take 208 KiB
+WHOLE = (b"COPY", b"CREATE POLICY ")
+WHOLE_BYTES = 512 << 10
+"""These statements are kept whole, for their lists of roles and columns: 1600 names of 63 quotes, doubled, take 208
+KiB."""
 _STATEMENT_END_BYTES = 320  # the name of a role fits in, and what may follow it
-_STRING_BYTES = 64  # of a statement's first string: the name of an encoding, or of a setting
+_STRING_BYTES = 128  # of a statement's first string: a name of 63 quotes, doubled
 _META_BYTES = 4096
 _HELD_BYTES = 1 << 20
 _NO_TEXT = sys.maxsize
+
+
+_AS_ROLE = re.compile(rb"(SET SESSION AUTHORIZATION )(?:'')+")
 
 
 class Listener(Protocol):
@@ -51,7 +58,8 @@ class Listener(Protocol):
         """A statement came to its semicolon. Returns the table's name where its rows follow, else nothing.
 
         `start` and `end` are its first 1024 and last 320 bytes, with strings emptied and comments made blanks;
-        of a COPY statement `start` is all of it, up to 512 KiB.
+        of COPY and CREATE POLICY `start` is all of it, up to 512 KiB. A role that is written as a string, in `SET
+        SESSION AUTHORIZATION 'name'`, has become a quoted name.
         """
 
     def on_text(self, piece: bytes) -> None:
@@ -192,7 +200,10 @@ class Lexer:
             return self._give_up("it has a string right after another" + NEVER)
         self._add(b"''")
         plain = opening in BIT_OPENINGS or (opening in PLAIN_OPENINGS and self._standard_strings)
-        self._keeps_string = opening in PLAIN_OPENINGS and self._first_string is None
+        goes_on = self._keeps_string and before.endswith(b"''")  # behind a doubled quote
+        if goes_on and self._first_string is not None:
+            self._first_string = (self._first_string + b"'")[:_STRING_BYTES]
+        self._keeps_string = goes_on or (opening in PLAIN_OPENINGS and self._first_string is None)
         self._first_string = self._first_string or b""
         self._enter(self._string if plain else self._escape_string, "a string")
         return position
@@ -201,7 +212,10 @@ class Lexer:
         """Remember the start and the end of the statement; blanks and comments start none."""
         if not self._statement:
             piece = piece.lstrip()
-        room = (_COPY_BYTES if self._statement.startswith(b"COPY") else _STATEMENT_BYTES) - len(self._statement)
+        room = _STATEMENT_BYTES - len(self._statement)
+        if room < len(piece):
+            kept_whole = (self._statement or piece).startswith(WHOLE)
+            room += (WHOLE_BYTES - _STATEMENT_BYTES) * kept_whole
         if room > 0:
             self._statement += piece[:room]
         self._statement_end = (self._statement_end + piece[-_STATEMENT_END_BYTES:])[-_STATEMENT_END_BYTES:]
@@ -258,6 +272,8 @@ class Lexer:
             return
         if (strings := standard_strings(start)) is not None:
             self._standard_strings = strings
+        if as_role := _AS_ROLE.fullmatch(start):
+            start = end = as_role[1] + b'"' + string.replace(b'"', b'""') + b'"'
         table = self._listener.on_statement(start, end)
         self._enter(self._line_end, f"the rows of {table}" if table else "")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from hubbackup.postgres import ddl
 from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.sql_tokens import Token, statements
 
@@ -188,7 +189,8 @@ def _setting(reader: _Reader) -> GlobalStatement:
     while reader.mark(","):
         values.append(_value(reader))
     name = ".".join(parameter)
-    sql = f"ALTER ROLE {quoted(role)}{where} SET {quoted(name)} TO {', '.join(values)};"
+    altered = f"ALTER ROLE {quoted(role)}{where} SET {quoted(name)} TO {', '.join(map(literal, values))};"
+    sql = f"{ddl.loading(name, values)}{altered}"
     return GlobalStatement("setting", role, f"the setting {name} of {role}", sql)
 
 
@@ -196,7 +198,7 @@ def _value(reader: _Reader) -> str:
     token = reader.token()
     if token.kind not in ("string", "number", "word"):
         raise _Mismatch
-    return literal(token.text)
+    return token.text
 
 
 def _comment(reader: _Reader) -> GlobalStatement:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hubbackup.postgres.dump_lexer import WORD
+from hubbackup.postgres.dump_lexer import WHOLE, WHOLE_BYTES, WORD
 from hubbackup.postgres.sql_tokens import Token, tokens
 
 HEAD_BYTES = 1024
@@ -196,7 +196,8 @@ class _Head:
 
     def __init__(self, start: bytes) -> None:
         found = tokens(start.decode("utf-8", "surrogateescape"))
-        self._tokens = found[:-1] if len(start) >= HEAD_BYTES else found
+        is_cut = len(start) == WHOLE_BYTES or (len(start) >= HEAD_BYTES and not start.startswith(WHOLE))
+        self._tokens = found[:-1] if is_cut else found
         self._next = 0
 
     def take(self, *words: str) -> bool:

@@ -175,7 +175,7 @@ class Place:
     def _remove(self) -> None:
         for name in self._last.look().databases:
             if name == self._target or derived_time(name, self._target, "restore"):
-                self._last.drop(name)
+                self._last.discard(name)
 
 
 def whose_turn(targets: Sequence[Target], history: History) -> Target:

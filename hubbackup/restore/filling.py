@@ -101,7 +101,7 @@ class Filling:
             self._statistics.abandon()
         if not self.is_kept:
             with contextlib.suppress(HubbackupError):
-                self._work.last.drop(self.name)
+                self._work.last.discard(self.name)
 
     def close(self) -> None:
         """Let go what was made for the restore alone."""

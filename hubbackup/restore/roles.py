@@ -129,7 +129,7 @@ def stand_ins(
                 if keep:
                     deputies.last.sql(disown, database)
                 else:
-                    deputies.last.drop(database)
+                    deputies.last.discard(database)
                 remove_leftovers(deputies.last, database)
         raise
 

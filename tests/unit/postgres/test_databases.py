@@ -148,7 +148,7 @@ def test_create_statement(row: dict[str, str], major: int, words: str) -> None:
         ('search_path="a, ""b", c', "\"search_path\" TO 'a, \"b', 'c'"),
         ('search_path=""', "\"search_path\" TO ''"),
         ("search_path=", "\"search_path\" TO ''"),
-        ("session_preload_libraries=auto_explain, x", "\"session_preload_libraries\" TO 'auto_explain', 'x'"),
+        ("temp_tablespaces=fast, x", "\"temp_tablespaces\" TO 'fast', 'x'"),
         ("DateStyle=ISO, DMY", "\"DateStyle\" TO 'ISO, DMY'"),
     ],
 )
@@ -158,6 +158,16 @@ def test_settings(entry: str, sql: str) -> None:
     assert [each.sql for each in ddl.statements(like, {"api"})] == [
         f"ALTER DATABASE %1$I SET {sql};",
         f'ALTER ROLE "api" IN DATABASE %1$I SET {sql};',
+    ]
+
+
+def test_a_library_is_loaded_before_a_setting_that_names_it() -> None:
+    """Where it is not there, the setting is refused at once, and not every session of the database from then on."""
+    entries = ['session_preload_libraries=aut, "a b"', "local_preload_libraries=x"]
+    like = properties(settings=[["", entry] for entry in entries])
+    assert [each.sql for each in ddl.statements(like, set())] == [
+        "LOAD 'aut'; LOAD 'a b'; ALTER DATABASE %1$I SET \"session_preload_libraries\" TO 'aut', 'a b';",
+        "LOAD '$libdir/plugins/x'; ALTER DATABASE %1$I SET \"local_preload_libraries\" TO 'x';",
     ]
 
 
