@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, HubbackupError, InternalError, LockHeldError
-from hubbackup.jobs.current import FILE_NAME, RunFile, unlocked_file
+from hubbackup.jobs.current import FILE_NAME, RunFile, read, unlocked_file
 from hubbackup.jobs.dead_runs import DeadRuns
 from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
@@ -27,6 +27,8 @@ from hubbackup.jobs.results import Result
 from hubbackup.shown_text import sentence
 from hubbackup.streams.cancel import Cancel
 
+PRUNE_SECONDS = 10.0
+"""How long a run waits for a prune to end; any other run is not waited for."""
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 
@@ -143,7 +145,7 @@ def guarded(
     try:
         with contextlib.ExitStack() as stack:
             if job.needs_lock:
-                stack.enter_context(locked(lock))
+                stack.enter_context(_locked(lock, cancel))
                 dead_runs.note_killed(lock.with_name(FILE_NAME))
             stack.callback(run_file.remove)
             run_file.stage(run.stage_name)
@@ -161,6 +163,23 @@ def guarded(
     _record_end(run, outcome, history)
     _tell(observers, run, lambda observer: observer.ended(run, outcome))
     return outcome
+
+
+@contextmanager
+def _locked(lock: Path, cancel: Cancel) -> Iterator[None]:
+    """Hold the run lock. A prune is waited for, since the daemon starts one at an edit, while somebody types."""
+    deadline = time.monotonic() + PRUNE_SECONDS
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(lock))
+                break
+            except LockHeldError:
+                holder = read(lock.with_name(FILE_NAME))
+                if holder is None or holder.kind != "prune" or time.monotonic() > deadline:
+                    raise
+            cancel.wait(0.1)
+        yield
 
 
 def _record_end(run: Run, outcome: Outcome[Result], history: History) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 import structlog
 
 from hubbackup.errors import HubbackupError, LockHeldError, NotProvenError, StoppedError
+from hubbackup.jobs.current import FILE_NAME, RunFile
 from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.results import Result
@@ -105,6 +107,16 @@ def test_a_second_run_leaves_nothing(place: Fixture) -> None:
 
     place.run(body)
     assert len(place.lines) == len(place.records()) == 1
+
+
+def test_a_prune_is_waited_for(place: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon starts one by itself at an edit; whoever types a command at that moment is not sent away."""
+    held = contextlib.ExitStack()
+    held.enter_context(locked(place.lock))
+    RunFile(place.lock.with_name(FILE_NAME), "prune", "20260208T030000-1a2b3c", datetime.now(UTC)).stage("prune")
+    monkeypatch.setattr(Cancel, "wait", lambda self, seconds: held.close())
+    place.run(lambda run: done())
+    assert len(place.lines) == 1
 
 
 def test_the_lock_ends_with_its_process(place: Fixture) -> None:
