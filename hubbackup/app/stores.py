@@ -81,6 +81,8 @@ def s3_store(
         access_key_id=settings.aws_access_key_id.get_secret_value(),
         secret_access_key=settings.aws_secret_access_key.get_secret_value(),
         storage_class=settings.s3_storage_class,
+        # Manifests and marks are read each day: an archive would not give them back for hours.
+        in_storage_class=lambda name: BackupName.parse(name) is not None,
         limits=limits or S3Limits.of_timeout(settings.s3_timeout_seconds),
         smallest_part_bytes=smallest_part_bytes or SMALLEST_PART_BYTES,
         is_ours=is_ours,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from typer.exceptions import Abort, TyperException
 
 from hubbackup import package_version
 from hubbackup.cli.commands import ACTS, COMMANDS, LazyCommand
-from hubbackup.cli.output import print_error, print_json, say
+from hubbackup.cli.output import complain, print_error, print_json, say
 from hubbackup.cli.printer import PRINTER
 from hubbackup.cli.remedies import typable
 from hubbackup.errors import (
@@ -92,9 +93,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED  # the reader of our output has gone, so nobody would read an error
     except HubbackupError as error:
         return _report(error, words)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort of the command line
         if os.environ.get("LOG_LEVEL") == "debug":
-            raise
+            complain(*traceback.format_exc().splitlines())  # not by raising it: what it quotes may be a secret
         text = f"internal error: {type(error).__name__}: {error}"
         return _report(HubbackupError(text, remedy="this is a bug; LOG_LEVEL=debug shows where"), words)
     return result if isinstance(result, int) else EXIT_SUCCESS

@@ -38,8 +38,8 @@ class S3Store:
     """Objects directly under `prefix`. boto3 is loaded, and the server asked, at the first call that needs it.
 
     What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether
-    this program may have begun it: `remove_leftovers` ends no other's upload. `cancel` ends every wait
-    with StoppedError.
+    this program may have begun it: `remove_leftovers` ends no other's upload. `storage_class` is of the names that
+    `in_storage_class` accepts. `cancel` ends every wait with StoppedError.
     """
 
     remote = True
@@ -55,6 +55,7 @@ class S3Store:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
         storage_class: str | None = None,
+        in_storage_class: Callable[[str], bool] = lambda name: True,
         limits: S3Limits | None = None,
         smallest_part_bytes: int = SMALLEST_PART_BYTES,
         is_ours: Callable[[str], bool] = lambda name: True,
@@ -70,6 +71,7 @@ class S3Store:
             "aws_secret_access_key": secret_access_key or None,
         }
         self._storage_class = storage_class
+        self._in_storage_class = in_storage_class
         self._limits = limits or S3Limits()
         self._smallest_part_bytes = smallest_part_bytes
         self._is_ours = is_ours
@@ -204,7 +206,7 @@ class S3Store:
 
     def _address(self, name: str) -> Address:
         options: dict[str, Any] = {}
-        if self._storage_class:
+        if self._storage_class and self._in_storage_class(name):
             options["StorageClass"] = self._storage_class
         return Address(self._bucket, self._prefix + check_name(name), name, options)
 

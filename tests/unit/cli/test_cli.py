@@ -20,6 +20,7 @@ from hubbackup import cli, errors
 from hubbackup.cli.commands import COMMANDS, LazyCommand
 from hubbackup.health import PATH_VARIABLE, beat
 from hubbackup.jobs.state_file import write_json
+from hubbackup.shown_text import Secrets
 from hubbackup.units import human_age, human_bytes
 
 HEAVY = {"structlog", "rich", "boto3", "botocore", "docker", "pydantic", "apscheduler", "requests", "isal"}
@@ -206,3 +207,22 @@ def test_sizes_for_people(size: float, text: str) -> None:
 def test_ages_for_people(age: float, text: str) -> None:
     """The largest unit that says enough."""
     assert human_age(age) == text
+
+
+def test_a_fault_of_the_program_shows_where_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], secrets: Secrets
+) -> None:
+    """LOG_LEVEL=debug shows the traceback, without the secrets and escapes that it quotes; the sentence comes too."""
+    secrets.add(["s3cret"])
+
+    def broken(*_: object) -> str:
+        raise RuntimeError("s3cret \x1b[2J")
+
+    monkeypatch.setattr(cli, "command_line", broken)
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    assert cli.run(["health"]) == errors.EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "in broken" in said
+    assert r"hubbackup: internal error: RuntimeError: ******** \x1b[2J" in said
+    assert "s3cret " not in said.replace('"s3cret ', "")  # but for this test's own line of code
+    assert "\x1b" not in said
