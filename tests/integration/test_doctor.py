@@ -277,6 +277,21 @@ def test_what_a_dump_passes_over_is_told(patient: Patient, postgres18: EmbeddedP
     assert patient.look()["left out"].status == "ok"
 
 
+def test_a_role_that_owns_nothing_is_told_the_same(reader: Patient, postgres18: EmbeddedPostgres) -> None:
+    """What it takes to know that a restore will break is no superuser's."""
+    postgres18.psql(
+        "CREATE FUNCTION inner_one(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';"
+        "CREATE FUNCTION f(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT inner_one($1)';"
+        "CREATE FUNCTION shut(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT inner_one($1)';"
+        "CREATE TABLE t (a text CHECK (f(a) <> '')); REVOKE EXECUTE ON FUNCTION shut FROM PUBLIC;",
+        database=reader.environ["POSTGRES_DB"],
+    )
+    found = reader.look()
+    assert found["search path"].status == "warn"
+    assert "public.f(text) for the constraint t_a_check of public.t" in found["search path"].sentence
+    assert (found["restorable"].status, found["left out"].status) == ("ok", "ok")
+
+
 def test_databases_left_of_restores(patient: Patient, postgres18: EmbeddedPostgres) -> None:
     """A half-filled one is a warning; one that was put aside is shown with its size."""
     name = patient.environ["POSTGRES_DB"]

@@ -86,7 +86,7 @@ def predicted(hub: Program, **settings: str) -> dict[str, str]:
 )
 def test_what_a_load_will_break_at_is_predicted(hub: Program, body: str, use: str, missing: str) -> None:
     """What the doctor says beforehand is what happens: the load fails, says why and what to do; and what it says to
-    do restores every row, in a drill as well."""
+    do restores every row."""
     inner = function("public.inner_one", PLPGSQL_BODY)
     fill(hub, HELPERS, inner + function("public.f", body), f"{use}; INSERT INTO t VALUES ('A'), ('B');")
     if use is VIEW:
