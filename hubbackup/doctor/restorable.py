@@ -53,6 +53,10 @@ SELECT jsonb_build_object(
             WHERE relnamespace IN (TABLE system) AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
         ) AS object (name, classid, oid)
         WHERE oid >= 16384 AND (classid, oid) NOT IN (SELECT classid, objid FROM member)),
+    'ranges', (SELECT coalesce(jsonb_agg(DISTINCT refobjid::regtype::text), '[]') FROM pg_proc p
+        JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND deptype = 'i'
+        WHERE refclassid = 'pg_type'::regclass AND refobjid >= 16384 AND proacl <> acldefault('f', proowner)
+          AND (d.classid, d.objid) NOT IN (SELECT classid, objid FROM member)),
     'of_extensions', (SELECT coalesce(jsonb_agg(format('%s (%s)', c.oid::regclass, extname) ORDER BY 1), '[]')
         FROM pg_class c JOIN member ON classid = 'pg_class'::regclass AND objid = c.oid
         WHERE relkind = 'r' AND relpersistence <> 't' AND pg_relation_size(c.oid) > 0
@@ -139,6 +143,11 @@ def left_out(site: Site) -> Diagnosis:
         for kind, sentence, remedy in (
             ("indexes", "invalid indexes {}", "REINDEX or DROP INDEX what a failed CREATE INDEX CONCURRENTLY left"),
             ("unlogged", "the rows of unlogged tables, on a standby: {}", "back up the primary, if they matter"),
+            (
+                "ranges",
+                "rights on the functions of range types: {}",
+                "after a restore, REVOKE what PUBLIC may do there",
+            ),
             ("misplaced", "what was made in PostgreSQL's own schemas: {}", "move it to a schema of your own"),
         )
         if found[kind]

@@ -259,21 +259,25 @@ def test_what_a_dump_passes_over_is_told(patient: Patient, postgres18: EmbeddedP
     name = patient.environ["POSTGRES_DB"]
     postgres18.psql(
         "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1); CREATE INDEX good ON t (a);"
-        "CREATE FUNCTION pg_catalog.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE UNLOGGED TABLE u (a int);",
+        "CREATE FUNCTION pg_catalog.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE UNLOGGED TABLE u (a int);"
+        "CREATE TYPE span AS RANGE (subtype = float8); CREATE TYPE open AS RANGE (subtype = float8);"
+        "REVOKE EXECUTE ON FUNCTION span(float8, float8) FROM PUBLIC;",
         database=name,
     )
     assert "pg_catalog.mine" not in (dump := postgres18.dump(name))
     assert "INDEX good" in dump
+    assert "REVOKE" not in dump
     with pytest.raises(PsqlError):
         postgres18.psql("CREATE UNIQUE INDEX CONCURRENTLY half ON t (a)", database=name)
     assert "INDEX half" not in postgres18.dump(name)
     found = patient.look()["left out"]
     assert found.status == "warn"
     assert found.sentence == (
-        "not in a backup: invalid indexes public.half; what was made in PostgreSQL's own schemas: mine()"
+        "not in a backup: invalid indexes public.half; rights on the functions of range types: public.span;"
+        " what was made in PostgreSQL's own schemas: mine()"
     )
     assert "REINDEX or DROP INDEX" in found.remedy
-    postgres18.psql("DROP INDEX half; DROP FUNCTION pg_catalog.mine()", database=name)
+    postgres18.psql("DROP INDEX half; DROP FUNCTION pg_catalog.mine(); DROP TYPE span", database=name)
     assert patient.look()["left out"].status == "ok"
 
 
