@@ -7,6 +7,7 @@ alone. It says `CANARY` where it ran something that stood in the text as a strin
 from __future__ import annotations
 
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,7 +197,8 @@ def test_whatever_psql_runs_the_lexer_has_refused(real: Psqls, number: int) -> N
     )
     @given(text=texts)
     def through_both(text: bytes) -> None:
-        check(real, available[sum(counts[word] for word in ("refused", "taken")) % len(available)], text, counts)
+        # By the text, not by turns: what a seed found is tried again by the psql that it was found with.
+        check(real, available[zlib.crc32(text) % len(available)], text, counts)
 
     through_both()
     print(f"seed {number}: {dict(counts)}")
