@@ -19,31 +19,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.stack import AWS_SECRET, BUCKET, DATABASE, IMAGE, PASSWORD, ROOT, USER, s3_at
+from tests.e2e.stack import AWS_SECRET, BUCKET, DATABASE, IMAGE, PASSWORD, ROOT, SERVICES, USER, VOLUMES, s3_at
 from tests.support import Psql, psql_through
 
-PROD_YML = f"""\
-services:
-  db:
-    image: postgres:17
-    env_file: .env.production
-    volumes: ["db-data:/var/lib/postgresql/data"]
-    healthcheck:
-      test: ["CMD", "pg_isready", "-h", "127.0.0.1", "-U", "{USER}"]
-      interval: 1s
-      retries: 60
+API = """\
   api:
     image: python:3.13-slim
     command: [python3, -m, http.server, "8000"]
     ports: ["127.0.0.1::8000"]
     init: true
     stop_grace_period: 1s
-  s3:
-    image: motoserver/moto:5
-    ports: ["127.0.0.1::5000"]
-volumes:
-  db-data:
 """
+PROD_YML = SERVICES + API + VOLUMES
 QUESTION = re.compile(r"Type the database's name \(([^)]+)\) to go on: $")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 STEP_SECONDS = 240

@@ -34,7 +34,7 @@ GUIDE = ("docker-compose.prod.yml", "docker-compose.backup.yml", "docker-compose
 EVENTS = "docker-events.json"
 T = TypeVar("T")
 
-PROD_YML = f"""\
+SERVICES = f"""\
 services:
   db:
     image: postgres:17
@@ -47,9 +47,12 @@ services:
   s3:
     image: motoserver/moto:5
     ports: ["127.0.0.1::5000"]
+"""
+VOLUMES = """\
 volumes:
   db-data:
 """
+PROD_YML = SERVICES + VOLUMES
 
 TEST_YML = """\
 services:
