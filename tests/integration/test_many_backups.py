@@ -53,10 +53,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Program:
 @pytest.mark.parametrize(
     ("command", "bytes_each"),
     [
-        (("list", "--json"), 1500),
-        (("list", "--limit", "0"), 1500),
+        (("list", "--json"), 2000),
+        (("list", "--limit", "0"), 2000),
         (("prune", "--dry-run", "--json"), 2500),
-        (("status", "--json"), 8000),
+        (("status", "--json"), 10_000),
         (("check",), 1500),
     ],
     ids=lambda given: given[0] if isinstance(given, tuple) else "",
