@@ -79,7 +79,7 @@ def wrapped(directory: Path, server: EmbeddedPostgres, script: str, tool: str = 
     return f"{wrapper.parent}:{server.env()['PATH']}"
 
 
-LOADING = 'case "$*$PGDATABASE" in *--version*) exec "$real" "$@";; *_restore_*) ;; *) exec "$real" "$@";; esac\n'
+LOADING = 'case "$*$PGDATABASE" in *_restore_*) ;; *) exec "$real" "$@";; esac\n'
 
 
 def test_a_psql_that_takes_half_for_all(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_killed_session(hub: Program, server: EmbeddedPostgres, tmp_path: Path
 # ------------------------------------------------------------------------------------------------------ hostile dumps
 
 
-OLD_PSQL = 'case "$*" in *--version*) echo "psql (PostgreSQL) 16.9";; *) exec "$real" "$@";; esac'
+OLD_PSQL = '"$real" --set=VERSION_NAME=16.9 "$@"'
 
 
 def test_our_own_restrict_opens_the_load(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_an_old_psql_loads_only_what_is_ours(hub: Program, server: EmbeddedPostg
     assert "from_elsewhere.sql.gz is of unproven origin, and this psql 16.9 could run commands" in done.err
     assert "update PostgreSQL to 16.10 or newer" in done.err
     seen = tmp_path / "seen"
-    script = f'case "$*" in *--version*) echo "psql (PostgreSQL) 16.9";; *) tee -a {seen} | "$real" "$@";; esac'
+    script = f"tee -a {seen} | {OLD_PSQL}"
     done = hub.run("restore", "--latest", "--yes", PATH=wrapped(tmp_path, server, script))
     assert done.code == 0, done.said
     assert b"restrict" not in seen.read_bytes()
@@ -436,7 +436,7 @@ def test_a_lost_answer_to_the_swap_is_no_failure(hub: Program, server: EmbeddedP
     hub.backup()
     swap = "input=$(cat; echo x); input=${input%x}\n"
     swap += 'case "$input" in *RENAME*) ;; *) printf %s "$input" | "$real" "$@"; exit;; esac\n'
-    other = 'case "$*$PGDATABASE" in *--version*|*_restore_*) exec "$real" "$@";; esac\n'
+    other = 'case "$*$PGDATABASE" in *_restore_*) exec "$real" "$@";; esac\n'
     after = wrapped(tmp_path, server, other + swap + 'printf %s "$input" | "$real" "$@"; kill -KILL $$')
     done = hub.run("restore", "--latest", "--yes", PATH=after)
     assert done.code == 0, done.said
