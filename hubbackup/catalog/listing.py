@@ -25,7 +25,7 @@ from hubbackup.catalog.backup import (
     Mark,
     split,
 )
-from hubbackup.catalog.manifests import Judged, Shelf
+from hubbackup.catalog.manifests import Judged, Repository
 from hubbackup.catalog.marks import why_marked
 from hubbackup.catalog.origin import Origin
 from hubbackup.errors import NotFoundError, NotProvenError, StoreError, StoreSilentError
@@ -139,7 +139,7 @@ def oldest_first(stores: Iterable[Readable], database: str | None = None) -> Ite
 
 
 def read_backups(
-    listed: Iterable[Listed], stores: Iterable[Shelf], zone: ZoneInfo, silent: set[str] | None = None
+    listed: Iterable[Listed], stores: Iterable[Repository], zone: ZoneInfo, silent: set[str] | None = None
 ) -> Iterator[Backup]:
     """Read the manifests, in the order given: the one on this disk, or a remote one where that one is not of use.
 
@@ -148,8 +148,8 @@ def read_backups(
     joins `silent`, which several calls may share.
     """
     silent = set() if silent is None else silent
-    here: list[Shelf] = []
-    elsewhere: list[Shelf] = []
+    here: list[Repository] = []
+    elsewhere: list[Repository] = []
     for store in stores:
         (elsewhere if store.remote else here).append(store)
     finish = partial(_backup, stores=[*here, *elsewhere], zone=zone)
@@ -166,7 +166,7 @@ def read_backups(
             yield finish(*waiting.popleft())
 
 
-def list_backups(stores: Sequence[Shelf], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
+def list_backups(stores: Sequence[Repository], zone: ZoneInfo, database: str | None = None) -> list[Backup]:
     """Every backup (of one database) in `stores` with its manifest, oldest first. Raises StoreError.
 
     Only for callers that want them all: it reads every manifest; `newest_first` reads as few as it can.
@@ -174,7 +174,7 @@ def list_backups(stores: Sequence[Shelf], zone: ZoneInfo, database: str | None =
     return sorted(read_backups(scan(stores, database), stores, zone), key=_by_time)
 
 
-def newest_first(stores: Sequence[Shelf], zone: ZoneInfo, database: str) -> Iterator[Backup]:
+def newest_first(stores: Sequence[Repository], zone: ZoneInfo, database: str) -> Iterator[Backup]:
     """The backups of one database, newest first by their manifests' times; few more are read than are looked at.
 
     Raises StoreError.
@@ -183,7 +183,7 @@ def newest_first(stores: Sequence[Shelf], zone: ZoneInfo, database: str) -> Iter
 
 
 def newest_good(
-    stores: Sequence[Shelf],
+    stores: Sequence[Repository],
     zone: ZoneInfo,
     database: str,
     now: datetime,
@@ -200,7 +200,7 @@ def newest_good(
     return next((backup for backup in good if not backup.from_future(now)), None)
 
 
-def newest_first_of(listed: Iterable[Listed], stores: Sequence[Shelf], zone: ZoneInfo) -> Iterator[Backup]:
+def newest_first_of(listed: Iterable[Listed], stores: Sequence[Repository], zone: ZoneInfo) -> Iterator[Backup]:
     """As `newest_first`, of what was listed already."""
     waiting = sorted(listed, key=_by_name)
     ready: list[Backup] = []
@@ -255,7 +255,7 @@ class _Read:
 _NO_MANIFEST = _Read(None, "it has no manifest")
 
 
-def _read(listed: Listed, before: _Read, stores: Sequence[Shelf], silent: set[str]) -> _Read:
+def _read(listed: Listed, before: _Read, stores: Sequence[Repository], silent: set[str]) -> _Read:
     """The manifest of the first of `stores` that has one of ours, else what is known of the others (or `before`).
 
     `silent` are the stores that have not answered in this listing.
@@ -292,7 +292,7 @@ def _why_unrestorable(listed: Listed, stores: Sequence[Readable]) -> str:
     return next(filter(None, told), "")
 
 
-def _backup(listed: Listed, read: _Read | Future[_Read], stores: Sequence[Shelf], zone: ZoneInfo) -> Backup:
+def _backup(listed: Listed, read: _Read | Future[_Read], stores: Sequence[Repository], zone: ZoneInfo) -> Backup:
     found = read.result() if isinstance(read, Future) else read
     manifest = found.judged.manifest if found.judged is not None else None
     return Backup(
@@ -310,7 +310,7 @@ def _backup(listed: Listed, read: _Read | Future[_Read], stores: Sequence[Shelf]
     )
 
 
-def _accepted_by_us(listed: Listed, judged: Judged | None, stores: Sequence[Shelf]) -> bool:
+def _accepted_by_us(listed: Listed, judged: Judged | None, stores: Sequence[Repository]) -> bool:
     """False where the suspicion of one of ours was called off by a mark that anybody could have put into a bucket."""
     held_in = listed.marks.get(Mark.ACCEPTED)
     if not held_in or judged is None or judged.origin is not Origin.OURS or not judged.manifest.warnings:

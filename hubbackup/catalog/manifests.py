@@ -36,7 +36,7 @@ class Judged:
         return self.origin.trusted
 
 
-class Shelf(Readable, Protocol):
+class Repository(Readable, Protocol):
     """A place where backups rest, with what is believed of the manifests there: a `Target`, or a view of one."""
 
     def manifest(self, name: BackupName) -> Judged:

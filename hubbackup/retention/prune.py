@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Doubt, Mark
 from hubbackup.catalog.listing import Listed, read_backups, scan_each
-from hubbackup.catalog.manifests import Shelf
+from hubbackup.catalog.manifests import Repository
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoreError, StoreSilentError
 from hubbackup.jobs.results import Result
@@ -98,7 +98,7 @@ class PruneJob:
         return Outcome("prune finished", PruneResult(tuple(plans), removed), problems)
 
 
-def reader(stores: Sequence[Shelf], zone: ZoneInfo) -> Load:
+def reader(stores: Sequence[Repository], zone: ZoneInfo) -> Load:
     """Reads from `stores`; one that does not answer is not asked again."""
     silent: set[str] = set()
     return lambda listed: read_backups(listed, stores, zone, silent)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_first_of, scan
-from hubbackup.catalog.manifests import Shelf
+from hubbackup.catalog.manifests import Repository
 from hubbackup.catalog.schema_proofs import REFUSED
 from hubbackup.errors import NAGIOS_CRITICAL, NAGIOS_OK, NAGIOS_UNKNOWN, NAGIOS_WARNING, StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
@@ -39,7 +39,7 @@ class StoreView:
     """Younger than the newest good one, and not ours, or from the future: a sentence each."""
 
     @classmethod
-    def of(cls, store: Shelf, database: str, zone: ZoneInfo, now: datetime) -> StoreView:
+    def of(cls, store: Repository, database: str, zone: ZoneInfo, now: datetime) -> StoreView:
         """One listing and a few manifests: it is asked every few minutes, of however many backups."""
         try:
             listed = list(scan([store], database))

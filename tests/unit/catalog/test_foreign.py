@@ -207,4 +207,4 @@ def test_manifests_that_are_too_large_cost_no_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert [one.name for one in found if one.proven] == [ours]
     assert sum("too large" in one.problem for one in found) == 10
-    assert peak < 2 * READERS * MANIFEST_MAX_BYTES  # of 540 MB, what eight threads hold at once
+    assert peak < 3 * READERS * MANIFEST_MAX_BYTES  # of 540 MB, what the threads hold at once, while it grows
