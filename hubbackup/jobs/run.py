@@ -28,7 +28,7 @@ from hubbackup.shown_text import sentence
 from hubbackup.streams.cancel import Cancel
 
 PRUNE_SECONDS = 10.0
-"""How long a run waits for a prune to end; any other run is not waited for."""
+"""How long a run waits for a prune or a clean-up to end; any other run is not waited for."""
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 
@@ -167,7 +167,10 @@ def guarded(
 
 @contextmanager
 def _locked(lock: Path, cancel: Cancel) -> Iterator[None]:
-    """Hold the run lock. A prune is waited for, since the daemon starts one at an edit, while somebody types."""
+    """Hold the run lock. A prune is waited for, since the daemon starts one at an edit, while somebody types.
+
+    So is what is no run and has no run file: the removal of leftovers at the daemon's start.
+    """
     deadline = time.monotonic() + PRUNE_SECONDS
     with contextlib.ExitStack() as stack:
         while True:
@@ -176,7 +179,7 @@ def _locked(lock: Path, cancel: Cancel) -> Iterator[None]:
                 break
             except LockHeldError:
                 holder = read(lock.with_name(FILE_NAME))
-                if holder is None or holder.kind != "prune" or time.monotonic() > deadline:
+                if (holder is not None and holder.kind != "prune") or time.monotonic() > deadline:
                     raise
             cancel.wait(0.1)
         yield
