@@ -15,6 +15,7 @@ from tests.support.sample import load_sample
 QUIET = {
     "BACKUP_SCHEDULE": "0 3 29 2 *",
     "BACKUP_ON_START": "false",
+    "BACKUP_ON_FIRST_START": "false",
     "BACKUP_RETENTION_DAYS": "3",
     "BACKUP_RETENSION_DAYS": "30",
 }
