@@ -25,13 +25,13 @@ SEEN: list[list[str]] = [
     [rf"{DONE} .*in local", LISTED, r"login +OK", r" 0 failures"],
     [rf"{DONE} .*in local, s3"],
     [DONE, LISTED],
-    [BACKUP, RESTORED, r"restore --undo", r"Started"],
+    [BACKUP, RESTORED, r"restore\.sh --undo", r"Started"],
     [rf"{DONE} .*in local, s3", RESTORED],
     [r"was restored: .* in a throwaway server"],
     [r"All right\.", r"BACKUP OK - ", LISTED, r"\d\S*\t\S+-files/", r'"event": ?"daemon\.started"'],
     [r" 0 failures", r"\(healthy\)", r"accepting connections", r"PostgreSQL database dump"],
     [rf"ok +{BACKUP} in local", rf"ok +{BACKUP} in s3"],
-    [r"Filesystem", BACKUP, r"Started", r"the policy keeps 3 days", r"0 removed"],
+    [r"Filesystem", BACKUP, r"the policy keeps 3 days", r"0 removed"],
     [r"Successfully (built|tagged)|CACHED|naming to", r'"event": ?"daemon\.started"'],
 ]
 """What the operator looks at after each block of the guide."""
