@@ -43,7 +43,8 @@ class Policy:
 class Target:
     """A store with its policy, and the `title` by which sentences for people call it.
 
-    It is a Repository itself, so that the catalog lists targets as they are. `trust` gives what is believed of manifests.
+    It is a Repository itself, so that the catalog lists targets as they are. `trust` gives what is believed of
+    manifests.
     """
 
     title: str
