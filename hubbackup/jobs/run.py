@@ -131,7 +131,8 @@ def guarded(
     """Run the job, under the lock where it needs it, and log its end in one closing line, `<kind>.finished` or
     `<kind>.failed`. How far it has come is written beside the lock.
 
-    Raises LockHeldError at once where another run is at work, whatever the job raises, and nothing else.
+    Raises LockHeldError at once where another run is at work (a prune is waited for), whatever the job raises, and
+    nothing else.
     """
     started_at = datetime.now(UTC)
     run_id = new_run_id(started_at)
