@@ -53,7 +53,10 @@ class Workbench:
         return kept | runtime | {"LANG": "C.UTF-8", "HOME": str(self.directory)}
 
     def settings(self, database: str, backups: Path, *, s3: bool = False, **settings: str) -> dict[str, str]:
-        """hubbackup's environment for one database and one BACKUP_DIR."""
+        """hubbackup's environment for one database and one BACKUP_DIR.
+
+        No schema drill: it follows a backup only when the schema has changed, and each of these directories is new.
+        """
         remote = {
             "S3_BACKUP_BUCKET": BUCKET,
             "S3_ENDPOINT_URL": self.s3.endpoint,
@@ -68,6 +71,7 @@ class Workbench:
             "DB_CONTAINER": self.container.name,
             "BACKUP_DIR": str(backups),
             "LOG_LEVEL": "warning",
+            "BACKUP_SCHEMA_DRILL": "false",
             **(remote if s3 else {}),
             **settings,
         }
