@@ -274,7 +274,7 @@ class Daemon:
 
     def _doctor(self) -> None:
         """Report now what would go wrong tonight."""
-        site = Site(self._app)
+        site = Site(self._app, by_hand=False)
         try:
             findings = list(examine(site, all_checks(site)))
         except StoppedError:

@@ -11,9 +11,10 @@ from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import PART_BYTES, Site
 from hubbackup.errors import HubbackupError, NotFoundError, StoreError
 
-PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
-PROBE_AGE = timedelta(hours=1)
 SMALL_BYTES = 1024
+PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
+WAYS = (("put", SMALL_BYTES), ("put in parts", PART_BYTES + SMALL_BYTES))
+PROBE_AGE = timedelta(hours=1)
 SKEW_WARN_SECONDS, SKEW_FAIL_SECONDS = 60, 600
 """S3 refuses requests from a clock that is 15 minutes off."""
 OFF = "S3 is off (S3_BACKUP_BUCKET is not set): all copies are on this host"
@@ -51,13 +52,14 @@ def clock(site: Site) -> Diagnosis:
 
 
 def probe(site: Site) -> Diagnosis:
-    """Put, get, list and delete, with objects of our own: a small one, as manifests are, and one in two parts."""
+    """Put, get, list and delete, with objects of our own: a small one, as manifests are, and by hand one in two
+    parts."""
     if not site.app.settings.s3_backup_bucket:
         return skip(OFF)
     store, done = site.bucket, list[str]()
     names: list[str] = []
     try:
-        for way, size in (("put", SMALL_BYTES), ("put in parts", PART_BYTES + SMALL_BYTES)):
+        for way, size in WAYS if site.by_hand else WAYS[:1]:
             data = secrets.token_bytes(size)
             names.append(f"hubbackup-probe-{secrets.token_hex(6)}")
             with store.create(names[-1]) as draft:

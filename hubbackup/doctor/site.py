@@ -28,8 +28,10 @@ IDLE_SECONDS = 20.0
 class Site:
     """Each part is opened by the check that asks for it first, which then reports what is wrong with it."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, by_hand: bool = True) -> None:
+        """`by_hand`: somebody has asked, so that a probe may be large; the daemon looks at each of its starts."""
         self.app = app
+        self.by_hand = by_hand
         self.now = datetime.now(UTC)
 
     @cached_property
