@@ -11,6 +11,7 @@ from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import progress
 from hubbackup.errors import UsageError
+from hubbackup.jobs.run import Outcome, R_co
 
 
 def drill(
@@ -28,30 +29,29 @@ def drill(
     """
     if name and latest:
         raise UsageError("drill takes a NAME or --latest, not both")
+    app, shown = make_app(), progress(quiet=json)
     if schema:
-        return _drill_schema(name, store, json=json)
-    outcome = make_app().drill(name, store, progress=progress(quiet=json))
-    if json:
-        print_json({"exit_code": outcome.exit_code, **outcome.facts()})
-        return outcome.exit_code
+        tried = app.drill_schema(name, store, progress=shown)
+        return _answer(
+            tried,
+            f"The schema of {tried.result.name} restores: {tried.result.tables} tables in"
+            f" {tried.result.drill_seconds} s, in {tried.result.place}, without their rows.",
+            json=json,
+        )
+    outcome = app.drill(name, store, progress=shown)
     drilled = outcome.result
-    say(
+    return _answer(
+        outcome,
         f"{drilled.name} from {drilled.store} was restored: {drilled.tables} tables, {drilled.rows} rows"
-        f" in {drilled.rto_seconds} s, in {drilled.place}."
+        f" in {drilled.rto_seconds} s, in {drilled.place}.",
+        *(f"  {check} -> {answer}" for check, answer in drilled.checks.items()),
+        json=json,
     )
-    for check, answer in drilled.checks.items():
-        say(f"  {check} -> {answer}")
-    return outcome.exit_code
 
 
-def _drill_schema(name: str, store: str, *, json: bool) -> int:
-    outcome = make_app().drill_schema(name, store, progress=progress(quiet=json))
+def _answer(outcome: Outcome[R_co], *lines: str, json: bool) -> int:
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts()})
-        return outcome.exit_code
-    drilled = outcome.result
-    say(
-        f"The schema of {drilled.name} restores: {drilled.tables} tables in {drilled.drill_seconds} s,"
-        f" in {drilled.place}, without their rows."
-    )
+    else:
+        say(*lines)
     return outcome.exit_code

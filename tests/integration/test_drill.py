@@ -21,7 +21,7 @@ from hubbackup.logs import setup as logs
 from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES
 from hubbackup.streams.cancel import Cancel
 from tests.support.backups import signed_text
-from tests.support.containers import USER, postgres_container, psql_in
+from tests.support.containers import USER, drill_containers, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.jobs import Doing
 from tests.support.program import for_server
@@ -310,11 +310,6 @@ def container(docker_engine: str) -> Iterator[str]:
     with postgres_container() as name:
         psql_in(name, TABLES)
         yield name
-
-
-def drill_containers(container: str) -> list[str]:
-    command = ["docker", "ps", "-aq", f"--filter=label={LABEL}={container}"]
-    return subprocess.run(command, text=True, check=True, capture_output=True).stdout.split()
 
 
 def containerised(container: str, directory: Path, **values: str) -> App:

@@ -25,7 +25,7 @@ from hubbackup.daemon.watchdog import watch
 from hubbackup.status.verdict import HEADLINES, Level
 from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.moments import locked_table
+from tests.support.moments import full_pipe, locked_table
 from tests.support.program import finish, for_server
 from tests.support.sinks import HttpSink, MailSink, http_sink, mail_sink, until
 
@@ -157,21 +157,11 @@ def headline(port: int) -> str:
 def test_a_blocked_log_stops_no_backup(server: EmbeddedPostgres, tmp_path: Path) -> None:
     """Nobody reads the daemon's output: the pipe fills, and the backup is made all the same."""
     service = Service(server, tmp_path)
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        os.set_blocking(writer, True)
-    try:
+    with full_pipe() as writer:
         daemon = service.start(writer)
-        os.close(writer)
         until(lambda: list((tmp_path / "backups").glob("*.manifest.json")))
         until(lambda: "backup.finished" in (tmp_path / "hub-chantier-backup.log").read_text())
         service.stop(daemon)
-    finally:
-        os.close(reader)
 
 
 def test_a_closed_log_stops_no_backup(server: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.containers import postgres_container, psql_in
+from tests.support.containers import drill_containers, postgres_container, psql_in
 from tests.support.docker_proxy import docker_proxy
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Done, Program, for_container, for_server
@@ -245,11 +245,6 @@ def container(docker_engine: str) -> Iterator[str]:
         yield name
 
 
-def drill_servers(container: str) -> list[str]:
-    command = ["docker", "ps", "-aq", f"--filter=label=org.hubbackup.restore.drill-of={container}"]
-    return subprocess.run(command, text=True, check=True, capture_output=True).stdout.split()
-
-
 def test_a_throwaway_server_tries_it(container: str, tmp_path: Path) -> None:
     """With the roles of the backup, a tablespace, and nothing left behind; once for one schema."""
     docker = ["docker", "exec", "--user=postgres", container, "mkdir", "-p", "/tmp/fast"]
@@ -261,7 +256,7 @@ def test_a_throwaway_server_tries_it(container: str, tmp_path: Path) -> None:
     first, second = (hub.run("backup", "--json") for _ in range(2))
     assert (first.code, second.code) == (0, 0), first.said
     assert [len(events(done, "schema_drill.passed")) for done in (first, second)] == [1, 0], first.said
-    assert drill_servers(container) == []
+    assert drill_containers(container) == []
 
 
 def test_no_server_to_be_had_is_no_problem_of_the_backup(container: str, tmp_path: Path) -> None:
@@ -283,7 +278,7 @@ def test_a_kill_in_the_middle_leaves_no_server(container: str, tmp_path: Path) -
     hub = for_container(container, tmp_path, BACKUP_SCHEMA_DRILL="true")
     process = hub.fork("backup", output=tmp_path / "killed")
     deadline = time.monotonic() + 60
-    while not drill_servers(container):
+    while not drill_containers(container):
         assert time.monotonic() < deadline, (tmp_path / "killed").read_text()
         threading.Event().wait(0.05)
     process.kill()
@@ -291,7 +286,7 @@ def test_a_kill_in_the_middle_leaves_no_server(container: str, tmp_path: Path) -
     assert marks(hub) == []
     done = hub.run("drill", "--schema")
     assert done.code == 0, done.said
-    assert drill_servers(container) == []
+    assert drill_containers(container) == []
 
 
 # ----------------------------------------------------------------------------------------------------------- in place

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.moments import wait_until
+from tests.support.moments import full_pipe, wait_until
 from tests.support.program import Program, for_server
 
 
@@ -22,23 +20,6 @@ def program(postgres18: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFacto
     with postgres18.temporary_database("unread") as name:
         postgres18.psql("CREATE TABLE a AS SELECT generate_series(1, 10) i;", database=name)
         yield for_server(postgres18, name, tmp_path_factory.mktemp("unread"))
-
-
-@contextmanager
-def full_pipe() -> Iterator[int]:
-    """The end to write to of a pipe that is full, and that nobody reads."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b"x" * 4096)
-    except BlockingIOError:
-        os.set_blocking(writer, True)
-    try:
-        yield writer
-    finally:
-        os.close(reader)
-        os.close(writer)
 
 
 def start(program: Program, *words: str, stdout: int, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from hubbackup.runners.throwaway import LABEL
 from tests.support import Psql, psql_through
 
 USER, DATABASE = "hubchantier", "hub_chantier"
@@ -70,3 +71,9 @@ def image_with(base: str, *packages: str, files: Mapping[str, str] | None = None
         built = subprocess.run(["docker", "build", "--quiet", directory], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return built.stdout.split()[-1]
+
+
+def drill_containers(container: str) -> list[str]:
+    """The throwaway servers that there are of this database's container, running or not."""
+    command = ["docker", "ps", "-aq", f"--filter=label={LABEL}={container}"]
+    return subprocess.run(command, text=True, check=True, capture_output=True).stdout.split()
