@@ -24,7 +24,7 @@ from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, derived_time
 from hubbackup.restore.job import RestoreJob
-from hubbackup.restore.loader import Loader, own_loader
+from hubbackup.restore.loading_role import LoadingRole, own_role
 from hubbackup.restore.preflight import Request, globals_of
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
@@ -78,7 +78,7 @@ class DrillJob:
             restored = place.restore(run, source)
             rto_seconds = fetch_seconds + time.monotonic() - started_at
             with run.stage("checks"):
-                databases = Databases(server.runner, place.loader.connection, target)
+                databases = Databases(server.runner, place.role.connection, target)
                 answers = {check: self._check(databases, target, check) for check in self.checks}
         result = DrillResult(
             name=source.name,
@@ -115,7 +115,7 @@ class Place:
         self._databases = Databases(server.runner, server.connection, target)
         self._last = Databases(server.runner.detached(), server.connection, target)
         self._ends = ExitStack()
-        self.loader = Loader(server.connection)
+        self.role = LoadingRole(server.connection)
 
     def __enter__(self) -> Self:
         if self._server.keeps_roles:
@@ -142,7 +142,7 @@ class Place:
             connection=lambda run_id: self._server.connection,
             confirm=lambda preview: None,
             safety_backup=_never,
-            choose_loader=self.choose_loader,
+            choose_role=self.choose_role,
         )
         try:
             return job(run).result
@@ -150,26 +150,26 @@ class Place:
             # What an operator could decide otherwise in a restore is a failure of a drill: nobody is there at 3 a.m.
             raise HubbackupError(str(error), remedy=error.remedy) from error
 
-    def choose_loader(self, facts: DumpFacts) -> Loader:
+    def choose_role(self, facts: DumpFacts) -> LoadingRole:
         """Who loads this dump, and asks the operator's own queries of what was loaded."""
         if self._server.keeps_roles:
             runner, connection = self._server.runner, self._server.connection
-            own = own_loader(runner, connection, self._databases, self._last, facts)
-            self.loader = self._ends.enter_context(own)
+            own = own_role(runner, connection, self._databases, self._last, facts)
+            self.role = self._ends.enter_context(own)
             self._ends.callback(self._remove)  # before its role goes
-            if not self._server.chosen and not self.loader.without_owners and self._databases.look().rights.superuser:
+            if not self._server.chosen and not self.role.without_owners and self._databases.look().rights.superuser:
                 raise HubbackupError(
-                    f"nobody but the superuser {connection.user} can load it into the live server: {self.loader.why}",
+                    f"nobody but the superuser {connection.user} can load it into the live server: {self.role.why}",
                     remedy="DRILL_TARGET=database allows that; BACKUP_SOURCE=docker has a throwaway server",
                 )
-        return self.loader
+        return self.role
 
     @property
     def description(self) -> str:
         """For people: where it was, and, in the live server, by whom."""
         if not self._server.keeps_roles:
             return self._server.description
-        by = f"{self.loader.connection.user}, {self.loader.why}" if self.loader.why else "a role of its own"
+        by = f"{self.role.connection.user}, {self.role.why}" if self.role.why else "a role of its own"
         return f"{self._server.description}, loaded by {by}"
 
     def _remove(self) -> None:

@@ -15,8 +15,9 @@ from hubbackup.postgres.session import Connection
 from hubbackup.restore import extensions, roles
 from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.deputies import Deputies
-from hubbackup.restore.load import DumpProof, compare, load
+from hubbackup.restore.load import compare, load
 from hubbackup.restore.preflight import Request, acting_roles
+from hubbackup.restore.proof import DumpProof
 from hubbackup.restore.psql_compat import Dialect
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner

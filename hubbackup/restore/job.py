@@ -29,9 +29,9 @@ from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
 from hubbackup.restore import extensions, roles
 from hubbackup.restore.filling import Filling, Work
-from hubbackup.restore.load import prove
-from hubbackup.restore.loader import Loader, without_owners_of
+from hubbackup.restore.loading_role import LoadingRole, without_owners_of
 from hubbackup.restore.preflight import Request, globals_of, preflight
+from hubbackup.restore.proof import prove
 from hubbackup.restore.psql_compat import Dialect, parse_version
 from hubbackup.restore.schema_text import SchemaText
 from hubbackup.restore.source import Source
@@ -70,7 +70,7 @@ class RestoreJob:
     try_schema: Callable[[Run, Source, str], None] | None = None
     """Shows elsewhere that the schema of this digest restores, which `in_place` needs. Raises UnrestorableError where
     a server refuses it, another HubbackupError where none could be asked."""
-    choose_loader: Callable[[DumpFacts], Loader] | None = None
+    choose_role: Callable[[DumpFacts], LoadingRole] | None = None
     """Who loads this dump; else `connection` does."""
     restored: Restored | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -87,12 +87,12 @@ class RestoreJob:
                 proof = prove(run, source, schema)
             with run.stage("prepare"):
                 runner = self.open_runner(run.cancel)
-                loader = self.choose_loader(proof.facts) if self.choose_loader else None
-                connection = loader.connection if loader is not None else self.connection(run.run_id)
+                role = self.choose_role(proof.facts) if self.choose_role else None
+                connection = role.connection if role is not None else self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
                 server = databases.look(proof.encoding)
                 properties = self._properties(runner, connection, server, source)
-                if loader is not None and loader.without_owners:
+                if role is not None and role.without_owners:
                     proof = proof.without_owners(ddl.needed_roles(properties))
                     properties = without_owners_of(properties)
                 dialect = Dialect(psql=parse_version(server.psql_version), server_major=server.major)

@@ -25,8 +25,8 @@ from hubbackup.jobs.progress import logged
 from hubbackup.jobs.run import Run
 from hubbackup.logs import setup as logs
 from hubbackup.restore.job import RestoreJob
-from hubbackup.restore.load import DumpProof, prove
 from hubbackup.restore.preflight import Request
+from hubbackup.restore.proof import DumpProof, prove
 from hubbackup.restore.source import BackupSelector, find
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalStore

@@ -29,7 +29,7 @@ LIVES_HOURS = 48
 
 
 @dataclass(frozen=True)
-class Loader:
+class LoadingRole:
     """How to connect, and whether what the dump gives to others is left out."""
 
     connection: Connection
@@ -46,9 +46,9 @@ def needs_of(facts: DumpFacts, server: Server) -> str:
 
 
 @contextmanager
-def own_loader(
+def own_role(
     runner: Runner, connection: Connection, databases: Databases, last: Databases, facts: DumpFacts
-) -> Iterator[Loader]:
+) -> Iterator[LoadingRole]:
     """A role of its own for the time of one load; `connection` itself where that can't do it, with the reason.
 
     `connection` must be one that may make roles. `last` cleans up, whatever stops the run. Caller's duty: hold a
@@ -59,7 +59,7 @@ def own_loader(
     if not why and not server.rights.create_roles:
         why = f"{connection.user} may not create roles"
     if why:
-        yield Loader(connection, why=why)
+        yield LoadingRole(connection, why=why)
         return
     name = f"hubbackup_loader_{secrets.token_hex(4)}"
     own = replace(connection, user=name, password=secrets.token_urlsafe(24))
@@ -95,10 +95,10 @@ def _creation(own: Connection, server: Server) -> str:
     return "\n".join(["BEGIN;", *lines, "COMMIT;"])
 
 
-def _tried(runner: Runner, own: Connection, home: str, fallback: Connection) -> Loader:
+def _tried(runner: Runner, own: Connection, home: str, fallback: Connection) -> LoadingRole:
     """The role of its own, or the other one where the server does not let it in (pg_hba.conf)."""
     try:
         session.sql(runner, own, home, "SELECT;")
     except ToolError as error:
-        return Loader(fallback, why=f"the server does not let a role of its own in: {error}")
-    return Loader(own, without_owners=True)
+        return LoadingRole(fallback, why=f"the server does not let a role of its own in: {error}")
+    return LoadingRole(own, without_owners=True)

@@ -1,0 +1,118 @@
+"""What is loaded is what was proven: a backup that was read through, and what its file is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Set
+
+from hubbackup.errors import NotProvenError, UnrestorableError
+from hubbackup.jobs.run import Run
+from hubbackup.postgres.census import DumpFacts
+from hubbackup.postgres.identifiers import readable
+from hubbackup.restore.psql_compat import EDGE_BYTES, client_encoding
+from hubbackup.restore.schema_text import SchemaText
+from hubbackup.restore.source import Source
+from hubbackup.streams.growing_file import CHUNK_BYTES
+from hubbackup.verify.reader import Expected, check_dump, checked_chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class DumpProof:
+    """A backup that was read through: what it holds, and what its file is, so that no other is loaded later."""
+
+    facts: DumpFacts
+    expected: Expected
+    encoding: str
+    """The dump's own, by PostgreSQL's name: names in `facts` that are not UTF-8 are bytes of it."""
+    leaves_owners_out: bool = False
+    """Whether it is loaded `without_owners`."""
+    schema: SchemaText | None = None
+    """What is to be loaded instead of the whole, where no rows are."""
+
+    def without_owners(self, named: Set[str]) -> DumpProof:
+        """The same, to be loaded without what it gives to other roles; these must be there all the same, and so must
+        those that are `named` beside the dump."""
+        facts = dataclasses.replace(
+            self.facts,
+            roles=tuple(sorted({*self.facts.roles, *named})),
+            requirements=self.facts.requirements.without_owners(),
+        )
+        return dataclasses.replace(self, facts=facts, leaves_owners_out=True)
+
+
+def prove(run: Run, source: Source, schema: SchemaText | None = None) -> DumpProof:
+    """Read the whole backup, and keep the text of its `schema` where that is to be loaded alone.
+
+    Raises NotProvenError for one that is not whole, or that pg_dump did not write.
+    """
+    manifest, decoder = source.manifest, source.format.decoder()
+    expected = Expected.of(manifest) if manifest is not None else _content(run, source)
+    with run.progress("prove", source.stored_bytes) as progress:
+        facts = check_dump(
+            source.open,
+            manifest,
+            decoder,
+            name=source.name,
+            cancel=run.cancel,
+            progress=progress,
+            on_schema=schema.add if schema is not None else None,
+        )
+    if facts.meta_commands:
+        command = facts.meta_commands[0]
+        if command.startswith("\\connect"):
+            raise NotProvenError(
+                f"{source.name} would connect elsewhere ({command}): pg_dump --create or pg_dumpall made it",
+                remedy="restore it by hand on a server of its own; hubbackup restores dumps of one database",
+            )
+        raise NotProvenError(
+            f"{source.name} holds a command for psql itself ({command}): no pg_dump wrote it",
+            remedy="do not restore it; find out who made this file",
+        )
+    _check_loadable(source.name, facts, of_proven_origin=source.ours)
+    encoding = client_encoding(_head(run, source, expected))
+    decoded = dataclasses.replace(
+        facts,
+        roles=tuple(readable(role, encoding) for role in facts.roles),
+        requirements=facts.requirements.readable(lambda name: readable(name, encoding)),
+    )
+    return DumpProof(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding, schema=schema)
+
+
+def _check_loadable(name: str, facts: DumpFacts, *, of_proven_origin: bool) -> None:
+    """Raises UnrestorableError for a whole dump that psql can't load, NotProvenError for one that it must not get."""
+    if facts.psql_stops_at:
+        raise UnrestorableError(
+            f"psql can't load {name}: to psql the word begin opens a body, and it would wait for the end of"
+            f" {facts.psql_stops_at}",
+            remedy="ALTER FUNCTION … RENAME TO …, then take a new backup; this one can be restored by hand once its"
+            ' text has the name in quotes: "begin"',
+        )
+    if facts.unknown and not of_proven_origin:
+        raise NotProvenError(
+            f"{name} is of unproven origin, and holds a statement that is not known of pg_dump: {facts.unknown}",
+            remedy="update hubbackup, if it comes from a newer pg_dump; or find out who made this file",
+        )
+
+
+def _content(run: Run, source: Source) -> Expected:
+    """What an unproven file is now: should it change before it is loaded, it is refused then."""
+    digest = hashlib.sha256()
+    stored_bytes = 0
+    with source.open() as stream:
+        while data := stream.read(CHUNK_BYTES):
+            run.cancel.check()
+            digest.update(data)
+            stored_bytes += len(data)
+    return Expected(stored_bytes, digest.hexdigest())
+
+
+def _head(run: Run, source: Source, expected: Expected) -> bytes:
+    head = b""
+    with source.open() as stream:
+        decoder = source.format.decoder()
+        for chunk in checked_chunks(stream, expected, decoder, name=source.name, cancel=run.cancel):
+            head += chunk
+            if len(head) >= EDGE_BYTES:
+                break
+    return head[:EDGE_BYTES]
