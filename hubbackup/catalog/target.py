@@ -77,9 +77,9 @@ class Target:
         """Every whole file in byte order of names. Raises StoreError."""
         return self.store.entries()
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """The file's bytes. Raises NotFoundError, StoreError."""
-        return self.store.open(name)
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
+        """The file's bytes from `start` on and before `end`. Raises NotFoundError, StoreError."""
+        return self.store.open(name, start=start, end=end)
 
     def manifest(self, name: BackupName) -> Judged:
         """The manifest beside the backup, and whose it is. Raises NotFoundError, NotProvenError, StoreError."""

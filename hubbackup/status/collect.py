@@ -225,9 +225,9 @@ class _View:
         """What there was."""
         return iter(self.listing.values())
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
         """The target's."""
-        return self.target.open(name)
+        return self.target.open(name, start=start, end=end)
 
     def manifest(self, name: BackupName) -> Judged:
         """The manifest without what no snapshot shows. A store that does not answer has an `error` from here on."""

@@ -44,6 +44,12 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_range(name: str, start: int, end: int | None) -> None:
+    """Raises StoreError where these are not the bytes from one place of a file to another."""
+    if start < 0 or (end is not None and end < start):
+        raise StoreError(f"{name} has no bytes from {start:,} to {'its end' if end is None else f'{end:,}'}")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A file in a store: its flat name, its size, and when the store says it was written (aware UTC)."""
@@ -100,8 +106,11 @@ class Readable(Protocol):
         """Whether each request crosses a network, so that several are better made at once."""
         ...
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """The file's bytes, read from the start. Raises NotFoundError, StoreError."""
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
+        """The file's bytes from `start` on and before `end` (None: all that follow), read from their start.
+
+        What lies beyond the file's end is left out. Raises NotFoundError, StoreError.
+        """
         ...
 
     def entries(self) -> Iterator[Entry]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreDeniedError, StoreError, StoreFullError
-from hubbackup.stores import PARTIAL_SUFFIX, Entry, check_name, follow_by_writing, is_flat_name
+from hubbackup.stores import PARTIAL_SUFFIX, Entry, check_name, check_range, follow_by_writing, is_flat_name
 from hubbackup.streams.growing_file import CHUNK_BYTES, GrowingFile
 
 PRIVATE = 0o600
@@ -93,14 +93,18 @@ class LocalStore:
             raise self._taken(partial) from error
         return LocalDraft(self, final, partial, descriptor, dated)
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
         """The file's bytes; see `Store.open`. What is not a regular file counts as not there."""
         self.stat(name)
+        check_range(name, start, end)
         # Should it turn into something else this moment: a link is not followed, a FIFO's other end not waited for.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         with _errors_of(self.directory, f"does not let {name} be read"):
             descriptor = os.open(self.directory / name, flags)
-        return io.BufferedReader(_ReadFile(descriptor, self.directory / name), CHUNK_BYTES)
+        file = _ReadFile(descriptor, self.directory / name, None if end is None else end - start)
+        if start:
+            file.seek(start)
+        return io.BufferedReader(file, CHUNK_BYTES)
 
     def stat(self, name: str) -> Entry:
         """Raises NotFoundError, StoreError."""
@@ -299,17 +303,27 @@ class LocalDraft:
 
 
 class _ReadFile(io.FileIO):
-    """A file opened for reading whose OSErrors leave as StoreError."""
+    """A file opened for reading whose OSErrors leave as StoreError; `limit_bytes` of it, where that is not None."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Path, limit_bytes: int | None = None) -> None:
         super().__init__(descriptor, "rb")
         self._path = path
+        self._left_bytes = limit_bytes
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int | None:  # type: ignore[override]
         with _errors_of(self._path.parent, f"could not give back the bytes of {self._path.name}"):
-            return super().readinto(buffer)
+            if self._left_bytes is None:
+                return super().readinto(buffer)
+            count = super().readinto(memoryview(buffer)[: self._left_bytes])
+            self._left_bytes -= count or 0
+            return count
 
     def readall(self) -> bytes:
+        if self._left_bytes is not None:
+            buffer, data = bytearray(min(self._left_bytes, CHUNK_BYTES)), bytearray()
+            while count := self.readinto(buffer):
+                data += memoryview(buffer)[:count]
+            return bytes(data)
         with _errors_of(self._path.parent, f"could not give back the bytes of {self._path.name}"):
             return super().readall()
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreError
-from hubbackup.stores import Entry, check_name, follow_by_writing
+from hubbackup.stores import Entry, check_name, check_range, follow_by_writing
 from hubbackup.streams.growing_file import GrowingFile
 
 
@@ -46,10 +46,11 @@ class MemoryStore:
             self.metadata[name] = dict(metadata or {})
             self._written_at[name] = datetime.now(UTC)
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """The file's bytes, read from the start. Raises NotFoundError."""
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
+        """The file's bytes from `start` on and before `end`. Raises NotFoundError, StoreError."""
         self.stat(name)
-        return io.BytesIO(self.files[name])
+        check_range(name, start, end)
+        return io.BytesIO(self.files[name][start:end])
 
     def stat(self, name: str) -> Entry:
         """Raises NotFoundError."""

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from hubbackup.errors import NotFoundError, StoreError
-from hubbackup.stores import Entry, check_name, is_flat_name
+from hubbackup.stores import Entry, check_name, check_range, is_flat_name
 from hubbackup.stores.s3_answers import watch_answers
 from hubbackup.stores.s3_calls import S3Calls, S3Limits
 from hubbackup.stores.s3_data import READING, loader
@@ -94,9 +94,14 @@ class S3Store:
         """Put a small object in the place of another, in one request; see `Store.replace`."""
         put_small(self._calls, self._address(name), data, metadata or {})
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
         """The object's bytes, taken up again where the connection breaks off; see `Store.open`."""
-        reader: io.BufferedReader = open_object(self._calls, self._bucket, self._address(name).key, name)
+        address = self._address(name)
+        check_range(name, start, end)
+        if start == end:
+            self.stat(name)
+            return io.BytesIO()
+        reader: io.BufferedReader = open_object(self._calls, address, start, end)
         return reader
 
     def stat(self, name: str) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -358,6 +359,41 @@ def test_bytes_and_names_come_back_as_they_went(
         read = b"".join(iter(lambda: file.read(read_size), b""))
     assert read == b"".join(portions)
     assert name in names(store)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    size=st.integers(0, 700) | st.just(600_000),
+    start=st.integers(0, 800) | st.integers(590_000, 601_000),
+    length=st.none() | st.integers(0, 800) | st.integers(300_000, 700_000),
+    read_size=st.integers(1, 900) | st.just(-1),
+)
+def test_a_part_of_a_file_is_read_alone(
+    store: Store, size: int, start: int, length: int | None, read_size: int
+) -> None:
+    """The bytes from `start` on and before `end`, whatever lies around them; beyond the file's end there are none."""
+    data = random.Random(1).randbytes(size)
+    store.replace("a", data)
+    end = None if length is None else start + length
+    with store.open("a", start=start, end=end) as file:
+        read = file.read() if read_size < 0 else b"".join(iter(lambda: file.read(max(read_size, 500)), b""))
+        assert file.read() == file.read(5) == b""
+    assert read == data[start:end]
+
+
+def test_a_part_of_what_is_missing_is_not_found(store: Store) -> None:
+    """An empty part, too: nobody takes a missing file for one that has nothing there."""
+    for start, end in ((0, 5), (5, None), (5, 5), (0, 0)):
+        with pytest.raises(NotFoundError, match="never-was"), store.open("never-was", start=start, end=end):
+            pass
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, None), (-5, 3), (5, 4), (0, -1)])
+def test_bytes_that_no_file_has_are_an_error(store: Store, start: int, end: int | None) -> None:
+    """A part that ends before it starts, or begins before the file, is a StoreError: never other bytes than asked."""
+    put(store, "a", b"0123456789")
+    with pytest.raises(StoreError, match="no bytes from"):
+        store.open("a", start=start, end=end)
 
 
 class Follower(threading.Thread):

@@ -653,6 +653,70 @@ def test_an_object_that_is_replaced_while_it_is_read_is_an_error(
             file.read()
 
 
+def is_part_of_an_object(seen: faults.Seen) -> bool:
+    return faults.is_get(seen) and "range" in seen.headers
+
+
+def test_only_the_part_that_is_asked_for_is_fetched(store: S3Store, proxy: FaultProxy) -> None:
+    """A small part of a large object costs its own bytes, and one request."""
+    data = os.urandom(400_000)
+    upload(store, data)
+    proxy.forget()
+    with store.open("dump.sql.gz", start=100_000, end=103_000) as file:
+        assert file.read() == data[100_000:103_000]
+    assert [seen.headers["range"] for seen in proxy.seen] == ["bytes=100000-102999"]
+
+
+def test_a_broken_part_goes_on_where_it_was(store: S3Store, proxy: FaultProxy) -> None:
+    """Within a part, too: asked for from where it ended, up to where the part ends, of the same version."""
+    data = os.urandom(400_000)
+    upload(store, data)
+    for size, abruptly in ((0, False), (1, False), (70_000, True), (100_000, False)):
+        proxy.fault(faults.cut_body(size, abruptly=abruptly), when=faults.is_get, times=1)
+    with store.open("dump.sql.gz", start=50_000, end=380_000) as file:
+        assert file.read() == data[50_000:380_000]
+    later = [seen.headers for seen in proxy.seen if faults.is_get(seen)][1:]
+    assert len(later) == 4
+    assert all(headers["if-match"] and headers["range"].endswith("-379999") for headers in later)
+
+
+@pytest.mark.parametrize(("start", "end"), [(50_000, 380_000), (0, 300_000), (390_000, 500_000), (400_000, 500_000)])
+def test_a_server_without_ranges_gives_the_same_bytes(
+    store: S3Store, proxy: FaultProxy, start: int, end: int
+) -> None:
+    """One that ignores Range answers with the whole object: what was not asked for is passed over."""
+    data = os.urandom(400_000)
+    upload(store, data)
+    proxy.fault(without("range"), when=faults.is_get)
+    with store.open("dump.sql.gz", start=start, end=end) as file:
+        assert file.read() == data[start:end]
+
+
+@pytest.mark.parametrize("said", ["bytes 50000-379998/400000", "bytes 50001-379999/400000", "bytes */400000", "some"])
+def test_other_bytes_than_those_asked_for_are_an_error(store: S3Store, proxy: FaultProxy, said: str) -> None:
+    """A part that is shorter, or lies elsewhere, or says nothing of it, is never taken for what was asked."""
+    upload(store, os.urandom(400_000))
+    proxy.fault(faults.with_header("Content-Range", said), when=is_part_of_an_object)
+    with pytest.raises(StoreError, match="other bytes"):
+        store.open("dump.sql.gz", start=50_000, end=380_000)
+
+
+@pytest.mark.parametrize("knows_if_match", [True, False])
+def test_an_object_that_is_replaced_while_a_part_is_read_is_an_error(
+    s3: S3Server, store: S3Store, proxy: FaultProxy, bucket: str, knows_if_match: bool
+) -> None:
+    """Two versions are never mixed within a part, also where the server ignores If-Match."""
+    upload(store, os.urandom(400_000))
+    proxy.fault(faults.cut_body(290_000), when=faults.is_get, times=1)
+    if not knows_if_match:
+        proxy.fault(without("if-match"), when=faults.is_get)
+    with store.open("dump.sql.gz", start=10_000, end=390_000) as file:
+        file.read(1)
+        s3.client.put_object(Bucket=bucket, Key="backups/dump.sql.gz", Body=os.urandom(400_000))
+        with pytest.raises(StoreError, match="replaced"):
+            file.read()
+
+
 # what is sent
 
 

@@ -46,11 +46,11 @@ class FaultyStore(MemoryStore):
         self.unlisted: StoreError | None = None
         self.asked: list[str] = []
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def open(self, name: str, **part: Any) -> AbstractContextManager[BinaryIO]:
         self.asked.append(name)
         if name in self.faults:
             raise self.faults[name]
-        return super().open(name)
+        return super().open(name, **part)
 
     def entries(self) -> Iterator[Entry]:
         if self.unlisted is not None:

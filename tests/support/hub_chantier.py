@@ -58,10 +58,10 @@ class ListedStore:
             raise NotFoundError(f"there is no {name}")
         return Entry(name, self.files[name][0], NOW)
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
         self.stat(name)
         self.opened.append(name)
-        return io.BytesIO(self.files[name][1])
+        return io.BytesIO(self.files[name][1][start:end])
 
     def create(self, name: str, *_: object, **__: object) -> Draft:
         raise AssertionError(f"nothing that only shows may write {name}")

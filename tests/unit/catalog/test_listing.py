@@ -6,6 +6,7 @@ import io
 import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -68,9 +69,9 @@ class Counting(MemoryStore):
 
     opened = 0
 
-    def open(self, name: str):  # type: ignore[no-untyped-def]
+    def open(self, name: str, **part: Any):  # type: ignore[no-untyped-def]
         self.opened += 1
-        return super().open(name)
+        return super().open(name, **part)
 
 
 @given(files, files)
@@ -274,7 +275,7 @@ class Endless:
             yield Entry(name.manifest, 2000, at)
             yield Entry(str(name), 1_000_000, at)
 
-    def open(self, name: str) -> io.BytesIO:
+    def open(self, name: str, **part: Any) -> io.BytesIO:
         parsed = BackupName.owner_of(name)
         assert parsed is not None
         own = {"name": str(parsed), "started_at": parsed.started_at(UTC_ZONE)}

@@ -155,7 +155,7 @@ def test_a_manifest_that_is_too_large_is_not_read(size: int) -> None:
     class Reading(MemoryStore):
         taken = 0
 
-        def open(self, name: str) -> Any:
+        def open(self, name: str, **part: Any) -> Any:
             return self
 
         def __enter__(self) -> Any:

@@ -51,8 +51,8 @@ class Remote:
         return iter(self._store.entries())
 
     @contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        with self._store.open(name) as stream:
+    def open(self, name: str, **part: Any) -> Iterator[BinaryIO]:
+        with self._store.open(name, **part) as stream:
             yield Broken() if self.broken and name.endswith(".gz") else stream
 
 

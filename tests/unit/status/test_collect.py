@@ -67,7 +67,7 @@ def test_a_store_that_fails_in_the_middle_is_left_out(site: Site, monkeypatch: p
     site.add_backup(NOW - 2 * DAY, stores=("s3",))
     site.add_backup(NOW - DAY)
 
-    def fail(name: str) -> None:
+    def fail(name: str, **part: int | None) -> None:
         raise silence()
 
     monkeypatch.setattr(site.s3, "open", fail)
@@ -84,10 +84,10 @@ def test_a_manifest_that_can_not_be_read_is_a_fact_about_one_backup(
     site.add_backup(NOW - DAY, stores=("s3",))
     opened = site.s3.open
 
-    def give(name: str) -> AbstractContextManager[BinaryIO]:
+    def give(name: str, **part: int | None) -> AbstractContextManager[BinaryIO]:
         if name.startswith(frozen.removesuffix(".sql.gz")):
             raise archived()
-        return opened(name)
+        return opened(name, **part)
 
     monkeypatch.setattr(site.s3, "open", give)
     snapshot = site.collector().take(NOW)

@@ -138,9 +138,9 @@ class Counting(MemoryStore):
 
     opened = 0
 
-    def open(self, name: str):  # type: ignore[no-untyped-def]
+    def open(self, name: str, **part: Any):  # type: ignore[no-untyped-def]
         self.opened += 1
-        return super().open(name)
+        return super().open(name, **part)
 
 
 def test_few_manifests_are_read() -> None:
