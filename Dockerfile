@@ -3,18 +3,19 @@ FROM python:3.13-slim AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY constraints.txt pyproject.toml ./
-# Dependencies first: an edit of the program does not install them again.
+COPY constraints.txt constraints-build.txt ./
+# Dependencies first: an edit of the program does not install them again. Each file is checked by its hash.
 RUN python3 -m venv --without-pip /opt/venv \
-    && python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > dependencies.txt \
-    && pip --python /opt/venv install --constraint constraints.txt --requirement dependencies.txt \
+    && pip --python /opt/venv install --require-hashes --requirement constraints.txt \
+    && pip install --require-hashes --requirement constraints-build.txt \
     # botocore carries the description of 400 services; S3, and what its credentials may come from, are enough.
     && cd /opt/venv/lib/python3*/site-packages/botocore/data \
     && find . -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name 'sso*' ! -name sts ! -name signin -exec rm -r {} +
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY hubbackup hubbackup
 # Started once: an image that can't even print its help must not be built.
-RUN pip --python /opt/venv install --no-deps . && /opt/venv/bin/hubbackup --help > /dev/null
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && pip --python /opt/venv install --no-deps /wheels/*.whl && /opt/venv/bin/hubbackup --help > /dev/null
 
 FROM python:3.13-slim
 

@@ -9,12 +9,15 @@ STAMP := $(VENV)/.installed
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make setup        a virtual environment with the locked dependencies
+## make setup        a virtual environment with the locked dependencies, each file checked by its hash
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+LOCK := constraints-build.txt constraints.txt constraints-dev.txt
+
+$(STAMP): pyproject.toml $(LOCK)
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes $(addprefix --requirement ,$(LOCK))
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 ## make demo         a real backup of an embedded PostgreSQL, proven and restored; leaves nothing running
