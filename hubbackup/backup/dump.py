@@ -24,6 +24,7 @@ from hubbackup.postgres.messages import explain
 from hubbackup.postgres.session import Connection, open_dump
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft
+from hubbackup.verify.index import index_of
 from hubbackup.verify.reader import Expected, check_file
 
 
@@ -103,6 +104,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         properties=asdict(source.properties),
         globals_sql=globals_sql,
         schema_digest=facts.schema_digest,
+        index=index_of(facts, result.members).to_text(),
         hubbackup_version=package_version(),
         warnings=_suspicions(run, source, result, rows, draft.name),
     )
@@ -128,7 +130,7 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft,
     runner, connection, database = source.runner, source.connection, source.database
     total_bytes = source.normal.plain_bytes if source.normal else 0
     file = options.file
-    methods = dump_methods(file.format.codec, file.level)
+    methods = dump_methods()
     while True:
         method = methods.pop(0)
         pg_options = dump_options(method, lock_wait_seconds=options.lock_wait_seconds)
@@ -145,7 +147,7 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft,
                 run.progress("dump", total_bytes) as progress,
             ):
                 beside.start()
-                return pump(process, draft, file, keep=method.kept, cancel=run.cancel, progress=progress)
+                return pump(process, draft, file, cancel=run.cancel, progress=progress)
         except NoDataConnectionError as error:
             run.log.info(
                 "dump.relayed", message=f"the dump comes through the Docker engine, which is slower: {error}"

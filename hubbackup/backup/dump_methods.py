@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hubbackup.errors import ToolError
-from hubbackup.streams.codecs import ZSTD, Codec
 
 
 @dataclass(frozen=True)
 class DumpMethod:
     """How pg_dump delivers its bytes.
 
-    `compress` is what `--compress` is asked for. `bulk`: the bytes need a cheap transport
-    (`Runner.start`). `kept`: they are what the file is to be, and may be stored as they come.
+    `compress` is what `--compress` is asked for. `bulk`: the bytes need a cheap transport (`Runner.start`).
     """
 
     compress: str
     bulk: bool = False
-    kept: bool = False
 
     @property
     def codec(self) -> str:
@@ -26,20 +23,20 @@ class DumpMethod:
         return self.compress.partition(":")[0]
 
 
-def dump_methods(codec: Codec, level: int) -> list[DumpMethod]:
-    """The methods that are tried for a file of `codec`, best first.
+def dump_methods() -> list[DumpMethod]:
+    """The methods that are tried, best first. What comes is decoded, and packed anew in members for the file.
 
     A pg_dump that can't compress like that says so and exits.
 
     Left to itself pg_dump writes by 4 KiB, and each write costs more than what it carries. zstd at level -1000 hardly
     looks for matches: it takes no longer than a copy, and makes pieces of 128 KiB. A pg_dump without zstd is mostly
     one before 16, which heeds the buffer that a `bulk` start gives it. Where the engine relays every byte, a small
-    dump is the cheaper one: there pg_dump compresses, and where the file is to be zstd, what it makes is the file.
-    The last works with any pg_dump. Measured in docs/performance.md.
+    dump is the cheaper one: there pg_dump compresses. The last works with any pg_dump. Measured in
+    docs/performance.md.
     """
     return [
         DumpMethod("zstd:level=-1000", bulk=True),
-        DumpMethod(f"zstd:{level}", kept=True) if codec is ZSTD else DumpMethod("zstd:1"),
+        DumpMethod("zstd:1"),
         DumpMethod("0", bulk=True),
         DumpMethod("1"),
         DumpMethod("0"),

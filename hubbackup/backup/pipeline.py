@@ -19,9 +19,10 @@ from typing import Protocol
 from hubbackup.errors import RunnerError
 from hubbackup.jobs.progress import Progress
 from hubbackup.postgres.census import Census, DumpFacts
+from hubbackup.postgres.copy_blocks import Cuts
 from hubbackup.runners import Process, tool_error
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import Encoder, SniffingDecoder
+from hubbackup.streams.codecs import Encoder, Member, MemberEncoder, SniffingDecoder
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 BATCH_BYTES = 256 << 10
@@ -56,36 +57,62 @@ class FileOptions:
 
 @dataclass(frozen=True)
 class DumpResult:
-    """A dump that ran to its end: what was seen of it, and what the file must be."""
+    """A dump that ran to its end: what was seen of it, what the file must be, and where it can be entered."""
 
     facts: DumpFacts
     stored_bytes: int
     sha256: str
+    members: tuple[Member, ...]
 
 
 class Filters:
     """What a dump meets on its way: observers of its plain bytes, encoders, and takers of the stored bytes.
 
-    Each of `encoders` takes what the one before it gives. All work on one piece at a time, in the order given.
+    `compressor` comes first, and each of `encoders` takes what the one before it gives. All work on one piece at a
+    time, in the order given.
     """
 
     def __init__(
-        self, on_plain: Sequence[Observer], encoders: Sequence[Encoder], on_stored: Sequence[Observer]
+        self,
+        on_plain: Sequence[Observer],
+        compressor: MemberEncoder,
+        encoders: Sequence[Encoder],
+        on_stored: Sequence[Observer],
     ) -> None:
         self.plain_bytes = 0
         self.stored_bytes = 0
+        self.compressor = compressor
         self._on_plain = on_plain
         self._encoders = encoders
         self._on_stored = on_stored
 
     def look_at(self, plain: bytes) -> None:
-        """Show a piece of the plain dump to those who look at it."""
+        """Show the next piece of the plain dump to those who look at it."""
         for observe in self._on_plain:
             observe(plain)
         self.plain_bytes += len(plain)
 
-    def store(self, data: bytes, *, passed: int = 0) -> None:
-        """Send a piece through the encoders to the file; it has been through the first `passed` of them already."""
+    def store(self, plain: bytes, cuts: Sequence[int] = ()) -> None:
+        """Send the piece that was looked at last through the encoders to the file.
+
+        `cuts`: where in the plain dump, within this piece, the file gets a new member.
+        """
+        first, begin = self.plain_bytes - len(plain), 0
+        for cut in cuts:
+            if cut > first + begin:
+                self._pass_on(self.compressor.encode(plain[begin : cut - first]))
+            self._pass_on(self.compressor.cut())
+            begin = cut - first
+        self._pass_on(self.compressor.encode(plain[begin:] if begin else plain))
+
+    def finish(self) -> None:
+        """End the file with what the encoders still hold."""
+        self._pass_on(self.compressor.finish())
+        for number, encoder in enumerate(self._encoders):
+            self._pass_on(encoder.finish(), passed=number + 1)
+
+    def _pass_on(self, data: bytes, passed: int = 0) -> None:
+        """To the encoders behind the compressor, but for the first `passed` of them, and to the file."""
         for encoder in self._encoders[passed:]:
             data = encoder.encode(data)
         if data:
@@ -93,24 +120,17 @@ class Filters:
                 take(data)
             self.stored_bytes += len(data)
 
-    def finish(self, *, passed: int = 0) -> None:
-        """End the file with what the encoders still hold; the first `passed` of them were not used."""
-        for number, encoder in enumerate(self._encoders[passed:], passed + 1):
-            self.store(encoder.finish(), passed=number)
 
-
-def pump(
-    process: Process, sink: Sink, options: FileOptions, *, keep: bool = False, cancel: Cancel, progress: Progress
-) -> DumpResult:
+def pump(process: Process, sink: Sink, options: FileOptions, *, cancel: Cancel, progress: Progress) -> DumpResult:
     """Move the whole dump into `sink` and prove what can be proved on the way.
 
-    `keep`: what comes in the codec of the file is stored as it comes; otherwise its codec is only for the transport.
     Raises ToolError where pg_dump ended with an error, StreamError where its stream broke off, NotProvenError
     where what came is not a whole dump, StoreError where `sink` can't take it.
     """
-    census, digest = Census(), hashlib.sha256()
-    filters = Filters([census.feed], options.format.encoders(options.level), [digest.update, sink.write])
-    writer = _Writer(filters, options, keep=keep)
+    cuts, digest = Cuts(), hashlib.sha256()
+    census, compressor = Census(cuts=cuts), options.format.compressor(options.level)
+    filters = Filters([census.feed], compressor, options.format.encoders(), [digest.update, sink.write])
+    writer = _Writer(filters, cuts, options)
     writer.start()
     try:
         batch: list[bytes] = []
@@ -130,18 +150,18 @@ def pump(
         writer.finish(process, cancel)
     finally:
         writer.stop()
-    return DumpResult(census.finish(), filters.stored_bytes, digest.hexdigest())
+    return DumpResult(census.finish(), filters.stored_bytes, digest.hexdigest(), tuple(compressor.members))
 
 
 class _Writer(threading.Thread):
     """The decoder and the filters, behind a bounded queue."""
 
-    def __init__(self, filters: Filters, options: FileOptions, *, keep: bool) -> None:
+    def __init__(self, filters: Filters, cuts: Cuts, options: FileOptions) -> None:
         super().__init__(name="writer", daemon=True)
         limited = options.bytes_per_second > 0
         self._filters = filters
+        self._cuts = cuts
         self._options = options
-        self._keep = keep
         self._queue: queue.Queue[bytes | None] = queue.Queue(LIMITED_QUEUE_BATCHES if limited else QUEUE_BATCHES)
         self._decoder = SniffingDecoder()
         self._free_at = 0.0
@@ -154,25 +174,17 @@ class _Writer(threading.Thread):
             while (data := self._queue.get()) is not None and not self._stopped.is_set():
                 if data == END:
                     self._decoder.finish()
-                    self._filters.finish(passed=int(self._as_it_comes))
+                    self._filters.finish()
                     return
                 self._take(data)
         except BaseException as error:  # noqa: BLE001 - handed to the reader, which raises it
             self._error = error
 
-    @property
-    def _as_it_comes(self) -> bool:
-        """Whether what pg_dump compressed is what is stored: the first encoder has nothing left to do."""
-        return self._keep and self._decoder.found is self._options.format.codec
-
     def _take(self, data: bytes) -> None:
         for plain in self._decoder.pieces(data):
             self._filters.look_at(plain)
-            if not self._as_it_comes:
-                self._filters.store(plain)
+            self._filters.store(plain, self._cuts.take(self._filters.plain_bytes))
             self._wait_for_the_limit(len(plain))
-        if self._as_it_comes:
-            self._filters.store(data, passed=1)
 
     def _wait_for_the_limit(self, taken_bytes: int) -> None:
         """Time in which nothing came (a lock, a large index) is not made up for: no burst follows it."""

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
+from hubbackup.catalog.index import DumpIndex
 from hubbackup.catalog.origin import Origin, SigningKey
 from hubbackup.errors import NotProvenError, UsageError
 from hubbackup.stores import Entry, Store
@@ -28,7 +29,8 @@ from hubbackup.streams.format import DEFAULT_FORMAT, Format
 
 MANIFEST_SUFFIX = ".manifest.json"
 LONG_ROWS = 10_000
-SCHEMA = "hubbackup.manifest/1"
+PURPOSE = "hubbackup.manifest/1"
+"""Of a manifest's signature; the same for all schemas, since what is signed names its own."""
 BASE = re.compile(r"(?P<database>[A-Za-z0-9_.%-]+)_backup_(?P<time>[0-9]{8}_[0-9]{6})", re.ASCII)
 """Of a backup's name, before the suffix of its format."""
 CLOCK_TOLERANCE = timedelta(hours=1)
@@ -160,11 +162,11 @@ def _decoded(encoded: str) -> str:
 
 
 class Manifest(BaseModel):
-    """The JSON beside a backup: schema `hubbackup.manifest/1`, see docs/manifest.md. Times are UTC."""
+    """The JSON beside a backup: schema `hubbackup.manifest/2`, see docs/manifest.md. Times are UTC."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    manifest_schema: Literal["hubbackup.manifest/1"] = "hubbackup.manifest/1"
+    manifest_schema: Literal["hubbackup.manifest/1", "hubbackup.manifest/2"] = "hubbackup.manifest/2"
     name: str
     database: str
     run_id: str
@@ -192,15 +194,21 @@ class Manifest(BaseModel):
     """What `pg_dumpall --globals-only` wrote: roles and memberships, passwords only where they were asked for."""
     schema_digest: str = ""
     """Of all that the dump holds but its data; empty in older manifests."""
+    index: str = ""
+    """Where its tables stand, packed (`catalog/index.py`); empty in manifests of schema 1."""
     hubbackup_version: str
     warnings: tuple[str, ...] = ()
     """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""
     hmac: str = ""
     """The signature of all the other fields (`catalog/origin.py`); empty where there was no key."""
 
+    def dump_index(self) -> DumpIndex | None:
+        """The index, unpacked; None where there is none. Raises NotProvenError where it is not valid."""
+        return DumpIndex.from_text(self.index, self.name) if self.index else None
+
     def signed(self, key: SigningKey) -> Manifest:
         """The same with our signature."""
-        return self.model_copy(update={"hmac": key.sign(json.loads(self.to_json()), SCHEMA)})
+        return self.model_copy(update={"hmac": key.sign(json.loads(self.to_json()), PURPOSE)})
 
     def to_json(self) -> bytes:
         """UTF-8, indented, for people too, where it is not too long for them anyway."""
@@ -367,8 +375,10 @@ def put_manifest(store: Store, manifest: Manifest, data: bytes) -> None:
 
 
 def printable_rows(rows: Mapping[str, int]) -> dict[str, int]:
-    """A census's rows as a manifest holds them: a table's name that is not UTF-8 has its bytes escaped."""
-    return {
-        name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"): count
-        for name, count in rows.items()
-    }
+    """A census's rows as a manifest holds them."""
+    return {printable(name): count for name, count in rows.items()}
+
+
+def printable(name: str) -> str:
+    """A table's name as a manifest holds it: where it is not UTF-8, its bytes are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from hubbackup.catalog.backup import SCHEMA, BackupName, Manifest, Mark, parse_document
+from hubbackup.catalog.backup import PURPOSE, BackupName, Manifest, Mark, parse_document
 from hubbackup.catalog.origin import Origin, Put, Trust
 from hubbackup.errors import NotProvenError, StoreError
 from hubbackup.stores import Readable
@@ -61,7 +61,7 @@ def judge(data: bytes, name: BackupName, trust: Trust, put_at: Put = None) -> Ju
     document = parse_document(data, str(name))
     manifest = Manifest.of_document(document, name=str(name))
     times = manifest.started_at, name.started_at(UTC)
-    origin = trust.origin_of(document, SCHEMA, times, put_at)
+    origin = trust.origin_of(document, PURPOSE, times, put_at)
     return Judged(manifest, origin, trust.why_foreign(document) if origin is Origin.FOREIGN else "")
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from hubbackup.errors import NotProvenError
 from hubbackup.postgres.client import major_of
+from hubbackup.postgres.copy_blocks import CopyBlock, CopyBlocks, Cuts, Span
 from hubbackup.postgres.dump_lexer import Lexer
-from hubbackup.postgres.dump_schema import SchemaReader
+from hubbackup.postgres.dump_schema import ROWS, SchemaReader
 from hubbackup.postgres.dump_statements import COPY, NAME, is_of_a_database, is_of_pg_dump
 from hubbackup.postgres.file_kinds import kind_of
 from hubbackup.postgres.requirements import NO_REQUIREMENTS, Requirements, RequirementsFinder
@@ -62,6 +63,9 @@ class DumpFacts:
     `psql_stops_at` is the start of a statement that psql can't read to its end, though all of it is there: a function
     named begin. `unknown` is that of a statement which a newer pg_dump than we know wrote. Else they are empty.
     `schema_digest` is the sha256 of all but the data, the same for two dumps of one schema.
+    `blocks` are its COPY statements in its own order; a table can have several (`--load-via-partition-root`). Before
+    `data_start`, in bytes of the dump, all is pre-data, and from `data_end` on all is post-data; where there is no
+    data, both are at its end.
     """
 
     plain_bytes: int
@@ -77,20 +81,24 @@ class DumpFacts:
     psql_stops_at: str = ""
     unknown: str = ""
     schema_digest: str = ""
+    blocks: tuple[CopyBlock, ...] = ()
+    data_start: int = 0
+    data_end: int = 0
 
 
 class Census:
     """Counts a plain pg_dump as it streams by, in memory that grows with its tables and not with its rows.
 
     Feed every byte in order, in chunks of any size (64 KiB and more are fast, and `bytes` spare the copy that
-    a memoryview costs), then ask for `finish`. `on_schema` is given the text of the schema on the way.
+    a memoryview costs), then ask for `finish`. `on_schema` is given the text of the schema on the way, and `cuts` the
+    places where a file of it may be entered.
     """
 
-    def __init__(self, on_schema: Callable[[bytes], object] | None = None) -> None:
+    def __init__(self, on_schema: Callable[[bytes], object] | None = None, cuts: Cuts | None = None) -> None:
         self._plain_bytes = 0
         self._first = b""
         self._last = b""
-        self._counter = _Counter(SchemaReader(on_schema))
+        self._counter = _Counter(SchemaReader(on_schema), cuts)
         self._lexer = Lexer(self._counter)
 
     def feed(self, data: memoryview | bytes) -> None:
@@ -129,6 +137,8 @@ class Census:
             raise _not_proven(f"it ends before pg_dump's last words, after {self._plain_bytes} bytes")
         if header["key"] != trailer["key"] or counter.restrict_key:
             raise _not_proven(_UNPAIRED)
+        counter.blocks.finish()
+        data_start = counter.blocks.data_start
         return DumpFacts(
             plain_bytes=self._plain_bytes,
             rows=dict(counter.rows),
@@ -143,6 +153,9 @@ class Census:
             psql_stops_at=lexer.stumbles_at,
             unknown=counter.unknown,
             schema_digest=counter.schema.digest,
+            blocks=tuple(counter.blocks.found),
+            data_start=self._plain_bytes if data_start is None else data_start,
+            data_end=self._plain_bytes if data_start is None else counter.blocks.data_end,
         )
 
     def _unlike_a_dump(self) -> str:
@@ -155,8 +168,10 @@ class Census:
 class _Counter:
     """Listens to the lexer: recognizes pg_dump's statements and adds up."""
 
-    def __init__(self, schema: SchemaReader) -> None:
+    def __init__(self, schema: SchemaReader, cuts: Cuts | None) -> None:
         self.schema = schema
+        self.blocks = CopyBlocks()
+        self._cuts = cuts
         self.on_text = schema.on_text
         self.fault = ""
         self.unknown = ""
@@ -170,11 +185,14 @@ class _Counter:
         self.restrict_key = b""
         self._table = ""
 
-    def on_statement(self, start: bytes, end: bytes) -> str:
+    def on_statement(self, start: bytes, end: bytes, span: Span) -> str:
         """Count it; the table's name where rows follow, else nothing."""
         self.schema.on_statement(start)
+        if self._cuts is not None:
+            self._cuts.on_statement(span.start)
         if start.startswith(b"COPY"):
-            return self._on_copy(start)
+            return self._on_copy(start, span)
+        self.blocks.on_statement(span, brings_data=ROWS.match(start) is not None)
         if not self.unknown and not is_of_pg_dump(start):
             self.unknown = _text(start[:100])
         if not self.of_database and is_of_a_database(start):
@@ -192,18 +210,22 @@ class _Counter:
     def _note_roles(self, start: bytes, end: bytes) -> None:
         self.requirements.note(start, end)
 
-    def _on_copy(self, statement: bytes) -> str:
+    def _on_copy(self, statement: bytes, span: Span) -> str:
         copy = COPY.fullmatch(statement)
         if copy is None:
             self.fault = self.fault or "it has a COPY statement that is not of pg_dump's making"
             return ""
         self._table = _text(copy[1])
         self.rows.setdefault(self._table, 0)
+        self.blocks.on_copy(self._table, span)
         return self._table
 
-    def on_rows(self, rows: int) -> None:
+    def on_rows(self, rows: int, data: memoryview, offset: int) -> None:
         """Add to the table whose COPY statement came last."""
         self.rows[self._table] += rows
+        self.blocks.on_rows(rows, data)
+        if rows and self._cuts is not None:
+            self._cuts.on_rows(data, offset)
 
     def on_meta_command(self, command: bytes) -> None:
         """Pair up `restrict` and `unrestrict`, as psql does, and list all others."""

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from hubbackup.postgres.copy_blocks import Span
 from hubbackup.postgres.dump_rows import END_OF_ROWS, count_lines, find_end_of_rows, has_narrow_rows, has_other_end
 from hubbackup.postgres.dump_statements import WORD, misreads, standard_strings
 from hubbackup.postgres.dump_tokens import (
@@ -54,12 +55,12 @@ _AS_ROLE = re.compile(rb"(SET SESSION AUTHORIZATION )(?:'')+")
 class Listener(Protocol):
     """Who is told what a dump holds, in its order."""
 
-    def on_statement(self, start: bytes, end: bytes) -> str:
+    def on_statement(self, start: bytes, end: bytes, span: Span) -> str:
         """A statement came to its semicolon. Returns the table's name where its rows follow, else nothing.
 
         `start` and `end` are its first 1024 and last 320 bytes, with strings emptied and comments made blanks;
         of COPY and CREATE POLICY `start` is all of it, up to 512 KiB. A role that is written as a string, in `SET
-        SESSION AUTHORIZATION 'name'`, has become a quoted name.
+        SESSION AUTHORIZATION 'name'`, has become a quoted name. `span` is where all of it stands in the dump.
         """
 
     def on_text(self, piece: bytes) -> None:
@@ -68,8 +69,8 @@ class Listener(Protocol):
     def on_meta_command(self, command: bytes) -> None:
         """A backslash command's line, without its backslash and line end; at most 4096 bytes."""
 
-    def on_rows(self, rows: int) -> None:
-        """So many more rows of the last COPY statement went by."""
+    def on_rows(self, rows: int, data: memoryview, offset: int) -> None:
+        """More of the last COPY statement's rows, of which so many end in `data`, which stands at `offset`."""
 
 
 class Lexer:
@@ -88,6 +89,9 @@ class Lexer:
         self._inside = ""
         self._held = b""
         self._whole_until = 0
+        self._base = 0  # where in the dump the data that is being read begins
+        self._next_base = 0
+        self._start = 0  # where in the dump the statement begins
         self._statement = b""
         self._statement_end = b""
         self._first_string: bytes | None = None
@@ -111,6 +115,8 @@ class Lexer:
         if b"\0" in chunk:
             self._give_up("it has a NUL byte" + NEVER)
         data = self._held + chunk if self._held else chunk
+        self._base = self._next_base - len(self._held)
+        self._next_base += len(chunk)
         self._held = b""
         self._whole_until = whole_words(data)
         position = 0
@@ -161,6 +167,7 @@ class Lexer:
         if not self._statement:
             blank = BLANK.match(data, position, limit)
             self._text_from = position = blank.end() if blank else position
+            self._start = self._base + position
         match = TOKEN.match(data, position, limit)
         assert match is not None  # noqa: S101 - each part of the pattern may be empty
         token = match[1]
@@ -274,7 +281,7 @@ class Lexer:
             self._standard_strings = strings
         if as_role := _AS_ROLE.fullmatch(start):
             start = end = as_role[1] + b'"' + string.replace(b'"', b'""') + b'"'
-        table = self._listener.on_statement(start, end)
+        table = self._listener.on_statement(start, end, Span(self._start, self._base + position))
         self._enter(self._line_end, f"the rows of {table}" if table else "")
 
     def _line_end(self, data: bytes, position: int) -> int:
@@ -343,7 +350,7 @@ class Lexer:
         if not self._at_line_start:
             end = data.find(b"\n", position) + 1
             self._at_line_start = end > 0
-            self._listener.on_rows(int(self._at_line_start))
+            self._tell_rows(int(self._at_line_start), data, position, end or len(data))
             return end or len(data)
         narrow = has_narrow_rows(data, position)
         end_of_rows = -1
@@ -352,12 +359,16 @@ class Lexer:
             if has_other_end(data, position, end_of_rows if end_of_rows >= 0 else len(data)):
                 return self._give_up("it has a carriage return after the end of rows" + NEVER)
         if end_of_rows >= 0:
-            self._listener.on_rows(data.count(b"\n", position, end_of_rows))
+            self._tell_rows(data.count(b"\n", position, end_of_rows), data, position, end_of_rows)
             self._text_from = end_of_rows + len(END_OF_ROWS)
             return self._leave(end_of_rows + len(END_OF_ROWS), data)
-        self._listener.on_rows(count_lines(data, position, narrow))
         last_line = max(position, data.rfind(b"\n") + 1)
-        if END_OF_ROWS.startswith(data[last_line : last_line + len(END_OF_ROWS)]):
+        is_open = END_OF_ROWS.startswith(data[last_line : last_line + len(END_OF_ROWS)])
+        self._tell_rows(count_lines(data, position, narrow), data, position, last_line if is_open else len(data))
+        if is_open:
             return self._hold(data, last_line)
         self._at_line_start = False
         return len(data)
+
+    def _tell_rows(self, rows: int, data: bytes, start: int, end: int) -> None:
+        self._listener.on_rows(rows, memoryview(data)[start:end], self._base + start)

@@ -17,6 +17,8 @@ DATA = re.compile(
     rb"|(?:ALTER|COMMENT ON|(?:GRANT|REVOKE)[A-Z ,]* ON|SECURITY LABEL [^;]*?ON) LARGE OBJECT "
 )
 """The beginnings of statements that bring data, or belong to it. BEGIN and COMMIT stand around a large object's."""
+ROWS = re.compile(rb"COPY |INSERT INTO |(?:BEGIN|COMMIT)\Z|SELECT pg_catalog\.(?:setval|lo_[a-z]+|lowrite)\(")
+"""Of these, the ones that pg_dump has in its data section. What belongs to a large object stands in others, too."""
 BULKY = re.compile(rb"SELECT pg_catalog\.lowrite\(")
 """A large object's bytes, known for what they are before their end."""
 

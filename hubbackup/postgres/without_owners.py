@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
+from hubbackup.postgres.copy_blocks import Span
 from hubbackup.postgres.dump_lexer import Lexer
 from hubbackup.postgres.dump_statements import WORD
 
@@ -66,7 +67,7 @@ class _Ends:
         self.is_of_roles = False
         self.in_rows = False
 
-    def on_statement(self, start: bytes, end: bytes) -> str:
+    def on_statement(self, start: bytes, end: bytes, span: Span) -> str:
         """Note what it was."""
         self.told = True
         self.is_of_roles = is_of_roles(start, end)
@@ -79,7 +80,7 @@ class _Ends:
     def on_meta_command(self, command: bytes) -> None:
         """Passes."""
 
-    def on_rows(self, rows: int) -> None:
+    def on_rows(self, rows: int, data: memoryview, offset: int) -> None:
         """Pass."""
 
 

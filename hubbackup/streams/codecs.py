@@ -109,6 +109,43 @@ class Encoder(Protocol):
         ...
 
 
+class Member(NamedTuple):
+    """Where a member begins: in the file as it was encoded, and in the plain dump. The file can be entered there."""
+
+    stored_offset: int
+    plain_offset: int
+
+
+class MemberEncoder:
+    """One file of members in a row, each made by a `new_member`. `members`: where they begin, so far."""
+
+    def __init__(self, new_member: Callable[[], Encoder]) -> None:
+        self.members = [Member(0, 0)]
+        self._new_member = new_member
+        self._member = new_member()
+        self._stored_bytes = self._plain_bytes = 0
+
+    def encode(self, data: bytes) -> bytes:
+        """As `Encoder.encode`."""
+        self._plain_bytes += len(data)
+        return self._counted(self._member.encode(data))
+
+    def cut(self) -> bytes:
+        """End the member; what comes next begins another. Returns its last bytes."""
+        end = self._counted(self._member.finish())
+        self._member = self._new_member()
+        self.members.append(Member(self._stored_bytes, self._plain_bytes))
+        return end
+
+    def finish(self) -> bytes:
+        """As `Encoder.finish`."""
+        return self._counted(self._member.finish())
+
+    def _counted(self, data: bytes) -> bytes:
+        self._stored_bytes += len(data)
+        return data
+
+
 class GzipEncoder:
     """isal's, whose `level` goes from 0 (fastest) to 3 (smallest)."""
 

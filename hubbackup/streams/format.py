@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from hubbackup.streams.codecs import CODECS, GZIP, Codec, Decoder, Encoder
+from hubbackup.streams.codecs import CODECS, GZIP, Codec, Decoder, Encoder, MemberEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,13 @@ class Format:
         """The end of the file's name."""
         return self.codec.suffix
 
-    def encoders(self, level: int) -> list[Encoder]:
-        """What the plain dump passes one after the other to become the file. The first one compresses."""
-        return [self.codec.encoder(level)]
+    def compressor(self, level: int) -> MemberEncoder:
+        """The first of what the plain dump passes to become the file."""
+        return MemberEncoder(partial(self.codec.encoder, level))
+
+    def encoders(self) -> list[Encoder]:
+        """What it passes after that, one after the other."""
+        return []
 
     def decoder(self) -> Decoder:
         """Makes the plain dump of one file, and demands of its bytes what its name says."""

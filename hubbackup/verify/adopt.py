@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hubbackup.catalog.backup import SCHEMA, SHA256, BackupName, parse_document
+from hubbackup.catalog.backup import PURPOSE, SHA256, BackupName, parse_document
 from hubbackup.catalog.listing import scan
 from hubbackup.catalog.manifests import Judged, read_bytes
 from hubbackup.catalog.origin import FIELD, Origin, SigningKey
@@ -119,7 +119,7 @@ def _adopt(run: Run, one: Stranger, key: SigningKey) -> None:
     with target.open(name) as stream, run.progress(f"adopt {target.name}", manifest.stored_bytes) as progress:
         check_file(stream, Expected.of(manifest), name=name, cancel=run.cancel, progress=progress)
     # Of the document, not of what we understand of it: a newer version may have written more.
-    signed = document | {FIELD: key.sign(document, SCHEMA)}
+    signed = document | {FIELD: key.sign(document, PURPOSE)}
     text = json.dumps(signed, indent=1, ensure_ascii=False).encode()
     target.store.replace(one.name.manifest, text, {SHA256: manifest.sha256}, dated=manifest.started_at)
     run.log.info("adopt.signed", message=f"adopted: {name}", name=name, store=target.name)

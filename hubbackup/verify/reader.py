@@ -20,6 +20,7 @@ from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder
 from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.streams.read_ahead import ReadAhead
+from hubbackup.verify.index import index_of
 
 REMEDY = "use an older backup, or another copy of this one"
 
@@ -143,9 +144,23 @@ def check_dump(
                     break
     with _naming(name):
         facts = census.finish()
-        if manifest is not None and printable_rows(facts.rows) != manifest.rows:
-            raise NotProvenError("its rows are not those that its manifest counted")
+        if manifest is not None:
+            _check_census(facts, manifest)
     return facts
+
+
+def _check_census(facts: DumpFacts, manifest: Manifest) -> None:
+    """Raises NotProvenError where a manifest says something else of its dump than what was read."""
+    if printable_rows(facts.rows) != manifest.rows:
+        raise NotProvenError("its rows are not those that its manifest counted")
+    index = manifest.dump_index()
+    if index is None:
+        return
+    found = index_of(facts, index.members)
+    if index.digest_kind != found.digest_kind:  # keyed: only where everything stands can be compared
+        index, found = index.without_digests(), found.without_digests()
+    if found != index:
+        raise NotProvenError("its tables are not where its manifest has them")
 
 
 def _compare(name: str, expected: Expected, stored_bytes: int, sha256: str) -> None:

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hubbackup.catalog.backup import SCHEMA
+from hubbackup.catalog.backup import PURPOSE
 from hubbackup.catalog.origin import SigningKey
 from tests.e2e.conftest import QUIET
 from tests.e2e.stack import (
@@ -222,7 +222,7 @@ def test_rotation_removes_the_old_and_nothing_else(quiet: Stack) -> None:
     for days, old in aged.items():
         moment = (now - timedelta(days=days)).isoformat()
         fields = {**manifest, "name": old, "started_at": moment, "finished_at": moment}
-        fields["hmac"] = key.sign(fields, SCHEMA)
+        fields["hmac"] = key.sign(fields, PURPOSE)
         files |= {old: data, manifest_of(old): json.dumps(fields).encode()}
     for file, content in files.items():
         quiet.write(file, content)

@@ -126,8 +126,8 @@ def container(docker_engine: str) -> Iterator[str]:
         yield name
 
 
-def test_pg_dumps_own_zstd_is_stored(container: str, tmp_path: Path) -> None:
-    """The level that was asked for reaches pg_dump; the rows are counted and proven all the same, and restored."""
+def test_zstd_over_the_engine_is_packed_anew(container: str, tmp_path: Path) -> None:
+    """At the level that was asked for, with a checksum, and in frames of which each can be entered."""
     program = for_container(container, tmp_path, BACKUP_COMPRESSION="zstd")
     sizes = {}
     for level in ("1", "15"):
@@ -137,7 +137,11 @@ def test_pg_dumps_own_zstd_is_stored(container: str, tmp_path: Path) -> None:
         assert manifest.compression == f"zstd:{level}"
         assert manifest.rows == {"public.t": 80000}
         assert manifest.plain_bytes == len(unpacked(stored))
-        assert not stored[4] & CHECKSUM, "pg_dump's own frames have none, those of hubbackup do"
+        assert stored[4] & CHECKSUM
+        index = manifest.dump_index()
+        assert index is not None
+        for member in index.members:
+            assert unpacked(stored[member.stored_offset :]) == unpacked(stored)[member.plain_offset :]
         sizes[level] = len(stored)
     assert sizes["15"] != sizes["1"]
     assert program.run("verify", "--all").code == 0

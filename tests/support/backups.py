@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hubbackup.app.manifest_key import ManifestKey
-from hubbackup.catalog.backup import SCHEMA, BackupName, Manifest, write_manifest
+from hubbackup.catalog.backup import PURPOSE, BackupName, Manifest, write_manifest
 from hubbackup.catalog.target import Policy, Target
 from hubbackup.errors import StoreError, StoreSilentError
 from hubbackup.stores import Entry, Store
@@ -111,7 +111,7 @@ def signed_text(directory: Path, document: dict[str, Any], given: str = "") -> s
     """A manifest that was changed, as the program itself would have written and signed it."""
     key = key_in(directory, given).trust().key
     rest = {name: value for name, value in document.items() if name != "hmac"}
-    return json.dumps(rest | {"hmac": key.sign(rest, SCHEMA)} if key is not None else rest)
+    return json.dumps(rest | {"hmac": key.sign(rest, PURPOSE)} if key is not None else rest)
 
 
 def put_file(store: Store, name: str, data: bytes) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from hubbackup.backup.dump_methods import dump_methods
 from hubbackup.backup.pipeline import FileOptions, pump
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import scan
@@ -77,7 +76,7 @@ def backed_up(dump: bytes) -> tuple[bytes, Expected]:
     with DirectRunner(cancel=Cancel()).start(["cat"], {}, stdin=True) as process:
         process.write(dump)
         process.close_stdin()
-        result = pump(process, file, options, keep=True, cancel=Cancel(), progress=silent)
+        result = pump(process, file, options, cancel=Cancel(), progress=silent)
     assert result.facts.rows == {"public.a": 2}
     return file.getvalue(), Expected(result.stored_bytes, result.sha256, result.facts.plain_bytes)
 
@@ -117,8 +116,3 @@ def test_the_settings_know_it() -> None:
     with pytest.raises(SettingsError, match="xz has the levels 0 to 9"):
         load_settings({"BACKUP_COMPRESSION": "xz", "BACKUP_COMPRESSION_LEVEL": "10"})
     assert Settings(backup_compression="xz").backup_format == Format(XZ)
-
-
-def test_pg_dump_is_asked_for_what_it_can() -> None:
-    """Nothing that pg_dump compresses is kept for a file of a codec that it does not write."""
-    assert not any(method.kept for method in dump_methods(XZ, 9))

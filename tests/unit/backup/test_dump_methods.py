@@ -6,29 +6,20 @@ import pytest
 
 from hubbackup.backup.dump_methods import DumpMethod, dump_methods, dump_options, refuses_method
 from hubbackup.errors import ToolError
-from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec
 
 
-@pytest.mark.parametrize("method", dump_methods(ZSTD, 3))
+@pytest.mark.parametrize("method", dump_methods())
 def test_a_dump_is_plain_and_never_waits_forever(method: DumpMethod) -> None:
     """Format, compression and the limit for locks, and nothing that names a database or a role."""
     options = dump_options(method, lock_wait_seconds=1.5)
     assert set(options) == {"--format=plain", "--lock-wait-timeout=1500", f"--compress={method.compress}"}
 
 
-@pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
-def test_a_way_of_dumping_is_there_for_every_pg_dump(codec: Codec) -> None:
+def test_a_way_of_dumping_is_there_for_every_pg_dump() -> None:
     """Without a data connection, zstd or zlib: the last way asks for nothing, and no way comes twice."""
-    ways = dump_methods(codec, 3)
+    ways = dump_methods()
     assert ways[-1] == DumpMethod("0")
     assert len(set(ways)) == len(ways)
-
-
-def test_pg_dump_makes_the_file_itself_where_that_is_zstd() -> None:
-    """At the level that was asked for; for another codec's file it compresses as little as helps."""
-    assert [way.compress for way in dump_methods(ZSTD, 3) if way.kept] == ["zstd:3"]
-    assert [way for way in dump_methods(GZIP, 3) if way.kept] == []
-    assert DumpMethod("zstd:1") in dump_methods(GZIP, 3)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ from collections.abc import Callable
 
 import pytest
 
+from hubbackup.backup import pipeline
 from hubbackup.backup.pipeline import DumpResult, FileOptions, Filters, pump
 from hubbackup.errors import EngineError, HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
 from hubbackup.jobs.progress import silent
+from hubbackup.postgres.copy_blocks import Cuts
 from hubbackup.runners import Process
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec
+from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec, MemberEncoder
 from hubbackup.streams.format import Format
 
 HEADER = (
@@ -54,7 +56,6 @@ def run(
     cancel: Cancel | None = None,
     exit_code: int = 0,
     pause: float = 0,
-    keep: bool = False,
 ) -> DumpResult:
     """Pump what a real process prints."""
     program = (
@@ -73,7 +74,7 @@ def run(
         feeder = threading.Thread(target=feed)
         feeder.start()
         try:
-            return pump(process, sink, options or FileOptions(), keep=keep, cancel=cancel, progress=silent)
+            return pump(process, sink, options or FileOptions(), cancel=cancel, progress=silent)
         finally:
             feeder.join()
 
@@ -106,22 +107,24 @@ def test_a_whole_dump_is_stored_and_counted(way: Codec | None, codec: Codec, lev
     assert no_writer_is_left()
 
 
-def test_zstd_is_stored_as_pg_dump_made_it() -> None:
-    """Nothing is compressed twice: the file holds the very bytes that came."""
-    sink, came = Sink(), compressed(DUMP, ZSTD)
-    result = run(came, sink, FileOptions(Format(ZSTD)), keep=True)
-    assert sink.data == came
-    assert (result.stored_bytes, result.sha256) == (len(came), hashlib.sha256(came).hexdigest())
-
-
-@pytest.mark.parametrize(("way", "stored"), [(None, ZSTD), (GZIP, ZSTD), (ZSTD, GZIP)])
-def test_only_what_the_file_is_to_be_is_stored_as_it_comes(way: Codec | None, stored: Codec) -> None:
-    """Where something else came than was asked of pg_dump, the file is what its name says all the same."""
+@pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
+@pytest.mark.parametrize("cut_bytes", [(1, 1), (200_000, 500_000), (1 << 20, 16 << 20)])
+def test_the_file_can_be_entered_at_its_members(
+    codec: Codec, cut_bytes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever they are, what is decoded from a member's start is the dump from there on."""
+    statement_bytes, rows_bytes = cut_bytes
+    monkeypatch.setattr(pipeline, "Cuts", lambda: Cuts(statement_bytes, rows_bytes))
     sink = Sink()
-    run(compressed(DUMP, way), sink, FileOptions(Format(stored)), keep=True)
-    decoder = stored.decoder()
-    assert b"".join(decoder.pieces(bytes(sink.data))) == DUMP
-    decoder.finish()
+    result = run(DUMP, sink, FileOptions(Format(codec)))
+    assert result.members[0] == (0, 0)
+    assert len(result.members) == len(set(result.members))
+    assert len(result.members) > 1 or rows_bytes > len(DUMP)
+    for stored_offset, plain_offset in result.members[-20:]:
+        decoder = codec.decoder()
+        assert b"".join(decoder.pieces(bytes(sink.data[stored_offset:]))) == DUMP[plain_offset:]
+        decoder.finish()
+        assert plain_offset == 0 or DUMP[plain_offset - 1 : plain_offset] == b"\n"
 
 
 class Wrapping:
@@ -145,7 +148,8 @@ def test_filters_are_passed_one_after_the_other() -> None:
     plain: list[bytes] = []
     stored: list[bytes] = []
     digest = hashlib.sha256()
-    filters = Filters([plain.append], [Wrapping(b"a"), Wrapping(b"b")], [digest.update, stored.append])
+    compressor = MemberEncoder(lambda: Wrapping(b"a"))
+    filters = Filters([plain.append], compressor, [Wrapping(b"b")], [digest.update, stored.append])
     for piece in (b"1", b"2", b"3"):
         filters.look_at(piece)
         filters.store(piece)
@@ -157,24 +161,26 @@ def test_filters_are_passed_one_after_the_other() -> None:
     assert digest.digest() == hashlib.sha256(b"".join(stored)).digest()
 
 
-def test_a_filter_that_is_passed_already_is_left_out() -> None:
-    """What pg_dump compressed itself still goes through what comes after compression."""
+def test_a_member_ends_where_the_cut_is() -> None:
+    """In the middle of a piece too; where each began is known in stored bytes and in plain ones."""
     stored: list[bytes] = []
-    filters = Filters([], [Wrapping(b"a"), Wrapping(b"b")], [stored.append])
-    filters.store(b"1", passed=1)
-    filters.finish(passed=1)
-    assert b"".join(stored) == b"b1b."
+    filters = Filters([], MemberEncoder(lambda: Wrapping(b"a")), [], [stored.append])
+    for piece, cuts in ((b"12345", [2, 3]), (b"678", []), (b"9", [8])):
+        filters.look_at(piece)
+        filters.store(piece, cuts)
+    filters.finish()
+    assert b"".join(stored) == b"a12a.a3a.a45a678a.a9a."
+    assert filters.compressor.members == [(0, 0), (5, 2), (9, 3), (18, 8)]
 
 
 @pytest.mark.parametrize("stored", CODECS.values(), ids=list(CODECS))
-@pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("way", CODECS.values(), ids=list(CODECS))
-def test_a_cut_way_is_not_proven(way: Codec, keep: bool, stored: Codec) -> None:
+def test_a_cut_way_is_not_proven(way: Codec, stored: Codec) -> None:
     """Compressed bytes that end early are not dump, though the command exited with 0 and all rows were there."""
     came = compressed(DUMP, way)
     for cut in (1, 3, len(came) // 2, len(came) - 1):
         with pytest.raises(NotProvenError):
-            run(came[:cut], Sink(), FileOptions(Format(stored)), keep=keep)
+            run(came[:cut], Sink(), FileOptions(Format(stored)))
 
 
 @pytest.mark.parametrize("pause", [0, 1.5])

@@ -179,7 +179,16 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
     read = Manifest.from_json(manifest.to_json(), name=str(NAME))
     assert read == manifest
     assert read.started_at.tzinfo is not None
-    assert json.loads(manifest.to_json())["manifest_schema"] == "hubbackup.manifest/1"
+    assert json.loads(manifest.to_json())["manifest_schema"] == "hubbackup.manifest/2"
+
+
+def test_a_manifest_of_before_stays_what_it_was() -> None:
+    """Schema 1, without an index: it is read, and written again under its own schema."""
+    document = json.loads(manifest_of(NAME).to_json()) | {"manifest_schema": "hubbackup.manifest/1"}
+    del document["index"]
+    read = Manifest.from_json(json.dumps(document).encode(), name=str(NAME))
+    assert read.dump_index() is None
+    assert json.loads(read.to_json())["manifest_schema"] == "hubbackup.manifest/1"
 
 
 def test_a_later_manifest_may_say_more() -> None:
@@ -193,7 +202,7 @@ def test_a_later_manifest_may_say_more() -> None:
     [
         ({"name": "other_backup_20260208_030000.sql.gz"}, "belongs to other_backup"),
         ({"database": "other"}, "belongs to .* of other"),
-        ({"manifest_schema": "hubbackup.manifest/2"}, "not valid: manifest_schema"),
+        ({"manifest_schema": "hubbackup.manifest/3"}, "not valid: manifest_schema"),
         ({"sha256": None}, "not valid: sha256"),
         ({"plain_bytes": "many"}, "not valid: plain_bytes"),
         ({"started_at": "2026-02-08T03:00:00"}, "not valid: started_at"),

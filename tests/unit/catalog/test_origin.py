@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hubbackup.catalog.backup import SCHEMA, BackupName, Manifest
+from hubbackup.catalog.backup import PURPOSE, BackupName, Manifest
 from hubbackup.catalog.manifests import MANIFEST_MAX_BYTES, judge, read_manifest
 from hubbackup.catalog.origin import Origin, SigningKey, Trust
 from hubbackup.errors import NotProvenError
@@ -55,16 +55,16 @@ def test_any_change_of_any_field_is_found(field: str, value: Any) -> None:
     document = signed()
     if json.dumps(document[field]) == json.dumps(value):
         return
-    assert not KEY.signed(document | {field: value}, SCHEMA)
+    assert not KEY.signed(document | {field: value}, PURPOSE)
 
 
 @given(values, st.sampled_from(["added", "Hmac", ""]))
 def test_fields_come_and_go_under_the_signature(value: Any, added: str) -> None:
     """A field that is added or left out is found as well, also one that this version does not know."""
-    assert not KEY.signed(signed() | {added: value}, SCHEMA)
+    assert not KEY.signed(signed() | {added: value}, PURPOSE)
     document = signed()
     del document["rows"]
-    assert not KEY.signed(document, SCHEMA)
+    assert not KEY.signed(document, PURPOSE)
 
 
 def test_the_layout_does_not_matter() -> None:
@@ -86,7 +86,7 @@ def test_what_is_judged_is_what_is_used() -> None:
 def test_fields_of_a_newer_version_are_signed_too() -> None:
     """A manifest that a newer version wrote is ours, though we don't know all of its fields."""
     document = json.loads(MANIFEST.to_json()) | {"added_later": [1.5, {"a": None}]}
-    document["hmac"] = KEY.sign(document, SCHEMA)
+    document["hmac"] = KEY.sign(document, PURPOSE)
     assert origin(document, Trust(KEY)) is Origin.OURS
     assert origin(document | {"added_later": [1.5, {"a": 0}]}, Trust(KEY)) is Origin.FOREIGN
 

@@ -54,8 +54,11 @@ def quoted(text: str) -> str:
 def test_counts_rows_of_each_block_and_tells_the_versions() -> None:
     """Every COPY block is a table; an empty one counts 0; rows of a table without columns are empty lines."""
     body = copy("public.users", ["1\tx", "2\t\\N"]) + copy("public.empty", []) + copy("public.z", ["", ""], "")
-    assert facts(dump(body)) == DumpFacts(
-        plain_bytes=len(dump(body)),
+    data = dump(body)
+    found = facts(data)
+    assert [block.table for block in found.blocks] == ["public.users", "public.empty", "public.z"]
+    assert found == DumpFacts(
+        plain_bytes=len(data),
         rows={"public.users": 2, "public.empty": 0, "public.z": 2},
         server_version="17.6",
         pg_dump_version="18beta1",
@@ -64,6 +67,9 @@ def test_counts_rows_of_each_block_and_tells_the_versions() -> None:
         table_count=0,
         meta_commands=(),
         schema_digest=hashlib.sha256().hexdigest(),
+        blocks=found.blocks,
+        data_start=found.blocks[0].offset,
+        data_end=found.blocks[-1].end,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hubbackup.catalog.backup import SCHEMA, BackupName
+from hubbackup.catalog.backup import PURPOSE, BackupName
 from hubbackup.catalog.origin import Origin, SigningKey, Trust
 from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, NotProvenError, StoreError, UsageError
@@ -85,7 +85,7 @@ def test_what_we_do_not_know_is_kept_and_signed() -> None:
     adopt(store)
     signed = json.loads(store.files[name.manifest])
     assert signed["added_later"] == {"a": [1.5, None]}
-    assert KEY.signed(signed, SCHEMA)
+    assert KEY.signed(signed, PURPOSE)
 
 
 def test_one_that_is_not_what_it_says_is_left_alone() -> None:
