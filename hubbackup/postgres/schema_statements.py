@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hubbackup.errors import NotProvenError
+from hubbackup.postgres.copy_blocks import Span
 from hubbackup.postgres.dump_lexer import Lexer
 from hubbackup.postgres.dump_schema import SchemaReader
 
@@ -37,7 +38,7 @@ class _Listener:
         self.found: list[bytes] = []
         self._reader = SchemaReader(lambda text: self.found.append(text.rstrip(b"\n")))
 
-    def on_statement(self, start: bytes, end: bytes) -> str:
+    def on_statement(self, start: bytes, end: bytes, span: Span) -> str:
         """Note it; rows follow a COPY."""
         self._reader.on_statement(start)
         return "its table" if start.startswith(b"COPY") else ""
@@ -49,5 +50,5 @@ class _Listener:
     def on_meta_command(self, command: bytes) -> None:
         """Passes."""
 
-    def on_rows(self, rows: int) -> None:
+    def on_rows(self, rows: int, data: memoryview, offset: int) -> None:
         """Pass."""
