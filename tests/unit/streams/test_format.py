@@ -15,7 +15,7 @@ each_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
 
 def made(file_format: Format, plain: bytes, level: int = 1) -> bytes:
     """A file of that format."""
-    for encoder in file_format.encoders(level):
+    for encoder in (file_format.compressor(level), *file_format.encoders()):
         plain = encoder.encode(plain) + encoder.finish()
     return plain
 
