@@ -43,7 +43,7 @@ def drill(
     return _answer(
         outcome,
         f"{drilled.name} from {drilled.store} was restored: {drilled.tables} tables, {drilled.rows} rows"
-        f" in {drilled.rto_seconds} s, in {drilled.place}.",
+        f" in {drilled.rto_seconds} s, {drilled.load_seconds:.1f} of them for the load, in {drilled.place}.",
         *(f"  {check} -> {answer}" for check, answer in drilled.checks.items()),
         json=json,
     )

@@ -50,6 +50,7 @@ class RunRecord(NamedTuple):
     plain_bytes: int | None = None
     stored_bytes: int | None = None
     rto_seconds: float | None = None
+    load_seconds: float | None = None
     ok: bool = True
     """False where a drill of an earlier version came to its end and found a difference."""
     warnings: tuple[str, ...] = ()
@@ -216,6 +217,7 @@ OPTIONAL: dict[str, Callable[[object], Any]] = {
     "plain_bytes": _whole,
     "stored_bytes": _whole,
     "rto_seconds": _number,
+    "load_seconds": _number,
     "ok": lambda value: value is not False,
     "warnings": _sentences,
 }

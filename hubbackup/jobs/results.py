@@ -67,6 +67,8 @@ class RestoreResult(Result):
     """The words after `hubbackup restore` that bring back what was dropped."""
     remarks: tuple[str, ...] = ()
     roles_created: tuple[str, ...] = ()
+    load_seconds: float = 0.0
+    """Rows, indexes and constraints alone, without proof, comparison and statistics."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class DrillResult(Result):
     place: str
     rto_seconds: float
     """Until the database was usable, fetching included."""
+    load_seconds: float
+    """Of that: rows, indexes and constraints."""
     rows: int
     tables: int
     checks: Mapping[str, str] = field(default_factory=dict)

@@ -86,6 +86,7 @@ class DrillJob:
             database=self.database,
             place=place.description,
             rto_seconds=round(rto_seconds, 1),
+            load_seconds=restored.load_seconds,
             rows=restored.rows,
             tables=restored.tables,
             checks=answers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass, replace
 
 from hubbackup.errors import HubbackupError, ToolError
@@ -55,6 +56,7 @@ class Filling:
         self.name = name
         self.remarks: list[str] = []
         self.is_kept = False
+        self.load_seconds = 0.0
         self._work = work
         self._statistics: Statistics | None = None
         self._helpers: Deputies | None = None
@@ -87,7 +89,9 @@ class Filling:
             work.databases, self.name, missing, superusers, self._helpers, keep=self.is_kept
         )
         with standing_in, work.run.stage("load"):
+            began = time.monotonic()
             brought = load(work.run, work.runner, work.connection, self.name, work.source, work.proof, work.dialect)
+            self.load_seconds = time.monotonic() - began
         if self._statistics is not None:
             self._statistics.loaded()
             with work.run.stage("compare"), work.run.progress("compare", 0):

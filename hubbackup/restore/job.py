@@ -161,6 +161,7 @@ class RestoreJob:
             safety_backup=safety,
             remarks=tuple(filling.remarks),
             roles_created=work.plan.made,
+            load_seconds=round(filling.load_seconds, 3),
         )
 
     def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:

@@ -19,9 +19,22 @@ from hubbackup.streams.cancel import Cancel
 
 LABEL = "org.hubbackup.restore.drill-of"
 READY_SECONDS = 180.0
+INITDB_ARGS = "POSTGRES_INITDB_ARGS"
+"""What the image's set-up passes to initdb."""
 MEMORY_BYTES = 1 << 30
-FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Nothing in this server has to survive a power cut."""
+FAST = {
+    "wal_level": "minimal",
+    "archive_mode": "off",
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "1h",
+    "autovacuum": "off",
+    "shared_buffers": "256MB",
+}
+"""Nobody follows it, and it serves one load. A setting or a library of the image's own may demand more: then the
+server is made without these."""
 
 
 @contextmanager
@@ -39,22 +52,42 @@ def throwaway_server(
 
     Raises ContainerError where the server does not come up, EngineError where the engine refuses.
     """
+    remove_leftovers(engine, original.container_name)
+    access = {"POSTGRES_USER": user, "POSTGRES_PASSWORD": password, "POSTGRES_DB": "postgres"}
+    if INITDB_ARGS not in original.inherited:
+        access[INITDB_ARGS] = "--no-sync"
+    deadline = time.monotonic() + READY_SECONDS
+
+    @contextmanager
+    def ready(settings: Mapping[str, str]) -> Iterator[DockerExecRunner]:
+        with _server(engine, original, access, settings) as made:
+            runner = DockerExecRunner(
+                engine, cancel=cancel, container=made, idle_seconds=idle_seconds, user=original.user
+            )
+            _wait_until_ready(runner, user, cancel, deadline)
+            yield runner
+
+    with contextlib.ExitStack() as stack:
+        try:
+            runner = stack.enter_context(ready({**FORGETFUL, **FAST, **options}))
+        except ContainerError:
+            runner = stack.enter_context(ready({**FORGETFUL, **options}))
+        yield runner
+
+
+@contextmanager
+def _server(
+    engine: Engine, original: DockerExecRunner, environment: Mapping[str, str], settings: Mapping[str, str]
+) -> Iterator[str]:
+    """The id of a container that was started, and is removed at the end. Raises ContainerError, EngineError."""
     import docker.errors
 
-    remove_leftovers(engine, original.container_name)
-    settings = [*FAST, *(f"{name}={value}" for name, value in options.items())]
-    command = ["postgres", *(word for setting in settings for word in ("-c", setting))]
-    client = engine.client
     with engine.errors():
         try:
-            container = client.containers.create(
+            container = engine.client.containers.create(
                 original.identity,
-                command=command,
-                environment={
-                    "POSTGRES_USER": user,
-                    "POSTGRES_PASSWORD": password,
-                    "POSTGRES_DB": "postgres",
-                },
+                command=["postgres", *(word for pair in settings.items() for word in ("-c", "=".join(pair)))],
+                environment=dict(environment),
                 labels={LABEL: original.container_name},
                 network_mode="none",
                 mem_limit=MEMORY_BYTES,
@@ -68,11 +101,7 @@ def throwaway_server(
     try:
         with engine.errors():
             container.start()
-        runner = DockerExecRunner(
-            engine, cancel=cancel, container=str(container.id), idle_seconds=idle_seconds, user=original.user
-        )
-        _wait_until_ready(runner, user, cancel)
-        yield runner
+        yield str(container.id)
     finally:
         with contextlib.suppress(EngineError), engine.errors():
             container.remove(force=True, v=True)
@@ -88,15 +117,14 @@ def remove_leftovers(engine: Engine, of: str) -> list[str]:
     return [str(server.name) for server in found]
 
 
-def _wait_until_ready(runner: DockerExecRunner, user: str, cancel: Cancel) -> None:
+def _wait_until_ready(runner: DockerExecRunner, user: str, cancel: Cancel, deadline: float) -> None:
     """Wait for the real server: the image's set-up runs another one first, which listens on no address."""
-    deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
             run(runner, ["pg_isready", "--host=127.0.0.1", f"--username={user}"], {})
             return
         except HubbackupError as error:
-            cancel.wait(0.3)
+            cancel.wait(0.1)
             if not isinstance(error, RunnerError) or time.monotonic() > deadline or _has_ended(runner):
                 raise ContainerError(
                     f"the drill's server did not come up from the image of the database: {error}",

@@ -78,11 +78,16 @@ def _last_drill_success(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
         yield (), drill.result in ("success", "degraded")
 
 
-def _last_drill_rto(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
-    for drill in snapshot.runs_of("drill"):
-        if drill.rto_seconds is not None and drill.result != "failed":
-            yield (), drill.rto_seconds
-            return
+def _last_drill(
+    figure: Callable[[RunRecord], float | None],
+) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
+    def samples(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
+        for drill in snapshot.runs_of("drill"):
+            if (value := figure(drill)) is not None and drill.result != "failed":
+                yield (), value
+                return
+
+    return samples
 
 
 def _strangers(snapshot: Snapshot, database: str, store: str, *, foreign: bool) -> int:
@@ -202,7 +207,13 @@ GAUGES = (
         "hubbackup_last_drill_rto_seconds",
         "Time to a usable database, as the last successful drill measured it.",
         (),
-        _last_drill_rto,
+        _last_drill(lambda drill: drill.rto_seconds),
+    ),
+    Gauge(
+        "hubbackup_last_drill_load_seconds",
+        "Of that, what loading rows, indexes and constraints took.",
+        (),
+        _last_drill(lambda drill: drill.load_seconds),
     ),
     Gauge(
         "hubbackup_last_schema_drill_timestamp_seconds",

@@ -50,7 +50,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Drill:
-    """A restore drill. `rto`: how long it took to have a usable database."""
+    """A restore drill. `rto`: how long it took to have a usable database; `load`: of that, the load."""
 
     time: Time
     good: bool
@@ -58,6 +58,7 @@ class Drill:
     name: str
     store: str
     rto: str
+    load: str
     note: str
 
 

@@ -199,6 +199,7 @@ class View:
                 name=run.name,
                 store=self._short(run.store) if run.store else "",
                 rto=human_seconds(run.rto_seconds) if run.rto_seconds is not None else "\N{EN DASH}",
+                load=human_seconds(run.load_seconds) if run.load_seconds is not None else "",
                 note="; ".join(filter(None, (run.cause, *run.problems))),
             )
             for run in self._snapshot.runs_of("drill")[:SHOWN_DRILLS]

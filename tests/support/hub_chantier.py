@@ -234,9 +234,12 @@ def a_month(directory: Path, *, days: int = 30) -> Site:
             problems=(S3_TIMEOUT,) if late else (),
             copies=("local",) if late else ("local", "s3"),
         )
-    for at, rto_seconds in ((datetime(2026, 1, 11, 5, 0), 41.8), (datetime(2026, 2, 1, 5, 0), 43.2)):
+    for at, rto_seconds, of_load in (
+        (datetime(2026, 1, 11, 5, 0), 41.8, {}),  # by an earlier version
+        (datetime(2026, 2, 1, 5, 0), 43.2, {"load_seconds": 31.4}),
+    ):
         name = BackupName(site.database, at.replace(hour=3))
-        drilled = {"name": str(name), "store": "s3", "ok": True, "rto_seconds": rto_seconds}
+        drilled = {"name": str(name), "store": "s3", "ok": True, "rto_seconds": rto_seconds, **of_load}
         site.add_run("drill", at.replace(tzinfo=PARIS), rto_seconds + 9, 0, **drilled)
     site.kept = (KeptDatabase("hub_chantier_before_20260205_101204", 507_000_000, "before"),)
     site.alerts = AlertFacts(

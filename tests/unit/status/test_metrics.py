@@ -60,6 +60,7 @@ def test_a_month_in_figures(month: Snapshot) -> None:
     assert values(found["hubbackup_oldest_backup_timestamp_seconds"])[s3] == LATEST - 30 * 86400
     assert values(found["hubbackup_next_run_timestamp_seconds"])[("backup",)] == LATEST + 86400
     assert values(found["hubbackup_last_drill_rto_seconds"]) == {(): 43.2}
+    assert values(found["hubbackup_last_drill_load_seconds"]) == {(): 31.4}
     assert values(found["hubbackup_last_drill_success"]) == {(): 1}
     assert values(found["hubbackup_store_free_bytes"]) == {("local",): 52_100_000_000}
     assert values(found["hubbackup_verdict"]) == {(): 0}
