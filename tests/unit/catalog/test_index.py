@@ -51,7 +51,7 @@ def test_a_place_is_entered_at_the_nearest_member(index: DumpIndex, offset: int)
 
 
 def packed(document: Any) -> str:
-    return base64.b64encode(gzip.compress(json.dumps(document).encode())).decode()
+    return base64.b64encode(gzip.compress(json.dumps(document).encode(), mtime=0)).decode()
 
 
 GOOD = {
