@@ -84,7 +84,7 @@ def checked_chunks(
     digest = hashlib.sha256()
     stored_bytes = plain_bytes = 0
     limit = expected.plain_bytes if expected is not None else None
-    with _naming(name):
+    with naming(name):
         while data := stream.read(CHUNK_BYTES):
             cancel.check()
             digest.update(data)
@@ -142,7 +142,7 @@ def check_dump(
                 census.feed(chunk)
                 if census.is_hopeless:  # no need to read on for hours
                     break
-    with _naming(name):
+    with naming(name):
         facts = census.finish()
         if manifest is not None:
             _check_census(facts, manifest)
@@ -164,14 +164,14 @@ def _check_census(facts: DumpFacts, manifest: Manifest) -> None:
 
 
 def _compare(name: str, expected: Expected, stored_bytes: int, sha256: str) -> None:
-    with _naming(name):
+    with naming(name):
         if stored_bytes != expected.stored_bytes:
             raise NotProvenError(f"it has {stored_bytes} bytes, {expected.stored_bytes} were expected")
         if sha256 != expected.sha256:
             raise NotProvenError("its sha256 is not the one it was written with")
 
 
-class _naming:
+class naming:
     """Put the file's name in front of what is wrong with it."""
 
     def __init__(self, name: str) -> None:
