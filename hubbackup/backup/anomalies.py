@@ -49,6 +49,14 @@ def suspicions(found: Figures, normal: Figures, name: str) -> list[str]:
     return sentences
 
 
+def last_counting(newest_first: Iterable[Backup], now: datetime) -> Manifest | None:
+    """The newest manifest that the next backup is compared with: ours, nothing in doubt about it, not from ahead."""
+    for backup in newest_first:
+        if backup.proven and not backup.doubts and not backup.from_future(now):
+            return backup.manifest
+    return None
+
+
 def last_normal(newest_first: Iterable[Backup], now: datetime) -> Manifest | None:
     """The newest manifest that the next backup is measured by: ours, not suspicious (or accepted), not from ahead."""
     for backup in newest_first:

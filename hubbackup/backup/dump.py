@@ -40,6 +40,8 @@ class DumpSource:
     started_at: datetime
     key: SigningKey | None = None
     """What the manifest is signed with."""
+    before: Manifest | None = None
+    """The last backup that counts, to say what changed since."""
 
 
 @dataclass(frozen=True)

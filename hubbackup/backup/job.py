@@ -7,6 +7,7 @@ backups are removed only once a new good one is there.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import shlex
 import shutil
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-from hubbackup.backup.anomalies import last_normal
+from hubbackup.backup.anomalies import last_counting, last_normal
 from hubbackup.backup.dump import DumpOptions, DumpSource, make
 from hubbackup.backup.room import Room
 from hubbackup.backup.upkeep import Upkeep, harmless
 from hubbackup.backup.upload import Upload, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
+from hubbackup.catalog.diff import summary
 from hubbackup.catalog.listing import newest_first
 from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.restored import Restored
@@ -103,6 +105,9 @@ class BackupJob:
         dropped: list[str] = []
         with harmless(run, "the removal of replaced databases", problems), run.stage("clean up"):
             dropped += self._drop_replaced(run, source, problems)
+        changes: dict[str, str] = {}
+        with harmless(run, "the comparison with the last backup", problems):
+            changes |= _changes(source.before, manifest)
         result = BackupResult(
             database=self.database,
             name=manifest.name,
@@ -120,6 +125,7 @@ class BackupJob:
             warnings=manifest.warnings,
             unrestorable=verdict.why if verdict.state == "refused" else None,
             remedy=verdict.remedy if verdict.state == "refused" else None,
+            **changes,
         )
         return Outcome("Backup termine", result, (*unsigned, *problems))
 
@@ -189,26 +195,28 @@ class BackupJob:
             run.log.warning("key.failed", message=problem, remedy=error.remedy)
             return None, [problem]
 
-    def _last_normal(self, run: Run) -> Manifest | None:
-        """What the backup is measured by; a local store that can't be read is not a reason not to back up to S3."""
+    def _last(self, run: Run) -> tuple[Manifest | None, Manifest | None]:
+        """What the backup is measured by, and what it is compared with; a local store that can't be read is not a
+        reason not to back up to S3."""
         try:
-            return last_normal(newest_first([self.local], self.zone, self.database), self.now())
+            found = itertools.tee(newest_first([self.local], self.zone, self.database))
+            return last_normal(found[0], self.now()), last_counting(found[1], self.now())
         except StoreError as error:
             if not self.remotes:
                 raise
             run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
-            return None
+            return None, None
 
     def _begin(self, run: Run, started_at: datetime, key: SigningKey | None) -> DumpSource:
         """Find the database, end what a killed run left there and on disk, and look at what is to be dumped."""
-        normal = self._last_normal(run)
+        normal, before = self._last(run)
         runner = self.open_runner(run.cancel)
         connection = self.connection(run.run_id)
         remove_leftovers(run.log, [self._sessions_of_the_dead(run, runner, connection), unfinished(self.local)])
         properties = client.describe(runner, connection, self.database)
         if normal is not None and self.restored is not None:
             normal = self.restored.measure(self.database, normal, properties.system_identifier)
-        return DumpSource(self.database, runner, connection, properties, normal, started_at, key)
+        return DumpSource(self.database, runner, connection, properties, normal, started_at, key, before)
 
     def _sessions_of_the_dead(self, run: Run, runner: Runner, connection: Connection) -> Leftovers:
         """The database sessions of runs that died: a pg_dump that waits for a lock does not notice it."""
@@ -292,6 +300,13 @@ class BackupJob:
 def _expected_bytes(source: DumpSource) -> int:
     """About how large the file will be: as the last one, or else a tenth of what the database takes."""
     return source.normal.stored_bytes if source.normal is not None else source.properties.size_bytes // 10
+
+
+def _changes(before: Manifest | None, made: Manifest) -> dict[str, str]:
+    """What the result says of the tables beside the last backup that counts; nothing of the first one."""
+    if before is None:
+        return {}
+    return {"changes": summary(before, made), "changes_since": before.name}
 
 
 def _publish(store: LocalStore, manifest: Manifest) -> None:

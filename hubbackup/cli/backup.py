@@ -41,5 +41,7 @@ def backup(
         f"{outcome.message}: {made.name} ({human_bytes(made.stored_bytes)}, {made.tables} tables,"
         f" {made.rows} rows) in {', '.join(made.copies)}"
     )
+    if made.changes:
+        say(f"Since {made.changes_since}: {made.changes}")
     print_warnings(outcome.problems)
     return outcome.exit_code

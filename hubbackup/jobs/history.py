@@ -55,6 +55,8 @@ class RunRecord(NamedTuple):
     """False where a drill of an earlier version came to its end and found a difference."""
     warnings: tuple[str, ...] = ()
     """Why its backup is suspicious."""
+    changes: str = ""
+    """What changed in its tables since the backup before it."""
 
     @classmethod
     def parse(cls, line: str) -> RunRecord | None:
@@ -220,5 +222,6 @@ OPTIONAL: dict[str, Callable[[object], Any]] = {
     "load_seconds": _number,
     "ok": lambda value: value is not False,
     "warnings": _sentences,
+    "changes": _sentence,
 }
 """How each field that not every run tells is read: a value of a wrong type is as good as none."""

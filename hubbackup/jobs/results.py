@@ -47,6 +47,10 @@ class BackupResult(Result):
     """Why a server refused its schema; None where none did."""
     remedy: str | None = None
     """What to do about that."""
+    changes: str | None = None
+    """What changed in the tables, in one sentence; None for the first backup."""
+    changes_since: str | None = None
+    """The backup that it was compared with."""
 
 
 @dataclass(frozen=True)

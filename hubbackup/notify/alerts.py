@@ -311,6 +311,8 @@ def _rows_of(outcome: Outcome[Result]) -> list[tuple[str, str]]:
         rows.append(("Backup", ", ".join([str(facts["name"]), *counts])))
     if made is not None:
         rows.append(("Copies", ", ".join(made.copies)))
+        if made.changes:
+            rows.append(("Changes", f"{made.changes} (since {made.changes_since})"))
     return rows
 
 

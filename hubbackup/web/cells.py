@@ -31,6 +31,8 @@ class Row:
     """(store, `good`, `late`, `missing`, `bad` or, where the store does not answer, `unknown`)."""
     proof: str = ""
     note: str = ""
+    changes: str = ""
+    """What is different in its tables since the backup before it."""
     lacking: str = ""
     """Why copies are missing still."""
     remedy: str = ""

@@ -123,6 +123,7 @@ class View:
             copies=tuple((self._short(name), mark) for name, mark in copies),
             proof=proof,
             note="; ".join(filter(None, (*notes, problem, *damaged, backup.unrestorable, *backup.warnings))),
+            changes=run.changes if run else "",
             # Of a copy that came later the old reason says nothing any more.
             lacking="; ".join(one for one, store in of_copies.items() if store in missing),
             commands=commands_of(backup, self._snapshot, self._typable),

@@ -380,6 +380,42 @@ def dumping(server: EmbeddedPostgres, database: str) -> set[int]:
     return {int(pid) for pid in found.split()}
 
 
+CHANGES = """
+CREATE TABLE pointages AS SELECT generate_series(1, 100) AS i;
+CREATE TABLE devis AS SELECT generate_series(1, 50) AS i;
+CREATE TABLE photos AS SELECT generate_series(1, 50) AS i;
+CREATE SCHEMA rh; CREATE TABLE rh."Équipes d'été" (i int);
+CREATE TABLE vieux (i int);
+"""
+
+
+def test_a_backup_says_what_changed_since_the_last(postgres: EmbeddedPostgres, database: str, tmp_path: Path) -> None:
+    """In the closing line, the answer and the history: rows more and fewer, tables new and gone, those that are the
+    same for certain, and those that only moved; nothing of the first backup."""
+    postgres.psql(CHANGES, database=database)
+    program = for_server(postgres, database, tmp_path)
+    first = program.run("backup", "--json")
+    assert "changes" not in first.document
+    postgres.psql(
+        "INSERT INTO pointages SELECT generate_series(1, 412); DELETE FROM devis WHERE i < 4; DROP TABLE vieux;"
+        """INSERT INTO rh."Équipes d'été" VALUES (1); CREATE TABLE neuf (i int);"""
+        "UPDATE photos SET i = 1 WHERE i = 1",
+        database=database,
+    )
+    second = program.run("backup")
+    wanted = (
+        """pointages +412, devis -3, rh."Équipes d'été" +1, neuf +0 (new), vieux +0 (gone),"""
+        " 1 table changed or moved"
+    )
+    assert second.out.splitlines()[1] == f"Since {good(first)}: {wanted}"
+    finished = second.event("backup.finished")
+    assert (finished["changes"], finished["changes_since"]) == (wanted, good(first))
+    third = program.run("backup", "--json")
+    assert third.document["changes"] == "5 tables unchanged"
+    history = (program.backups / ".hubbackup" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("changes") for line in history] == [None, wanted, "5 tables unchanged"]
+
+
 @contextmanager
 def idle_session(server: EmbeddedPostgres, database: str, name: str) -> Iterator[None]:
     """A session that is there and does nothing, under this application name."""

@@ -134,6 +134,7 @@ class Site:
         problems: tuple[str, ...] = (),
         copies: tuple[str, ...] | None = None,
         record: bool = True,
+        changes: str = "",
         **manifest: Any,
     ) -> str:
         """A backup in `stores`, and its run. `copies` is what the run itself left, where more came later."""
@@ -159,6 +160,7 @@ class Site:
                 "stored_bytes": stored_bytes,
                 "copies": list(stores if copies is None else copies),
                 "problems": list(problems),
+                "changes": changes,
             }
             self.add_run("backup", started_at, seconds * 1.3, 3 if problems else 0, **facts)
         return str(name)

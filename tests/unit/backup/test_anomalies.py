@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.backup.anomalies import FEWEST_ROWS, NAMED, Figures, last_normal, suspicions
+from hubbackup.backup.anomalies import FEWEST_ROWS, NAMED, Figures, last_counting, last_normal, suspicions
 from hubbackup.catalog.backup import Backup, BackupName, Mark
 from hubbackup.catalog.origin import Origin
 from tests.support.backups import manifest_of
@@ -91,3 +92,21 @@ def test_the_measure_is_the_newest_normal_one() -> None:
     assert last_normal([unproven, accepted, normal], at.replace(day=9, tzinfo=UTC)) is accepted.manifest
     assert last_normal([unproven, odd], at.replace(day=9, tzinfo=UTC)) is None
     assert last_normal([normal], at.replace(day=7, tzinfo=UTC)) is None
+
+
+def test_what_a_backup_is_compared_with_counts() -> None:
+    """Nothing is in doubt about it: not suspicious, and no server has refused its schema."""
+    at = datetime(2026, 2, 8, 3)
+
+    def backup(day: int, marks: dict[Mark, frozenset[str]], **changes: Any) -> Backup:
+        name = BackupName("hub", at.replace(day=day))
+        return Backup(
+            name, at.replace(tzinfo=UTC), manifest_of(name, b"x", **changes), marks=marks, origin=Origin.OURS
+        )
+
+    plain = backup(1, {})
+    refused = backup(2, {Mark.UNRESTORABLE: frozenset({"local"})})
+    odd = backup(3, {}, warnings=("odd",))
+    assert last_counting([odd, refused, plain], at.replace(day=9, tzinfo=UTC)) is plain.manifest
+    assert last_normal([odd, refused, plain], at.replace(day=9, tzinfo=UTC)) is refused.manifest
+    assert last_counting([odd, refused], at.replace(day=9, tzinfo=UTC)) is None

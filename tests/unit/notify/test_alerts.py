@@ -193,6 +193,17 @@ def test_degraded_and_suspicious(tmp_path: Path) -> None:
     assert "Suspicious:    half as big" in suspicious.body
 
 
+def test_what_changed_is_a_line_of_the_nightly_message(tmp_path: Path) -> None:
+    """With the backup that it is compared with; of the first backup there is none."""
+    changes = {"changes": "pointages +412, devis -3, 41 tables unchanged", "changes_since": "y.sql.gz"}
+    office = Office(tmp_path, level="all")
+    office.run(a_backup(**changes))
+    office.run(a_backup())
+    told, first = office.messages
+    assert "Changes:       pointages +412, devis -3, 41 tables unchanged (since y.sql.gz)\n" in told.body
+    assert "Changes" not in first.body
+
+
 def test_a_fault_of_the_program_is_told_too(tmp_path: Path) -> None:
     """An exception that is none of ours has a closing record and a message like any other."""
     office = Office(tmp_path)

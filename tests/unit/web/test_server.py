@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import http.client
 import json
 import logging
@@ -389,6 +390,16 @@ def test_an_old_error_of_a_copy_that_came_later_is_gone(tmp_path: Path) -> None:
         table = rows_of(ask(page)[2])
     assert "S3, later" in table
     assert S3_TIMEOUT not in table
+
+
+def test_what_changed_stands_with_the_backup(tmp_path: Path) -> None:
+    """One line, as the log has it; what is in a table's name is only text."""
+    site = Site(tmp_path)
+    site.add_backup(NOW, changes='pointages +412, "<b>" -3, 41 tables unchanged')
+    with served(site.snapshot()) as page:
+        table = rows_of(ask(page)[2])
+    assert 'pointages +412, "<b>" -3, 41 tables unchanged' in html.unescape(table)
+    assert "<b>" not in table
 
 
 def test_a_failed_run_has_its_own_remedy(tmp_path: Path) -> None:
