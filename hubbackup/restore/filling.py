@@ -15,11 +15,13 @@ from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.restore import extensions, roles
 from hubbackup.restore.analyze import Statistics
+from hubbackup.restore.comparison import compare
 from hubbackup.restore.deputies import Deputies
-from hubbackup.restore.load import compare, load
+from hubbackup.restore.loader import Load, Loader
 from hubbackup.restore.preflight import Request, acting_roles
 from hubbackup.restore.proof import DumpProof
 from hubbackup.restore.psql_compat import Dialect
+from hubbackup.restore.serial import load_serially
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 
@@ -39,6 +41,7 @@ class Work:
     properties: DatabaseProperties | None
     plan: roles.RolePlan
     dialect: Dialect
+    loader: Loader = load_serially
 
     @property
     def last(self) -> Databases:
@@ -90,7 +93,9 @@ class Filling:
         )
         with standing_in, work.run.stage("load"):
             began = time.monotonic()
-            brought = load(work.run, work.runner, work.connection, self.name, work.source, work.proof, work.dialect)
+            brought = work.loader(
+                Load(work.run, work.runner, work.connection, self.name, work.source, work.proof, work.dialect)
+            )
             self.load_seconds = time.monotonic() - began
         if self._statistics is not None:
             self._statistics.loaded()

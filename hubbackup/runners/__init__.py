@@ -90,6 +90,10 @@ class Runner(Protocol):
         """The same place without the run's cancel event and with a short idle limit: to clean up after a stop."""
         ...
 
+    def under(self, cancel: Cancel) -> Runner:
+        """The same place, for a part of the run that may be stopped by itself."""
+        ...
+
     def start(
         self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
     ) -> AbstractContextManager[Process]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import os
 import select
@@ -46,6 +47,12 @@ class DirectRunner:
     def detached(self) -> DirectRunner:
         """The same place, for cleaning up after a stop."""
         return DirectRunner(cancel=Cancel(), idle_seconds=CLEAN_UP_SECONDS, path=self._path)
+
+    def under(self, cancel: Cancel) -> DirectRunner:
+        """The same place, for a part of the run that may be stopped by itself."""
+        part = copy.copy(self)
+        part._cancel = cancel
+        return part
 
     @contextmanager
     def start(

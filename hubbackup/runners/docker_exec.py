@@ -11,6 +11,7 @@ and so many bytes. What is `bulk` takes a `data_connection` instead.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import select
@@ -86,6 +87,12 @@ class DockerExecRunner:
             idle_seconds=CLEAN_UP_SECONDS,
             user=self._user or "",
         )
+
+    def under(self, cancel: Cancel) -> DockerExecRunner:
+        """The same container, for a part of the run that may be stopped by itself."""
+        part = copy.copy(self)
+        part.cancel = cancel
+        return part
 
     @property
     def user(self) -> str:
@@ -168,7 +175,7 @@ class DockerExecRunner:
         connection = self._engine.connect()
         try:
             rest = _upgrade(connection, f"/v{api.api_version}/exec/{exec_id}/start")
-            yield ExecProcess(self, connection, rest, exec_id, tool, idle_seconds)
+            yield ExecProcess(self, connection, rest, exec_id, tool, idle_seconds, answers=stdin)
         finally:
             with contextlib.suppress(OSError):  # wakes whoever waits for it
                 connection.shutdown(socket.SHUT_RDWR)
@@ -200,10 +207,12 @@ class ExecProcess:
         exec_id: str,
         tool: str,
         idle_seconds: float,
+        *,
+        answers: bool = False,
     ) -> None:
         self.connection = connection
         self._runner = runner
-        self._receiver = Receiver(connection, tool, runner.cancel, idle_seconds)
+        self._receiver = Receiver(connection, tool, runner.cancel, idle_seconds, answers=answers)
         self._rest = rest
         self._exec_id = exec_id
         self._tool = tool

@@ -17,9 +17,18 @@ class Receiver:
     """Fills buffers from a socket. `idle_seconds`, how long it may be silent, can be changed while it is read."""
 
     def __init__(
-        self, connection: socket.socket, tool: str, cancel: Cancel, idle_seconds: float, *, low_water_bytes: int = 1
+        self,
+        connection: socket.socket,
+        tool: str,
+        cancel: Cancel,
+        idle_seconds: float,
+        *,
+        low_water_bytes: int = 1,
+        answers: bool = False,
     ) -> None:
-        """`low_water_bytes`: wake for no less, but after half a second (SO_RCVLOWAT, which only TCP heeds)."""
+        """`low_water_bytes`: wake for no less, but after half a second (SO_RCVLOWAT, which only TCP heeds).
+        `answers`: what comes are answers that somebody waits for, and each is read at once."""
+        self._flags = 0 if answers else socket.MSG_WAITALL
         self.idle_seconds = idle_seconds
         self._connection = connection
         self._tool = tool
@@ -39,7 +48,7 @@ class Receiver:
         while True:
             self._cancel.check()
             try:
-                return self._connection.recv_into(view, 0, socket.MSG_WAITALL)
+                return self._connection.recv_into(view, 0, self._flags)
             except BlockingIOError:  # half a second without a byte
                 if time.monotonic() - last_byte_at > self.idle_seconds:
                     raise StreamError(

@@ -41,3 +41,20 @@ class Cancel:
             if left <= 0:
                 return
             time.sleep(min(left, TICK_SECONDS))
+
+
+class PartCancel(Cancel):
+    """The flag of a part of a run, such as one of several threads: set by itself, or with the whole run's."""
+
+    def __init__(self, whole: Cancel) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def is_set(self) -> bool:
+        """True once the part or the whole was asked to stop."""
+        return super().is_set() or self._whole.is_set()
+
+    def check(self) -> None:
+        """Raise StoppedError once the part or the whole was asked to stop."""
+        self._whole.check()
+        super().check()

@@ -36,7 +36,7 @@ from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
 from hubbackup.runners.environment import INHERITED
 from hubbackup.runners.stderr import STDERR_TAIL_BYTES
-from hubbackup.streams.cancel import Cancel
+from hubbackup.streams.cancel import Cancel, PartCancel
 from tests.support import docker_proxy as faults
 from tests.support.docker_proxy import DockerProxy, docker_proxy
 
@@ -83,6 +83,7 @@ class Bulk:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.name, self.identity, self.detached = runner.name, runner.identity, runner.detached
+        self.under = lambda cancel: Bulk(runner.under(cancel))
         self.runs_as, self.place, self.inherited = runner.runs_as, runner.place, runner.inherited
 
     def start(
@@ -362,6 +363,34 @@ def test_a_detached_runner_outlives_the_stop(make: MakeRunner) -> None:
     with pytest.raises(StoppedError):
         run(runner, ["echo", "x"], {})
     assert run(runner.detached(), ["echo", "x"], {}) == b"x\n"
+
+
+def test_a_part_of_a_run_is_stopped_by_itself_or_with_the_run(make: MakeRunner) -> None:
+    """One of several commands can be given up while the others go on; a stop of the run ends them all."""
+    whole = Cancel()
+    runner = make(whole)
+    part, other = PartCancel(whole), PartCancel(whole)
+    part.set()
+    with pytest.raises(StoppedError):
+        run(runner.under(part), ["echo", "x"], {})
+    assert run(runner.under(other), ["echo", "x"], {}) == b"x\n"
+    assert run(runner, ["echo", "x"], {}) == b"x\n"
+    whole.set()
+    with pytest.raises(StoppedError):
+        run(runner.under(other), ["echo", "x"], {})
+
+
+def test_an_answer_comes_as_soon_as_it_is_given(make: MakeRunner) -> None:
+    """A command that is asked one thing after another is not waited for in half seconds."""
+    with make().start(["cat"], {}, stdin=True) as process:
+        answers = process.chunks()
+        process.write(b"first")
+        assert bytes(next(answers)) == b"first"
+        clock = time.monotonic()
+        for number in range(20):
+            process.write(b"%d" % number)
+            assert bytes(next(answers)) == b"%d" % number
+        assert time.monotonic() - clock < 5  # a wait of half a second for each would be ten
 
 
 def test_an_answer_that_is_no_short_one_is_refused(make: MakeRunner) -> None:

@@ -239,11 +239,10 @@ def test_a_file_that_changes_between_proof_and_load_is_not_swapped_in(scene: Sce
     file = scene.hub.backups / scene.put(scene.data, manifest=False)
     other = gzip.compress(scene.plain.replace(b"\tLyon\t", b"\tNice\t"), 1)
     hub = scene.hub
-    changing = "import sys\nfrom hubbackup import cli\nfrom hubbackup.restore import filling\nload = filling.load\n"
-    changing += "def changed(*arguments):\n    open(sys.argv[1], 'wb').write(open(sys.argv[2], 'rb').read())\n"
-    changing += (
-        "    return load(*arguments)\nfilling.load = changed\nsys.exit(cli.run(['restore', sys.argv[1], '--yes']))"
-    )
+    changing = "import sys\nfrom hubbackup import cli\nfrom hubbackup.restore.filling import Filling\n"
+    changing += "fill = Filling.fill\n"
+    changing += "def changed(self):\n    open(sys.argv[1], 'wb').write(open(sys.argv[2], 'rb').read())\n"
+    changing += "    return fill(self)\nFilling.fill = changed\nsys.exit(cli.run(['restore', sys.argv[1], '--yes']))"
     replacement = scene.hub.backups / "replacement"
     replacement.write_bytes(other)
     done = finish(hub.start(str(file), str(replacement), code=changing))

@@ -16,6 +16,7 @@ from hubbackup.postgres import pins, session
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Exit, Process, Runner
 from hubbackup.runners.environment import inherited
+from hubbackup.streams.cancel import Cancel
 from tests.support.libpq_variables import GONE, KEPT, LIBPQ, OURS
 
 CONNECTION = Connection("hub", "canari-7f3a", "db.example", 5433, "require", "20260208T030000-1a2b3c")
@@ -59,6 +60,9 @@ class Recorder:
     process: Said = field(default_factory=Said)
 
     def detached(self) -> Runner:
+        return self
+
+    def under(self, cancel: Cancel) -> Runner:
         return self
 
     @contextmanager

@@ -20,6 +20,7 @@ from hubbackup.postgres.session import Connection
 from hubbackup.restore.preflight import Request, preflight
 from hubbackup.restore.source import Source
 from hubbackup.runners import Exit
+from hubbackup.streams.cancel import Cancel
 
 SOURCE = Source("a.sql.gz", "here", 1, None, None, lambda: io.BytesIO())
 FACTS = DumpFacts(1_000_000, {}, "17.6", "17.6", ("vector",), 0, 1, (), ("api", "chef"))
@@ -46,6 +47,9 @@ class Disk:
     inherited: Mapping[str, str] = field(default_factory=dict)
 
     def detached(self) -> Disk:
+        return self
+
+    def under(self, cancel: Cancel) -> Disk:
         return self
 
     @contextmanager

@@ -12,7 +12,7 @@ from hubbackup.errors import NotProvenError
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import Server, ServerDatabase
-from hubbackup.restore.load import compare
+from hubbackup.restore.comparison import compare
 from hubbackup.restore.proof import DumpProof
 from hubbackup.restore.undo import kept_aside
 from hubbackup.verify.reader import Expected

@@ -1,0 +1,43 @@
+"""Every row of the dump arrived: what COPY brought, and what is there now, against the census."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hubbackup.errors import NotProvenError
+from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.identifiers import readable
+from hubbackup.restore.proof import DumpProof
+
+OWN_CODE = "the database's own code (an event trigger, say) added them during the load"
+
+
+def compare(databases: Databases, database: str, proof: DumpProof, brought: Sequence[int]) -> list[str]:
+    """Demand that COPY `brought` each table the rows that the dump held, and that they are all there.
+
+    Returns remarks on what the database's own code has added to them. Raises NotProvenError.
+    """
+    facts = proof.facts
+    if len(brought) == len(facts.rows):  # one COPY a table, as pg_dump writes them
+        for (table, wanted), taken in zip(facts.rows.items(), brought, strict=True):
+            if taken != wanted:
+                name = readable(table, proof.encoding)
+                raise NotProvenError(f"the server took {taken} rows for {name}, the dump held {wanted}")
+    elif sum(brought) != sum(facts.rows.values()):  # of a dump of somebody else's the sum has to do
+        raise NotProvenError(f"the server took {sum(brought)} rows, the dump held {sum(facts.rows.values())}")
+    counts, large_objects = databases.count(database, facts.rows, proof.encoding)
+    remarks = []
+    for table, wanted in facts.rows.items():
+        found, of_extension = counts[table]
+        name = readable(table, proof.encoding)
+        if found < wanted:
+            raise NotProvenError(f"{name} has {found} rows after the restore, the dump held {wanted}")
+        if found > wanted and not of_extension:  # an extension fills its own tables first, the dump adds to them
+            remarks.append(f"{name} has {found} rows, {found - wanted} more than the dump held: {OWN_CODE}")
+    if large_objects < facts.large_objects:
+        raise NotProvenError(
+            f"there are {large_objects} large objects after the restore, the dump held {facts.large_objects}"
+        )
+    if more := large_objects - facts.large_objects:
+        remarks.append(f"there are {more} more large objects than the dump held: {OWN_CODE}")
+    return remarks
