@@ -45,6 +45,9 @@ _EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + NAME + rb")"
 _LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lo_create\(")
 _RESTRICT = re.compile(rb"(un)?restrict ([0-9A-Za-z]+)")
 
+OnStatement = Callable[[bytes, bytes, Span], object]
+"""Is given a statement's start as `Listener.on_statement` is, its text with its line end, and where it stands."""
+
 
 @dataclass(frozen=True)
 class DumpFacts:
@@ -90,15 +93,21 @@ class Census:
     """Counts a plain pg_dump as it streams by, in memory that grows with its tables and not with its rows.
 
     Feed every byte in order, in chunks of any size (64 KiB and more are fast, and `bytes` spare the copy that
-    a memoryview costs), then ask for `finish`. `on_schema` is given the text of the schema on the way, and `cuts` the
-    places where a file of it may be entered.
+    a memoryview costs), then ask for `finish`. `on_schema` is given the text of the schema on the way, `cuts` the
+    places where a file of it may be entered, and `on_statement` each statement.
     """
 
-    def __init__(self, on_schema: Callable[[bytes], object] | None = None, cuts: Cuts | None = None) -> None:
+    def __init__(
+        self,
+        on_schema: Callable[[bytes], object] | None = None,
+        cuts: Cuts | None = None,
+        on_statement: OnStatement | None = None,
+    ) -> None:
         self._plain_bytes = 0
         self._first = b""
         self._last = b""
-        self._counter = _Counter(SchemaReader(on_schema), cuts)
+        schema = SchemaReader(on_schema, keep=on_statement is not None)
+        self._counter = _Counter(schema, cuts, on_statement)
         self._lexer = Lexer(self._counter)
 
     def feed(self, data: memoryview | bytes) -> None:
@@ -168,8 +177,9 @@ class Census:
 class _Counter:
     """Listens to the lexer: recognizes pg_dump's statements and adds up."""
 
-    def __init__(self, schema: SchemaReader, cuts: Cuts | None) -> None:
+    def __init__(self, schema: SchemaReader, cuts: Cuts | None, on_each: OnStatement | None) -> None:
         self.schema = schema
+        self._on_each = on_each
         self.blocks = CopyBlocks()
         self._cuts = cuts
         self.on_text = schema.on_text
@@ -187,7 +197,9 @@ class _Counter:
 
     def on_statement(self, start: bytes, end: bytes, span: Span) -> str:
         """Count it; the table's name where rows follow, else nothing."""
-        self.schema.on_statement(start)
+        text = self.schema.on_statement(start)
+        if self._on_each is not None:
+            self._on_each(start, text, span)
         if self._cuts is not None:
             self._cuts.on_statement(span.start)
         if start.startswith(b"COPY"):

@@ -26,11 +26,12 @@ BULKY = re.compile(rb"SELECT pg_catalog\.lowrite\(")
 class SchemaReader:
     """Takes a dump's statements as they pass. `sink` is given the text of the schema, a statement at a time.
 
-    Without a sink nothing is held but a digest.
+    Without a sink, and where it does not `keep` the text for whoever calls it, nothing is held but a digest.
     """
 
-    def __init__(self, sink: Callable[[bytes], object] | None = None) -> None:
+    def __init__(self, sink: Callable[[bytes], object] | None = None, *, keep: bool = False) -> None:
         self._sink = sink
+        self._keeps = keep or sink is not None
         self._digest = hashlib.sha256()
         self._statement = hashlib.sha256()
         self._text: list[bytes] = []
@@ -48,15 +49,18 @@ class SchemaReader:
         if self._is_bulky:
             return
         self._statement.update(piece)
-        if self._sink is not None:
+        if self._keeps:
             self._text.append(piece)
 
-    def on_statement(self, start: bytes) -> None:
-        """It has come to its semicolon; `start` is its beginning, with strings emptied."""
+    def on_statement(self, start: bytes) -> bytes:
+        """It has come to its semicolon; `start` is its beginning, with strings emptied. Returns its text, where that
+        is kept and it is not bulky."""
+        text = b"".join([*self._text, b"\n"]) if self._keeps else b""
         if not self._is_bulky and not DATA.match(start):
             self._digest.update(self._statement.digest())
             if self._sink is not None:
-                self._sink(b"".join([*self._text, b"\n"]))
+                self._sink(text)
         self._statement = hashlib.sha256()
         self._text = []
         self._began = self._is_bulky = False
+        return text

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from hubbackup.catalog.backup import Manifest, printable_rows
 from hubbackup.errors import NotProvenError
 from hubbackup.jobs.progress import Progress, silent
-from hubbackup.postgres.census import Census, DumpFacts
+from hubbackup.postgres.census import Census, DumpFacts, OnStatement
 from hubbackup.postgres.file_kinds import kind_of
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder
@@ -127,13 +127,14 @@ def check_dump(
     cancel: Cancel,
     progress: Progress = silent,
     on_schema: Callable[[bytes], object] | None = None,
+    on_statement: OnStatement | None = None,
 ) -> DumpFacts:
     """Read a whole backup: bytes, compression, header, trailer, and the rows that the manifest counted.
 
-    `on_schema` is given the text of its schema, a statement at a time.
+    `on_schema` is given the text of its schema, a statement at a time, `on_statement` each statement.
     Raises NotProvenError naming `name` and what is wrong.
     """
-    census = Census(on_schema)
+    census = Census(on_schema, on_statement=on_statement)
     expected = Expected.of(manifest) if manifest is not None else None
     with open_stream() as stream:
         decoded = checked_chunks(stream, expected, decoder, name=name, cancel=cancel, progress=progress)
