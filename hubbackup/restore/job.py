@@ -28,6 +28,7 @@ from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
 from hubbackup.restore import extensions, roles
+from hubbackup.restore.dump_text import DumpReading, DumpText
 from hubbackup.restore.filling import Filling, Work
 from hubbackup.restore.loading_role import LoadingRole, without_owners_of
 from hubbackup.restore.preflight import Request, globals_of, preflight
@@ -83,8 +84,9 @@ class RestoreJob:
         started = time.monotonic()
         with contextlib.ExitStack() as stack, run.stage("find"), self.find_source(run) as source:
             schema = stack.enter_context(SchemaText()) if request.schema_only else None
+            reading = None if schema is not None else DumpReading(stack.enter_context(DumpText()))
             with run.stage("prove"):
-                proof = prove(run, source, schema)
+                proof = prove(run, source, schema, reading)
             with run.stage("prepare"):
                 runner = self.open_runner(run.cancel)
                 role = self.choose_role(proof.facts) if self.choose_role else None

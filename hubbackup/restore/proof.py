@@ -10,6 +10,7 @@ from hubbackup.errors import NotProvenError, UnrestorableError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.identifiers import readable
+from hubbackup.restore.dump_text import DumpReading
 from hubbackup.restore.psql_compat import EDGE_BYTES, client_encoding
 from hubbackup.restore.schema_text import SchemaText
 from hubbackup.restore.source import Source
@@ -29,6 +30,8 @@ class DumpProof:
     """Whether it is loaded `without_owners`."""
     schema: SchemaText | None = None
     """What is to be loaded instead of the whole, where no rows are."""
+    reading: DumpReading | None = None
+    """Its statements, where rows are."""
 
     def without_owners(self, named: Set[str]) -> DumpProof:
         """The same, to be loaded without what it gives to other roles; these must be there all the same, and so must
@@ -41,8 +44,10 @@ class DumpProof:
         return dataclasses.replace(self, facts=facts, leaves_owners_out=True)
 
 
-def prove(run: Run, source: Source, schema: SchemaText | None = None) -> DumpProof:
-    """Read the whole backup, and keep the text of its `schema` where that is to be loaded alone.
+def prove(
+    run: Run, source: Source, schema: SchemaText | None = None, reading: DumpReading | None = None
+) -> DumpProof:
+    """Read the whole backup; keep the text of its `schema` where that is to be loaded alone, else its statements.
 
     Raises NotProvenError for one that is not whole, or that pg_dump did not write.
     """
@@ -57,6 +62,7 @@ def prove(run: Run, source: Source, schema: SchemaText | None = None) -> DumpPro
             cancel=run.cancel,
             progress=progress,
             on_schema=schema.add if schema is not None else None,
+            on_statement=reading.on_statement if reading is not None else None,
         )
     if facts.meta_commands:
         command = facts.meta_commands[0]
@@ -76,7 +82,8 @@ def prove(run: Run, source: Source, schema: SchemaText | None = None) -> DumpPro
         roles=tuple(readable(role, encoding) for role in facts.roles),
         requirements=facts.requirements.readable(lambda name: readable(name, encoding)),
     )
-    return DumpProof(decoded, dataclasses.replace(expected, plain_bytes=facts.plain_bytes), encoding, schema=schema)
+    whole = dataclasses.replace(expected, plain_bytes=facts.plain_bytes)
+    return DumpProof(decoded, whole, encoding, schema=schema, reading=reading)
 
 
 def _check_loadable(name: str, facts: DumpFacts, *, of_proven_origin: bool) -> None:

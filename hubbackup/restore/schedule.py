@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.copy_blocks import CopyBlock
 from hubbackup.postgres.statement_kinds import QUALIFIED, Code, Constraint, Index, unique_index
-from hubbackup.restore.dump_text import DumpReading, DumpText, Post, Text
+from hubbackup.restore.dump_text import DumpReading, Post, Text
 from hubbackup.restore.own_code import OwnCode
 from hubbackup.restore.plan import Build, ForeignKey, Plan, Serial, TableLoad
 
