@@ -20,7 +20,7 @@ _NO_TABLESPACE = b"SET default_tablespace = '';\n"
 _MENTIONED = re.compile(QUALIFIED)
 _METHODS = {"btree": 1.0, "hash": 1.0, "brin": 0.3, "gin": 3.0, "hnsw": 12.0, "ivfflat": 6.0}
 _OTHER_METHOD = 4.0
-OF_NO_TABLE = "they are not of a table that the dump makes"
+OF_NO_TABLE = "they are of materialized views, or of tables that the dump does not make"
 OF_PARTITIONED = "they are of partitioned tables, and wait for those of the partitions"
 READS = "they call code of the database's own that may look into other tables"
 LATE = "they use what the dump makes only behind the rows"
