@@ -86,7 +86,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """ALTER TABLE … ADD CONSTRAINT; its own words begin at `body`. `other` is the table that a foreign key refers to."""
+    """ALTER TABLE … ADD CONSTRAINT; what follows its kind begins at `body`. `other`: whom a foreign key refers to."""
 
     table: str
     name: str

@@ -167,7 +167,7 @@ class DumpReading:
             return
         if stranger := next((each for each in self.post if not each.of_data), None):
             head = self.text.read(Text(stranger.text.offset, min(60, stranger.text.length)))
-            self._refuse(f"there is a statement between its rows: {head.decode('utf-8', 'replace')}")
+            self._refuse(f"there is a statement between its rows, {head.decode('utf-8', 'replace').strip()}")
         else:  # what stands between a large object and the next is read from the file, as its bytes are
             self.text.forget(self.post[0].text)
             self.post.clear()

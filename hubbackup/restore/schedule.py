@@ -158,7 +158,7 @@ class _Planner:
             load = self._load(group, tables)
             if group not in self._reading.tables or self._reading.tables[group].made.foreign:
                 first.append(load)
-                self._serial[OF_EXTENSION].append(group)
+                self._serial[load.why_not].append(group)
             elif self._own.names and not self._own.names.isdisjoint(tables):
                 last.append(load)
                 self._serial[READS].append(group)
@@ -218,7 +218,7 @@ class _Planner:
 
     def _cost(self, made: Index | Constraint, statement: bytes) -> int:
         """About what it reads, sorts and writes."""
-        rows = sum(block.rows for block in self._blocks.get(made.table, ()))
+        rows = sum(block.rows for block in self._rows_of(made.table))
         columns = statement.count(b",", made.body) + 1
         method = made.method if isinstance(made, Index) else "gist" if made.kind == "EXCLUDE" else "btree"
         partial = 0.6 if isinstance(made, Index) and b" WHERE " in statement else 1.0
@@ -226,7 +226,11 @@ class _Planner:
         return int(_METHODS.get(method, _OTHER_METHOD) * partial * (self._scan(made.table) + sorted_bytes))
 
     def _scan(self, table: str) -> int:
-        return sum(block.row_bytes for block in self._blocks.get(table, ())) // 4
+        return sum(block.row_bytes for block in self._rows_of(table)) // 4
+
+    def _rows_of(self, table: str) -> list[CopyBlock]:
+        """Its blocks, or those that may hold its rows."""
+        return self._blocks.get(table) or self._blocks.get(self._root(table), [])
 
     # -- partitions
 

@@ -167,7 +167,9 @@ CREATE TABLE duck (colour text, PRIMARY KEY (id)) INHERITS (fish, walker);
 INSERT INTO animal SELECT g, 'bête ' || g, 4 FROM generate_series(1, 30) g;
 INSERT INTO fish SELECT g, 'poisson ' || g, -1, g FROM generate_series(1, 30) g;
 INSERT INTO duck (id, name, depth, pace, colour) SELECT g, 'canard', g, g, 'vert' FROM generate_series(1, 30) g;
+CREATE INDEX ON animal (name);
 CREATE INDEX ON fish (depth);
+CREATE INDEX duck_colour ON duck (colour);
 CREATE INDEX ON fish (name);
 
 ------------------------------------------------------------------------------ code that looks into other tables, or not
