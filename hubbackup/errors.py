@@ -2,7 +2,9 @@
 
     HubbackupError                 exit 1: the run failed
     ├── UsageError                 exit 2: bad usage or settings, nothing was done
-    │   └── SettingsError              a variable is missing or malformed
+    │   ├── SettingsError              a variable is missing or malformed
+    │   ├── IdentityError              a backup is sealed, and no key at hand opens it
+    │   └── PassphraseError            a key has a passphrase, and nobody is there to type it
     ├── LockHeldError              exit 4: another run holds the lock
     ├── StoppedError               exit 143/130: stopped by a signal
     ├── RunnerError                the database's tools could not be run to their end
@@ -63,6 +65,14 @@ class UsageError(HubbackupError):
 
 class SettingsError(UsageError):
     """A setting is missing or malformed; the message names the variable, never a secret's value."""
+
+
+class IdentityError(UsageError):
+    """A backup is sealed, and no key at hand opens it; the message has the fingerprints of those that would."""
+
+
+class PassphraseError(UsageError):
+    """A private key has a passphrase, and there is nobody to type it."""
 
 
 class LockHeldError(HubbackupError):

@@ -15,7 +15,7 @@ _BEGINNINGS = (
     (rb"BZh[1-9]", "bzip2 data"),
     (rb"\xfd7zXZ\0", "xz data"),
     (rb"PK\x03\x04", "a zip archive"),
-    (rb"age-encryption\.org/|-----BEGIN AGE", "encrypted by age: decrypt it first"),
+    (rb"age-encryption\.org/|-----BEGIN AGE", "sealed by age; its name should end with .sql.gz.age"),
     (rb"\x85[\x01-\x04]|-----BEGIN PGP|[\x8c\xc3]\x0d\x04", "encrypted by PGP: decrypt it first"),
     (rb"\0+\Z", "zeros, as in a file that never was written"),
     (rb"(?i)\s*(?:<!doctype html|<html)", "a web page, such as a portal or a proxy answers"),

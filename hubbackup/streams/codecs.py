@@ -28,8 +28,16 @@ class Decoder(Protocol):
         """The plain bytes that `data` completes. Raises NotProvenError where the compression is broken."""
         ...
 
+    def rest(self) -> Iterator[bytes]:
+        """The plain bytes that only the end of the file completes. Raises NotProvenError."""
+        ...
+
     def finish(self) -> None:
         """Raises NotProvenError where the compressed stream is not whole."""
+        ...
+
+    def close(self) -> None:
+        """Let go what it holds, also in the middle of a file."""
         ...
 
 
@@ -39,7 +47,13 @@ class PlainDecoder:
     def pieces(self, data: bytes | memoryview) -> Iterator[bytes]:
         yield bytes(data)
 
+    def rest(self) -> Iterator[bytes]:
+        return iter(())
+
     def finish(self) -> None:
+        return
+
+    def close(self) -> None:
         return
 
 
@@ -92,9 +106,15 @@ class MemberDecoder:
         except self._error as error:
             raise NotProvenError(f"the {self._codec_word} data is broken: {error}") from error
 
+    def rest(self) -> Iterator[bytes]:
+        return iter(())
+
     def finish(self) -> None:
         if self._open is not None or not self._members:
             raise NotProvenError(f"the {self._codec_word} data ends in the middle of a {self._member_word}")
+
+    def close(self) -> None:
+        return
 
 
 class Encoder(Protocol):
@@ -106,6 +126,14 @@ class Encoder(Protocol):
 
     def finish(self) -> bytes:
         """The last bytes. A gzip trailer proves nothing about the dump within."""
+        ...
+
+
+class OpenEncoder(Encoder, Protocol):
+    """One that holds something until it is closed, also where the file is given up in the middle."""
+
+    def close(self) -> None:
+        """Let it go."""
         ...
 
 
@@ -276,10 +304,16 @@ class SniffingDecoder:
             data, self._head = self._head, b""
         yield from self._decoder.pieces(data)
 
+    def rest(self) -> Iterator[bytes]:
+        return iter(())
+
     def finish(self) -> None:
         if self._decoder is None:
             raise NotProvenError("the dump is empty")
         self._decoder.finish()
+
+    def close(self) -> None:
+        return
 
     def _choose(self, head: bytes) -> Decoder:
         for codec in CODECS.values():

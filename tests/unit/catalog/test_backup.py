@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,12 +21,12 @@ from hubbackup.catalog.backup import (
     printable_rows,
     write_manifest,
 )
-from hubbackup.catalog.listing import list_backups
+from hubbackup.catalog.listing import list_backups, scan
 from hubbackup.errors import ExistsError, NotFoundError, NotProvenError
 from hubbackup.stores import is_flat_name
 from hubbackup.stores.memory import MemoryStore
-from hubbackup.streams.codecs import CODECS, ZSTD
-from hubbackup.streams.format import DEFAULT_FORMAT, Format
+from hubbackup.streams.codecs import CODECS, ZSTD, Codec
+from hubbackup.streams.format import DEFAULT_FORMAT, Encryption, Format
 from tests.support.backups import target_of
 
 TIME = datetime(2026, 2, 8, 3, 0, 0)
@@ -35,7 +36,7 @@ PARIS = ZoneInfo("Europe/Paris")
 databases = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1).filter(
     lambda name: len(name.encode()) <= 63
 )
-formats = st.sampled_from([Format(codec) for codec in CODECS.values()])
+formats = st.sampled_from([Format(codec, encryption) for codec in CODECS.values() for encryption in Encryption])
 times = st.datetimes(datetime(1970, 1, 1), datetime(2199, 1, 1)).map(lambda time: time.replace(microsecond=0))
 
 
@@ -329,3 +330,24 @@ def test_a_backup_without_copies_is_good_nowhere() -> None:
     """An empty record claims nothing."""
     backup = Backup(NAME, datetime(2026, 2, 8, tzinfo=UTC), manifest_of(NAME))
     assert not backup.good_in("local")
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
+def test_a_sealed_backups_names_lead_there_and_back(codec: Codec) -> None:
+    """File, manifest and marks; beside an open backup of the same second they share nothing."""
+    name = BackupName("hub", datetime(2026, 2, 8, 3), Format(codec, Encryption.AGE))
+    assert str(name) == f"hub_backup_20260208_030000{codec.suffix}.age"
+    assert BackupName.parse(str(name)) == name
+    assert name.manifest == f"{name}.manifest.json"
+    opened = replace(name, format=Format(codec))
+    assert BackupName.parse(str(opened)) == opened != name
+    for role in (name.manifest, *(name.mark(mark) for mark in Mark), str(name)):
+        assert BackupName.owner_of(role) == name
+    assert BackupName.of_stem(name.stem) == name
+    store = MemoryStore("local")
+    files = [str(one) for one in (name, opened)] + [one.manifest for one in (name, opened)]
+    store.files = dict.fromkeys([*files, name.mark(Mark.PINNED)], b"")
+    found = {listed.name: listed for listed in scan([store])}
+    assert found.keys() == {name, opened}
+    assert all(listed.published_in("local") for listed in found.values())
+    assert [one for one, listed in found.items() if listed.marks] == [name]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hubbackup.errors import NotProvenError
 from hubbackup.streams.codecs import CODECS, Codec
-from hubbackup.streams.format import DEFAULT_FORMAT, Format
+from hubbackup.streams.format import DEFAULT_FORMAT, Encryption, Format
 
 each_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
 
@@ -20,10 +20,11 @@ def made(file_format: Format, plain: bytes, level: int = 1) -> bytes:
     return plain
 
 
-@given(st.sampled_from(list(CODECS.values())), st.text())
-def test_a_suffix_leads_to_its_format(codec: Codec, before: str) -> None:
-    """Whatever stands before it, the suffix of a name says what the file is."""
-    file_format = Format(codec)
+@given(st.sampled_from(list(CODECS.values())), st.sampled_from(Encryption), st.text())
+def test_a_suffix_leads_to_its_format(codec: Codec, encryption: Encryption, before: str) -> None:
+    """Whatever stands before it, the suffix of a name says what the file is, and whether it is sealed."""
+    file_format = Format(codec, encryption)
+    assert file_format.sealed == file_format.suffix.endswith(".age") == (encryption is Encryption.AGE)
     found = Format.of(f"{before}{file_format.suffix}")
     assert found == file_format
     assert hash(found) == hash(file_format)
@@ -31,7 +32,7 @@ def test_a_suffix_leads_to_its_format(codec: Codec, before: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "x", "x.sql", "x.gz", "x.sql.lz4", "x.sql.gz.partial", "x.sql.gz.age", "x.SQL.GZ"]
+    "name", ["", "x", "x.sql", "x.gz", "x.sql.lz4", "x.sql.gz.partial", "x.sql.gz.AGE", "x.age", "x.SQL.GZ"]
 )
 def test_an_unknown_suffix_is_no_format(name: str) -> None:
     """It is never taken for one of those that are known."""
@@ -55,3 +56,4 @@ def test_the_manifests_word() -> None:
     """As every manifest so far has it."""
     assert [Format(codec).written(3) for codec in CODECS.values()] == ["gzip:3", "zstd:3"]
     assert DEFAULT_FORMAT.suffix == ".sql.gz"
+    assert [Format(codec, Encryption.AGE).suffix for codec in CODECS.values()] == [".sql.gz.age", ".sql.zst.age"]
