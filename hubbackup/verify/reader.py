@@ -6,8 +6,8 @@ What was checked when the backup was made is what each later reader demands agai
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ from hubbackup.errors import NotProvenError
 from hubbackup.jobs.progress import Progress, silent
 from hubbackup.postgres.census import Census, DumpFacts, OnStatement
 from hubbackup.postgres.file_kinds import kind_of
+from hubbackup.streams.age import MAGIC, SealedDecoder
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder
 from hubbackup.streams.growing_file import CHUNK_BYTES
@@ -74,7 +75,7 @@ def checked_chunks(
     name: str,
     cancel: Cancel,
     progress: Progress = silent,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """The plain dump, chunk by chunk; after the last one, and before the end, the whole is compared.
 
     Caller's duty: do nothing final with the chunks before the iteration ended without an error. Where nothing
@@ -84,19 +85,25 @@ def checked_chunks(
     digest = hashlib.sha256()
     stored_bytes = plain_bytes = 0
     limit = expected.plain_bytes if expected is not None else None
-    with naming(name):
+
+    def counted(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal plain_bytes
+        for plain in pieces:
+            plain_bytes += len(plain)
+            if limit is not None and plain_bytes > limit:
+                raise NotProvenError(f"it decodes to more than the {limit} bytes expected")
+            yield plain
+
+    with naming(name), closing(decoder):
         while data := stream.read(CHUNK_BYTES):
             cancel.check()
             digest.update(data)
             stored_bytes += len(data)
-            for plain in _decoded(decoder, data, is_first=stored_bytes == len(data)):
-                plain_bytes += len(plain)
-                if limit is not None and plain_bytes > limit:
-                    raise NotProvenError(f"it decodes to more than the {limit} bytes expected")
-                yield plain
+            yield from counted(_decoded(decoder, data, is_first=stored_bytes == len(data)))
             progress(stored_bytes)
         if expected is not None and stored_bytes != expected.stored_bytes:
             raise NotProvenError(f"it has {stored_bytes} bytes, {expected.stored_bytes} were expected")
+        yield from counted(decoder.rest())
         decoder.finish()
         if limit is not None and plain_bytes != limit:
             raise NotProvenError(f"it decodes to {plain_bytes} bytes, {limit} were expected")
@@ -113,7 +120,7 @@ def _decoded(decoder: Decoder, data: bytes, *, is_first: bool) -> Iterator[bytes
             yield plain
     except NotProvenError as error:
         kind = kind_of(data) if is_first and not begun else ""
-        if not kind:
+        if not kind or (isinstance(decoder, SealedDecoder) and data.startswith(MAGIC)):
             raise
         raise NotProvenError(f"{error}; it is {kind}") from error
 
@@ -138,7 +145,8 @@ def check_dump(
     expected = Expected.of(manifest) if manifest is not None else None
     with open_stream() as stream:
         decoded = checked_chunks(stream, expected, decoder, name=name, cancel=cancel, progress=progress)
-        with ReadAhead(decoded) as chunks:
+        # The reading ahead ends before what it reads is closed.
+        with closing(decoded), ReadAhead(decoded) as chunks:
             for chunk in chunks:
                 census.feed(chunk)
                 if census.is_hopeless:  # no need to read on for hours
