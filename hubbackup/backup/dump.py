@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,16 +16,20 @@ from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
 from hubbackup.catalog.manifests import MANIFEST_MAX_BYTES
 from hubbackup.catalog.origin import SigningKey
-from hubbackup.errors import HubbackupError, NoDataConnectionError, ToolError
+from hubbackup.errors import HubbackupError, NoDataConnectionError, PassphraseError, ToolError, UsageError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.identifiers import readable
 from hubbackup.postgres.messages import explain
+from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.postgres.session import Connection, open_dump
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft
+from hubbackup.streams.age import header_of
+from hubbackup.streams.age_keys import NO_IDENTITIES, Identities
 from hubbackup.verify.index import index_of
+from hubbackup.verify.kept import KeptSchema
 from hubbackup.verify.reader import Expected, check_file
 
 
@@ -52,10 +57,24 @@ class DumpOptions:
     verify: Literal["full", "hash"] = "full"
     with_globals: WithGlobals = "true"
     lock_wait_seconds: float = 300.0
+    identities: Identities = NO_IDENTITIES
+    """What opens a sealed file again, to read it back."""
 
 
-def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) -> tuple[Manifest, list[str]]:
-    """Dump into `draft` and pass every check of the gate; returns the manifest to publish, and what is lacking.
+@dataclass(frozen=True)
+class Made:
+    """A file that has passed the gate: the manifest to publish, and a sentence for each thing that is lacking."""
+
+    manifest: Manifest
+    lacking: tuple[str, ...] = ()
+    kept: KeptSchema | None = None
+    """Of a sealed one."""
+
+
+def make(
+    run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft, schema: SchemaText | None = None
+) -> Made:
+    """Dump into `draft` and pass every check of the gate; `schema` takes the text of the schema.
 
     Raises HubbackupError where it is not a good backup.
     """
@@ -65,17 +84,17 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         Beside(source.runner, source.connection, source.properties, options.with_globals) as beside,
         run.stage("dump"),
     ):
-        result = _dump(run, source, options, draft, beside)
+        result = _dump(run, source, options, draft, beside, schema)
         draft.sync()
     dump_seconds = time.monotonic() - clock
     with run.stage("verify"):
         client.check_versions(
             pg_dump_version=result.facts.pg_dump_version, server_version=source.properties.server_version
         )
-        _read_back(run, options, draft, result)
+        verified, lacking = _read_back(run, options, draft, result)
     verify_seconds = time.monotonic() - clock - dump_seconds
-    globals_sql, lacking = beside.globals()
-    for problem in lacking:
+    globals_sql, without = beside.globals()
+    for problem in without:
         run.log.warning(
             "globals.failed", message=problem, remedy="let POSTGRES_USER read pg_roles, or BACKUP_GLOBALS=false"
         )
@@ -93,7 +112,7 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         stored_bytes=result.stored_bytes,
         sha256=result.sha256,
         compression=options.file.format.written(options.file.level),
-        verified=options.verify,
+        verified=verified,
         server_version=source.properties.server_version,
         pg_dump_version=facts.pg_dump_version,
         system_identifier=source.properties.system_identifier,
@@ -106,12 +125,23 @@ def make(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft) 
         properties=asdict(source.properties),
         globals_sql=globals_sql,
         schema_digest=facts.schema_digest,
-        index=index_of(facts, result.members).to_text(),
+        index=index_of(facts, result.members, _digest_key(source, options)).to_text(),
         hubbackup_version=package_version(),
         warnings=_suspicions(run, source, result, rows, draft.name),
     )
-    signed = manifest.signed(source.key) if source.key is not None else manifest
-    return signed, lacking + _too_large(run, signed)
+    file = options.file
+    published = manifest.sealed(file.recipients) if file.format.sealed else manifest
+    if source.key is not None:
+        published = published.signed(source.key)
+    kept = KeptSchema(manifest, facts, schema) if schema is not None else None
+    return Made(published, (*lacking, *without, *_too_large(run, published)), kept)
+
+
+def _digest_key(source: DumpSource, options: DumpOptions) -> bytes | None:
+    """Under which the digests of a sealed backup's rows tell nothing to who can read its manifest."""
+    if not options.file.format.sealed:
+        return None
+    return source.key.for_digests if source.key is not None else secrets.token_bytes(32)
 
 
 def _too_large(run: Run, manifest: Manifest) -> list[str]:
@@ -127,7 +157,14 @@ def _too_large(run: Run, manifest: Manifest) -> list[str]:
     return [problem]
 
 
-def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft, beside: Beside) -> DumpResult:
+def _dump(
+    run: Run,
+    source: DumpSource,
+    options: DumpOptions,
+    draft: LocalDraft,
+    beside: Beside,
+    schema: SchemaText | None,
+) -> DumpResult:
     """pg_dump into `draft`, by the best method that this pg_dump has, and `beside` it. Raises HubbackupError."""
     runner, connection, database = source.runner, source.connection, source.database
     total_bytes = source.normal.plain_bytes if source.normal else 0
@@ -149,7 +186,8 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft,
                 run.progress("dump", total_bytes) as progress,
             ):
                 beside.start()
-                return pump(process, draft, file, cancel=run.cancel, progress=progress)
+                on_schema = schema.add if schema is not None else None
+                return pump(process, draft, file, cancel=run.cancel, progress=progress, on_schema=on_schema)
         except NoDataConnectionError as error:
             run.log.info(
                 "dump.relayed", message=f"the dump comes through the Docker engine, which is slower: {error}"
@@ -170,11 +208,40 @@ def _dump(run: Run, source: DumpSource, options: DumpOptions, draft: LocalDraft,
             raise
 
 
-def _read_back(run: Run, options: DumpOptions, draft: LocalDraft, result: DumpResult) -> None:
+def _read_back(
+    run: Run, options: DumpOptions, draft: LocalDraft, result: DumpResult
+) -> tuple[Literal["full", "hash"], list[str]]:
+    """Returns how it was read, and what is to be said of that. Raises NotProvenError."""
     expected = Expected(result.stored_bytes, result.sha256, result.facts.plain_bytes)
-    decoder = options.file.format.decoder() if options.verify == "full" else None
+    decode = options.verify == "full"
+    lacking: list[str] = []
+    if decode and options.file.format.sealed:
+        decode, lacking = _opens(run, options, draft)
+    decoder = options.file.format.decoder(options.identities) if decode else None
     with draft.path.open("rb", buffering=0) as stream, run.progress("verify", result.stored_bytes) as progress:
         check_file(stream, expected, decoder, name=draft.name, cancel=run.cancel, progress=progress)
+    return "full" if decode else "hash", lacking
+
+
+def _opens(run: Run, options: DumpOptions, draft: LocalDraft) -> tuple[bool, list[str]]:
+    """Whether the sealed file can be opened here. A key that should open it and does not is a problem."""
+    identities, problem = options.identities, ""
+    why = "there is no private key here (BACKUP_IDENTITY_FILE)"
+    if identities.named:
+        try:
+            with draft.path.open("rb") as stream:
+                identities.demand(draft.name, header_of(stream), [one.fingerprint for one in options.file.recipients])
+            return True, []
+        except PassphraseError as error:
+            why = str(error)
+        except UsageError as error:
+            why = problem = str(error)
+    message = f"the sealed file is compared by its sha256 and not decoded: {why}"
+    if problem:
+        run.log.warning("verify.sealed", message=message, remedy="set BACKUP_IDENTITY_FILE to the key of a recipient")
+        return False, [message]
+    run.log.info("verify.sealed", message=message)
+    return False, []
 
 
 def _suspicions(run: Run, source: DumpSource, result: DumpResult, rows: dict[str, int], name: str) -> tuple[str, ...]:

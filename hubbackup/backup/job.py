@@ -21,7 +21,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_counting, last_normal
-from hubbackup.backup.dump import DumpOptions, DumpSource, make
+from hubbackup.backup.dump import DumpOptions, DumpSource, Made, make
 from hubbackup.backup.room import Room
 from hubbackup.backup.upkeep import Upkeep, harmless
 from hubbackup.backup.upload import Upload, unfinished
@@ -45,11 +45,13 @@ from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import client
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import expired_names
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.streams.cancel import Cancel
+from hubbackup.verify.kept import KeptSchema
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class BackupJob:
     """The key of the manifests, made where there is none. Raises HubbackupError."""
     restored: Restored | None = None
     keep_before_days: int = 7
-    try_schema: Callable[[Run, Manifest, Sequence[Target]], SchemaVerdict] | None = None
+    try_schema: Callable[[Run, Manifest, Sequence[Target], KeptSchema | None], SchemaVerdict] | None = None
     """Whether the schema of the backup that was just published in these targets restores."""
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
@@ -77,6 +79,11 @@ class BackupJob:
 
     def __call__(self, run: Run) -> Outcome[BackupResult]:
         """Take the backup, upload it, prune. Raises HubbackupError where there is no good backup."""
+        with contextlib.ExitStack() as stack:
+            return self._back_up(run, stack)
+
+    def _back_up(self, run: Run, stack: contextlib.ExitStack) -> Outcome[BackupResult]:
+        """`stack` lets go what is kept until the end."""
         problems: list[str] = []
         started_at = self.now()
         with run.stage("prepare"):
@@ -85,11 +92,12 @@ class BackupJob:
         room = Room(run, self.local, self.database, self.zone, self.now)
         room.prepare(source.normal.stored_bytes if source.normal is not None else 0)
         try:
-            manifest, copies = self._take(run, source, problems)
+            made, copies = self._take(run, source, problems, stack)
         except StoreFullError as error:
             room.make_again(error)
             problems.clear()
-            manifest, copies = self._take(run, replace(source, started_at=self.now()), problems)
+            made, copies = self._take(run, replace(source, started_at=self.now()), problems, stack)
+        manifest = made.manifest
         if not copies:
             raise StoreError(f"{manifest.name} is not in any store: {'; '.join(problems)}")
         # From here on the backup is good, and nothing that fails may make it a failed one.
@@ -97,7 +105,7 @@ class BackupJob:
         upkeep = Upkeep(run, self.local, holders, self.database, self.zone, self.now, self.catch_up_seconds, problems)
         verdict = SchemaVerdict("untried")
         with harmless(run, "the schema drill", problems):
-            verdict = self._try_schema(run, manifest, copies)
+            verdict = self._try_schema(run, made, copies)
         if verdict.state == "refused":
             problems.append(f"{REFUSED}: {verdict.why}")
         with harmless(run, "the upkeep of the stores", problems):
@@ -129,16 +137,21 @@ class BackupJob:
         )
         return Outcome("Backup termine", result, (*unsigned, *problems))
 
-    def _take(self, run: Run, source: DumpSource, problems: list[str]) -> tuple[Manifest, list[str]]:
-        """Dump, prove, publish; returns the manifest, and the names of the stores that hold it."""
+    def _take(
+        self, run: Run, source: DumpSource, problems: list[str], stack: contextlib.ExitStack
+    ) -> tuple[Made, list[str]]:
+        """Dump, prove, publish; returns what was made, and the names of the stores that hold it."""
+        keep = self.options.file.format.sealed and self.try_schema is not None
+        schema = stack.enter_context(SchemaText()) if keep else None
         with self._draft(source.started_at, problems) as (working, draft):
             draft.growing.expected_bytes = _expected_bytes(source)
             uploads = [Upload(run, target, draft.name, draft.growing) for target in self.remotes]
             try:
                 for upload in uploads:
                     upload.start()
-                manifest, remarks = make(run, source, self.options, draft)
-                problems += remarks
+                made = make(run, source, self.options, draft, schema)
+                manifest = made.manifest
+                problems += made.lacking
                 with run.stage("publish"):
                     draft.commit()
                     _publish(working, manifest)
@@ -153,13 +166,14 @@ class BackupJob:
                     upload.join(timeout=5)
         copies = [] if working is not self.local.store else [self.local.name]
         copies += [upload.target.name for upload in uploads if upload.published]
-        return manifest, copies
+        return made, copies
 
-    def _try_schema(self, run: Run, manifest: Manifest, copies: Sequence[str]) -> SchemaVerdict:
+    def _try_schema(self, run: Run, made: Made, copies: Sequence[str]) -> SchemaVerdict:
         """Before anything is pruned: what can't be restored counts for nothing."""
         if self.try_schema is None or self.local.name not in copies:
             return SchemaVerdict("untried")
-        return self.try_schema(run, manifest, [one for one in (self.local, *self.remotes) if one.name in copies])
+        targets = [one for one in (self.local, *self.remotes) if one.name in copies]
+        return self.try_schema(run, made.manifest, targets, made.kept)
 
     def safety_backup(self, run: Run, database: str, *, any_schema: bool = False) -> str:
         """Back up `database` before it is dropped; returns the options that restore it. Nothing is pruned meanwhile.

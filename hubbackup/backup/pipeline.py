@@ -21,6 +21,7 @@ from hubbackup.jobs.progress import Progress
 from hubbackup.postgres.census import Census, DumpFacts
 from hubbackup.postgres.copy_blocks import Cuts
 from hubbackup.runners import Process, tool_error
+from hubbackup.streams.age_keys import Recipient
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Encoder, Member, MemberEncoder, SniffingDecoder
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
@@ -53,6 +54,8 @@ class FileOptions:
     format: Format = DEFAULT_FORMAT
     level: int = 1
     bytes_per_second: int = 0
+    recipients: tuple[Recipient, ...] = ()
+    """For whom a sealed file is sealed."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +124,25 @@ class Filters:
             self.stored_bytes += len(data)
 
 
-def pump(process: Process, sink: Sink, options: FileOptions, *, cancel: Cancel, progress: Progress) -> DumpResult:
+def pump(
+    process: Process,
+    sink: Sink,
+    options: FileOptions,
+    *,
+    cancel: Cancel,
+    progress: Progress,
+    on_schema: Observer | None = None,
+) -> DumpResult:
     """Move the whole dump into `sink` and prove what can be proved on the way.
 
+    `on_schema` is given the text of the schema, a statement at a time.
     Raises ToolError where pg_dump ended with an error, StreamError where its stream broke off, NotProvenError
     where what came is not a whole dump, StoreError where `sink` can't take it.
     """
     cuts, digest = Cuts(), hashlib.sha256()
-    census, compressor = Census(cuts=cuts), options.format.compressor(options.level)
-    filters = Filters([census.feed], compressor, options.format.encoders(), [digest.update, sink.write])
+    census, compressor = Census(on_schema, cuts), options.format.compressor(options.level)
+    encoders = options.format.encoders(options.recipients)
+    filters = Filters([census.feed], compressor, encoders, [digest.update, sink.write])
     writer = _Writer(filters, cuts, options)
     writer.start()
     try:
@@ -150,6 +163,8 @@ def pump(process: Process, sink: Sink, options: FileOptions, *, cancel: Cancel, 
         writer.finish(process, cancel)
     finally:
         writer.stop()
+        for encoder in encoders:
+            encoder.close()
     return DumpResult(census.finish(), filters.stored_bytes, digest.hexdigest(), tuple(compressor.members))
 
 

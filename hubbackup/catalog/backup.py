@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from enum import StrEnum
@@ -25,7 +25,9 @@ from hubbackup.catalog.index import DumpIndex
 from hubbackup.catalog.origin import Origin, SigningKey
 from hubbackup.errors import NotProvenError, UsageError
 from hubbackup.stores import Entry, Store
-from hubbackup.streams.format import DEFAULT_FORMAT, Format
+from hubbackup.streams.age import is_sealed, seal_text
+from hubbackup.streams.age_keys import Identities, Recipient
+from hubbackup.streams.format import DEFAULT_FORMAT, Encryption, Format
 
 MANIFEST_SUFFIX = ".manifest.json"
 LONG_ROWS = 10_000
@@ -37,6 +39,10 @@ CLOCK_TOLERANCE = timedelta(hours=1)
 """Two clocks may differ by this much; a backup that is younger than now by more is from the future."""
 SHA256 = "sha256"
 """S3 metadata: of the backup, where it is known when the upload begins, and always of its manifest."""
+SEALED = "sealed"
+"""Of a sealed backup's `properties`: all of them, as JSON, armored."""
+OPEN_PROPERTIES = ("encoding", "size_bytes")
+"""What stays to be read beside it."""
 YEARS = range(1000, MAXYEAR)
 """Four digits, with room for the conversion to UTC."""
 
@@ -178,6 +184,9 @@ class Manifest(BaseModel):
     stored_bytes: int
     sha256: str
     compression: str
+    encryption: Literal["none", "age"] = "none"
+    recipients: tuple[str, ...] = ()
+    """The fingerprints of the keys that open a sealed backup."""
     verified: Literal["full", "hash"]
     server_version: str
     pg_dump_version: str
@@ -205,6 +214,30 @@ class Manifest(BaseModel):
     def dump_index(self) -> DumpIndex | None:
         """The index, unpacked; None where there is none. Raises NotProvenError where it is not valid."""
         return DumpIndex.from_text(self.index, self.name) if self.index else None
+
+    def sealed(self, recipients: Sequence[Recipient]) -> Manifest:
+        """The same without anything to read of roles, settings and comments, for whom the file is sealed."""
+        keys = [one.key for one in recipients]
+        kept = {name: self.properties[name] for name in OPEN_PROPERTIES if name in self.properties}
+        changes: dict[str, Any] = {
+            "encryption": Encryption.AGE.value,
+            "recipients": tuple(one.fingerprint for one in recipients),
+            "properties": kept | {SEALED: seal_text(json.dumps(self.properties, default=str), keys)},
+            "globals_sql": seal_text(self.globals_sql, keys) if self.globals_sql else "",
+        }
+        return self.model_copy(update=changes)
+
+    def opened(self, identities: Identities) -> Manifest:
+        """The same with what was sealed in it to be read. Raises NotProvenError where that is broken, UsageError."""
+        changes: dict[str, Any] = {}
+        try:
+            if is_sealed(self.globals_sql):
+                changes["globals_sql"] = identities.open_text(self.globals_sql)
+            if SEALED in self.properties:
+                changes["properties"] = json.loads(identities.open_text(str(self.properties[SEALED])))
+        except (NotProvenError, ValueError) as error:
+            raise NotProvenError(f"what is sealed in the manifest of {self.name} can't be read: {error}") from error
+        return self.model_copy(update=changes)
 
     def signed(self, key: SigningKey) -> Manifest:
         """The same with our signature."""

@@ -51,6 +51,11 @@ class SigningKey:
 
     secret: bytes = field(repr=False)
 
+    @property
+    def for_digests(self) -> bytes:
+        """What the digests of a sealed backup's rows are keyed with."""
+        return hashlib.sha256(b"hubbackup.digests/1\n" + self.secret).digest()
+
     def sign(self, document: Mapping[str, Any], purpose: str) -> str:
         """The signature of `document`, in hex. `purpose` keeps one kind of document from passing as another."""
         return hmac.new(self.secret, purpose.encode() + b"\n" + canonical(document), hashlib.sha256).hexdigest()

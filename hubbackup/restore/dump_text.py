@@ -17,8 +17,8 @@ from typing import Self
 from hubbackup.postgres import statement_kinds
 from hubbackup.postgres.copy_blocks import Span
 from hubbackup.postgres.dump_schema import DATA, ROWS
+from hubbackup.postgres.schema_text import HELD_BYTES, OF_NEWER_SERVERS
 from hubbackup.postgres.statement_kinds import Attached, Code, Constraint, Index, Table, Trigger
-from hubbackup.restore.schema_text import HELD_BYTES, OF_NEWER_SERVERS
 from hubbackup.streams.growing_file import CHUNK_BYTES
 
 _SETTING = re.compile(rb"SET (?P<name>[a-z_]+(?:\.[a-z_]+)?) = [^\n]*;\n?\Z")

@@ -24,6 +24,7 @@ from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
@@ -34,7 +35,6 @@ from hubbackup.restore.loading_role import LoadingRole, without_owners_of
 from hubbackup.restore.preflight import Request, globals_of, preflight
 from hubbackup.restore.proof import prove
 from hubbackup.restore.psql_compat import Dialect, parse_version
-from hubbackup.restore.schema_text import SchemaText
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from hubbackup.postgres.copy_blocks import CopyBlock
 from hubbackup.postgres.identifiers import literal
+from hubbackup.postgres.schema_text import EMPTY_PATH
 from hubbackup.restore.dump_text import Range, Text
-from hubbackup.restore.schema_text import EMPTY_PATH
 
 _FROM_STDIN = b"FROM stdin;\n"
 

@@ -10,11 +10,12 @@ from hubbackup.errors import NotProvenError, UnrestorableError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.identifiers import readable
+from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.restore.dump_text import DumpReading
 from hubbackup.restore.psql_compat import EDGE_BYTES, client_encoding
-from hubbackup.restore.schema_text import SchemaText
 from hubbackup.restore.source import Source
 from hubbackup.streams.growing_file import CHUNK_BYTES
+from hubbackup.verify.kept import KeptSchema
 from hubbackup.verify.reader import Expected, check_dump, checked_chunks
 
 
@@ -51,7 +52,9 @@ def prove(
 
     Raises NotProvenError for one that is not whole, or that pg_dump did not write.
     """
-    manifest, decoder = source.manifest, source.format.decoder()
+    if source.kept is not None:
+        return _of_kept(source, source.kept)
+    manifest, decoder = source.manifest, source.decoder()
     expected = Expected.of(manifest) if manifest is not None else _content(run, source)
     with run.progress("prove", source.stored_bytes) as progress:
         facts = check_dump(
@@ -64,6 +67,19 @@ def prove(
             on_schema=schema.add if schema is not None else None,
             on_statement=reading.on_statement if reading is not None else None,
         )
+    encoding = client_encoding(_head(run, source, expected))
+    return _proof(source, facts, expected, encoding, schema)
+
+
+def _of_kept(source: Source, kept: KeptSchema) -> DumpProof:
+    """Of the schema alone, as it was kept while the dump was made."""
+    return _proof(source, kept.facts, Expected.of(kept.manifest), str(kept.manifest.properties["encoding"]), kept.text)
+
+
+def _proof(
+    source: Source, facts: DumpFacts, expected: Expected, encoding: str, schema: SchemaText | None
+) -> DumpProof:
+    """What is proven of a dump that was read through. Raises NotProvenError, UnrestorableError."""
     if facts.meta_commands:
         command = facts.meta_commands[0]
         if command.startswith("\\connect"):
@@ -76,7 +92,6 @@ def prove(
             remedy="do not restore it; find out who made this file",
         )
     _check_loadable(source.name, facts, of_proven_origin=source.ours)
-    encoding = client_encoding(_head(run, source, expected))
     decoded = dataclasses.replace(
         facts,
         roles=tuple(readable(role, encoding) for role in facts.roles),
@@ -117,7 +132,7 @@ def _content(run: Run, source: Source) -> Expected:
 def _head(run: Run, source: Source, expected: Expected) -> bytes:
     head = b""
     with source.open() as stream:
-        decoder = source.format.decoder()
+        decoder = source.decoder()
         for chunk in checked_chunks(stream, expected, decoder, name=source.name, cancel=run.cancel):
             head += chunk
             if len(head) >= EDGE_BYTES:

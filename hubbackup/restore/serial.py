@@ -40,7 +40,7 @@ def _text(load: Load, dialect: Dialect) -> Iterator[bytes]:
 def _dump(load: Load, dialect: Dialect) -> Iterator[bytes]:
     run, source = load.run, load.source
     with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
-        decoder = source.format.decoder()
+        decoder = source.decoder()
         yield from dialect.adapt(
             checked_chunks(
                 stream, load.proof.expected, decoder, name=source.name, cancel=run.cancel, progress=progress

@@ -6,8 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
@@ -23,8 +24,13 @@ from hubbackup.errors import NotFoundError, NotProvenError, StoreError, StoreFul
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.run import Run
 from hubbackup.stores.local import LocalStore
+from hubbackup.streams.age import HEADER_BYTES
+from hubbackup.streams.age_keys import NO_IDENTITIES, Identities
+from hubbackup.streams.codecs import Decoder
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.streams.growing_file import CHUNK_BYTES
+from hubbackup.verify.kept import KeptSchema
+from hubbackup.verify.sealed import demand_key
 
 ROOM_LEFT_BYTES = 64 << 20
 S3_SCHEME = "s3://"
@@ -45,6 +51,10 @@ class Source:
     origin: Origin = Origin.UNPROVEN
     doubt: str = ""
     """Why it is foreign."""
+    identities: Identities = NO_IDENTITIES
+    """What opens it, where it is sealed."""
+    kept: KeptSchema | None = None
+    """Its schema, where that is all of it that can be read."""
 
     @property
     def ours(self) -> bool:
@@ -60,6 +70,21 @@ class Source:
     def format(self) -> Format:
         """What its name says that it is. A name without any format's suffix is taken for what `gunzip` reads."""
         return Format.of(self.name) or DEFAULT_FORMAT
+
+    def decoder(self) -> Decoder:
+        """Makes its plain dump of its bytes, once. Raises UsageError where it is sealed and its key of no use."""
+        return self.format.decoder(self.identities)
+
+    def opened_by(self, identities: Identities) -> Source:
+        """The same, to be read with these keys, its manifest's sealed parts in clear.
+
+        Raises IdentityError where it is sealed and none of them opens it, NotProvenError, StoreError.
+        """
+        if not self.format.sealed:
+            return self
+        demand_key(self.name, self.open, self.manifest, identities)
+        manifest = self.manifest.opened(identities) if self.manifest is not None else None
+        return replace(self, manifest=manifest, identities=identities)
 
 
 @dataclass(frozen=True)
@@ -78,9 +103,17 @@ class BackupSelector:
 
 @contextmanager
 def find(
-    run: Run, selector: BackupSelector, targets: Sequence[Target], zone: ZoneInfo, scratch: Path
+    run: Run,
+    selector: BackupSelector,
+    targets: Sequence[Target],
+    zone: ZoneInfo,
+    scratch: Path,
+    identities: Identities = NO_IDENTITIES,
 ) -> Iterator[Source]:
-    """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError."""
+    """The backup that is selected, at hand to be read. Raises UsageError, NotFoundError, StoreError.
+
+    A sealed one is opened by `identities`: where they don't, IdentityError, before any download.
+    """
     remove_leftovers(run.log, [Leftovers(lambda: _remove_downloads(scratch), fields={"store": "scratch"})])
     with ExitStack() as stack:
         if selector.file and not selector.file.startswith(S3_SCHEME):
@@ -90,27 +123,37 @@ def find(
             remote = next((target for target in targets if target.remote), None)
             if remote is None:
                 raise UsageError("--from-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
-            source = stack.enter_context(downloaded(run, remote, typed, scratch=scratch, foreign=selector.foreign))
+            getting = downloaded(run, remote, typed, scratch=scratch, foreign=selector.foreign, identities=identities)
+            source = stack.enter_context(getting)
         else:
-            source = stack.enter_context(latest(run, targets, selector.database, zone=zone, scratch=scratch))
+            getting = latest(run, targets, selector.database, zone=zone, scratch=scratch, identities=identities)
+            source = stack.enter_context(getting)
         _check_ours(source.name, source.doubt, allowed=selector.foreign)
         _check_database(source, selector)
-        yield source
+        yield source.opened_by(identities)
 
 
 @contextmanager
-def find_in(run: Run, target: Target, name: str, database: str, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+def find_in(
+    run: Run,
+    target: Target,
+    name: str,
+    database: str,
+    zone: ZoneInfo,
+    scratch: Path,
+    identities: Identities = NO_IDENTITIES,
+) -> Iterator[Source]:
     """The backup `name` of one target, or without a name its newest good one of `database`. Never a foreign one."""
     if not name:
-        with latest(run, [target], database, zone=zone, scratch=scratch) as source:
-            yield source
+        with latest(run, [target], database, zone=zone, scratch=scratch, identities=identities) as source:
+            yield source.opened_by(identities)
     elif target.disk is not None:
         source = of_file(target.disk, name, zone, trust=target.trust())
         _check_ours(source.name, source.doubt)
-        yield source
+        yield source.opened_by(identities)
     else:
-        with downloaded(run, target, name, scratch=scratch) as source:
-            yield source
+        with downloaded(run, target, name, scratch=scratch, identities=identities) as source:
+            yield source.opened_by(identities)
 
 
 def _check_ours(name: str, doubt: str, *, allowed: bool = False) -> None:
@@ -135,7 +178,15 @@ def _check_database(source: Source, selector: BackupSelector) -> None:
 
 
 @contextmanager
-def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo, scratch: Path) -> Iterator[Source]:
+def latest(
+    run: Run,
+    targets: Sequence[Target],
+    database: str,
+    *,
+    zone: ZoneInfo,
+    scratch: Path,
+    identities: Identities = NO_IDENTITIES,
+) -> Iterator[Source]:
     """The newest good backup of `database` in any of `targets`, the first one's copy where several have it.
 
     A foreign one is passed over, one in doubt (suspicious, unrestorable), and one from the future: each is named, and
@@ -154,7 +205,7 @@ def latest(run: Run, targets: Sequence[Target], database: str, *, zone: ZoneInfo
     if target.disk is not None:
         yield _of_store(target.disk, backup)
         return
-    with downloaded(run, target, str(backup.name), scratch=scratch) as source:
+    with downloaded(run, target, str(backup.name), scratch=scratch, identities=identities) as source:
         yield source
 
 
@@ -247,17 +298,27 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo, *, trust: Trust) -> S
 
 
 @contextmanager
-def downloaded(run: Run, target: Target, typed: str, *, scratch: Path, foreign: bool = False) -> Iterator[Source]:
+def downloaded(
+    run: Run,
+    target: Target,
+    typed: str,
+    *,
+    scratch: Path,
+    foreign: bool = False,
+    identities: Identities = NO_IDENTITIES,
+) -> Iterator[Source]:
     """An object, downloaded whole to a directory of its own, which is removed afterwards.
 
     Raises UsageError for a name that is not exactly one of ours, and before the download for a backup that is
-    foreign, unless `foreign` allows that; NotFoundError, StoreError.
+    foreign, unless `foreign` allows that, or that no key at hand opens; NotFoundError, StoreError.
     """
     store = target.store
     name = parse_name(typed, [store])
     entry = store.stat(str(name))
     judged = _judged_if_any(target.manifest, name)
     _check_ours(str(name), judged.doubt if judged is not None else "", allowed=foreign)
+    manifest = judged.manifest if judged is not None else None
+    demand_key(str(name), partial(store.open, str(name), end=HEADER_BYTES), manifest, identities)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX, dir=scratch))
     try:
