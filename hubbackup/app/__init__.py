@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from hubbackup.app.identities import identities_of
 from hubbackup.app.manifest_key import ManifestKey
 from hubbackup.app.server import DatabaseServer
 from hubbackup.app.state import State
@@ -48,14 +49,16 @@ from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.job import Preview, RestoreJob
 from hubbackup.restore.preflight import Request
 from hubbackup.restore.schema_drill import SchemaDrill, SchemaDrillJob
-from hubbackup.restore.source import BackupSelector, find, find_in
+from hubbackup.restore.source import BackupSelector, Source, find, find_in, of_kept
 from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
 from hubbackup.status.snapshot import AlertFacts
+from hubbackup.streams.age_keys import Ask
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.adopt import AdoptJob, Stranger
 from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copies
+from hubbackup.verify.kept import KeptSchema
 
 
 class App:
@@ -66,6 +69,14 @@ class App:
         self.settings: Settings = loaded.settings
         self.cancel = cancel
         self.log = log
+        self.identities = identities_of(self.settings)
+        """The private keys at hand; the command line may name others, by `open_with`."""
+        self._keys_named = False
+
+    def open_with(self, files: Sequence[str], ask: Ask | None) -> None:
+        """Open sealed backups with the keys in these files (else in the setting's), `ask`ing for passphrases."""
+        self.identities = identities_of(self.settings, files, ask)
+        self._keys_named = bool(files)
 
     @property
     def database(self) -> str:
@@ -169,8 +180,12 @@ class App:
             zone=self.zone,
             options=DumpOptions(
                 file=FileOptions(
-                    settings.backup_format, settings.backup_compression_level, settings.backup_rate_limit
+                    settings.backup_format,
+                    settings.backup_compression_level,
+                    settings.backup_rate_limit,
+                    settings.recipients,
                 ),
+                identities=identities_of(settings),  # nobody is asked for a passphrase by a backup
                 verify=settings.backup_verify,
                 with_globals=settings.backup_globals,
             ),
@@ -180,14 +195,24 @@ class App:
             try_schema=self._try_schema if settings.backup_schema_drill else None,
         )
 
-    def _try_schema(self, run: Run, manifest: Manifest, targets: Sequence[Target]) -> SchemaVerdict:
-        """Whether the schema of a backup that was just published in `targets` restores, where that is to be tried."""
+    def _try_schema(
+        self, run: Run, manifest: Manifest, targets: Sequence[Target], kept: KeptSchema | None
+    ) -> SchemaVerdict:
+        """Whether the schema of a backup that was just published in `targets` restores, where that is to be tried.
+
+        Of a sealed one it was kept while it was made: no key is needed.
+        """
+
+        def find(run: Run) -> contextlib.AbstractContextManager[Source]:
+            if kept is not None:
+                return contextlib.nullcontext(of_kept(self.local, kept))
+            return self._find_in(run, self.local, manifest.name)
+
+        return self.schema_drill(targets, manifest.database).after_backup(run, manifest, find)
+
+    def _find_in(self, run: Run, target: Target, name: str) -> contextlib.AbstractContextManager[Source]:
         directory = self.state.directory
-        return self.schema_drill(targets, manifest.database).after_backup(
-            run,
-            manifest,
-            lambda run: find_in(run, self.local, manifest.name, self.database, self.zone, directory),
-        )
+        return find_in(run, target, name, self.database, self.zone, directory, self.identities)
 
     def schema_drill(self, targets: Sequence[Target], database: str = "") -> SchemaDrill:
         """Tries whether a schema of `database` restores; what is refused is marked in `targets`."""
@@ -213,7 +238,9 @@ class App:
         """Restore one backup, under the lock. Raises HubbackupError."""
         job = RestoreJob(
             request=request,
-            find_source=lambda run: find(run, wanted, self.targets(), self.zone, self.state.directory),
+            find_source=lambda run: find(
+                run, wanted, self.targets(), self.zone, self.state.directory, self.identities
+            ),
             open_runner=self.server.open_restore_runner,
             connection=self.server.connection,
             confirm=confirm,
@@ -232,7 +259,7 @@ class App:
         chosen = self.targets(store or self.local.name)[0]
         job = SchemaDrillJob(
             drill=self.schema_drill(self.targets()),
-            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state.directory),
+            find_source=lambda run: self._find_in(run, chosen, name),
         )
         return self.run(job, progress)
 
@@ -241,7 +268,7 @@ class App:
         chosen = self.targets(store)[0] if store else whose_turn(self.targets(), self.state.history)
         job = DrillJob(
             database=self.database,
-            find_source=lambda run: find_in(run, chosen, name, self.database, self.zone, self.state.directory),
+            find_source=lambda run: self._find_in(run, chosen, name),
             store=chosen.name,
             open_server=lambda run: self.server.drill_server(run, self.database),
             checks=self.settings.drill_checks,
@@ -265,6 +292,8 @@ class App:
             history=self.state.copy_history,
             decode=True,
             read_unproven=bool(wanted.name),
+            identities=self.identities,
+            must_open=self._keys_named and not wanted.everything,
         )
 
     def verify_due(self) -> Outcome[VerifyResult]:
@@ -277,6 +306,7 @@ class App:
             ),
             history=self.state.copy_history,
             decode=False,
+            identities=self.identities,
         )
         return self.verify(job)
 

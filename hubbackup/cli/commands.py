@@ -21,6 +21,7 @@ COMMANDS = {
     "unpin": ("marks:unpin", "Let a pinned backup be pruned like the others of its age."),
     "accept": ("marks:accept", "Accept a suspicious backup as the new normal."),
     "adopt": ("adopt:adopt", "Take backups of before, or of another server, for our own."),
+    "keygen": ("keygen:keygen", "Make a pair of keys that seals backups and opens them."),
     "status": ("status:status", "Show whether all is well, the last good backup, the next run."),
     "check": ("check:check", "Report in one line, for Nagios, whether the backups are well."),
     "health": ("health:health", "Report whether the daemon is alive, for HEALTHCHECK."),

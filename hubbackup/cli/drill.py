@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from hubbackup.cli.options import Json, Latest, OptionalName
+from hubbackup.cli.options import Identity, Json, Latest, OptionalName
 from hubbackup.cli.output import print_json, say
-from hubbackup.cli.session import make_app
+from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import progress
 from hubbackup.errors import UsageError
 from hubbackup.jobs.run import Outcome, R_co
@@ -20,6 +20,7 @@ def drill(
     store: Annotated[
         str, typer.Option(metavar="STORE", help="local or s3. Default: in turns, where S3 is configured.")
     ] = "",
+    identity: Identity = None,
     schema: Annotated[bool, typer.Option("--schema", help="The schema alone, without rows: seconds.")] = False,
     json: Json = False,
 ) -> int:
@@ -29,7 +30,7 @@ def drill(
     """
     if name and latest:
         raise UsageError("drill takes a NAME or --latest, not both")
-    app, shown = make_app(), progress(quiet=json)
+    app, shown = make_opening_app(identity), progress(quiet=json)
     if schema:
         tried = app.drill_schema(name, store, progress=shown)
         return _answer(

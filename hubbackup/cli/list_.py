@@ -51,7 +51,7 @@ def list_(
 ) -> int:
     """List the backups, oldest first, and what is known of each.
 
-    Shown are its age and size, the stores that hold a copy, and whether it is proven, pinned, suspicious or
+    Shown are its age and size, the stores that hold a copy, and whether it is proven, sealed, pinned, suspicious or
     unrestorable.
     """
     app = make_app()
@@ -142,6 +142,8 @@ class _Facts:
             "copies": copies,
             "good_in": [store for store in copies if backup.good_in(store)],
             "bad_in": [store for store in copies if backup.bad_in(store)],
+            "encryption": str(backup.name.format.encryption),
+            "opens_with": list(manifest.recipients) if manifest else [],
             "proven": backup.proven,
             "origin": backup.origin,
             "problem": backup.problem,
@@ -162,7 +164,11 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
     def cells(row: dict[str, Any]) -> tuple[str, ...]:
         verified = max(row["last_verified"].values(), default=None)
         drilled = row["last_drill"] and datetime.fromisoformat(row["last_drill"]["started_at"])
-        notes = ["pinned"] * row["pinned"] + [doubt["word"] for doubt in row["doubts"]]
+        notes = (
+            ["sealed"] * (row["encryption"] != "none")
+            + ["pinned"] * row["pinned"]
+            + [doubt["word"] for doubt in row["doubts"]]
+        )
         notes += ["from the future"] * row["from_future"] + [row["problem"]]
         return (
             row["name"],

@@ -12,4 +12,14 @@ BackupName = Annotated[str, typer.Argument(metavar="NAME", help="A backup's name
 OptionalName = Annotated[
     str, typer.Argument(metavar="NAME", help="A backup's name. Default: the newest.", show_default=False)
 ]
+Identity = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--identity",
+        metavar="FILE",
+        help="A file with the private key of a sealed backup, or - for stdin; may be given again. Default:"
+        " BACKUP_IDENTITY_FILE.",
+        show_default=False,
+    ),
+]
 Latest = Annotated[bool, typer.Option("--latest", help="The newest good backup.")]

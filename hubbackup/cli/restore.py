@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from hubbackup.app import App
-from hubbackup.cli.options import Json, Latest
+from hubbackup.cli.options import Identity, Json, Latest
 from hubbackup.cli.output import complain, print_json, say
-from hubbackup.cli.session import make_app
+from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress, read_line
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RestoreResult, UndoResult
@@ -79,6 +79,7 @@ def restore(
     with_globals: WithGlobals = False,
     force: Force = False,
     foreign: Foreign = False,
+    identity: Identity = None,
     untried: Untried = False,
     yes: Yes = False,
     json: Json = False,
@@ -92,11 +93,11 @@ def restore(
     # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
     if into is not None and (database is not None or in_place or undo):
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
-    if undo and (in_place or no_owner or with_globals or force or foreign):
+    if undo and (in_place or no_owner or with_globals or force or foreign or identity):
         raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
     if untried and not in_place:
         raise UsageError("--untried is for --in-place: nothing else drops a database before the restore is done")
-    app = make_app()
+    app = make_opening_app(identity)
     named = into if into is not None else database
     target = check_target(app.database if named is None else named)
     if not yes and not sys.stdin.isatty():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from hubbackup.app import App
 from hubbackup.app.process import Process
 from hubbackup.cli.printer import PRINTER
 from hubbackup.cli.remedies import read_by
-from hubbackup.cli.terminal import SENTENCES
+from hubbackup.cli.terminal import SENTENCES, passphrase_asker
 
 
 def make_app() -> App:
@@ -17,4 +18,14 @@ def make_app() -> App:
     app = process.app(process.load())
     PRINTER.heed(app.cancel)
     read_by(lambda: app.reader)
+    return app
+
+
+def make_opening_app(identity: Sequence[str] | None) -> App:
+    """As `make_app`, for a command that opens sealed backups: with the keys that `--identity` names.
+
+    A passphrase is asked for where somebody is there to type it.
+    """
+    app = make_app()
+    app.open_with(identity or (), passphrase_asker(app.cancel))
     return app

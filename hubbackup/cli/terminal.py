@@ -6,7 +6,7 @@ import contextlib
 import select
 import sys
 import termios
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from hubbackup.cli.output import complain
 from hubbackup.cli.remedies import typable
@@ -28,6 +28,36 @@ def read_line(cancel: Cancel) -> str:
     while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
         cancel.check()
     return sys.stdin.readline().rstrip("\r\n")
+
+
+def passphrase_asker(cancel: Cancel) -> Callable[[str], str] | None:
+    """Asks for the passphrase of a file, which is not shown as it is typed; None where nobody is at a terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+
+    def ask(name: str) -> str:
+        forget_typed_ahead()
+        complain(f"Passphrase of {name}: ", end="")
+        try:
+            with _unseen():
+                return read_line(cancel)
+        finally:
+            complain("")
+
+    return ask
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    """What is typed is not shown, but for the line breaks."""
+    before = termios.tcgetattr(sys.stdin)
+    hidden = before.copy()
+    hidden[3] &= ~termios.ECHO
+    try:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, hidden)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def print_warnings(sentences: Iterable[str]) -> None:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from hubbackup.cli.options import Json, OptionalName, Store
+from hubbackup.cli.options import Identity, Json, OptionalName, Store
 from hubbackup.cli.output import print_error, print_json, say
-from hubbackup.cli.session import make_app
+from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import progress
 from hubbackup.errors import EXIT_SUCCESS, UsageError
 from hubbackup.units import human_bytes
@@ -19,6 +19,7 @@ def verify(
     name: OptionalName = "",
     latest: Annotated[bool, typer.Option("--latest", help="The newest proven backup (the default).")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every backup of every database.")] = False,
+    identity: Identity = None,
     store: Store = "all",
     json: Json = False,
 ) -> int:
@@ -28,7 +29,7 @@ def verify(
     """
     if bool(name) + latest + everything > 1:
         raise UsageError("verify takes one of NAME, --latest and --all")
-    app = make_app()
+    app = make_opening_app(identity)
     job = app.verify_job(CopySelector(name, everything), store)
     failure: VerifyFailedError | None = None
     exit_code = EXIT_SUCCESS
@@ -44,6 +45,7 @@ def verify(
                 "stored_bytes": one.copy.size_bytes,
                 "verdict": one.verdict,
                 "problem": one.problem,
+                "not_decoded": one.left_out,
             }
             for one in result.copies
         ]
@@ -52,7 +54,8 @@ def verify(
     for one in result.copies:
         where = f"{one.copy.name} in {one.copy.target.name}"
         size = human_bytes(one.copy.size_bytes)
-        say(f"{one.verdict:<9} {where} ({size}){': ' if one.problem else ''}{one.problem}")
+        found = "; ".join(filter(None, (one.problem, one.left_out)))
+        say(f"{one.verdict:<9} {where} ({size}){': ' if found else ''}{found}")
     if failure is not None:
         print_error(failure)
     return exit_code

@@ -23,14 +23,16 @@ from hubbackup.config.settings import Settings, is_secret
 from hubbackup.config.urls import passwords, secret_parts
 from hubbackup.errors import SettingsError
 from hubbackup.shown_text import keep_secret, mask
+from hubbackup.streams.age_keys import SECRET
 
 ENV_FILE_VARIABLE = "BACKUP_ENV_FILE"
 COPIES_VARIABLE = "HUBBACKUP_COPIES_DIR"
 """Set by docker/backup-cron/hubbackup alone."""
+RECIPIENTS = "BACKUP_ENCRYPT_RECIPIENTS"
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
 
 RESERVED = frozenset({
-    "BACKUP_DATABASES", "BACKUP_ENCRYPT_RECIPIENTS", "BACKUP_IDENTITY_FILE",
+    "BACKUP_DATABASES",
     "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
@@ -157,6 +159,7 @@ def _secrets(raw: Mapping[str, str]) -> Iterator[str]:
     """
     in_sight = [raw.get(name) or str(Settings.model_fields[name.lower()].default) for name in NAMES]
     for name, value in raw.items():
+        yield from SECRET.findall(value)  # a private key of age, wherever somebody has put it
         parts = [value] if is_secret(name) or name in OTHER_SECRETS else []
         if "://" in value:
             parts += secret_parts(value) if is_secret(name) else passwords(value)
@@ -187,6 +190,11 @@ def _readable(path: Path, copies: str) -> Path:
     """`path`, or the copy that the container's entry made for us of a file that only root may read."""
     copy = Path(copies) / str(path).lstrip("/")
     return copy if copies and not os.access(path, os.R_OK) and copy.is_file() else path
+
+
+def readable_copy(path: Path) -> Path:
+    """As `_readable`, in this process's environment."""
+    return _readable(path, os.environ.get(COPIES_VARIABLE, ""))
 
 
 def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
@@ -220,7 +228,8 @@ def _as_settings_error(
     field_name = str(first["loc"][0])
     name = field_name.upper()
     value = values.get(field_name, "")
-    shown = "" if is_secret(name) or "@" in value else f"={value}"  # a password may stand before an @
+    # A password may stand before an @, a private key among the public ones.
+    shown = "" if is_secret(name) or "@" in value or name == RECIPIENTS else f"={value}"
     annotation = Settings.model_fields[field_name].annotation
     choices = get_args(annotation) if first["type"] == "literal_error" else ()
     if choices:

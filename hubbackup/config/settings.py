@@ -17,8 +17,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from hubbackup.config.schedule import Schedule
 from hubbackup.config.urls import is_web_url
+from hubbackup.errors import UsageError
+from hubbackup.streams.age_keys import Recipient, parse_recipients
 from hubbackup.streams.codecs import CODECS
-from hubbackup.streams.format import DEFAULT_FORMAT, Format
+from hubbackup.streams.format import DEFAULT_FORMAT, Encryption, Format
 from hubbackup.units import parse_bytes
 
 OFF = "off"
@@ -99,6 +101,13 @@ class Settings(BaseSettings):
         description="; ".join(
             f"{one.word}: {one.levels[0]} fastest to {one.levels[-1]} smallest" for one in CODECS.values()
         ),
+    )
+    backup_encrypt_recipients: str = Field(
+        default="",
+        description="public keys for whom backups are sealed by age: age1…, ssh-ed25519 …, ssh-rsa …, with commas",
+    )
+    backup_identity_file: Path | None = Field(
+        default=None, description="a file with a private key that opens sealed backups; better kept elsewhere"
     )
     backup_rate_limit: ByteCount = Field(
         default=0,
@@ -221,6 +230,22 @@ class Settings(BaseSettings):
             raise ValueError("is not an engine's address, such as unix:///var/run/docker.sock or tcp://proxy:2375")
         return value
 
+    @field_validator("backup_encrypt_recipients")
+    @classmethod
+    def _recipients_are_keys(cls, value: str) -> str:
+        try:
+            parse_recipients(value)
+        except UsageError as error:
+            raise _refused(str(error), error.remedy) from None
+        return value
+
+    @field_validator("backup_identity_file")
+    @classmethod
+    def _identity_is_absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("is not an absolute path")
+        return value
+
     @field_validator("log_file")
     @classmethod
     def _log_file_is_absolute(cls, value: str) -> str:
@@ -307,7 +332,13 @@ class Settings(BaseSettings):
     @property
     def backup_format(self) -> Format:
         """What a new backup's file is."""
-        return Format(CODECS[self.backup_compression])
+        sealed = bool(self.backup_encrypt_recipients.strip())
+        return Format(CODECS[self.backup_compression], Encryption.AGE if sealed else Encryption.NONE)
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """BACKUP_ENCRYPT_RECIPIENTS' keys."""
+        return parse_recipients(self.backup_encrypt_recipients)
 
     @property
     def file_mode(self) -> int:
@@ -327,8 +358,8 @@ class Settings(BaseSettings):
 
     @property
     def drills(self) -> Schedule | None:
-        """DRILL_SCHEDULE in TZ; None where drills are off, or have no place."""
-        off = self.drill_schedule == OFF or not self.drills_have_a_place
+        """DRILL_SCHEDULE in TZ; None where drills are off, have no place, or could not open what they restore."""
+        off = self.drill_schedule == OFF or not self.drills_have_a_place or self.drills_have_no_key
         return None if off else Schedule.parse(self.drill_schedule, self.tz)
 
     @property
@@ -340,6 +371,11 @@ class Settings(BaseSettings):
     def drills_have_a_place(self) -> bool:
         """Whether there is a server to drill in: over libpq there is only the live one, which has to be chosen."""
         return self.backup_source == "docker" or self.drills_in_database
+
+    @property
+    def drills_have_no_key(self) -> bool:
+        """Whether new backups are sealed, and nothing here opens them."""
+        return self.backup_format.sealed and self.backup_identity_file is None
 
     @property
     def drill_checks(self) -> tuple[str, ...]:

@@ -73,7 +73,9 @@ def prove(
 
 def _of_kept(source: Source, kept: KeptSchema) -> DumpProof:
     """Of the schema alone, as it was kept while the dump was made."""
-    return _proof(source, kept.facts, Expected.of(kept.manifest), str(kept.manifest.properties["encoding"]), kept.text)
+    return _proof(
+        source, kept.facts, Expected.of(kept.manifest), str(kept.manifest.properties["encoding"]), kept.text
+    )
 
 
 def _proof(

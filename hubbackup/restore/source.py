@@ -18,7 +18,7 @@ from hubbackup.catalog.listing import newest_first
 from hubbackup.catalog.manifests import Judged, read_manifest
 from hubbackup.catalog.marks import why_marked
 from hubbackup.catalog.origin import Origin, Trust
-from hubbackup.catalog.target import Target
+from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.catalog.typed_name import in_path, parse_name
 from hubbackup.errors import NotFoundError, NotProvenError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
@@ -294,6 +294,21 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo, *, trust: Trust) -> S
         lambda: store.open(path.name),
         why_marked(store, name, Mark.UNRESTORABLE) if name is not None else "",
         *_origin(judged),
+    )
+
+
+def of_kept(local: LocalTarget, kept: KeptSchema) -> Source:
+    """A backup of this run that is sealed by now, for its schema alone."""
+    manifest = kept.manifest
+    return Source(
+        manifest.name,
+        local.describe(),
+        manifest.stored_bytes,
+        manifest.started_at,
+        manifest,
+        lambda: local.open(manifest.name),
+        origin=Origin.OURS,
+        kept=kept,
     )
 
 

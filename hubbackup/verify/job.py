@@ -26,11 +26,15 @@ from hubbackup.errors import (
     NotProvenError,
     StoreError,
     StoreSilentError,
+    UsageError,
 )
 from hubbackup.jobs.history import History
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
+from hubbackup.streams.age import HEADER_BYTES
+from hubbackup.streams.age_keys import NO_IDENTITIES, Identities
 from hubbackup.verify.reader import Expected, check_dump, check_file
+from hubbackup.verify.sealed import demand_key
 
 KIND = "verify.copy"
 """Of the records in the history of copies: one for each copy that was read."""
@@ -64,6 +68,8 @@ class CopyResult:
     copy: Copy
     verdict: Literal["ok", "bad", "foreign", "unproven", "unread", "gone"]
     problem: str = ""
+    left_out: str = ""
+    """What could not be looked at, and why: a sealed copy is not decoded without its key."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class VerifyResult(Result):
             "verified": len(whole),
             "bytes": sum(copy.size_bytes for copy in whole),
             "unproven": [str(one.copy.name) for one in self.copies if one.verdict == "unproven"],
+            "not_decoded": [str(one.copy.name) for one in self.copies if one.left_out] or None,
         }
 
 
@@ -209,6 +216,10 @@ class VerifyJob:
     history: History
     decode: bool
     read_unproven: bool = False
+    identities: Identities = NO_IDENTITIES
+    """What opens sealed copies."""
+    must_open: bool = False
+    """Whether they are keys that somebody has named for just this."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "verify"
     needs_lock: ClassVar[bool] = False
@@ -238,15 +249,14 @@ class VerifyJob:
         name = str(copy.name)
         try:
             if not copy.published:
-                if self.read_unproven:
-                    self._read(run, copy, None)
-                return CopyResult(copy, "unproven", "it has no manifest to compare it with")
+                left_out = self._read(run, copy, None) if self.read_unproven else ""
+                return CopyResult(copy, "unproven", "it has no manifest to compare it with", left_out)
             judged = copy.target.manifest(copy.name)
             if not judged.trusted and not self.read_unproven:
                 return CopyResult(copy, "foreign", judged.doubt)
-            self._read(run, copy, judged.manifest)
+            left_out = self._read(run, copy, judged.manifest)
             if not judged.trusted:
-                return CopyResult(copy, "foreign", f"it is as its manifest says, but {judged.doubt}")
+                return CopyResult(copy, "foreign", f"it is as its manifest says, but {judged.doubt}", left_out)
         except NotFoundError:
             return CopyResult(copy, "gone", "it was removed meanwhile")
         except NotProvenError as error:
@@ -256,19 +266,38 @@ class VerifyJob:
             if isinstance(error, StoreSilentError):
                 silent.add(copy.target.name)
             return CopyResult(copy, "unread", f"{name} could not be read: {error}")
-        return CopyResult(copy, "ok")
+        return CopyResult(copy, "ok", left_out=left_out)
 
-    def _read(self, run: Run, copy: Copy, manifest: Manifest | None) -> None:
+    def _read(self, run: Run, copy: Copy, manifest: Manifest | None) -> str:
+        """Returns what was left out."""
         name = str(copy.name)
+        # What was only hashed when it was made has never been decoded by us.
+        decode = self.decode or manifest is None or manifest.verified == "hash"
+        sealed = self._why_sealed(copy, manifest) if decode and copy.name.format.sealed else ""
         with run.progress(f"verify {copy.target.name}", copy.size_bytes) as progress:
-            # What was only hashed when it was made has never been decoded by us.
-            if self.decode or manifest is None or manifest.verified == "hash":
-                decoder = copy.name.format.decoder()
+            if decode and not sealed:
+                decoder = copy.name.format.decoder(self.identities)
                 opened = partial(copy.target.open, name)
                 check_dump(opened, manifest, decoder, name=name, cancel=run.cancel, progress=progress)
-                return
-            with copy.target.open(name) as stream:
-                check_file(stream, Expected.of(manifest), name=name, cancel=run.cancel, progress=progress)
+            elif manifest is not None:
+                with copy.target.open(name) as stream:
+                    check_file(stream, Expected.of(manifest), name=name, cancel=run.cancel, progress=progress)
+        return sealed
+
+    def _why_sealed(self, copy: Copy, manifest: Manifest | None) -> str:
+        """Why a sealed copy can't be decoded here; empty where it can.
+
+        Raises UsageError where the operator has named a key for it that does not open it, or a file without one.
+        """
+        name = str(copy.name)
+        try:
+            demand_key(name, partial(copy.target.open, name, end=HEADER_BYTES), manifest, self.identities)
+        except UsageError as error:
+            if self.must_open:
+                raise
+            compared = "compared by its sha256, not decoded" if manifest is not None else "not decoded"
+            return f"{compared}: {error}"
+        return ""
 
     def _record(self, run: Run, found: CopyResult) -> None:
         """Keep what was found: in the history, as a mark in the store, and a damaged one in the log at once."""

@@ -6,7 +6,7 @@ What only a manifest says of a part (its digest, its rows) is all that proves it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -125,7 +125,7 @@ def plain_range(
     """
     if end is not None and end <= start:
         return
-    enterable = not getattr(format, "sealed", False)
+    enterable = not format.sealed
     entry = index.entry(start if enterable else 0)
     behind = index.leaving(end) if enterable and end is not None else None
     position = entry.plain_offset
@@ -141,7 +141,9 @@ def plain_range(
 
 
 def _decoded(stream: BinaryIO, decoder: Decoder, cancel: Cancel) -> Iterator[bytes]:
-    while data := stream.read(CHUNK_BYTES):
-        cancel.check()
-        yield from decoder.pieces(data)
-    decoder.finish()
+    with closing(decoder):
+        while data := stream.read(CHUNK_BYTES):
+            cancel.check()
+            yield from decoder.pieces(data)
+        yield from decoder.rest()
+        decoder.finish()

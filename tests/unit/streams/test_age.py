@@ -106,7 +106,7 @@ def test_a_file_that_is_not_whole_is_refused(own: Pair, size: int) -> None:
 def test_a_sealed_format_reads_what_it_makes(own: Pair) -> None:
     """`age -d | gunzip` does, too."""
     plain = b"a dump\n" * 100_000
-    compressing, sealing = SEALED_GZIP.encoders(1, own.recipients)
+    compressing, (sealing,) = SEALED_GZIP.compressor(1), SEALED_GZIP.encoders(own.recipients)
     data = sealing.encode(compressing.encode(plain))
     data += sealing.encode(compressing.finish()) + sealing.finish()
     assert gzip.decompress(opened(data, own.file)) == plain
