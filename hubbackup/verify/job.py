@@ -80,14 +80,16 @@ class VerifyResult(Result):
     problems: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, object]:
-        """How many are whole, with how many bytes, and which have no manifest."""
+        """How many are whole, with how many bytes; which have no manifest; which are sealed, and were not decoded."""
         whole = [one.copy for one in self.copies if one.verdict == "ok"]
-        return {
+        facts: dict[str, object] = {
             "verified": len(whole),
             "bytes": sum(copy.size_bytes for copy in whole),
             "unproven": [str(one.copy.name) for one in self.copies if one.verdict == "unproven"],
-            "not_decoded": [str(one.copy.name) for one in self.copies if one.left_out] or None,
         }
+        if left_out := [str(one.copy.name) for one in self.copies if one.left_out]:
+            facts["not_decoded"] = left_out
+        return facts
 
 
 class VerifyFailedError(HubbackupError):
