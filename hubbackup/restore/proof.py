@@ -68,7 +68,7 @@ def prove(
             on_statement=reading.on_statement if reading is not None else None,
         )
     encoding = client_encoding(_head(run, source, expected))
-    return _proof(source, facts, expected, encoding, schema)
+    return _proof(source, facts, expected, encoding, schema, reading)
 
 
 def _of_kept(source: Source, kept: KeptSchema) -> DumpProof:
@@ -79,7 +79,12 @@ def _of_kept(source: Source, kept: KeptSchema) -> DumpProof:
 
 
 def _proof(
-    source: Source, facts: DumpFacts, expected: Expected, encoding: str, schema: SchemaText | None
+    source: Source,
+    facts: DumpFacts,
+    expected: Expected,
+    encoding: str,
+    schema: SchemaText | None,
+    reading: DumpReading | None = None,
 ) -> DumpProof:
     """What is proven of a dump that was read through. Raises NotProvenError, UnrestorableError."""
     if facts.meta_commands:
