@@ -30,6 +30,7 @@ from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.load import LoadedSettings
 from hubbackup.config.reader import Reader, at_terminal, compose_facts, on_host
 from hubbackup.config.settings import Settings
+from hubbackup.contents.stored import StoredBackup, find_stored
 from hubbackup.errors import SettingsError, StoreError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker
@@ -275,6 +276,10 @@ class App:
             passed=self.schema_drill(self.targets()).passed,
         )
         return self.run(job, progress)
+
+    def stored(self, typed: str, store: str = "all", *, foreign: bool = False) -> StoredBackup:
+        """A backup where it rests, to be looked into; see `find_stored`."""
+        return find_stored(typed, self.targets(store), self.zone, foreign=foreign)
 
     def leftovers(self) -> list[Leftovers]:
         """What is to be removed when the daemon starts, before any run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hubbackup.catalog.backup import BackupName
 from hubbackup.errors import UsageError
@@ -16,6 +16,9 @@ class Place(Protocol):
     """A store or a target, as far as an address tells it."""
 
     def describe(self) -> str: ...
+
+
+P = TypeVar("P", bound=Place)
 
 
 def parse_name(typed: str, places: Sequence[Place] = ()) -> BackupName:
@@ -38,6 +41,12 @@ def parse_name(typed: str, places: Sequence[Place] = ()) -> BackupName:
 def named(file_name: str) -> BackupName | None:
     """The backup that a file name belongs to: its own, or that of its manifest or of a mark."""
     return BackupName.parse(file_name) or BackupName.owner_of(file_name)
+
+
+def places_of(typed: str, places: Sequence[P]) -> list[P]:
+    """Those of `places` that `typed` can be in: all where it is a name alone, none where its address is elsewhere."""
+    address = typed.removesuffix(typed.rpartition("/")[2])
+    return [place for place in places if not address or _is_one_of(address, [place])]
 
 
 def in_path(typed: str) -> Path:

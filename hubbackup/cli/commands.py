@@ -15,6 +15,7 @@ COMMANDS = {
     "restore": ("restore:restore", "Restore a backup: prove it, load it, compare it, swap it in."),
     "drill": ("drill:drill", "Restore a backup into a throwaway server, and time it."),
     "list": ("list_:list_", "List the backups, oldest first, and what is known of each."),
+    "extract": ("extract:extract", "Take one table's rows out of a backup: CSV, COPY's text, SQL."),
     "verify": ("verify:verify", "Read backups through and prove that they are whole."),
     "prune": ("prune:prune", "Remove the backups that the retention policy no longer keeps."),
     "pin": ("marks:pin", "Keep a backup forever, in every store."),

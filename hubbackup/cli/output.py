@@ -5,6 +5,7 @@ Nothing else prints (the linter holds it), so that whatever others have written 
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import shutil
 import sys
@@ -85,6 +86,18 @@ def print_columns(columns: Sequence[Column], rows: Iterable[Sequence[str]], widt
     lines = aligned(columns, rows, width)
     while page := "".join(f"{line}\n" for line in itertools.islice(lines, PAGE_ROWS)):
         PRINTER.write(sys.stdout, page, long=True)
+
+
+def print_data(chunks: Iterable[bytes]) -> None:
+    """Rows on stdout, byte for byte; on a terminal, all that it would obey is escaped but tabs and line ends."""
+    if sys.stdout is None:
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape") if sys.stdout.isatty() else None
+    for chunk in chunks:
+        if decoder is not None:
+            PRINTER.write(sys.stdout, printable(decoder.decode(chunk), keep="\n\t"), long=True)
+        else:
+            PRINTER.write_bytes(sys.stdout, chunk, long=True)
 
 
 def print_error(error: HubbackupError) -> None:

@@ -42,16 +42,23 @@ class Printer:
         if stream is None:  # closed before we began
             return
         try:
-            descriptor = stream.fileno()
+            stream.fileno()
         except (OSError, ValueError):  # a test's StringIO
             stream.write(text)
             return
+        self.write_bytes(stream, text.encode(stream.encoding or "utf-8", "backslashreplace"), long=long)
+
+    def write_bytes(self, stream: TextIO | None, data: bytes, *, long: bool = False) -> None:
+        """As `write`, of bytes that are written as they are. The stream is a real one."""
+        if stream is None:
+            return
+        descriptor = stream.fileno()
         if descriptor in self._given_up:
             return
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
         try:
-            written = self._write(descriptor, text.encode(stream.encoding or "utf-8", "backslashreplace"), long=long)
+            written = self._write(descriptor, data, long=long)
         except OSError as error:
             if not self.result_stands:
                 if isinstance(error, BrokenPipeError):

@@ -52,3 +52,13 @@ def readable(name: str, encoding: str) -> str:
         return raw.decode(_codec(encoding))
     except (LookupError, UnicodeError):
         return raw.decode("utf-8", "backslashreplace")
+
+
+def plain_name(written: bytes, encoding: str, *, unquoted: bool = True) -> str:
+    """A name out of a dump as a session in UTF-8 writes it: decoded from `encoding`, the dump's own, and without its
+    quotes. Of a database that knows no encoding (SQL_ASCII) bytes that are not UTF-8 become surrogate escapes."""
+    try:
+        name = written.decode(_codec(encoding))
+    except (LookupError, UnicodeError):
+        name = written.decode("utf-8", "surrogateescape")
+    return name[1:-1].replace('""', '"') if unquoted and name.startswith('"') else name

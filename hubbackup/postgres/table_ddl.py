@@ -20,10 +20,15 @@ _OWN: frozenset[Kind] = frozenset({"table", "view", "materialized view", "sequen
 
 @dataclass(frozen=True)
 class Piece:
-    """One statement of a table's DDL, with its semicolon, in the dump's own encoding."""
+    """One statement of a table's DDL, with its semicolon, in the dump's own encoding.
+
+    `subject` None: a setting that the next piece needs. `after_data`: it stands behind the rows.
+    """
 
     kind: Kind
     text: bytes
+    subject: Subject | None = None
+    after_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class TableDdl:
 
 def table_ddl(statements: Iterable[bytes], table: str) -> TableDdl:
     """What the `statements` of a schema, in the dump's order, say of `table`, by its name as a manifest has it."""
-    reader = _Reader(parts(table))
+    reader = _Reader([parts(table)])
     settings: list[bytes] = []
     begun = False
     for statement in statements:
@@ -64,14 +69,26 @@ def table_ddl(statements: Iterable[bytes], table: str) -> TableDdl:
     return TableDdl(table, tuple(settings), pieces, columns_of(made), tuple(parts(shown(name))[0] for name in names))
 
 
-class _Reader:
-    """Takes the statements of a schema, and keeps what is one table's."""
+def ddl_of_several(statements: Iterable[bytes], tables: Iterable[Name], behind: Iterable[bytes]) -> list[Piece]:
+    """The pieces of all `tables` together, in the dump's order; `behind` are the statements that follow its data."""
+    reader = _Reader(tables)
+    for statement in statements:
+        reader.take(statement)
+    reader.after_data = True
+    for statement in behind:
+        reader.take(statement)
+    return reader.pieces
 
-    def __init__(self, table: Name) -> None:
+
+class _Reader:
+    """Takes the statements of a schema, and keeps what is some tables' own."""
+
+    def __init__(self, tables: Iterable[Name]) -> None:
         self.pieces: list[Piece] = []
-        self._own = {table}
-        """The table, and the indexes, constraints and sequences that belong to it."""
-        self._table = table
+        self.after_data = False
+        self._tables = frozenset(tables)
+        self._own = set(self._tables)
+        """The tables, and the indexes, constraints and sequences that belong to them."""
         self._sequences: dict[Name, list[Piece]] = {}
         """Those that nobody owns yet."""
         self._in_force: dict[bytes, bytes] = {}
@@ -85,7 +102,7 @@ class _Reader:
         subject = subject_of(statement)
         if subject is None:
             return
-        piece = Piece(subject.kind, statement)
+        piece = Piece(subject.kind, statement, subject, self.after_data)
         if subject.kind == "sequence":
             self._sequences[subject.makes] = [piece]
         elif not self._is_ours(subject):
@@ -96,7 +113,7 @@ class _Reader:
 
     def _is_ours(self, subject: Subject) -> bool:
         if subject.kind in _OWN:
-            return subject.of[0] == self._table
+            return subject.of[0] in self._tables
         return any(name in self._own for name in subject.of)
 
     def _keep(self, subject: Subject, piece: Piece) -> None:
@@ -115,4 +132,4 @@ class _Reader:
         statement = self._in_force.get(name)
         if statement is not None and self._told.get(name) != statement:
             self._told[name] = statement
-            self.pieces.append(Piece("property", statement))
+            self.pieces.append(Piece("property", statement, None, self.after_data))
