@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hubbackup.postgres.dump_statements import NAME
 
 QUALIFIED = NAME + rb"\." + NAME
+_SCHEMA = re.compile(rb"(" + NAME + rb")\.")
 NAMES = NAME + rb"(?:, " + NAME + rb")*+"
 
 _TABLE = re.compile(rb"CREATE (?P<how>UNLOGGED |FOREIGN |)TABLE (?P<table>" + QUALIFIED + rb")\s")
@@ -145,6 +146,18 @@ def unique_index(text: bytes, found: Constraint) -> tuple[bytes, bytes] | None:
 def raw(name: str) -> bytes:
     """A name as the dump has it."""
     return name.encode("utf-8", "surrogateescape")
+
+
+def plain(name: str) -> str:
+    """One name without its quotes."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def beside(table: str, name: str) -> str:
+    """A name in the table's schema, as an index has one."""
+    schema = _SCHEMA.match(raw(table))
+    assert schema is not None  # noqa: S101 - all tables here are QUALIFIED
+    return f"{_text(schema[1])}.{name}"
 
 
 def _created(text: bytes) -> Statement | None:

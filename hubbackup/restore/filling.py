@@ -18,6 +18,7 @@ from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.comparison import compare
 from hubbackup.restore.deputies import Deputies
 from hubbackup.restore.loader import Load, Loader
+from hubbackup.restore.objects import check_objects
 from hubbackup.restore.preflight import Request, acting_roles
 from hubbackup.restore.proof import DumpProof
 from hubbackup.restore.psql_compat import Dialect
@@ -101,6 +102,7 @@ class Filling:
             self._statistics.loaded()
             with work.run.stage("compare"), work.run.progress("compare", 0):
                 self.remarks += compare(work.databases, self.name, work.proof, brought) + self._compare_views()
+                self._check_objects()
         with work.run.stage("finish"), work.run.progress("statistics", 0):
             self.remarks += extensions.conclude(work.databases, self.name, facts, work.properties)
             self.remarks += self._finish()
@@ -124,6 +126,15 @@ class Filling:
         if plan.made:
             self._work = replace(work, server=work.databases.look(work.proof.encoding))
         return remarks
+
+    def _check_objects(self) -> None:
+        """All that the dump makes behind its rows is there. Raises NotProvenError."""
+        work = self._work
+        if work.proof.reading is not None:
+            found = check_objects(work.databases, self.name, work.proof.reading, work.proof.encoding)
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+            message = f"there and valid, by name: {counts or 'nothing beside the tables'}"
+            work.run.log.info("restore.objects", message=message, objects=found)
 
     def _compare_views(self) -> list[str]:
         """A materialized view that was out of date at the backup is a remark, not a failure."""

@@ -60,7 +60,6 @@ CREATE TEXT SEARCH CONFIGURATION public.zoo_search (COPY = pg_catalog.simple);
     CREATE TABLE public.of_extension_kind (id int PRIMARY KEY, kind int REFERENCES zoo_kinds, name text);
     INSERT INTO of_extension_kind SELECT g, 101 + g % 2, 'n° ' || g FROM generate_series(1, :rows) g;
     CREATE INDEX of_extension_index ON of_extension_kind (zoo_kind_name(kind));
-    CREATE INDEX "ours, on theirs" ON zoo_kinds (lower(name));
 \endif
 
 ------------------------------------------------------------------------------------------------------- keys of all sorts
