@@ -332,8 +332,8 @@ class Settings(BaseSettings):
     @property
     def backup_format(self) -> Format:
         """What a new backup's file is."""
-        sealed = bool(self.backup_encrypt_recipients.strip())
-        return Format(CODECS[self.backup_compression], Encryption.AGE if sealed else Encryption.NONE)
+        encryption = Encryption.AGE if self.recipients else Encryption.NONE
+        return Format(CODECS[self.backup_compression], encryption)
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:

@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from hubbackup.config.settings import OFF
 from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.health import check_beat, health_path, remark_of
@@ -121,6 +122,11 @@ def drills(site: Site) -> Diagnosis:
             "no drill is scheduled: BACKUP_SOURCE=direct has no server to throw away, and a drill in the live one"
             " would run the database's own code there",
             "set DRILL_TARGET=database, if that is meant (docs/restore.md), or drill elsewhere, by hand",
+        )
+    if settings.drill_schedule != OFF and settings.drills_have_no_key:
+        return warn(
+            "no drill is scheduled: backups are sealed, and there is no private key here",
+            "now and then, by hand: hubbackup drill --identity FILE",
         )
     planned = settings.drills
     if planned is None:

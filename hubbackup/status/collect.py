@@ -274,6 +274,7 @@ def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> Back
         not_good_in=tuple(name for name in listed.copies if name not in good_in),
         damaged_in=tuple(name for name in listed.copies if name in listed.marks.get(Mark.BAD, ())),
         pinned=Mark.PINNED in listed.marks,
+        sealed=listed.name.format.sealed,
         problem="" if listed.manifests_in else "it has no manifest",
         unrestorable="a drill of its schema failed" if Mark.UNRESTORABLE in listed.marks else "",
     )

@@ -32,6 +32,8 @@ class BackupFacts:
     damaged_in: tuple[str, ...] = ()
     """Those of them whose copy the last verification found damaged."""
     pinned: bool = False
+    sealed: bool = False
+    """It takes a private key to read it."""
     plain_bytes: int | None = None
     dump_seconds: float | None = None
     verify_seconds: float | None = None

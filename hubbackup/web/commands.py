@@ -19,11 +19,12 @@ def _of(backup: BackupFacts, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     here = [store for store in snapshot.stores if store.name in (*backup.good_in, *backup.not_good_in)]
     on_disk = any(store.on_disk for store in here)
     source = name if on_disk else f"--from-s3 {name}"
+    key = " --identity FILE" if backup.sealed else ""
     if backup.good:
-        yield "Restore it (asks first, keeps the old database)", f"hubbackup restore {source}"
-        yield "Restore it beside the live one", f"hubbackup restore {source} --into {_beside(backup)}"
+        yield "Restore it (asks first, keeps the old database)", f"hubbackup restore {source}{key}"
+        yield "Restore it beside the live one", f"hubbackup restore {source} --into {_beside(backup)}{key}"
         if not backup.unrestorable:
-            yield "Try it in a throwaway server", f"hubbackup drill {name}{_store(on_disk)}"
+            yield "Try it in a throwaway server", f"hubbackup drill {name}{_store(on_disk)}{key}"
     yield "Read it through", f"hubbackup verify {name}"
     if backup.warnings:
         yield "Accept it as the new normal", f"hubbackup accept {name}"

@@ -21,7 +21,7 @@ IMAGE = "python:3.13-slim"
 STAND_IN = """#!/bin/sh
 echo "ids $(id -u) $(id -g)"
 echo "parent $PPID $HUBBACKUP_IN_CONTAINER"
-for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE; do
+for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE BACKUP_IDENTITY_FILE; do
     eval "path=\\${$name:-}"
     [ -z "$path" ] || echo "$name $(cat "$path")"
 done
@@ -103,6 +103,17 @@ def test_a_secret_of_the_environment_is_handed_on(start: Start, tmp_path: Path) 
     password.write_text("hunter2")
     password.chmod(0o600)
     assert "POSTGRES_PASSWORD_FILE hunter2" in start("-e", "POSTGRES_PASSWORD_FILE=/config/password")
+
+
+def test_a_private_key_of_root_is_handed_on(start: Start, tmp_path: Path) -> None:
+    """BACKUP_IDENTITY_FILE, in the container's environment or in the settings file."""
+    key, settings = tmp_path / "config" / "backup.key", tmp_path / "config" / ".env.production"
+    key.write_text("AGE-SECRET-KEY-1")
+    settings.write_text("BACKUP_IDENTITY_FILE=/config/backup.key\n")
+    for file in (key, settings):
+        file.chmod(0o600)
+    assert "BACKUP_IDENTITY_FILE AGE-SECRET-KEY-1" in start("-e", "BACKUP_IDENTITY_FILE=/config/backup.key")
+    assert "copy /config/backup.key AGE-SECRET-KEY-1" in start("-e", "BACKUP_ENV_FILE=/config/.env.production")
 
 
 def test_a_command_from_the_host_is_told_from_one_of_a_shell_in_the_container(start: Start) -> None:

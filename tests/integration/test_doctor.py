@@ -24,6 +24,7 @@ from hubbackup.logs.setup import get_logger
 from hubbackup.streams.cancel import Cancel
 from tests.support import PsqlError
 from tests.support import proxy as faults
+from tests.support.age import PROTECTED, make_pair
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.proxy import FaultProxy
 from tests.support.s3 import S3Server
@@ -86,15 +87,45 @@ def test_a_healthy_service(patient: Patient, s3: S3Server, tmp_path: Path) -> No
 
 
 def test_that_nothing_is_encrypted_is_said(patient: Patient, s3: S3Server, tmp_path: Path) -> None:
-    """There are no keys to check, and the row says what follows from that, for the directory and for the bucket."""
+    """There are no keys, and the row says what follows from that, for the directory and for the bucket."""
     found = patient.look()["encryption"]
     assert (found.status, str(tmp_path) in found.sentence) == ("skipped", True)
-    assert "this version does not encrypt" in found.sentence
+    assert "backups are not sealed, so whoever reads" in found.sentence
+    assert "hubbackup keygen" in found.remedy
     assert "an encrypted disk" in found.remedy
     assert "bucket" not in found.remedy
     found = patient.look(**with_s3(s3))["encryption"]
     assert "s3://hub-backups/backups/" in found.sentence
     assert "the bucket's own encryption" in found.remedy
+
+
+def test_who_can_open_the_backups(patient: Patient, tmp_path: Path) -> None:
+    """For whom they are sealed; a key that does not open the newest one fails, one that does should not be here."""
+    own, other = (make_pair(tmp_path, name=name) for name in ("own", "other"))
+    sealed = {"BACKUP_ENCRYPT_RECIPIENTS": own.public, "DRILL_TARGET": "database", "BACKUP_SCHEMA_DRILL": "false"}
+    found = patient.look(**sealed)
+    assert own.fingerprint in found["encryption"].sentence
+    assert (found["encryption"].status, found["private key"].status) == ("ok", "ok")
+    assert "no private key is on this server" in found["private key"].sentence
+    assert found["drills"].status == "warn"
+    assert "backups are sealed" in found["drills"].sentence
+    App(load_settings(patient.environ | sealed), cancel=Cancel(), log=get_logger()).backup()
+    found = patient.look(**sealed, BACKUP_IDENTITY_FILE=str(own.file))
+    assert found["private key"].status == "warn"
+    assert "is on the server whose backups it opens: it opens hub" in found["private key"].sentence
+    own.file.chmod(0o644)
+    found = patient.look(**sealed, BACKUP_IDENTITY_FILE=str(own.file))
+    assert "can be read by everybody on this host" in found["private key"].sentence
+    found = patient.look(**sealed, BACKUP_IDENTITY_FILE=str(other.file))
+    assert found["private key"].status == "fail"
+    assert own.fingerprint in found["private key"].sentence
+    found = patient.look(BACKUP_IDENTITY_FILE=str(tmp_path / "nowhere"))
+    assert found["private key"].status == "fail"
+    assert "can't be read: No such file" in found["private key"].sentence
+    (tmp_path / "protected").write_bytes(PROTECTED)
+    found = patient.look(**sealed, BACKUP_IDENTITY_FILE=str(tmp_path / "protected"))
+    assert found["private key"].status == "warn"
+    assert "has a passphrase" in found["private key"].sentence
 
 
 def test_what_depends_on_a_failure_is_skipped_with_its_name(patient: Patient) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,8 @@ from hubbackup.runners import Process
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec, MemberEncoder
-from hubbackup.streams.format import Format
+from hubbackup.streams.format import Encryption, Format
+from tests.support.age import make_pair, opened
 
 HEADER = (
     b"--\n-- PostgreSQL database dump\n--\n\n"
@@ -280,3 +282,40 @@ def test_a_stop_ends_a_stuck_writer() -> None:
         run(DUMP * 20, Sink(lambda size: time.sleep(0.2)), FileOptions(level=0), cancel=cancel)
     assert time.monotonic() - clock < 5
     assert no_writer_is_left()
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
+def test_a_sealed_file(codec: Codec, tmp_path: Path) -> None:
+    """What `age` opens is the compressed dump, member by member as the result says; the digest is of the whole."""
+    pair, sink = make_pair(tmp_path), Sink()
+    sealed = FileOptions(Format(codec, Encryption.AGE), recipients=pair.recipients)
+    result = run(DUMP, sink, sealed)
+    assert result.sha256 == hashlib.sha256(sink.data).hexdigest()
+    assert result.stored_bytes == len(sink.data)
+    inside = opened(bytes(sink.data), pair.file)
+    for member in result.members:
+        decoder = codec.decoder()
+        assert b"".join(decoder.pieces(inside[member.stored_offset :])) == DUMP[member.plain_offset :]
+    assert b"".join([*(decoder := sealed.format.decoder(pair.identities)).pieces(sink.data), *decoder.rest()]) == DUMP
+    plain = Sink()
+    run(DUMP, plain, FileOptions(Format(codec)))
+    assert inside == plain.data
+
+
+@pytest.mark.parametrize("how", ["full", "stopped", "failed", "not whole"])
+def test_no_thread_of_a_sealed_file_stays(how: str, tmp_path: Path) -> None:
+    """However the dump ends, in the middle of the file."""
+    cancel, before = Cancel(), set(threading.enumerate())
+
+    def at(size: int) -> None:
+        if size and how == "full":
+            raise StoreFullError("no space left")
+        if size and how == "stopped":
+            cancel.set()
+
+    sealed = FileOptions(Format(GZIP, Encryption.AGE), recipients=make_pair(tmp_path).recipients)
+    dump = HEADER + secrets.token_bytes(3 << 20).replace(b"\\", b"/") + (b"" if how == "not whole" else TRAILER)
+    raised = {"full": StoreFullError, "stopped": StoppedError, "failed": ToolError, "not whole": NotProvenError}[how]
+    with pytest.raises(raised):
+        run(dump, Sink(at), sealed, cancel=cancel, exit_code=1 if how == "failed" else 0)
+    assert {thread for thread in threading.enumerate() if thread.name == "push-pipe"} <= before

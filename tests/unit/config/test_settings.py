@@ -10,6 +10,7 @@ from hubbackup.config.load import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, l
 from hubbackup.config.settings import Settings, is_secret
 from hubbackup.errors import SettingsError
 from hubbackup.shown_text import mask
+from hubbackup.streams.age_keys import generate
 
 CANARY = "canari-7f3a9b1c-long-enough"
 
@@ -342,3 +343,29 @@ def test_a_secret_that_only_root_may_read_comes_from_its_copy(tmp_path: Path) ->
     assert load_settings(environ).settings.postgres_password.get_secret_value() == "from the copy"
     secret.write_text("itself")
     assert load_settings(environ).settings.postgres_password.get_secret_value() == "itself"
+
+
+def test_recipients_make_the_format_sealed() -> None:
+    """Any of them; without one, as ever. Without a private key no drill is scheduled."""
+    _, public = generate()
+    settings = load_settings({"BACKUP_ENCRYPT_RECIPIENTS": f"{public},", "BACKUP_COMPRESSION": "zstd"}).settings
+    assert settings.backup_format.suffix == ".sql.zst.age"
+    assert [one.text for one in settings.recipients] == [public]
+    assert settings.drills is None
+    with_key = {"BACKUP_ENCRYPT_RECIPIENTS": public, "BACKUP_IDENTITY_FILE": "/hub.key"}
+    assert load_settings(with_key).settings.drills is not None
+    assert load_settings({"BACKUP_ENCRYPT_RECIPIENTS": " , "}).settings.backup_format.suffix == ".sql.gz"
+    assert load_settings({}).settings.recipients == ()
+
+
+def test_a_bad_recipient_is_refused() -> None:
+    """In one sentence with the variable; a private key among them is never shown, wherever the error goes."""
+    with pytest.raises(SettingsError, match=r"^BACKUP_ENCRYPT_RECIPIENTS \(environment\): 'hub' is not a public key"):
+        load_settings({"BACKUP_ENCRYPT_RECIPIENTS": "hub"})
+    private, _ = generate()
+    with pytest.raises(SettingsError, match="there is a private key among the recipients") as raised:
+        load_settings({"BACKUP_ENCRYPT_RECIPIENTS": private})
+    assert private not in str(raised.value)
+    assert mask(f"x {private} y") == "x ******** y"
+    with pytest.raises(SettingsError, match=r"BACKUP_IDENTITY_FILE=hub.key .*is not an absolute path"):
+        load_settings({"BACKUP_IDENTITY_FILE": "hub.key"})
