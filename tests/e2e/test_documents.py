@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hubbackup.streams.age_keys import generate
 from tests.e2e import stack as stacks
 from tests.e2e.beside import Application, Shown
 from tests.e2e.stack import BUCKET, DATABASE, s3_at
@@ -149,9 +150,14 @@ def test_blocks_that_are_not_run_say_why() -> None:
     assert len(not_run) <= len(FURTHER) / 2
 
 
-LOST, GONE, REFUSED = (
+LOST, GONE, REFUSED, SEALED = (
     [block for block in within_sentences(RUNBOOK) if block.heading == heading]
-    for heading in ("All is lost, the server stands", "The server is gone", "The backup is refused")
+    for heading in (
+        "All is lost, the server stands",
+        "The server is gone",
+        "The backup is refused",
+        "The backup is sealed (`.sql.gz.age`)",
+    )
 )
 
 
@@ -174,6 +180,23 @@ def test_the_runbook_when_the_backup_is_refused(application: Application) -> Non
         typed(application, block.text, [])
     rows = "SELECT count(*) FROM pointages"
     assert application.psql(rows, database="rescue") == application.psql(rows, database=DATABASE)
+
+
+def test_the_runbook_when_the_backup_is_sealed(application: Application, as_it_was: Fingerprint) -> None:
+    """The printed key, in a file on the host, brings the database back; it never is in the container."""
+    private, public = generate()
+    (application.directory / "hubbackup.key").write_text(f"{private}\n")
+    settings = application.env_file.read_text()
+    application.env_file.write_text(f"{settings}\nBACKUP_ENCRYPT_RECIPIENTS={public}\n")
+    try:
+        typed(application, "./scripts/backup.sh", [rf"{DONE}\.age "])
+        application.psql("DROP TABLE pointages CASCADE", database=DATABASE)
+        assert SEALED
+        for block in SEALED:
+            typed(application, block.text, [rf"{BACKUP}\.age is now the database hub_chantier"])
+    finally:
+        application.env_file.write_text(settings)
+    assert diff(as_it_was, fingerprint(application.psql, DATABASE)) == []
 
 
 def test_the_runbook_when_the_server_is_gone(application: Application, as_it_was: Fingerprint) -> None:

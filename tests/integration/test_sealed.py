@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support.age import KINDS, PASSPHRASE, PROTECTED, PROTECTED_PUBLIC, Pair, make_pair, opened
+from tests.support.containers import drill_containers, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.program import Done, Program, for_server
+from tests.support.moments import wait_until
+from tests.support.program import Done, Program, for_container, for_server
 from tests.support.s3 import S3Server
 from tests.support.terminal import at_terminal
 
@@ -273,3 +276,29 @@ def test_a_passphrase_is_asked_for_on_a_terminal(open_hub: Program, tmp_path: Pa
     done = open_hub.run("backup", BACKUP_ENCRYPT_RECIPIENTS=PROTECTED_PUBLIC, BACKUP_IDENTITY_FILE=str(key))
     assert done.code == 0, done.said
     assert "has a passphrase" in done.event("verify.sealed")["message"]
+
+
+def test_a_drill_in_a_throwaway_server(docker_engine: str, tmp_path: Path, pair: Pair) -> None:
+    """The schema without a key, the night it is new; all of it with the key, its roles out of the sealed manifest."""
+    with postgres_container() as container:
+        psql_in(container, "CREATE TABLE chantiers (id int); INSERT INTO chantiers VALUES (1); CREATE ROLE lecture;")
+        psql_in(container, "GRANT SELECT ON chantiers TO lecture;")
+        hub = for_container(container, tmp_path, BACKUP_SCHEMA_DRILL="true", BACKUP_ENCRYPT_RECIPIENTS=pair.public)
+        done = hub.run("backup", "--json")
+        assert done.code == 0, done.said
+        assert "1 tables" in done.event("schema_drill.passed")["message"]
+        refused(hub.run("drill"), pair.fingerprint)
+        done = hub.run("drill", "--json", "--identity", str(pair.file))
+        assert done.code == 0, done.said
+        assert done.document["rows"] == 1
+        assert drill_containers(container) == []
+
+
+def test_stopped_in_the_middle(hub: Program, tmp_path: Path) -> None:
+    """A sealed backup that gets SIGTERM ends within seconds, no thread holds it up, and nothing of it is left."""
+    hub.psql("INSERT INTO devis SELECT g, 1, g FROM generate_series(5001, 500000) g", database=hub.database)
+    process = hub.fork("backup", output=tmp_path / "said", BACKUP_RATE_LIMIT="500kB")
+    wait_until(lambda: any(path.stat().st_size for path in hub.backups.glob("*.partial")), "a file that grows")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143, (tmp_path / "said").read_text()
+    assert list(hub.files()) == []
