@@ -39,6 +39,7 @@ from hubbackup.jobs.results import (
     BackupResult,
     DrillResult,
     MarkResult,
+    RecoverResult,
     RestoreResult,
     SchemaDrillResult,
     UndoResult,
@@ -49,8 +50,10 @@ from hubbackup.notify.notifier import Notifier
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.job import Preview, RestoreJob
 from hubbackup.restore.preflight import Request
+from hubbackup.restore.recover import RecoverJob, RecoverRequest
+from hubbackup.restore.row_report import RowReport
 from hubbackup.restore.schema_drill import SchemaDrill, SchemaDrillJob
-from hubbackup.restore.source import BackupSelector, Source, find, find_in, of_kept
+from hubbackup.restore.source import BackupSelector, Source, find, find_in, located, of_kept
 from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
@@ -250,6 +253,33 @@ class App:
             ),
             try_schema=self.schema_drill(self.targets(), request.target).ensure,
             restored=self.state.restored,
+        )
+        return self.run(job, progress)
+
+    def recover(
+        self,
+        request: RecoverRequest,
+        name: str = "",
+        *,
+        confirm: Callable[[RowReport], None],
+        progress: ProgressMaker | None = None,
+    ) -> Outcome[RecoverResult]:
+        """Compare one table's rows in a backup with the live ones, and bring some back, under the lock."""
+        wanted = BackupSelector(self.database, name)
+        job = RecoverJob(
+            request=request,
+            database=self.database,
+            find_source=lambda run: find(
+                run,
+                located(wanted, self.targets()),
+                self.targets(),
+                self.zone,
+                self.state.directory,
+                self.identities,
+            ),
+            open_runner=self.server.open_restore_runner,
+            connection=self.server.connection,
+            confirm=confirm,
         )
         return self.run(job, progress)
 

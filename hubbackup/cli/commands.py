@@ -13,6 +13,7 @@ COMMANDS = {
     "daemon": ("daemon:daemon", "Run backups and drills on schedule until a signal stops it."),
     "backup": ("backup:backup", "Take a backup now: dump, prove, publish, upload, rotate."),
     "restore": ("restore:restore", "Restore a backup: prove it, load it, compare it, swap it in."),
+    "recover": ("recover:recover", "Compare a table with a backup, row by row, and bring rows back."),
     "drill": ("drill:drill", "Restore a backup into a throwaway server, and time it."),
     "list": ("list_:list_", "List the backups, oldest first, and what is known of each."),
     "extract": ("extract:extract", "Take one table's rows out of a backup: CSV, COPY's text, SQL."),
@@ -33,7 +34,7 @@ COMMANDS = {
 """In the order of the help: the module and function in this package, and the first line of its docstring."""
 
 
-ACTS = {"backup", "restore", "drill", "prune", "pin", "unpin", "accept", "adopt", "notify-test"}
+ACTS = {"backup", "restore", "recover", "drill", "prune", "pin", "unpin", "accept", "adopt", "notify-test"}
 """Those that do something: what they print only says what became of it."""
 
 

@@ -6,10 +6,12 @@ import contextlib
 import select
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from hubbackup.cli.output import complain
 from hubbackup.cli.remedies import typable
+from hubbackup.errors import UsageError
 from hubbackup.jobs.progress import ProgressMaker, bar
 from hubbackup.logs.sentences import Sentences
 from hubbackup.streams.cancel import Cancel
@@ -23,10 +25,13 @@ def progress(*, quiet: bool) -> ProgressMaker | None:
     return None if quiet or not sys.stderr.isatty() else bar
 
 
-def read_line(cancel: Cancel) -> str:
-    """What is typed at the terminal, without its end. Raises StoppedError at Ctrl-C."""
+def read_line(cancel: Cancel, limit_seconds: float | None = None) -> str:
+    """What is typed at the terminal, without its end. Raises StoppedError at Ctrl-C, UsageError after the limit."""
+    deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
     while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
         cancel.check()
+        if deadline is not None and time.monotonic() > deadline:
+            raise UsageError("the question was not answered in time, nothing was done", remedy="run it again")
     return sys.stdin.readline().rstrip("\r\n")
 
 

@@ -76,6 +76,27 @@ class RestoreResult(Result):
 
 
 @dataclass(frozen=True)
+class RecoverResult(Result):
+    """The rows of a table in a backup beside the live ones, and what was brought back. Counts are of rows."""
+
+    name: str
+    database: str
+    table: str
+    rows: int
+    """In the backup."""
+    chosen: int
+    """Those of them that the condition holds for."""
+    missing: int
+    different: int
+    only_live: int
+    inserted: int
+    updated: int
+    advanced: tuple[str, ...] = ()
+    """Sequences that stood before an inserted value, with the value that they have now."""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class UndoResult(Result):
     """A swap back."""
 

@@ -13,7 +13,7 @@ from typing import Literal
 from hubbackup.errors import ToolError
 from hubbackup.runners.stderr import reason, sqlstate
 
-Work = Literal["reading", "loading"]
+Work = Literal["reading", "loading", "recovering"]
 
 
 @dataclass(frozen=True)

@@ -106,20 +106,35 @@ def preamble(*, formats: bool) -> str:
     One statement that prints nothing: settings that the server doesn't have or the role may not set are left out.
     Its own names are PostgreSQL's, whatever the search_path is.
     """
+    return f"{_set(local=False, path='pg_catalog' if formats else '')} \\gset hubbackup_\n\\unset hubbackup_pinned\n"
+
+
+def in_transaction() -> str:
+    """The same, with the formats, until the transaction ends; and a table of a session's own hides no other."""
+    return f"{_UTF8}{_set(local=True, path='pg_catalog, pg_temp')};\n"
+
+
+_UTF8 = """\
+SELECT pg_catalog.set_config('client_encoding', CASE WHEN pg_catalog.current_setting('server_encoding')
+    OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true);
+"""
+"""A server that knows no encoding would still refuse what is not UTF-8."""
+
+
+def _set(*, local: bool, path: str) -> str:
+    """The statement, without its end; with the formats where there is a `path`."""
     pinned = {**NOTHING_HINDERS, **NEWER, "event_triggers": "off", "lc_messages": "C"}
-    if formats:
-        pinned |= {**FORMATS, "search_path": "pg_catalog"}
+    if path:
+        pinned |= {**FORMATS, "search_path": path}
     rows = ", ".join(f"('{name}', '{value}')" for name, value in pinned.items())
     return f"""\
-SELECT pg_catalog.count(pg_catalog.set_config(known.name, pinned.value, false)) AS pinned
+SELECT pg_catalog.count(pg_catalog.set_config(known.name, pinned.value, {str(local).lower()})) AS pinned
 FROM (VALUES {rows},
     ('session_replication_role', CASE WHEN pg_catalog.current_setting('event_triggers', true) IS NULL
                                  THEN 'replica' ELSE 'origin' END)) AS pinned (name, value)
 JOIN pg_catalog.pg_settings AS known ON known.name OPERATOR(pg_catalog.=) pinned.name
 WHERE known.context OPERATOR(pg_catalog.=) 'user'
-   OR pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' \\gset hubbackup_
-\\unset hubbackup_pinned
-"""
+   OR pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'"""
 
 
 def _escaped(value: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 from hubbackup.errors import NotProvenError, UnrestorableError
 from hubbackup.jobs.run import Run
@@ -46,9 +46,14 @@ class DumpProof:
 
 
 def prove(
-    run: Run, source: Source, schema: SchemaText | None = None, reading: DumpReading | None = None
+    run: Run,
+    source: Source,
+    schema: SchemaText | None = None,
+    reading: DumpReading | None = None,
+    on_schema: Callable[[bytes], object] | None = None,
 ) -> DumpProof:
-    """Read the whole backup; keep the text of its `schema` where that is to be loaded alone, else its statements.
+    """Read the whole backup; keep the text of its `schema` where that is to be loaded alone, else its statements; or
+    give the text to `on_schema`, a statement at a time.
 
     Raises NotProvenError for one that is not whole, or that pg_dump did not write.
     """
@@ -64,7 +69,7 @@ def prove(
             name=source.name,
             cancel=run.cancel,
             progress=progress,
-            on_schema=schema.add if schema is not None else None,
+            on_schema=schema.add if schema is not None else on_schema,
             on_statement=reading.on_statement if reading is not None else None,
         )
     encoding = client_encoding(_head(run, source, expected))

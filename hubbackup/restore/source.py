@@ -133,6 +133,17 @@ def find(
         yield source.opened_by(identities)
 
 
+def located(selector: BackupSelector, targets: Sequence[Target]) -> BackupSelector:
+    """The same; where this disk has not the file of that name, the one in S3, if there is a bucket."""
+    local = next(target.disk for target in targets if target.disk is not None)
+    if not selector.file or selector.file.startswith(S3_SCHEME) or not any(target.remote for target in targets):
+        return selector
+    path = in_path(selector.file)
+    if path.parent not in (Path(), Path("backups"), local.directory) or (local.directory / path.name).exists():
+        return selector
+    return replace(selector, file="", from_s3=path.name)
+
+
 @contextmanager
 def find_in(
     run: Run,

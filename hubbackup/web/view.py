@@ -17,6 +17,7 @@ SHOWN_REMOVALS = 6
 KINDS = {
     "backup": "A backup",
     "restore": "A restore",
+    "recover": "A recovery of rows",
     "drill": "A restore drill",
     "verify": "A verification",
     "prune": "A removal of old backups",
