@@ -255,11 +255,11 @@ class Databases:
             raise error
 
     def count(
-        self, database: str, tables: Iterable[str], encoding: str = ""
-    ) -> tuple[dict[str, tuple[int, bool]], int]:
+        self, database: str, tables: Iterable[str], encoding: str = "", *, then: str = ""
+    ) -> tuple[dict[str, tuple[int, bool]], int, str]:
         """(rows, whether an extension owns it) of each table alone (ONLY) by its name quoted as pg_dump does, and how
-        many large objects there are; all in one session, whose search_path is the database's own: planning may
-        look into functions that its users wrote.
+        many large objects there are, and the answer to `then`, one line of SQL's; all in one session, whose
+        search_path is the database's own: planning may look into functions that its users wrote.
 
         `encoding` is the dump's own (SET client_encoding): a name that is not UTF-8 has its bytes escaped, and they
         go to the server as they were.
@@ -280,14 +280,16 @@ class Databases:
                 f"SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(i, n, e)) FROM (\n{union}) c (i, n, e);"
             )
         lines.append("SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata;")
-        answer = self.sql("\n".join(lines), database, encoding, own_settings=True)
-        *batches, large_objects = answer.splitlines()
+        answer = self.sql("\n".join([*lines, then]), database, encoding, own_settings=True)
+        said = answer.splitlines()
+        last = said.pop() if then else ""
+        *batches, large_objects = said
         counts = {
             wanted[index]: (count, of_extension)
             for line in batches
             for index, count, of_extension in json.loads(line)
         }
-        return counts, int(large_objects)
+        return counts, int(large_objects), last
 
 
 def _was_lost(error: ToolError) -> bool:

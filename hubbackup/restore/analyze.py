@@ -19,7 +19,10 @@ LOAD_SUFFIX = "-load"
 """Ends the application name of the session that loads: the head start lasts as long as that session."""
 SINCE_MAJOR = 12
 """ANALYZE (SKIP_LOCKED) came with it; a COMMIT inside DO with the one before."""
-SEEN = "hubbackup.analyzed"
+SEEN, LEFT = "hubbackup.analyzed", "hubbackup.later"
+"""The tables that were analyzed whole, and those that are left to the end."""
+AGAIN_SECONDS = 1.0
+"""Until those are tried again that were locked, by the building of an index as a rule."""
 
 HEAD_START = """
 DECLARE
@@ -45,7 +48,9 @@ BEGIN
                 SELECT coalesce(pg_relation_size(found), 0) > 0 AND NOT EXISTS (SELECT FROM pg_locks
                     WHERE relation = found AND mode = 'RowExclusiveLock' AND database =
                     (SELECT oid FROM pg_database WHERE datname = current_database())) INTO full_now;
-                IF full_now AND NOT EXISTS (SELECT FROM pg_inherits WHERE found IN (inhrelid, inhparent)) THEN
+                IF full_now AND EXISTS (SELECT FROM pg_inherits WHERE found IN (inhrelid, inhparent)) THEN
+                    PERFORM set_config('{left}', current_setting('{left}') || number || ' ', false);
+                ELSIF full_now THEN
                     {own}
                     EXECUTE format('ANALYZE (SKIP_LOCKED) %s', name);
                     {ours}
@@ -132,6 +137,8 @@ class Statistics(threading.Thread):
         try:
             while self._known_how and self._rows and not self._loaded.is_set():
                 seen += self._head_start()
+                if self._rows:
+                    self._loaded.wait(AGAIN_SECONDS)
             self._loaded.wait()
             if not self._abandoned:
                 body = REMAINDER.format(seen=_array(seen), own=OWN_PATH, ours=OUR_PATH)
@@ -147,17 +154,19 @@ class Statistics(threading.Thread):
             rows=f"ARRAY[{', '.join(map(str, self._rows.values()))}]::float8[]",
             suffix=LOAD_SUFFIX,
             seen=SEEN,
+            left=LEFT,
             own=OWN_PATH,
             ours=OUR_PATH,
         )
-        settings = f"SET lock_timeout = '100ms';\nSET {SEEN} = '';"
+        settings = f"SET lock_timeout = '100ms';\nSET {SEEN} = '';\nSET {LEFT} = '';"
+        asked = "\n".join(f"SELECT current_setting('{name}');" for name in (SEEN, LEFT))
         try:
-            answer = self._sql(f"{settings}\nDO {literal(body)};\nSELECT current_setting('{SEEN}');")
+            answer = self._sql(f"{settings}\nDO {literal(body)};\n{asked}")
         except HubbackupError:
             self._loaded.wait()
             return []
-        seen = [tables[int(number) - 1] for number in answer.split()]
-        for table in seen:
+        seen, left = ([tables[int(number) - 1] for number in line.split()] for line in answer.splitlines())
+        for table in (*seen, *left):
             del self._rows[table]
         return seen
 

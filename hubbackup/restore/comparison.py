@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hubbackup.errors import NotProvenError
+from hubbackup.postgres import materialized_views
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.identifiers import readable
 from hubbackup.restore.proof import DumpProof
@@ -12,10 +13,17 @@ from hubbackup.restore.proof import DumpProof
 OWN_CODE = "the database's own code (an event trigger, say) added them during the load"
 
 
-def compare(databases: Databases, database: str, proof: DumpProof, brought: Sequence[int]) -> list[str]:
+def compare(
+    databases: Databases,
+    database: str,
+    proof: DumpProof,
+    brought: Sequence[int],
+    views: Mapping[str, int | None],
+) -> list[str]:
     """Demand that COPY `brought` each table the rows that the dump held, and that they are all there.
 
-    Returns remarks on what the database's own code has added to them. Raises NotProvenError.
+    Returns remarks on what the database's own code has added to them, and on materialized `views` that held another
+    number of rows at the backup: they were out of date then. Raises NotProvenError.
     """
     facts = proof.facts
     if len(brought) == len(facts.rows):  # one COPY a table, as pg_dump writes them
@@ -25,7 +33,9 @@ def compare(databases: Databases, database: str, proof: DumpProof, brought: Sequ
                 raise NotProvenError(f"the server took {taken} rows for {name}, the dump held {wanted}")
     elif sum(brought) != sum(facts.rows.values()):  # of a dump of somebody else's the sum has to do
         raise NotProvenError(f"the server took {sum(brought)} rows, the dump held {sum(facts.rows.values())}")
-    counts, large_objects = databases.count(database, facts.rows, proof.encoding)
+    counts, large_objects, said = databases.count(
+        database, facts.rows, proof.encoding, then=materialized_views.COUNT_SQL if views else ""
+    )
     remarks = []
     for table, wanted in facts.rows.items():
         found, of_extension = counts[table]
@@ -40,4 +50,7 @@ def compare(databases: Databases, database: str, proof: DumpProof, brought: Sequ
         )
     if more := large_objects - facts.large_objects:
         remarks.append(f"there are {more} more large objects than the dump held: {OWN_CODE}")
+    if views:
+        now = materialized_views.counts_of(said, proof.encoding)
+        remarks += materialized_views.differences(views, now)
     return remarks

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from hubbackup.errors import HubbackupError, ToolError
 from hubbackup.jobs.run import Run
-from hubbackup.postgres import materialized_views
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import Server
@@ -101,7 +100,7 @@ class Filling:
         if self._statistics is not None:
             self._statistics.loaded()
             with work.run.stage("compare"), work.run.progress("compare", 0):
-                self.remarks += compare(work.databases, self.name, work.proof, brought) + self._compare_views()
+                self.remarks += compare(work.databases, self.name, work.proof, brought, self._views())
                 self._check_objects()
         with work.run.stage("finish"), work.run.progress("statistics", 0):
             self.remarks += extensions.conclude(work.databases, self.name, facts, work.properties)
@@ -127,23 +126,11 @@ class Filling:
             self._work = replace(work, server=work.databases.look(work.proof.encoding))
         return remarks
 
-    def _check_objects(self) -> None:
-        """All that the dump makes behind its rows is there. Raises NotProvenError."""
-        work = self._work
-        if work.proof.reading is not None:
-            found = check_objects(work.databases, self.name, work.proof.reading, work.proof.encoding)
-            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
-            message = f"there and valid, by name: {counts or 'nothing beside the tables'}"
-            work.run.log.info("restore.objects", message=message, objects=found)
-
-    def _compare_views(self) -> list[str]:
-        """A materialized view that was out of date at the backup is a remark, not a failure."""
-        work = self._work
-        before = work.source.manifest.materialized_views if work.source.manifest is not None else {}
-        if not before:
-            return []
-        answer = work.databases.sql(materialized_views.COUNT_SQL, self.name, own_settings=True)
-        return materialized_views.differences(before, materialized_views.counts_of(answer, work.proof.encoding))
+    def _views(self) -> dict[str, int | None]:
+        """How many rows each materialized view had at the backup."""
+        manifest = self._work.source.manifest
+        return manifest.materialized_views if manifest is not None else {}
+                self._check_objects()
 
     def _finish(self) -> list[str]:
         """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""

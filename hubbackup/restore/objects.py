@@ -19,15 +19,15 @@ from hubbackup.restore.dump_text import DumpReading
 BATCH = 500
 SHOWN = 5
 _INDEXES = """\
-SELECT jsonb_agg(jsonb_build_array(v.n, CASE WHEN i.indexrelid IS NULL THEN 'is missing'
-                                             ELSE 'is not valid' END)) FROM (VALUES {}) AS v (n, name, other, whole)
+SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, CASE WHEN i.indexrelid IS NULL THEN 'is missing'
+                                             ELSE 'is not valid' END)), '[]') FROM (VALUES {}) AS v (n, name, other, whole)
 LEFT JOIN pg_index AS i ON i.indexrelid = to_regclass(v.name) AND i.indrelid = to_regclass(v.other)
 WHERE i.indexrelid IS NULL OR v.whole AND NOT (i.indisvalid AND i.indisready AND i.indislive);
 """
 _CONSTRAINTS = """\
-SELECT jsonb_agg(jsonb_build_array(v.n, CASE WHEN k.oid IS NULL THEN 'is missing'
+SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, CASE WHEN k.oid IS NULL THEN 'is missing'
     WHEN i.indexrelid IS NOT NULL THEN 'has an index that is not valid'
-    WHEN k.convalidated THEN 'is validated, and was not' ELSE 'is not validated' END))
+    WHEN k.convalidated THEN 'is validated, and was not' ELSE 'is not validated' END)), '[]')
 FROM (VALUES {}) AS v (n, name, other, whole, kind)
 LEFT JOIN pg_constraint AS k ON k.conrelid = to_regclass(v.other) AND k.conname = v.name::name AND k.contype = v.kind
 LEFT JOIN pg_index AS i ON i.indexrelid = k.conindid AND k.contype <> 'f' AND NOT i.indisvalid
@@ -35,12 +35,12 @@ LEFT JOIN pg_index AS i ON i.indexrelid = k.conindid AND k.contype <> 'f' AND NO
 WHERE k.oid IS NULL OR i.indexrelid IS NOT NULL OR k.convalidated <> v.whole;
 """
 _TRIGGERS = """\
-SELECT jsonb_agg(jsonb_build_array(v.n, 'is missing')) FROM (VALUES {}) AS v (n, name, other, whole)
+SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, 'is missing')), '[]') FROM (VALUES {}) AS v (n, name, other, whole)
 WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
                   WHERE t.tgrelid = to_regclass(v.other) AND t.tgname = v.name::name AND NOT t.tgisinternal);
 """
 _ATTACHED = """\
-SELECT jsonb_agg(jsonb_build_array(v.n, 'is not attached')) FROM (VALUES {}) AS v (n, name, other, whole)
+SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, 'is not attached')), '[]') FROM (VALUES {}) AS v (n, name, other, whole)
 WHERE NOT EXISTS (SELECT FROM pg_inherits AS a
                   WHERE a.inhrelid = to_regclass(v.name) AND a.inhparent = to_regclass(v.other));
 """
@@ -55,11 +55,18 @@ def check_objects(databases: Databases, database: str, reading: DumpReading, enc
     Raises NotProvenError naming the first that are not.
     """
     wanted = [post.made for post in reading.post if isinstance(post.made, Index | Constraint | Trigger | Attached)]
-    problems: list[str] = []
+    asked: list[tuple[str, Sequence[Object]]] = []
     for query, kind in ((_INDEXES, Index), (_CONSTRAINTS, Constraint), (_TRIGGERS, Trigger), (_ATTACHED, Attached)):
         of_kind = [made for made in wanted if isinstance(made, kind)]
-        for start in range(0, len(of_kind), BATCH):
-            problems += _wrong(databases, database, query, of_kind[start : start + BATCH], encoding)
+        asked += ((query, of_kind[start : start + BATCH]) for start in range(0, len(of_kind), BATCH))
+    if not asked:
+        return {}
+    answer = databases.sql("".join(_filled(*each) for each in asked), database, encoding)  # one session for all
+    problems = [
+        problem
+        for (_, made), line in zip(asked, answer.splitlines(), strict=True)
+        for problem in _wrong(made, line, encoding)
+    ]
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise NotProvenError(
@@ -69,11 +76,13 @@ def check_objects(databases: Databases, database: str, reading: DumpReading, enc
     return dict(Counter(_title(made) for made in wanted))
 
 
-def _wrong(databases: Databases, database: str, query: str, wanted: Sequence[Object], encoding: str) -> Iterator[str]:
+def _filled(query: str, wanted: Sequence[Object]) -> str:
+    return query.format(", ".join(f"({number}, {_columns(made)})" for number, made in enumerate(wanted)))
+
+
+def _wrong(wanted: Sequence[Object], line: str, encoding: str) -> Iterator[str]:
     """A few words for each one that is not as the dump has it."""
-    values = ", ".join(f"({number}, {_columns(made)})" for number, made in enumerate(wanted))
-    answer = databases.sql(query.format(values), database, encoding).strip()
-    for number, problem in sorted(json.loads(answer or "[]")):
+    for number, problem in sorted(json.loads(line)):
         made = wanted[number]
         name = made.child if isinstance(made, Attached) else made.name
         where = made.parent if isinstance(made, Attached) else made.table

@@ -12,6 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from hubbackup.app import App
+from hubbackup.config.load import load_settings
+from hubbackup.logs.setup import get_logger
+from hubbackup.postgres.session import open_psql
+from hubbackup.runners import receiving
+from hubbackup.streams.cancel import Cancel
 from tests.support.containers import postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import DATABASE, Program, for_container, for_server
@@ -43,6 +49,9 @@ COMMANDS = {
     ("prune",): 0,
 }
 """Each command, and how many sessions it has at least."""
+OF_A_RESTORE = 12
+"""What is there; the claim; the new database; its properties; statistics beside the load; the load; the counts;
+indexes and constraints; what is left of the statistics; the live database's oid; who ends its sessions; the swap."""
 
 
 @dataclass
@@ -126,3 +135,29 @@ def test_every_session_is_one_of_ours(telling: Case) -> None:
             fired = [said for said in session.said if said.startswith("LOG:  login trigger fired")]
             assert not fired or session.user.startswith("hubbackup_loader_"), (command, session)
             assert all(said.endswith("statement_timeout 0") for said in fired), (command, session)
+
+
+def test_a_restore_has_no_session_that_another_could_do_with(telling: Case) -> None:
+    """Each costs a twentieth of a second, and with a small database that is most of a restore."""
+    hub, log = telling
+    hub.backup()
+    before = len(log())
+    done = hub.run("restore", "--latest", "--yes")
+    assert done.code == 0, done.said
+    assert len(sessions_in(log()[before:])) <= OF_A_RESTORE
+
+
+@pytest.mark.docker
+def test_an_answer_is_there_when_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a psql that goes on reading has answered is heard at once: nobody waits for more to fill a buffer with,
+    which here would take ten minutes."""
+    monkeypatch.setattr(receiving, "TICK_SECONDS", 600.0)
+    with postgres_container("postgres:17") as name:
+        hub = for_container(name, tmp_path)
+        app = App(load_settings(hub.env()), cancel=Cancel(), log=get_logger())
+        runner = app.server.open_restore_runner(app.cancel)
+        with open_psql(runner, app.server.connection("test"), DATABASE) as process:
+            answers = process.chunks()
+            for number in range(3):
+                process.write(f"SELECT {number};\n".encode())
+                assert bytes(next(answers)) == f"{number}\n".encode()
