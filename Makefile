@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format e2e bench bench-quick images clean
+.PHONY: help setup demo test check format e2e bench bench-quick bench-restore images clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -55,6 +55,10 @@ bench: setup images
 
 bench-quick: setup images
 	@$(BIN)/python -m bench --quick
+
+## make bench-restore  a restore beside psql and pg_restore: 20 minutes, bench/restores.md
+bench-restore: setup images
+	@$(BIN)/python -m bench --restore
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""`python -m bench [--quick]`: measure, print a Markdown report with the goals, write it, the record and a plot.
+"""`python -m bench [--quick] [--restore]`: measure, print a Markdown report with the goals, write it and the record.
 
 It never fails on a time, and ends within its budget: what no longer fits is skipped, and the report says so.
 """
@@ -22,15 +22,16 @@ from bench import goals, plot, report, shapes
 from bench.figures import Goal
 from bench.growth import Growth, grow
 from bench.measure import BenchError, OutOfTimeError, Stopwatch
-from bench.plan import Plan, plan_of
+from bench.plan import QUICK_RESTORES, Plan, RestorePlan, plan_of
 from bench.probes import Probes, probe
 from bench.program import Workbench
+from bench.restore_bench import RestoreSession
 from bench.rounds import Rounds, run_rounds
 from bench.servers import postgres_container, s3_server
-from bench.ways import ways
+from bench.ways import FLOOR, ways
 
 HERE = Path(__file__).parent
-RECORD = HERE / "results.json"
+RECORD, RESTORE_RECORD = HERE / "results.json", HERE / "restores.json"
 PLOT = HERE.parent / "docs" / "growth.svg"
 WORK = HERE / "work"
 """Where a quick run writes: it must not replace the record of a whole one."""
@@ -76,7 +77,7 @@ class Session:
         bench.backup(database)
         bench.s3.empty()
         until = plan.main_rounds_until_seconds if main else plan.rounds_until_seconds
-        run_rounds(bench, compared, plan.rounds if main else min(plan.rounds, plan.other_rounds), until, found)
+        run_rounds(bench, compared, plan.rounds if main else min(plan.rounds, plan.other_rounds), until, found, FLOOR)
         self.broken |= found.broken
         if main:
             self._attempt(
@@ -161,14 +162,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gigabytes", type=float, nargs="*", help="sizes to grow to (0.1 1 10; quick: 0.01 0.1)")
     parser.add_argument("--tables", type=int, nargs="*", help="numbers of tables (10 1000 10000; quick: 10 1000)")
     parser.add_argument("--output", type=Path, help="the record; default: bench/results.json; quick: bench/work/")
+    parser.add_argument("--restore", action="store_true", help="restores instead of backups: 20 minutes; quick: 5")
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="with --restore: an earlier version, to compare with"
+    )
     options = parser.parse_args(arguments)
-    plan = plan_of(options)
-    record = options.output or (WORK / "quick.json" if options.quick else RECORD)
-    drawing = PLOT if record == RECORD else record.with_suffix(".svg")
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
-    watch = Stopwatch(plan.budget_seconds)
-    session = Session(plan, watch)
+    session: Session | RestoreSession
+    if options.restore:
+        restores = QUICK_RESTORES if options.quick else RestorePlan()
+        watch = Stopwatch(restores.budget_seconds)
+        chosen = restores.chosen(options.shape, options.megabytes, options.rounds)
+        session = RestoreSession(chosen, watch, machine(), options.before and options.before.resolve())
+        quick, whole = WORK / "restores.json", RESTORE_RECORD
+    else:
+        plan = plan_of(options)
+        watch = Stopwatch(plan.budget_seconds)
+        session = Session(plan, watch)
+        quick, whole = WORK / "quick.json", RECORD
+    record = options.output or (quick if options.quick else whole)
     try:
         session.run()
     except BenchError as error:
@@ -178,7 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record.parent.mkdir(parents=True, exist_ok=True)
     record.with_suffix(".md").write_text(text, encoding="utf-8")
     record.write_text(json.dumps(session.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if plot.panels(session.growth):
+    drawing = PLOT if record == RECORD else record.with_suffix(".svg")
+    if isinstance(session, Session) and plot.panels(session.growth):
         drawing.write_text(plot.svg(session.growth), encoding="utf-8")
     print(text)
     print(f"{watch.elapsed_seconds:.0f} s in all; every figure is in {record}, this in {record.with_suffix('.md')}")

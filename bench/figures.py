@@ -14,7 +14,7 @@ class Result:
 
     `cpu_seconds` are hubbackup's own, `busy_seconds` the whole machine's, `s3_cpu_seconds` the S3 server's.
     `run_seconds` and `dump_seconds` are hubbackup's own figures: the run from lock to closing line, which is all that
-    a daemon does, and from pg_dump's start until the database is released.
+    a daemon does, and from pg_dump's start until the database is released; `load_seconds` those of a restore's load.
     """
 
     seconds: float
@@ -28,6 +28,7 @@ class Result:
     verify_seconds: float | None = None
     whole_less_s3_seconds: float | None = None
     plain_bytes: int | None = None
+    load_seconds: float | None = None
 
 
 Round = Mapping[str, Result]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from bench.figures import Goal, Round, Spread, largest, ratio, values
 from bench.growth import Growth, Point
 from bench.probes import Idle, Probes
+from bench.restores import DRILL, PARALLEL, PG_RESTORE, PSQL, SERIAL
+from bench.shapes import GIANT
 from bench.ways import (
     FLOOR,
     GZIP,
@@ -73,6 +75,26 @@ def of_restores(rounds: Sequence[Round]) -> list[Goal]:
         Goal(f"{name}, the run", ratio(rounds, RESTORE, RESTORE_PLAIN, "run_seconds"), 1.1),
         Goal(f"{name}, with the program's start", ratio(rounds, RESTORE, RESTORE_PLAIN), 1.1),
     ]
+
+
+def of_restores_of(shape: str, rounds: Sequence[Round]) -> list[Goal]:
+    """The goals of restoring one shape of data, on one server."""
+    against_psql = 0.9 if shape == GIANT else 0.7
+    found = [
+        Goal(f"restore / {PSQL}, the run", ratio(rounds, PARALLEL, PSQL, "run_seconds"), against_psql),
+        Goal(f"restore / {PSQL}, with the program's start", ratio(rounds, PARALLEL, PSQL), against_psql),
+    ]
+    if shape != GIANT:
+        found.append(
+            Goal(f"restore / {PG_RESTORE}, the run", ratio(rounds, PARALLEL, PG_RESTORE, "run_seconds"), 1.0)
+        )
+    peaks = [peak for way in (PARALLEL, SERIAL, DRILL) for peak in values(rounds, way, "peak_bytes")]
+    return [*found, Goal("peak memory of hubbackup, MiB (the largest counts)", largest([p / MIB for p in peaks]), 96)]
+
+
+def of_drills(rounds: Sequence[Round]) -> list[Goal]:
+    """The goal of a drill, held against plain psql on the live server."""
+    return [Goal(f"drill, until usable / {PSQL}", ratio(rounds, DRILL, PSQL, "run_seconds"), 0.6)]
 
 
 def of_program(rounds: Sequence[Round], probes: Probes, growth: Growth) -> list[Goal]:

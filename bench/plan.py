@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bench.shapes import TIME_SHEETS, TYPICAL
+from bench.shapes import APPLICATION, GIANT, TIME_SHEETS, TYPICAL
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,47 @@ def plan_of(options: argparse.Namespace) -> Plan:
         "tables": None if options.tables is None else tuple(options.tables),
     }
     return Plan(**(vars(base) | {name: value for name, value in chosen.items() if value is not None}))
+
+
+@dataclass(frozen=True)
+class RestorePart:
+    """One shape of data, restored on a fast server and on one with PostgreSQL's own settings, in so many rounds."""
+
+    shape: str
+    megabytes: float
+    fast_rounds: int
+    stock_rounds: int
+    fast_until_seconds: float
+    stock_until_seconds: float
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """The bench of restores."""
+
+    parts: tuple[RestorePart, ...] = (
+        RestorePart(APPLICATION, 1000, 3, 2, 440, 740),
+        RestorePart(TYPICAL, 500, 4, 3, 850, 940),
+        RestorePart(GIANT, 500, 3, 1, 1080, 1120),
+    )
+    budget_seconds: float = 1160
+    """The rest of 20 minutes is for removing the containers, and for what was running when the time was up."""
+
+    def chosen(self, wanted: list[str] | None, megabytes: float | None, rounds: int | None) -> RestorePlan:
+        """The same for some shapes, for another size, or in another number of rounds."""
+        parts = [part for part in self.parts if not wanted or part.shape in wanted]
+        if megabytes is not None:
+            parts = [replace(part, megabytes=megabytes) for part in parts]
+        if rounds is not None:
+            parts = [replace(part, fast_rounds=rounds, stock_rounds=rounds) for part in parts]
+        return replace(self, parts=tuple(parts))
+
+
+QUICK_RESTORES = RestorePlan(
+    parts=(
+        RestorePart(APPLICATION, 150, 2, 2, 100, 190),
+        RestorePart(TYPICAL, 150, 2, 0, 230, 230),
+        RestorePart(GIANT, 100, 2, 0, 270, 270),
+    ),
+    budget_seconds=285,
+)

@@ -38,6 +38,8 @@ class Workbench:
     container: Container
     s3: S3Server
     directory: Path
+    program: Path = ROOT
+    """Where the package is that is measured."""
 
     def fresh(self, name: str = "backups") -> Path:
         """A directory, emptied: no way starts among what the one before has left."""
@@ -49,7 +51,7 @@ class Workbench:
     def environment(self, run_directory: str = "run") -> dict[str, str]:
         """No settings of this machine's own."""
         kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
-        runtime = {"HUBBACKUP_RUNTIME_DIR": str(self.directory / run_directory), "PYTHONPATH": str(ROOT)}
+        runtime = {"HUBBACKUP_RUNTIME_DIR": str(self.directory / run_directory), "PYTHONPATH": str(self.program)}
         return kept | runtime | {"LANG": "C.UTF-8", "HOME": str(self.directory)}
 
     def settings(self, database: str, backups: Path, *, s3: bool = False, **settings: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.figures import Goal, Result, Round, Spread, plain, ratio, values
 from bench.growth import Growth, Point
+from bench.restores import PSQL
 from bench.ways import FLOOR, GZIP, RESTORE, RESTORE_PLAIN
 
 MIB = 2**20
@@ -43,6 +44,35 @@ def table(rounds: Sequence[Round]) -> str:
             if found := Spread.of(values(rounds, way, field)):
                 lines.append(f"| {part} | {found} | {_shown(ratio(rounds, way, FLOOR, field))} | | | | | | |")
     return "\n".join(lines)
+
+
+def restores(rounds: Sequence[Round]) -> str:
+    """One line a way of restoring: medians over the rounds with the spread; ratios to plain psql within a round."""
+    lines = [
+        "| way | seconds | x psql | the run | x psql | the load | CPU s, all | of that hubbackup | peak MiB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for way in dict.fromkeys(name for one in rounds for name in one):
+        peak = max(values(rounds, way, "peak_bytes"), default=0.0)
+        cells = [
+            _shown(Spread.of(values(rounds, way))),
+            _shown(ratio(rounds, way, PSQL)),
+            _shown(Spread.of(values(rounds, way, "run_seconds"))),
+            _shown(ratio(rounds, way, PSQL, "run_seconds")),
+            _middle(values(rounds, way, "load_seconds")),
+            _shown(Spread.of(values(rounds, way, "busy_seconds"))),
+            _middle(values(rounds, way, "cpu_seconds")),
+            plain(peak / MIB) if peak else "",
+        ]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def restore_title(shape: str, rounds: Sequence[Round]) -> str:
+    """The shape, how large its dump is, and in how many rounds it was restored."""
+    sizes = values(rounds, PSQL, "plain_bytes")
+    size = f", {sizes[0] / 1e6:.0f} MB of plain dump" if sizes else ""
+    return f"{shape[0].upper()}{shape[1:]}{size}, {len(rounds)} interleaved round{'s' if len(rounds) != 1 else ''}"
 
 
 def goals(found: Sequence[Goal]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bench.figures import Result, Round
 from bench.measure import BenchError
 from bench.program import Workbench
-from bench.ways import FLOOR, Way
+from bench.ways import Way
 
 
 @dataclass
@@ -20,10 +20,12 @@ class Rounds:
     broken: bool = False
 
 
-def run_rounds(bench: Workbench, ways: Sequence[Way], wanted: int, until_seconds: float, found: Rounds) -> None:
+def run_rounds(
+    bench: Workbench, ways: Sequence[Way], wanted: int, until_seconds: float, found: Rounds, base: str
+) -> None:
     """Up to `wanted` rounds into `found`, each starting with another way; fewer where they would not end in time.
 
-    A way that fails is left out from then on, and noted. Raises BenchError where the floor does, OutOfTimeError.
+    A way that fails is left out from then on, and noted. Raises BenchError where `base` does, OutOfTimeError.
     """
     watch = bench.watch
     left = list(ways)
@@ -43,11 +45,12 @@ def run_rounds(bench: Workbench, ways: Sequence[Way], wanted: int, until_seconds
             try:
                 result = way.run()
             except BenchError as error:
-                if way.name == FLOOR:
+                if way.name == base:
                     raise
                 left.remove(way)
                 found.broken |= not error.refused
-                found.notes.append(f"{way.name} can't be run: {str(error).splitlines()[0]}")
+                why = "this version has no such option" if error.refused else str(error).splitlines()[0]
+                found.notes.append(f"{way.name} can't be run: {why}")
                 watch.say(found.notes[-1])
                 continue
             bench.s3.empty()

@@ -20,6 +20,8 @@ from tests.support import Psql, PsqlError, psql_through
 
 IMAGE = "postgres:17"
 USER, BUCKET = "hubchantier", "bench"
+STOCK: dict[str, str] = {}
+"""As the image starts: fsync, wal_level=replica, max_wal_size 1 GB, shared_buffers 128 MB, autovacuum."""
 # Loading may be fast and loose; none of this changes how a database is read.
 OPTIONS = {
     "fsync": "off",
@@ -31,6 +33,7 @@ OPTIONS = {
     "checkpoint_timeout": "1h",
     "max_locks_per_transaction": "256",  # pg_dump locks all of 10,000 tables in one transaction
 }
+RESTORING = OPTIONS | {"shared_buffers": "512MB"}
 START_SECONDS = 60
 
 
@@ -65,12 +68,13 @@ class S3Server:
 
 
 @contextmanager
-def postgres_container(watch: Stopwatch) -> Iterator[Container]:
+def postgres_container(watch: Stopwatch, settings: Mapping[str, str] = OPTIONS) -> Iterator[Container]:
     """Starts it, and removes it with its data at the end. Raises BenchError where there is no engine."""
     name = f"hubbackup-bench-{os.getpid()}-{secrets.token_hex(2)}"
-    options = [word for pair in OPTIONS.items() for word in ("-c", "=".join(pair))]
+    options = [word for pair in settings.items() for word in ("-c", "=".join(pair))]
     environment = {"POSTGRES_USER": USER, "POSTGRES_DB": "postgres", "POSTGRES_PASSWORD": "bench"}
-    argv = ["docker", "run", "--detach", "--network", "bridge", "--name", name, "--shm-size", "256m"]
+    argv = ["docker", "run", "--detach", "--network", "bridge", "--name", name]
+    argv += ["--shm-size", "256m"] if settings else []
     argv += [word for pair in environment.items() for word in ("--env", "=".join(pair))]
     try:
         done = subprocess.run([*argv, IMAGE, *options], capture_output=True, text=True, check=False)

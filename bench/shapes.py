@@ -1,4 +1,7 @@
-"""What a database holds: typical rows (gzip makes a tenth of them), hard time sheets (a third), the tests' sample."""
+"""What a database holds: typical rows (gzip makes a tenth of them), hard time sheets (a third), the tests' sample.
+
+For restores: an application's tables with their indexes and foreign keys, and one giant table.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,14 @@ from tests.support.sample import load_sample
 
 ROW_BYTES = 101
 TYPICAL, TIME_SHEETS, SAMPLE = "typical", "time sheets", "sample"
-SHAPES = {TYPICAL: "hub_chantier", TIME_SHEETS: "hub_pointages", SAMPLE: "hub_sample"}
+APPLICATION, GIANT = "application", "giant"
+SHAPES = {
+    TYPICAL: "hub_chantier",
+    TIME_SHEETS: "hub_pointages",
+    SAMPLE: "hub_sample",
+    APPLICATION: "hub_application",
+    GIANT: "hub_giant",
+}
 """Each shape's name, and its database's."""
 
 # Little text and many numbers that repeat nothing; rows come from hashes of their number: the same on every run.
@@ -59,7 +69,7 @@ def load(shape: str, psql: Psql, megabytes: float) -> str:
     elif shape == TIME_SHEETS:
         psql(TIME_SHEETS_SQL, database=database, variables={"rows": str(int(megabytes * 1e6 / ROW_BYTES))})
     else:
-        script = Path(__file__).with_name("typical.sql").read_text(encoding="utf-8")
+        script = Path(__file__).with_name(f"{shape}.sql").read_text(encoding="utf-8")
         psql(script, database=database, variables={"megabytes": str(megabytes)})
     psql("VACUUM ANALYZE;", database=database)  # else the first reader would write hint bits
     psql("CHECKPOINT;", database=database)
