@@ -130,7 +130,15 @@ class Filling:
         """How many rows each materialized view had at the backup."""
         manifest = self._work.source.manifest
         return manifest.materialized_views if manifest is not None else {}
-                self._check_objects()
+
+    def _check_objects(self) -> None:
+        """All that the dump makes behind its rows is there. Raises NotProvenError."""
+        work = self._work
+        if work.proof.reading is not None:
+            found = check_objects(work.databases, self.name, work.proof.reading, work.proof.encoding)
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+            message = f"there and valid, by name: {counts or 'nothing beside the tables'}"
+            work.run.log.info("restore.objects", message=message, objects=found)
 
     def _finish(self) -> list[str]:
         """Statistics and what a plain dump lacks. Neither is worth a restore: what fails becomes a remark."""

@@ -20,7 +20,8 @@ BATCH = 500
 SHOWN = 5
 _INDEXES = """\
 SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, CASE WHEN i.indexrelid IS NULL THEN 'is missing'
-                                             ELSE 'is not valid' END)), '[]') FROM (VALUES {}) AS v (n, name, other, whole)
+                                             ELSE 'is not valid' END)), '[]')
+FROM (VALUES {}) AS v (n, name, other, whole)
 LEFT JOIN pg_index AS i ON i.indexrelid = to_regclass(v.name) AND i.indrelid = to_regclass(v.other)
 WHERE i.indexrelid IS NULL OR v.whole AND NOT (i.indisvalid AND i.indisready AND i.indislive);
 """
@@ -35,12 +36,14 @@ LEFT JOIN pg_index AS i ON i.indexrelid = k.conindid AND k.contype <> 'f' AND NO
 WHERE k.oid IS NULL OR i.indexrelid IS NOT NULL OR k.convalidated <> v.whole;
 """
 _TRIGGERS = """\
-SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, 'is missing')), '[]') FROM (VALUES {}) AS v (n, name, other, whole)
+SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, 'is missing')), '[]')
+FROM (VALUES {}) AS v (n, name, other, whole)
 WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
                   WHERE t.tgrelid = to_regclass(v.other) AND t.tgname = v.name::name AND NOT t.tgisinternal);
 """
 _ATTACHED = """\
-SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, 'is not attached')), '[]') FROM (VALUES {}) AS v (n, name, other, whole)
+SELECT coalesce(jsonb_agg(jsonb_build_array(v.n, 'is not attached')), '[]')
+FROM (VALUES {}) AS v (n, name, other, whole)
 WHERE NOT EXISTS (SELECT FROM pg_inherits AS a
                   WHERE a.inhrelid = to_regclass(v.name) AND a.inhparent = to_regclass(v.other));
 """

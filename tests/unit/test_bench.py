@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import goals, plot, report
+from bench import goals, plot, report, restores
 from bench.figures import Goal, Result, Round, Spread, ratio
 from bench.growth import Growth, Point
 from bench.measure import BenchError, OutOfTimeError, Stopwatch
-from bench.plan import QUICK, Plan
+from bench.plan import QUICK, QUICK_RESTORES, Plan, RestorePlan
 from bench.probes import Idle, Probes
+from bench.shapes import APPLICATION, GIANT, TYPICAL
 from bench.ways import (
     FLOOR,
     GZIP,
@@ -129,6 +130,48 @@ def test_every_goal_of_a_backup_is_judged() -> None:
         f"restore / `gunzip -c \\| docker exec -i psql`, {run}": (1.01, 1.1, True),
         f"restore / `gunzip -c \\| docker exec -i psql`, {whole}": (1.05, 1.1, True),
     }
+
+
+def a_round_of_restores() -> Round:
+    """Every goal of a restore is met, and just so."""
+    mine = Result(7.4, peak_bytes=90 * MIB, run_seconds=7.0, load_seconds=6.1)
+    return {
+        restores.PSQL: Result(10.0, plain_bytes=150_000_000),
+        restores.PG_RESTORE: Result(7.0),
+        restores.PARALLEL: mine,
+        restores.SERIAL: replace(mine, run_seconds=10.2),
+        restores.DRILL: replace(mine, run_seconds=6.0),
+    }
+
+
+@pytest.mark.parametrize("shape", [APPLICATION, TYPICAL, GIANT])
+def test_every_goal_of_a_restore_is_judged(shape: str) -> None:
+    """Against plain psql and pg_restore by the run's own time; on one giant table against psql alone, and less so."""
+    found = {goal.name: goal for goal in goals.of_restores_of(shape, [a_round_of_restores()])}
+    runs = {name.partition(" / ")[2]: goal for name, goal in found.items() if name.endswith("the run")}
+    assert [goal.met for goal in runs.values()] == [True] * len(runs)
+    limits = [goal.limit for goal in runs.values()]
+    assert limits == ([0.9] if shape == GIANT else [0.7, 1.0])
+    assert found["peak memory of hubbackup, MiB (the largest counts)"].met
+    (drill,) = goals.of_drills([a_round_of_restores()])
+    assert (drill.value, drill.met) == (Spread(0.6, 0.6, 0.6, 1), True)
+
+
+def test_the_table_of_restores_is_whole() -> None:
+    """One line a way, with as many cells as the title has; ratios are to plain psql."""
+    title, _, *lines = report.restores([a_round_of_restores()] * 2).splitlines()
+    assert len(lines) == 5
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {title.count("|")}
+    (mine,) = [line for line in lines if line.startswith(f"| {restores.PARALLEL} |")]
+    assert "| 0.74 (0.74-0.74) | 7.00 (7.00-7.00) | 0.70 (0.70-0.70) | 6.10 |" in mine
+    assert "150 MB of plain dump, 2 interleaved rounds" in report.restore_title(GIANT, [a_round_of_restores()] * 2)
+
+
+def test_a_plan_of_restores_can_be_made_smaller() -> None:
+    """By shape, size and rounds; what is not asked for stays."""
+    (part,) = QUICK_RESTORES.chosen([GIANT], 10, 1).parts
+    assert (part.shape, part.megabytes, part.fast_rounds, part.stock_rounds) == (GIANT, 10, 1, 1)
+    assert RestorePlan().chosen(None, None, None) == RestorePlan()
 
 
 def test_every_goal_of_the_program_is_judged() -> None:
