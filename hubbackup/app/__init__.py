@@ -58,11 +58,14 @@ from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
 from hubbackup.status.snapshot import AlertFacts
+from hubbackup.streams.age import HEADER_BYTES
 from hubbackup.streams.age_keys import Ask
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.adopt import AdoptJob, Stranger
 from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copies
 from hubbackup.verify.kept import KeptSchema
+from hubbackup.verify.ranges import Parts
+from hubbackup.verify.sealed import demand_key
 
 
 class App:
@@ -310,6 +313,20 @@ class App:
     def stored(self, typed: str, store: str = "all", *, foreign: bool = False) -> StoredBackup:
         """A backup where it rests, to be looked into; see `find_stored`."""
         return find_stored(typed, self.targets(store), self.zone, foreign=foreign)
+
+    def parts(self, stored: StoredBackup, progress: ProgressMaker | None = None) -> Parts:
+        """The same, to be read in parts; a sealed one by the keys at hand.
+
+        Raises IdentityError where they don't open it, NotProvenError, StoreError.
+        """
+        demand_key(stored.name, lambda: stored.open_at(0, HEADER_BYTES), stored.manifest, self.identities)
+        key = self.manifest_key.trust().key
+        return stored.parts(
+            cancel=self.cancel,
+            progress=progress,
+            new_decoder=lambda: stored.format.decoder(self.identities),
+            digest_key=key.for_digests if key is not None and stored.format.sealed else None,
+        )
 
     def leftovers(self) -> list[Leftovers]:
         """What is to be removed when the daemon starts, before any run."""

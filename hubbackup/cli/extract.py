@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hubbackup.cli.options import BackupName, Store
+from hubbackup.cli.options import BackupName, Identity, Store
 from hubbackup.cli.output import complain, print_data
-from hubbackup.cli.session import make_app
+from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import print_warnings, progress
 from hubbackup.cli.whole_file import write_whole
 from hubbackup.contents.extract import Extraction, RowFormat
@@ -38,6 +38,7 @@ def extract(
     columns: Columns = "",
     output: Output = STDOUT,
     store: Store = "all",
+    identity: Identity = None,
     foreign: Foreign = False,
 ) -> int:
     """Take one table's rows out of a backup: CSV, COPY's text, SQL.
@@ -45,15 +46,14 @@ def extract(
     Nothing is restored. Of a backup in S3 only the part that holds the table is fetched.
     """
     wanted = column_names(columns) if columns else []
-    app = make_app()
+    app = make_opening_app(identity)
     stored = app.stored(name, store, foreign=foreign)
     print_warnings(stored.remarks)
     found: Extraction | None = None
 
     def chunks() -> Iterable[bytes]:
         nonlocal found
-        parts = stored.parts(cancel=app.cancel, progress=progress(quiet=False))
-        found = extract_table(parts, table, row_format, wanted)
+        found = extract_table(app.parts(stored, progress(quiet=False)), table, row_format, wanted)
         return found.chunks
 
     if output == STDOUT:
