@@ -7,6 +7,7 @@ known statement, and then nothing is assumed of it.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 
 from hubbackup.postgres.dump_statements import NAME
@@ -199,4 +200,5 @@ def _attached(pattern: re.Pattern[bytes], text: bytes) -> Attached | None:
 
 
 def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
+    """Held once, however often it is met: a table's name stands in each of its statements."""
+    return sys.intern(name.decode("utf-8", "surrogateescape"))

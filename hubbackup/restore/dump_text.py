@@ -17,10 +17,12 @@ from typing import Self
 from hubbackup.postgres import statement_kinds
 from hubbackup.postgres.copy_blocks import Span
 from hubbackup.postgres.dump_schema import DATA, ROWS
-from hubbackup.postgres.schema_text import HELD_BYTES, OF_NEWER_SERVERS
+from hubbackup.postgres.schema_text import OF_NEWER_SERVERS
 from hubbackup.postgres.statement_kinds import Attached, Code, Constraint, Index, Table, Trigger
 from hubbackup.streams.growing_file import CHUNK_BYTES
 
+HELD_BYTES = 4 << 20
+"""In memory; what is more goes to a temporary file. Beside it there is what is known of each statement."""
 _SETTING = re.compile(rb"SET (?P<name>[a-z_]+(?:\.[a-z_]+)?) = [^\n]*;\n?\Z")
 _SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', "
 _AS_OTHERS = re.compile(rb"(?:RE)?SET SESSION AUTHORIZATION|SET ROLE ")

@@ -23,7 +23,7 @@ _READING = re.compile(
     rb"|dblink\w*|\w+_to_xml\w*)\b",
     re.IGNORECASE,
 )
-_LANGUAGE = re.compile(rb"\bLANGUAGE\s+(?:sql|plpgsql|internal)\b", re.IGNORECASE)
+_LANGUAGE = re.compile(rb"\bLANGUAGE\s+\"?(?:sql|plpgsql|internal)\b", re.IGNORECASE)
 _MENTIONED = re.compile(QUALIFIED)
 _IDENTIFIER = re.compile(NAME)
 _DEFAULT = re.compile(rb"^(    (?!CONSTRAINT )[^\n]*?) DEFAULT [^\n]*$", re.MULTILINE)
@@ -36,7 +36,13 @@ _TYPES = ("DOMAIN", "TYPE")
 class OwnCode:
     """The names, as pg_dump writes them, of functions and types of this dump that may look into tables."""
 
-    def __init__(self, text: DumpText, codes: Iterable[tuple[Code, Text]], tables: Mapping[str, TableText]) -> None:
+    def __init__(
+        self,
+        text: DumpText,
+        codes: Iterable[tuple[Code, Text]],
+        tables: Mapping[str, TableText],
+        parents: Mapping[str, str],
+    ) -> None:
         self._text = text
         self.names: set[str] = set()
         self.everywhere = ""
@@ -52,7 +58,7 @@ class OwnCode:
                 self.names.add(code.name)
             else:
                 self.everywhere = self.everywhere or f"{code.kind} {code.name}".strip()
-        self._find_tables(tables)
+        self._find_tables(tables, parents)
 
     def mentions(self, statement: bytes) -> bool:
         """Whether one of the names stands in it, with its schema as pg_dump writes it."""
@@ -79,12 +85,13 @@ class OwnCode:
                 if name not in self.names and not calls.isdisjoint(words - {_last_name(name)})
             }
 
-    def _find_tables(self, tables: Mapping[str, TableText]) -> None:
-        """Those whose columns or constraints name one of these; and those that inherit from such a one."""
+    def _find_tables(self, tables: Mapping[str, TableText], parents: Mapping[str, str]) -> None:
+        """Those whose columns, constraints or bounds name one of these, and those that inherit from such a one."""
         for name, table in tables.items():  # a parent comes before its children
             statement = self._text.read(table.text)
             past = statement.find(b"(")
-            if past >= 0 and self.mentions(_DEFAULT.sub(rb"\1", statement[past:])):
+            named = past >= 0 and self.mentions(_DEFAULT.sub(rb"\1", statement[past:]))
+            if named or parents.get(name) in self.names:
                 self.names.add(name)
 
 

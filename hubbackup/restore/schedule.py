@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.copy_blocks import CopyBlock
+from hubbackup.postgres.extensions import BRACKETED
 from hubbackup.postgres.statement_kinds import QUALIFIED, Code, Constraint, Index, unique_index
 from hubbackup.restore.dump_text import DumpReading, Post, Text
 from hubbackup.restore.own_code import OwnCode
@@ -15,6 +16,8 @@ from hubbackup.restore.plan import Build, ForeignKey, Plan, Serial, TableLoad
 
 SHOWN = 3
 """So many names in a remark."""
+WATCHING = frozenset({*BRACKETED, "citus"})
+"""Extensions that do more with a table than PostgreSQL itself."""
 _TABLESPACE = "default_tablespace"
 _NO_TABLESPACE = b"SET default_tablespace = '';\n"
 _MENTIONED = re.compile(QUALIFIED)
@@ -32,7 +35,7 @@ def plan_of(reading: DumpReading, facts: DumpFacts) -> Plan:
     """The plan. Texts that are written anew go to the reading's own."""
     if whole := _why_whole(reading, facts):
         return Plan(whole=whole)
-    own = OwnCode(reading.text, reading.codes, reading.tables)
+    own = OwnCode(reading.text, reading.codes, reading.tables, reading.parents)
     if own.everywhere:
         return Plan(whole=f"the {own.everywhere} runs code that may look into tables, wherever it is used")
     return _Planner(reading, facts, own).plan()
@@ -43,6 +46,8 @@ def _why_whole(reading: DumpReading, facts: DumpFacts) -> str:
         return reading.whole
     if facts.unknown:
         return f"it has a statement that is not known of pg_dump: {facts.unknown}"
+    if watching := sorted(WATCHING.intersection(facts.extensions)):
+        return f"the extension {watching[0]} has a part in how tables are filled"
     if facts.meta_commands:
         return "it has a command for psql itself"
     return "" if facts.blocks else "it brings no rows"

@@ -121,3 +121,86 @@ def test_the_path_that_functions_need() -> None:
         opening = plan_of(reading, facts).opening("public, 'x'")
     assert b"SELECT pg_catalog.set_config('search_path', 'public, ''x''', false);\n" in opening
     assert b"transaction_timeout" not in opening
+
+
+TABLES = ("plain", "other", "parted", "part", "abroad", "of_extension")
+PRE = b"""\
+SET default_tablespace = '';
+CREATE FUNCTION public.looks(integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    AS $$ SELECT id FROM public.plain; $$;
+CREATE TABLE public.plain (
+    id integer
+);
+CREATE TABLE public.other (
+    id integer
+);
+CREATE TABLE public.parted (
+    id integer
+)
+PARTITION BY RANGE (id);
+CREATE TABLE public.part (
+    id integer
+);
+CREATE FOREIGN TABLE public.abroad (
+    id integer
+)
+SERVER far;
+ALTER TABLE ONLY public.parted ATTACH PARTITION public.part FOR VALUES FROM ('1') TO ('5');
+COPY public.other (id) FROM stdin;
+1
+\\.
+COPY public.part (id) FROM stdin;
+1
+2
+\\.
+COPY public.plain (id) FROM stdin;
+\\.
+"""
+FORMS = (
+    'CREATE INDEX "{0}" ON public.{1} USING btree (id);',
+    'CREATE INDEX "{0}" ON ONLY public.{1} USING gin (id);',
+    'CREATE UNIQUE INDEX "{0}" ON public.{1} USING btree (id) WHERE (id > 3);',
+    'CREATE INDEX "{0}" ON public.{1} USING btree (public.looks(id));',
+    'ALTER TABLE ONLY public.{1}\n    ADD CONSTRAINT "{0}" PRIMARY KEY (id);',
+    'ALTER TABLE ONLY public.{1}\n    ADD CONSTRAINT "{0}" UNIQUE (id) DEFERRABLE;',
+    'ALTER TABLE ONLY public.{1}\n    ADD CONSTRAINT "{0}" EXCLUDE USING gist (id WITH =);',
+    'ALTER TABLE ONLY public.{1}\n    ADD CONSTRAINT "{0}" FOREIGN KEY (id) REFERENCES public.{2}(id);',
+    'ALTER TABLE public.{1}\n    ADD CONSTRAINT "{0}" CHECK ((id > 0)) NOT VALID;',
+    'CREATE TRIGGER "{0}" BEFORE INSERT ON public.{1} FOR EACH ROW EXECUTE FUNCTION public.f();',
+    "COMMENT ON TABLE public.{1} IS 'CREATE INDEX \"{0}\" ON public.{1} USING btree (id);';",
+    "SET default_tablespace = 'fast';",
+    "CREATE VIEW public.v{0} AS\n SELECT 1;",
+)
+
+
+@st.composite
+def post_data(draw: st.DrawFn) -> list[str]:
+    names = [f'"{name}"' if "'" in name else name for name in TABLES]
+    made = draw(
+        st.lists(st.tuples(st.sampled_from(FORMS), st.sampled_from(names), st.sampled_from(names)), max_size=15)
+    )
+    return [form.format(number, table, other) for number, (form, table, other) in enumerate(made)]
+
+
+@given(post_data())
+def test_every_statement_once_and_where_it_may_be(statements: list[str]) -> None:
+    """Each statement of the post-data is carried out exactly once; what is not safe by itself keeps the dump's order,
+    and no foreign key runs before what it refers to."""
+    dump = HEAD + PRE + "".join(f"{each}\n" for each in statements).encode() + TAIL
+    with DumpText() as text:
+        reading, facts = read(dump, text)
+        plan = plan_of(reading, facts)
+        built = [(load.table, build.name) for load in plan.tables for build in (*load.builds, *load.then)]
+        keys = [key.name for key in plan.foreign_keys]
+        rest = b"".join(text.chunks(plan.rest)).decode()
+    names = {name for _, name in built} | set(keys)
+    assert len(keys) == len(set(keys))
+    expected = [each for each in statements if not any(f' "{name[1:-1]}" ' in each for name in names)]
+    expected += [each for each in statements if each.startswith("COMMENT") and each not in expected]
+    kept = [each for each in statements if each in expected]
+    assert rest == "".join(f"{each}\n" for each in kept)
+    assert all(table.removeprefix("public.") in ("plain", "other", "part") for table, _ in built)
+    late = {each.split("public.")[1].split()[0] for each in kept if "PRIMARY" in each or "UNIQUE" in each}
+    at_once = [each for each in statements if "FOREIGN KEY" in each and each not in kept]
+    assert all(each.split("REFERENCES public.")[1].split("(")[0] not in late for each in at_once)

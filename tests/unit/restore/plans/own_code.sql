@@ -37,6 +37,14 @@ CREATE TABLE public.kind (
     id integer NOT NULL,
     name text
 );
+CREATE TABLE public.e_parted (
+    id integer
+)
+PARTITION BY RANGE (public.looks(id));
+CREATE TABLE public.e_part (
+    id integer
+);
+ALTER TABLE ONLY public.e_parted ATTACH PARTITION public.e_part FOR VALUES FROM ('1') TO ('5');
 COPY public.a_checked (id) FROM stdin;
 1
 \.
@@ -45,6 +53,8 @@ COPY public.b_of_domain (id, pairs) FROM stdin;
 COPY public.c_default (id, t) FROM stdin;
 \.
 COPY public.d_child (id) FROM stdin;
+\.
+COPY public.e_part (id) FROM stdin;
 \.
 COPY public.kind (id, name) FROM stdin;
 1	x
