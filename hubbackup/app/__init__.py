@@ -306,6 +306,7 @@ class App:
             store=chosen.name,
             open_server=lambda run: self.server.drill_server(run, self.database),
             checks=self.settings.drill_checks,
+            jobs=self.settings.restore_sessions,
             passed=self.schema_drill(self.targets()).passed,
         )
         return self.run(job, progress)

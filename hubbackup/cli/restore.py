@@ -64,6 +64,12 @@ Untried = Annotated[
     bool,
     typer.Option("--untried", help="With --in-place: go on where it could not be tried whether the schema restores."),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, max=32, help="Sessions that load at once. Default: RESTORE_JOBS.", show_default=False
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
@@ -81,6 +87,7 @@ def restore(
     foreign: Foreign = False,
     identity: Identity = None,
     untried: Untried = False,
+    jobs: Jobs = None,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -93,7 +100,7 @@ def restore(
     # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
     if into is not None and (database is not None or in_place or undo):
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
-    if undo and (in_place or no_owner or with_globals or force or foreign or identity):
+    if undo and (in_place or no_owner or with_globals or force or foreign or identity or jobs is not None):
         raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
     if untried and not in_place:
         raise UsageError("--untried is for --in-place: nothing else drops a database before the restore is done")
@@ -114,6 +121,7 @@ def restore(
             with_globals=with_globals,
             force=force,
             untried=untried,
+            jobs=app.settings.restore_sessions if jobs is None else jobs,
         ),
         BackupSelector(
             target if replace else app.database,
@@ -152,6 +160,8 @@ def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) 
     )
     if restored.roles_created:
         say(f"Roles created: {', '.join(restored.roles_created)} (without passwords unless the backup has them).")
+    if restored.retried_serially and not SENTENCES.has_shown(restored.retried_serially):
+        say(f"Note: several sessions could not load it, one has: {restored.retried_serially}")
     for remark in restored.remarks:
         if not SENTENCES.has_shown(remark):
             say(f"Note: {remark}")
@@ -206,6 +216,8 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quie
                 lines.append(f"RISK      whether its schema restores could not be tried: {preview.untried}")
         else:
             lines.append("          it is kept beside, and `hubbackup restore --undo` brings it back")
+    if preview.sessions > 1:
+        lines.append(f"load      by {preview.sessions} sessions at once; --jobs 1 takes one")
     lines += [f"note      {note}" for note in preview.notes]
     if preview.untried and yes and not request.untried:
         raise UsageError(

@@ -27,6 +27,8 @@ OFF = "off"
 BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[A-Za-z0-9:._-]{1,250}")
 """As boto3 takes it: other vendors allow more than AWS does."""
 SHORTEST_KEY = 16
+AUTO = "auto"
+MOST_JOBS = 32
 _SCHEMA = r'\s*(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)\s*'
 SCHEMAS = re.compile(rf"{_SCHEMA}(?:,{_SCHEMA})*")
 
@@ -132,6 +134,11 @@ class Settings(BaseSettings):
         description="container: a throwaway server, the default with BACKUP_SOURCE=docker; database: a scratch"
         " database of the live server, where the database's own code then runs",
     )
+    restore_jobs: str = Field(
+        default=AUTO,
+        description="sessions that load at once, in restores and drills; auto: one for each processor of the"
+        " database's container, at most 4",
+    )
     restore_search_path: str = Field(
         default="",
         description="loads find what functions name without a schema, such as public; only where the doctor says so",
@@ -193,6 +200,13 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_schedule_or_off(cls, value: str) -> str:
         return value if value == OFF else cls._is_a_schedule(value)
+
+    @field_validator("restore_jobs")
+    @classmethod
+    def _is_auto_or_a_few(cls, value: str) -> str:
+        if value != AUTO and not (value.isascii() and value.isdigit() and 1 <= int(value) <= MOST_JOBS):
+            raise ValueError(f"must be {AUTO}, or a number from 1 to {MOST_JOBS}")
+        return value
 
     @field_validator("restore_search_path")
     @classmethod
@@ -339,6 +353,11 @@ class Settings(BaseSettings):
     def recipients(self) -> tuple[Recipient, ...]:
         """BACKUP_ENCRYPT_RECIPIENTS' keys."""
         return parse_recipients(self.backup_encrypt_recipients)
+
+    @property
+    def restore_sessions(self) -> int:
+        """RESTORE_JOBS as a number; 0 for auto."""
+        return 0 if self.restore_jobs == AUTO else int(self.restore_jobs)
 
     @property
     def file_mode(self) -> int:

@@ -112,8 +112,8 @@ class RunFile:
             began_at = self._clock()
             with make(what, total_bytes) as shown:
 
-                def update(done_bytes: int) -> None:
-                    shown(done_bytes)
+                def update(done_bytes: int, doing: str = "") -> None:
+                    shown(done_bytes, doing)
                     now = self._clock()
                     if now - self._last_at >= WRITE_EVERY_SECONDS:
                         rate = round(done_bytes / max(now - began_at, 0.001))

@@ -17,12 +17,13 @@ DRAW_EVERY_SECONDS = 0.1
 
 
 class Progress(Protocol):
-    """Is given how far a piece of work has come; cheap enough to be called for each chunk."""
+    """Is given how far a piece of work has come, and in words what else is known of that; cheap enough to be called
+    for each chunk."""
 
-    def __call__(self, done_bytes: int) -> None: ...
+    def __call__(self, done_bytes: int, doing: str = "") -> None: ...
 
 
-def silent(done_bytes: int) -> None:
+def silent(done_bytes: int, doing: str = "") -> None:
     """No progress is shown."""
 
 
@@ -45,7 +46,7 @@ class LogProgress:
         self._clock = clock
         self._started_at = self._last_at = clock()
 
-    def __call__(self, done_bytes: int) -> None:
+    def __call__(self, done_bytes: int, doing: str = "") -> None:
         now = self._clock()
         if now - self._last_at < self._every_seconds:
             return
@@ -56,7 +57,10 @@ class LogProgress:
         }
         if self._total_bytes:
             fields["percent"] = min(99, round(100 * done_bytes / self._total_bytes))
-        self._log.info(self._event, message=f"at work: {done_bytes / 1e6:.0f} MB", **fields)
+        if doing:
+            fields["doing"] = doing
+        message = f"at work: {done_bytes / 1e6:.0f} MB{f'; {doing}' if doing else ''}"
+        self._log.info(self._event, message=message, **fields)
 
 
 class ProgressMaker(Protocol):
@@ -119,11 +123,11 @@ def bar(what: str, total_bytes: int = 0) -> Iterator[Progress]:
         task = shown.add_task(what, total=total_bytes or None)
         last_at = 0.0
 
-        def update(done_bytes: int) -> None:
+        def update(done_bytes: int, doing: str = "") -> None:
             nonlocal last_at
             now = time.monotonic()
             if now - last_at >= DRAW_EVERY_SECONDS:
                 last_at = now
-                shown.update(task, completed=done_bytes)
+                shown.update(task, completed=done_bytes, description=f"{what}: {doing}" if doing else what)
 
         yield update

@@ -73,6 +73,8 @@ class RestoreResult(Result):
     roles_created: tuple[str, ...] = ()
     load_seconds: float = 0.0
     """Rows, indexes and constraints alone, without proof, comparison and statistics."""
+    retried_serially: str = ""
+    """Why several sessions could not load it, so that one had to start over."""
 
 
 @dataclass(frozen=True)

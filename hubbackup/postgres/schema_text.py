@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Self
@@ -54,7 +54,12 @@ class SchemaText:
     def chunks(self, load_path: str = "") -> Iterator[bytes]:
         """All of it, in order, with `load_path` in the place of pg_dump's empty search_path."""
         self._file.seek(0)
-        path = EMPTY_PATH.replace(b"''", literal(load_path).encode())
-        while data := self._file.read(CHUNK_BYTES):
-            yield data.replace(EMPTY_PATH, path, 1)
-            path = EMPTY_PATH
+        yield from with_path(iter(lambda: self._file.read(CHUNK_BYTES), b""), load_path)
+
+
+def with_path(chunks: Iterable[bytes], load_path: str) -> Iterator[bytes]:
+    """The beginning of a schema, with `load_path` in the place of pg_dump's empty search_path."""
+    path = EMPTY_PATH.replace(b"''", literal(load_path).encode())
+    for data in chunks:
+        yield data.replace(EMPTY_PATH, path, 1)
+        path = EMPTY_PATH

@@ -76,6 +76,9 @@ class Server:
     psql_version: str = ""
     """Of the psql beside it, as psql writes it: `17.6 (Debian 17.6-1)`."""
 
+    free_connections: int = 100
+    """That the server and the role's own limit still let in, without those that are kept for superusers."""
+
     def of_kind(self, kind: str) -> list[ServerDatabase]:
         """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
         return [self.databases[name] for name in sorted(self.databases) if derived_kind(name) == kind]
@@ -133,6 +136,12 @@ jsonb_build_object(
     'extensions', (SELECT jsonb_object_agg(name, coalesce(default_version, '')) FROM pg_available_extensions),
     'has_icu', EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i'),
     'in_recovery', pg_is_in_recovery(),
+    'free_connections', (SELECT least(
+            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+                - coalesce(current_setting('reserved_connections', true), '0')::int - count(*),
+            CASE WHEN me.rolconnlimit >= 0 THEN me.rolconnlimit - count(*) FILTER (WHERE usesysid = me.oid) END)
+        FROM pg_roles me LEFT JOIN pg_stat_activity ON datid IS NOT NULL AND pid <> pg_backend_pid()
+        WHERE rolname = current_user GROUP BY me.rolconnlimit),
     'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
     'homes', jsonb_build_object({_HOMES}),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user))
@@ -192,4 +201,5 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
         preloaded=None if facts["preloaded"] is None else frozenset(map(str.strip, facts["preloaded"].split(","))),
         homes={name: home for name, home in facts["homes"].items() if home is not None},
         psql_version=psql_version,
+        free_connections=facts["free_connections"],
     )

@@ -6,8 +6,10 @@ It is only a head start: whatever was not seen whole, or gets something to be an
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from hubbackup.errors import HubbackupError
 from hubbackup.postgres.databases import Databases
@@ -75,6 +77,28 @@ END
 """The tables are filled one after the other, in the dump's order. Nothing here waits for a lock for longer than it
 takes PostgreSQL to look for a deadlock, and each table is let go at once: the load is never the one that is ended."""
 
+OF_FULL = """
+DECLARE
+    tables text[] := {tables};
+    name text;
+BEGIN
+    FOR number IN 1 .. cardinality(tables) LOOP
+        BEGIN
+            name := to_regclass(tables[number]);
+            IF name IS NOT NULL THEN
+                {own}
+                EXECUTE format('ANALYZE %s', name);
+                {ours}
+                PERFORM set_config('{seen}', current_setting('{seen}') || number || ' ', false);
+            END IF;
+        EXCEPTION WHEN OTHERS THEN NULL;
+        END;
+        COMMIT;
+    END LOOP;
+END
+"""
+"""Tables that a parallel load has done with, but for foreign keys: each is locked for a moment only."""
+
 REMAINDER = """
 DECLARE
     found regclass;
@@ -98,11 +122,25 @@ END
 """What ANALYZE without a name takes, the catalogs included; a partitioned table brings its partitions along."""
 
 
+WORTH_ROWS = 10_000
+"""A table of fewer rows is left for the end."""
+
+
 class Statistics(threading.Thread):
-    """Start it when the load starts, tell it when the load has ended, and ask what came of it."""
+    """Start it when the load starts, tell it when the load has ended, and ask what came of it.
+
+    It finds out by itself which tables are full, one after the other in the dump's order; or it `is_told`.
+    """
 
     def __init__(
-        self, databases: Databases, database: str, rows: Mapping[str, int], encoding: str, server_major: int
+        self,
+        databases: Databases,
+        database: str,
+        rows: Mapping[str, int],
+        encoding: str,
+        server_major: int,
+        *,
+        is_told: bool = False,
     ) -> None:
         """`rows` by table in the dump's order, names in `encoding`, as `DumpFacts` has them."""
         super().__init__(name="statistics", daemon=True)
@@ -111,9 +149,16 @@ class Statistics(threading.Thread):
         self._rows = {table: count for table, count in rows.items() if count}
         self._encoding = encoding
         self._known_how = server_major >= SINCE_MAJOR
+        self._is_told = is_told
+        self._full: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._loaded = threading.Event()
         self._abandoned = False
         self._error: HubbackupError | None = None
+
+    def full(self, table: str) -> None:
+        """That table has its rows and indexes. Only where it `is_told`."""
+        if self._rows.get(table, 0) >= WORTH_ROWS:
+            self._full.put(table)
 
     def loaded(self) -> None:
         """All of the dump is there."""
@@ -136,6 +181,9 @@ class Statistics(threading.Thread):
         seen: list[str] = []
         try:
             while self._known_how and self._rows and not self._loaded.is_set():
+                if self._is_told:
+                    seen += self._of_full()
+                    continue
                 seen += self._head_start()
                 if self._rows:
                     self._loaded.wait(AGAIN_SECONDS)
@@ -158,17 +206,33 @@ class Statistics(threading.Thread):
             own=OWN_PATH,
             ours=OUR_PATH,
         )
-        settings = f"SET lock_timeout = '100ms';\nSET {SEEN} = '';\nSET {LEFT} = '';"
+        seen, left = self._analyzed(tables, body, "100ms")
+        for table in (*seen, *left):
+            del self._rows[table]
+        return seen
+
+    def _of_full(self) -> list[str]:
+        """Those of the tables that are full by now, once there is one."""
+        tables: list[str] = []
+        with contextlib.suppress(queue.Empty):
+            tables.append(self._full.get(timeout=TICK_SECONDS))
+            while True:
+                tables.append(self._full.get_nowait())
+        if not tables:
+            return []
+        body = OF_FULL.format(tables=_array(tables), seen=SEEN, own=OWN_PATH, ours=OUR_PATH)
+        return self._analyzed(tables, body)[0]
+
+    def _analyzed(self, tables: Sequence[str], body: str, lock_timeout: str = "10s") -> list[list[str]]:
+        """Those that were analyzed whole, and those that are left to the end."""
+        settings = f"SET lock_timeout = '{lock_timeout}';\nSET {SEEN} = '';\nSET {LEFT} = '';"
         asked = "\n".join(f"SELECT current_setting('{name}');" for name in (SEEN, LEFT))
         try:
             answer = self._sql(f"{settings}\nDO {literal(body)};\n{asked}")
         except HubbackupError:
             self._loaded.wait()
-            return []
-        seen, left = ([tables[int(number) - 1] for number in line.split()] for line in answer.splitlines())
-        for table in (*seen, *left):
-            del self._rows[table]
-        return seen
+            return [[], []]
+        return [[tables[int(number) - 1] for number in line.split()] for line in answer.splitlines()]
 
     def _sql(self, text: str) -> str:
         return self._databases.sql(KEEP_PATH + text, self._database, self._encoding, own_settings=True)

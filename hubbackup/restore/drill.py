@@ -56,6 +56,8 @@ class DrillJob:
     store: str
     open_server: Callable[[Run], AbstractContextManager[DrillServer]]
     checks: tuple[str, ...] = ()
+    jobs: int = 1
+    """As `Request.jobs`."""
     passed: Callable[[Source], Sequence[str]] = lambda source: ()
     """Told of a backup that restores; returns a sentence for each thing that could not be noted."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -75,7 +77,7 @@ class DrillJob:
         target = derived_name(self.database, "drill", self.now())
         started_at = time.monotonic()
         with Place(server, target) as place:
-            restored = place.restore(run, source)
+            restored = place.restore(run, source, jobs=self.jobs)
             rto_seconds = fetch_seconds + time.monotonic() - started_at
             with run.stage("checks"):
                 databases = Databases(server.runner, place.role.connection, target)
@@ -128,7 +130,7 @@ class Place:
     ) -> None:
         self._ends.close()
 
-    def restore(self, run: Run, source: Source, *, schema_only: bool = False) -> RestoreResult:
+    def restore(self, run: Run, source: Source, *, schema_only: bool = False, jobs: int = 1) -> RestoreResult:
         """The backup, or its schema alone: of that no role is demanded. Raises HubbackupError."""
         job = RestoreJob(
             request=Request(
@@ -137,6 +139,7 @@ class Place:
                 with_globals=bool(globals_of(source)) and not self._server.keeps_roles,
                 no_owner=schema_only,
                 schema_only=schema_only,
+                jobs=jobs,
             ),
             find_source=lambda run: nullcontext(source),
             open_runner=lambda cancel: self._server.runner,

@@ -6,7 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass, replace
 
-from hubbackup.errors import HubbackupError, ToolError
+from hubbackup.errors import HubbackupError, StoppedError, ToolError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.databases import Databases
@@ -16,7 +16,7 @@ from hubbackup.restore import extensions, roles
 from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.comparison import compare
 from hubbackup.restore.deputies import Deputies
-from hubbackup.restore.loader import Load, Loader
+from hubbackup.restore.loader import Load, Loader, ignore
 from hubbackup.restore.objects import check_objects
 from hubbackup.restore.preflight import Request, acting_roles
 from hubbackup.restore.proof import DumpProof
@@ -52,14 +52,16 @@ class Work:
 class Filling:
     """The new database `name`. `make`, then `fill`; in any case `close`, and where it failed `abandon` before.
 
-    `is_kept`: it is all there is, so that whatever fails leaves it as it is.
+    `is_kept`: it is all there is, so that whatever fails leaves it as it is. `exists`: it has been made.
     """
 
     def __init__(self, work: Work, name: str) -> None:
         self.name = name
         self.remarks: list[str] = []
-        self.is_kept = False
+        self.is_kept = self.exists = False
         self.load_seconds = 0.0
+        self._before: list[str] = []
+        """The remarks on what comes before the load."""
         self._work = work
         self._statistics: Statistics | None = None
         self._helpers: Deputies | None = None
@@ -70,6 +72,7 @@ class Filling:
         work = self._work
         self._at_hand.enter_context(work.databases.claim(self.name))
         work.databases.create(self.name, work.properties, work.server)
+        self.exists = True
         extensions.prepare(work.databases, self.name, work.proof.facts, work.properties, work.server)
         self.remarks += self._make_roles()
         work = self._work
@@ -80,10 +83,18 @@ class Filling:
 
     def fill(self) -> None:
         """All that the dump holds, compared with it; then what a plain dump lacks. Raises HubbackupError."""
+        self._before = list(self.remarks)
         work, facts = self._work, self._work.proof.facts
         assert self._helpers is not None  # noqa: S101 - `make` comes first
         if not work.request.schema_only:
-            statistics = Statistics(work.databases, self.name, facts.rows, work.proof.encoding, work.server.major)
+            statistics = Statistics(
+                work.databases,
+                self.name,
+                facts.rows,
+                work.proof.encoding,
+                work.server.major,
+                is_told=work.loader is not load_serially,
+            )
             self._statistics = statistics
             statistics.start()
         missing = set(facts.roles) - work.server.roles if work.request.no_owner else set()
@@ -93,9 +104,7 @@ class Filling:
         )
         with standing_in, work.run.stage("load"):
             began = time.monotonic()
-            brought = work.loader(
-                Load(work.run, work.runner, work.connection, self.name, work.source, work.proof, work.dialect)
-            )
+            brought = work.loader(self._load())
             self.load_seconds = time.monotonic() - began
         if self._statistics is not None:
             self._statistics.loaded()
@@ -105,6 +114,37 @@ class Filling:
         with work.run.stage("finish"), work.run.progress("statistics", 0):
             self.remarks += extensions.conclude(work.databases, self.name, facts, work.properties)
             self.remarks += self._finish()
+
+    def _load(self) -> Load:
+        work = self._work
+        on_full = self._statistics.full if self._statistics is not None else ignore
+        return Load(
+            work.run,
+            work.runner,
+            work.connection,
+            self.name,
+            work.source,
+            work.proof,
+            work.dialect,
+            on_full,
+        )
+
+    def may_start_over(self, error: Exception) -> bool:
+        """Whether one session might do what several have failed to do."""
+        return self._work.loader is not load_serially and not isinstance(error, StoppedError)
+
+    def start_over(self) -> Filling:
+        """Remove it, and return the next one, of the same name, for one session to fill. Raises HubbackupError."""
+        if self._statistics is not None:
+            self._statistics.abandon()
+        self.close()
+        self._work.last.discard(self.name)
+        self.exists = False
+        server = self._work.databases.look(self._work.proof.encoding)
+        again = Filling(replace(self._work, server=server, plan=roles.NOTHING, loader=load_serially), self.name)
+        again.is_kept = self.is_kept
+        again.remarks = list(self._before)
+        return again
 
     def abandon(self) -> None:
         """Remove it, unless it is kept. What can't be removed now, the next restore removes."""

@@ -35,6 +35,7 @@ from hubbackup.restore.loading_role import LoadingRole, without_owners_of
 from hubbackup.restore.preflight import Request, globals_of, preflight
 from hubbackup.restore.proof import prove
 from hubbackup.restore.psql_compat import Dialect, parse_version
+from hubbackup.restore.sessions import Choice, choose_loader
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel
@@ -51,6 +52,8 @@ class Preview:
     notes: tuple[str, ...]
     untried: str = ""
     """With `--in-place`: why it could not be seen beforehand whether the schema restores."""
+    sessions: int = 1
+    """How many load at once."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,9 @@ class RestoreJob:
                 untried = ""
                 if request.in_place and request.target in server.databases:
                     untried = self._try_schema(run, source, proof.facts)
+                choice = choose_loader(request.jobs, proof, runner, server)
                 asked = time.monotonic()
-                self.confirm(Preview(source, proof.facts, request, server, tuple(notes), untried))
+                self.confirm(Preview(source, proof.facts, request, server, tuple(notes), untried, choice.sessions))
                 started += time.monotonic() - asked
                 # Nothing is changed above this line.
                 remove_leftovers(run.log, self._leftovers(databases, server))
@@ -112,8 +116,22 @@ class RestoreJob:
                 if request.with_globals:
                     needed = set(proof.facts.roles) | ddl.needed_roles(properties)
                     plan = roles.plan_roles(globals_of(source), server, needed)
+                _tell_how(run, choice)
             result = self._restore(
-                Work(run, request, runner, connection, databases, server, source, proof, properties, plan, dialect)
+                Work(
+                    run,
+                    request,
+                    runner,
+                    connection,
+                    databases,
+                    server,
+                    source,
+                    proof,
+                    properties,
+                    plan,
+                    dialect,
+                    choice.loader,
+                )
             )
         return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
@@ -128,13 +146,21 @@ class RestoreJob:
         filling = Filling(work, fresh)
         if not request.schema_only:
             run.log.info("restore.started", message="restore started", name=work.source.name, database=request.target)
-        safety = ""
+        safety = retried = ""
         try:
             with run.stage("create"):
                 filling.make()
             if in_place:
                 safety = self._drop_live(work, filling)
-            filling.fill()
+            try:
+                filling.fill()
+            except Exception as error:
+                if not filling.may_start_over(error):
+                    raise
+                retried = _tell_retried(run, error)
+                filling = filling.start_over()
+                filling.make()
+                filling.fill()
             with run.stage("swap"):
                 put_aside = databases.swap(live=request.target, aside=aside, new=filling.name, cancel=run.cancel)
             if put_aside:
@@ -142,14 +168,16 @@ class RestoreJob:
         except BaseException as error:
             filling.abandon()
             if filling.is_kept:
-                _tell_what_is_kept(run, error, request.target, filling.name, safety)
+                kept = filling.name if filling.exists else ""
+                _tell_what_is_kept(run, error, request.target, kept, safety)
             raise
         finally:
             filling.close()
         if self.restored is not None:
             loaded = Loaded(work.source.name, facts.plain_bytes, facts.table_count, printable_rows(facts.rows))
             self.restored.note(request.target, loaded, self.now())
-        for remark in filling.remarks:
+        remarks = tuple(dict.fromkeys(filling.remarks))  # one that started over has some of them twice
+        for remark in remarks:
             run.log.warning("restore.remark", message=remark)
         return RestoreResult(
             name=work.source.name,
@@ -161,9 +189,10 @@ class RestoreJob:
             kept_as=aside if put_aside else "",
             kept_bytes=live.size_bytes if put_aside and live else 0,
             safety_backup=safety,
-            remarks=tuple(filling.remarks),
+            remarks=remarks,
             roles_created=work.plan.made,
             load_seconds=round(filling.load_seconds, 3),
+            retried_serially=retried,
         )
 
     def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:
@@ -224,6 +253,24 @@ class RestoreJob:
         return [half_filled, stand_ins] if server.has_stand_ins else [half_filled]
 
 
+def _tell_how(run: Run, choice: Choice) -> None:
+    """By how many sessions it is loaded, and what has to be done by one alone."""
+    if choice.sessions > 1:
+        run.log.info("restore.parallel", message=f"{choice.sessions} sessions load at once", sessions=choice.sessions)
+    elif choice.why:
+        run.log.info("restore.serial", message=f"one session loads it all: {choice.why}", what="all", why=choice.why)
+    for one in choice.serial:
+        run.log.info("restore.serial", message=f"one session: {one.what}: {one.why}", what=one.what, why=one.why)
+
+
+def _tell_retried(run: Run, error: Exception) -> str:
+    """Say that one session tries again; returns why."""
+    why = str(error) if isinstance(error, HubbackupError) else f"{type(error).__name__}: {error}"
+    message = f"several sessions have failed, one starts over: {why}"
+    run.log.warning("restore.retried_serially", message=message, cause=why)
+    return why
+
+
 def _not_dropped(sentence: str, error: UnrestorableError) -> HubbackupError:
     return HubbackupError(
         f"--in-place has not dropped the live database, since {sentence}",
@@ -234,10 +281,12 @@ def _not_dropped(sentence: str, error: UnrestorableError) -> HubbackupError:
 def _tell_what_is_kept(run: Run, error: BaseException, target: str, kept: str, safety: str) -> None:
     """Say what there is after a failure without a live database; raises the error that says so, in the place of one
     of ours."""
-    sentence = (
-        f"the database {target} had been dropped (--in-place); what was loaded is kept as {kept}: look into it, and"
-        " drop it yourself, at once where the disk has no room for both"
-    )
+    sentence = f"the database {target} had been dropped (--in-place)"
+    if kept:
+        sentence += (
+            f"; what was loaded is kept as {kept}: look into it, and drop it yourself, at once where the disk has no"
+            " room for both"
+        )
     remedy = f"its last state is in a safety backup: hubbackup restore {safety} --yes"
     run.log.error("restore.kept", message=sentence, database=target, kept=kept, safety=safety, remedy=remedy)
     if isinstance(error, HubbackupError) and not isinstance(error, StoppedError):

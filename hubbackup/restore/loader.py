@@ -14,6 +14,10 @@ from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 
 
+def ignore(table: str) -> None:
+    """Nobody is told."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What is to be loaded, and where to."""
@@ -25,7 +29,7 @@ class Load:
     source: Source
     proof: DumpProof
     dialect: Dialect
-    on_full: Callable[[str], None] = lambda table: None
+    on_full: Callable[[str], None] = ignore
     """Told of each table that is full and has its indexes, by its name in the dump."""
 
 

@@ -37,6 +37,8 @@ class Request:
     """With `in_place`: also where nothing has shown that the schema restores."""
     schema_only: bool = False
     """All but the rows, to see whether a server takes it."""
+    jobs: int = 1
+    """How many sessions load at once; 0: as many as fit the server."""
 
 
 def preflight(

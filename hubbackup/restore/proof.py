@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from typing import BinaryIO, cast
 
 from hubbackup.errors import NotProvenError, UnrestorableError
 from hubbackup.jobs.run import Run
@@ -12,8 +15,10 @@ from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.identifiers import readable
 from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.restore.dump_text import DumpReading
+from hubbackup.restore.members import MemberDigests, MemberProof
 from hubbackup.restore.psql_compat import EDGE_BYTES, client_encoding
 from hubbackup.restore.source import Source
+from hubbackup.streams.codecs import Member
 from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.kept import KeptSchema
 from hubbackup.verify.reader import Expected, check_dump, checked_chunks
@@ -33,6 +38,8 @@ class DumpProof:
     """What is to be loaded instead of the whole, where no rows are."""
     reading: DumpReading | None = None
     """Its statements, where rows are."""
+    members: MemberProof | None = None
+    """Its file's, where that can be entered at more than its start."""
 
     def without_owners(self, named: Set[str]) -> DumpProof:
         """The same, to be loaded without what it gives to other roles; these must be there all the same, and so must
@@ -61,9 +68,19 @@ def prove(
         return _of_kept(source, source.kept)
     manifest, decoder = source.manifest, source.decoder()
     expected = Expected.of(manifest) if manifest is not None else _content(run, source)
+    digests: MemberDigests | None = None
+
+    @contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        nonlocal digests
+        with source.open() as stream:
+            digests = MemberDigests(stream, members)
+            yield cast("BinaryIO", digests)
+
+    members = _members(source) if reading is not None else ()
     with run.progress("prove", source.stored_bytes) as progress:
         facts = check_dump(
-            source.open,
+            opened if len(members) > 1 else source.open,
             manifest,
             decoder,
             name=source.name,
@@ -73,7 +90,8 @@ def prove(
             on_statement=reading.on_statement if reading is not None else None,
         )
     encoding = client_encoding(_head(run, source, expected))
-    return _proof(source, facts, expected, encoding, schema, reading)
+    proof = _proof(source, facts, expected, encoding, schema, reading)
+    return dataclasses.replace(proof, members=digests.proof() if digests is not None else None)
 
 
 def _of_kept(source: Source, kept: KeptSchema) -> DumpProof:
@@ -111,6 +129,19 @@ def _proof(
     )
     whole = dataclasses.replace(expected, plain_bytes=facts.plain_bytes)
     return DumpProof(decoded, whole, encoding, schema=schema, reading=reading)
+
+
+def _members(source: Source) -> Sequence[Member]:
+    """Where the file can be entered, as its manifest says; nothing where only its start is known.
+
+    A sealed one is read from its start: its members are within the seal.
+    """
+    if source.manifest is None or source.format.sealed:
+        return ()
+    with contextlib.suppress(NotProvenError):
+        index = source.manifest.dump_index()
+        return index.members if index is not None else ()
+    return ()
 
 
 def _check_loadable(name: str, facts: DumpFacts, *, of_proven_origin: bool) -> None:

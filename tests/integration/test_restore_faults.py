@@ -36,7 +36,7 @@ def server() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def hub(server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Program]:
-    hub = for_server(server, DATABASE, tmp_path)
+    hub = for_server(server, DATABASE, tmp_path).but(RESTORE_JOBS="1")  # several: test_restore_parallel
     before = hub.databases()
     server.create_database(DATABASE)
     hub.psql(SMALL, database=DATABASE)

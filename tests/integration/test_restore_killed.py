@@ -1,7 +1,7 @@
 """Whatever dies at whatever moment of a restore, the live database is wholly the old one or wholly the new one.
 
-Killed are the program (kill -9 and SIGTERM), psql, and the server, each at random points. HUBBACKUP_KILL_POINTS
-sets how many; the default is what the whole test suite has time for.
+Killed are the program (kill -9 and SIGTERM), psql, and the server, each at random points, while one session loads and
+while several do. HUBBACKUP_KILL_POINTS sets how many; the default is what the whole test suite has time for.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from tests.support.forked import Forked
 from tests.support.program import DATABASE, Program, for_server
 from tests.support.sample import SMALL
 
-POINTS = int(os.environ.get("HUBBACKUP_KILL_POINTS", "100"))
+POINTS = int(os.environ.get("HUBBACKUP_KILL_POINTS", "50"))
 KINDS = {"kill": 45, "stop": 25, "psql": 20, "server": 10}
 """What dies, and in how many of a hundred restores."""
+JOBS = ("1", "3")
+"""Sessions that load: by the serial loader, and by the parallel one."""
 DAMAGE = "DELETE FROM utilisateurs; DROP TABLE utilisateurs; UPDATE chantiers SET note = 'damaged';"
 
 
@@ -56,13 +58,13 @@ class Scene:
         self.hub.drop(*self.hub.derived("before"))
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+@pytest.fixture(scope="module", params=JOBS)
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     directory = tmp_path_factory.mktemp("backups")
     # The default of the tests' servers forgets a commit that it has confirmed, when it is killed.
     with EmbeddedPostgres(16, configuration={"synchronous_commit": "on"}) as server:
         server.create_database(DATABASE)
-        hub = for_server(server, DATABASE, directory)
+        hub = for_server(server, DATABASE, directory).but(RESTORE_JOBS=request.param)
         hub.psql(SMALL, database=DATABASE)
         hub.psql("CREATE ROLE hub_absent; GRANT SELECT ON chantiers TO hub_absent", database=DATABASE)
         good = fingerprint(hub.psql, DATABASE)
