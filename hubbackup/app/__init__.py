@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -30,6 +30,7 @@ from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.load import LoadedSettings
 from hubbackup.config.reader import Reader, at_terminal, compose_facts, on_host
 from hubbackup.config.settings import Settings
+from hubbackup.contents.overview import Known, has_index, known
 from hubbackup.contents.stored import StoredBackup, find_stored
 from hubbackup.errors import SettingsError, StoreError
 from hubbackup.jobs.leftovers import Leftovers
@@ -328,6 +329,13 @@ class App:
             new_decoder=lambda: stored.format.decoder(self.identities),
             digest_key=key.for_digests if key is not None and stored.format.sealed else None,
         )
+
+    def known(self, stored: StoredBackup, progress: ProgressMaker | None = None) -> Known:
+        """What it holds, by its manifest, or where that has no index by reading it through."""
+        if not has_index(stored):
+            demand_key(stored.name, lambda: stored.open_at(0, HEADER_BYTES), stored.manifest, self.identities)
+        decoder = partial(stored.format.decoder, self.identities)
+        return known(stored, cancel=self.cancel, progress=progress, new_decoder=decoder)
 
     def leftovers(self) -> list[Leftovers]:
         """What is to be removed when the daemon starts, before any run."""

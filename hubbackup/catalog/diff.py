@@ -70,6 +70,14 @@ class Content:
         }
         return cls(found, index.digest_kind)
 
+    @classmethod
+    def of_index(cls, index: DumpIndex) -> Content:
+        """The same, of what the index alone tells."""
+        rows: Counter[str] = Counter()
+        for block in index.tables:
+            rows[block.table] += block.rows
+        return cls.of(rows, index)
+
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
@@ -89,7 +97,7 @@ class TableChange:
     def words(self) -> str:
         """In a sentence: `pointages +412`, `devis -3 (gone)`."""
         note = f" ({self.state})" if self.state in (State.NEW, State.GONE) else ""
-        return f"{short(self.table)} {self.more:+,}{note}"
+        return f"{short(self.table)}{f' {self.more:+,}' if self.more else ''}{note}"
 
 
 @dataclass(frozen=True)

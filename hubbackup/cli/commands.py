@@ -16,6 +16,8 @@ COMMANDS = {
     "recover": ("recover:recover", "Compare a table with a backup, row by row, and bring rows back."),
     "drill": ("drill:drill", "Restore a backup into a throwaway server, and time it."),
     "list": ("list_:list_", "List the backups, oldest first, and what is known of each."),
+    "show": ("show:show", "Show what is in a backup, without restoring it."),
+    "diff": ("diff:diff", "Show what is different between two backups, or live."),
     "extract": ("extract:extract", "Take one table's rows out of a backup: CSV, COPY's text, SQL."),
     "verify": ("verify:verify", "Read backups through and prove that they are whole."),
     "prune": ("prune:prune", "Remove the backups that the retention policy no longer keeps."),

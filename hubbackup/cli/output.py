@@ -32,6 +32,11 @@ def complain(*lines: str, end: str = "\n") -> None:
         PRINTER.write(sys.stderr, printable(mask(typable(line))) + end)
 
 
+def print_text(text: str) -> None:
+    """A text of several lines on stdout, safe to be shown; it waits for its reader."""
+    PRINTER.write(sys.stdout, printable(mask(text), keep="\n\t"), long=True)
+
+
 def print_json(document: Any) -> None:
     """The one JSON document of `--json`."""
     PRINTER.write(sys.stdout, json_text(_masked(document), indent=2) + "\n")

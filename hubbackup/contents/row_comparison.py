@@ -12,33 +12,34 @@ import pickle
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Literal
 
 from hubbackup.errors import StoreFullError
 
-Row = tuple[bytes, ...]
-"""The fields of a row as COPY writes them."""
+Row = bytes
+"""As COPY writes it: fields with tabs between."""
 Change = Literal["added", "removed", "changed"]
 BATCH_ROWS = 2000
+BATCH_BYTES = 2 << 20
 WINDOW_BYTES = 24 << 20
 """Of rows that wait for their partner in memory."""
 FILES = 128
-"""A hundred million rows that all differ are some eight gigabytes, of which each file has its share."""
-OVERHEAD_BYTES = 120
+"""Of what is spilled, a file's share is in memory at a time."""
+OVERHEAD_BYTES = 150
 """About what Python needs for a row beside its bytes."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row that one side lacks, or that has the same key and another content. `before`, `after`: all its fields."""
+    """A row that one side lacks (None), or that has the same key and another content."""
 
     change: Change
-    before: Row = ()
-    after: Row = ()
+    before: Row | None = None
+    after: Row | None = None
 
 
 @dataclass
@@ -70,11 +71,7 @@ class RowComparison:
         with ExitStack() as stack:
             spill = _Spill(stack, self.scratch, self.files, self._key_of)
             window = _Window(self.window_bytes)
-            sides = iter(before), iter(after)
-            while True:
-                first, second = (list(islice(side, BATCH_ROWS)) for side in sides)
-                if not first and not second:
-                    break
+            for first, second in _batches(iter(before), iter(after)):
                 self.check()
                 self.tally.before += len(first)
                 self.tally.after += len(second)
@@ -93,7 +90,10 @@ class RowComparison:
                 yield from self._compared(window.waiting[0], window.waiting[1])
 
     def _key_of(self, row: Row) -> Row:
-        return tuple(row[place] for place in self.key) if self.key else row
+        if not self.key:
+            return row
+        fields = row.split(b"\t")
+        return b"\t".join([fields[place] for place in self.key])
 
     def _compared(self, before: dict[Row, int], after: dict[Row, int]) -> Iterator[Difference]:
         """Of rows that are on one side only, each with how often."""
@@ -109,6 +109,23 @@ class RowComparison:
             for _ in range(times):
                 yield Difference("changed", olds.pop(0), row) if olds else Difference("added", after=row)
         yield from (Difference("removed", before=row) for olds in by_key.values() for row in olds)
+
+
+def _batches(before: Iterator[Row], after: Iterator[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
+    """As many rows of either side as long as both have some, and not too many bytes."""
+    first: list[Row] = []
+    second: list[Row] = []
+    size_bytes = 0
+    for old, new in zip_longest(before, after):
+        for row, rows in ((old, first), (new, second)):
+            if row is not None:
+                rows.append(row)
+                size_bytes += len(row)
+        if len(first) >= BATCH_ROWS or len(second) >= BATCH_ROWS or size_bytes > BATCH_BYTES:
+            yield first, second
+            first, second, size_bytes = [], [], 0
+    if first or second:
+        yield first, second
 
 
 class _Window:
@@ -129,12 +146,12 @@ class _Window:
                 others = theirs.get(row)
                 if others is None:
                     mine[row] = mine.get(row, 0) + 1
-                    self.size_bytes += self._counts and sum(map(len, row)) + OVERHEAD_BYTES
+                    self.size_bytes += self._counts and len(row) + OVERHEAD_BYTES
                     continue
                 pairs += 1
                 if others == 1:
                     del theirs[row]
-                    self.size_bytes -= self._counts and sum(map(len, row)) + OVERHEAD_BYTES
+                    self.size_bytes -= self._counts and len(row) + OVERHEAD_BYTES
                 else:
                     theirs[row] = others - 1
         return pairs
@@ -144,6 +161,20 @@ class _Window:
         for side in self.waiting:
             side.clear()
         self.size_bytes = 0
+
+
+@contextmanager
+def room_in(scratch: Path) -> Iterator[None]:
+    """Raises StoreFullError where what is written inside finds no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StoreFullError(
+            f"there is no room in {scratch} for the rows that differ",
+            remedy="make room there; hubbackup diff without --table needs none",
+        ) from error
 
 
 class _Spill:
@@ -166,9 +197,9 @@ class _Spill:
         shares: list[tuple[list[Row], list[Row]]] = [([], []) for _ in range(self._count)]
         for side, rows in enumerate(window.waiting):
             for row, times in rows.items():
-                place = zlib.crc32(b"\t".join(self._key_of(row))) % self._count
+                place = zlib.crc32(self._key_of(row)) % self._count
                 shares[place][side].extend([row] * times)
-        try:
+        with room_in(self._scratch):
             while len(self._files) < self._count:
                 self._files.append(self._stack.enter_context(tempfile.TemporaryFile(dir=self._scratch)))  # noqa: SIM115
             for file, share in zip(self._files, shares, strict=True):
@@ -176,13 +207,6 @@ class _Spill:
                     pickle.dump(share, file, pickle.HIGHEST_PROTOCOL)
             for file in self._files:
                 file.flush()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise StoreFullError(
-                f"there is no room in {self._scratch} for the rows that differ",
-                remedy="make room there; hubbackup diff without --table needs none",
-            ) from error
         window.clear()
 
     def parts(self) -> Iterator[Iterator[tuple[list[Row], list[Row]]]]:

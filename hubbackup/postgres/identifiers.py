@@ -38,6 +38,14 @@ def decoded(raw: bytes, encoding: str) -> str:
         return raw.decode("utf-8", "replace")
 
 
+def encoded(text: str, encoding: str) -> bytes:
+    """Text as a session in one of PostgreSQL's encodings sends it; surrogate escapes are bytes as they are."""
+    try:
+        return text.encode(_codec(encoding), "surrogateescape")
+    except (LookupError, UnicodeError):
+        return text.encode("utf-8", "surrogateescape")
+
+
 def _codec(encoding: str) -> str:
     return re.sub(r"\AWIN", "cp", encoding or "UTF8")
 

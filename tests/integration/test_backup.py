@@ -404,7 +404,7 @@ def test_a_backup_says_what_changed_since_the_last(postgres: EmbeddedPostgres, d
     )
     second = program.run("backup")
     wanted = (
-        """pointages +412, devis -3, rh."Équipes d'été" +1, neuf +0 (new), vieux +0 (gone),"""
+        """pointages +412, devis -3, rh."Équipes d'été" +1, neuf (new), vieux (gone),"""
         " 1 table changed or moved"
     )
     assert second.out.splitlines()[1] == f"Since {good(first)}: {wanted}"

@@ -40,7 +40,7 @@ def test_the_sentence_of_a_night() -> None:
 def test_tables_come_and_go() -> None:
     """With their rows, and said to be new or gone; an empty one too."""
     before, after = content(a=(3, "1"), old=(9, "2")), content(a=(3, "1"), new=(1200, "3"), empty=(0, ""))
-    assert diff(before, after).sentence() == "new +1,200 (new), old -9 (gone), empty +0 (new), 1 table unchanged"
+    assert diff(before, after).sentence() == "new +1,200 (new), old -9 (gone), empty (new), 1 table unchanged"
 
 
 def test_nothing_is_certain_without_digests_of_one_kind() -> None:
