@@ -41,10 +41,10 @@ def passphrase_asker(cancel: Cancel) -> Callable[[str], str] | None:
         return None
 
     def ask(name: str) -> str:
-        forget_typed_ahead()
-        complain(f"Passphrase of {name}: ", end="")
         try:
-            with _unseen():
+            with _unseen():  # before the question: who types fast is not shown either
+                forget_typed_ahead()
+                complain(f"Passphrase of {name}: ", end="")
                 return read_line(cancel)
         finally:
             complain("")

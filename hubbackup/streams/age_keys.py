@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 from hubbackup.errors import IdentityError, PassphraseError, UsageError
 from hubbackup.shown_text import keep_secret
-from hubbackup.streams import age
+from hubbackup.streams import age, ssh_keys
 
 FINGERPRINT_CHARACTERS = 16
 """Of `age1…`: more than enough to tell one's own keys apart, and found by grep in a key's file."""
@@ -74,11 +73,7 @@ def _ssh_fingerprint(text: str) -> str:
         blob = base64.b64decode(text.split()[1], validate=True)
     except (IndexError, binascii.Error) as error:
         raise ValueError(text) from error
-    return _fingerprint_of_blob(blob)
-
-
-def _fingerprint_of_blob(blob: bytes) -> str:
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+    return ssh_keys.fingerprint_of(blob)
 
 
 def generate() -> tuple[str, str]:
@@ -168,7 +163,7 @@ def _read(name: str, data: bytes, ask: Ask | None) -> tuple[list[Any], list[str]
     if data.startswith(age.MAGIC) or text.lstrip().startswith(age.ARMOR):
         return _read(name, _open_key_file(name, data, ask), None)
     if "PRIVATE KEY-----" in text:
-        return _ssh_key(name, data)
+        return _ssh_key(name, data, ask)
     import pyrage
 
     keys = []
@@ -201,7 +196,7 @@ def _open_key_file(name: str, data: bytes, ask: Ask | None) -> bytes:
     import pyrage
 
     if ask is None:
-        raise PassphraseError(f"{name} has a passphrase, and there is no terminal to ask for it")
+        raise _nobody_to_ask(name)
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, ask(name))
     except pyrage.DecryptError as error:
@@ -211,39 +206,21 @@ def _open_key_file(name: str, data: bytes, ask: Ask | None) -> bytes:
     return opened
 
 
-def _ssh_key(name: str, data: bytes) -> tuple[list[Any], list[str]]:
+def _ssh_key(name: str, data: bytes, ask: Ask | None) -> tuple[list[Any], list[str]]:
     import pyrage
 
     try:
-        return [pyrage.ssh.Identity.from_buffer(data)], _ssh_public(data)
+        return [pyrage.ssh.Identity.from_buffer(data)], ssh_keys.fingerprints(data)
     except pyrage.IdentityError as error:
-        if "decrypted first" in str(error):
-            raise PassphraseError(
-                f"{name} is an ssh key with a passphrase, which only ssh itself can open",
-                remedy="take the passphrase off a copy: ssh-keygen -p -f COPY; and remove the copy afterwards",
-            ) from error
-        raise UsageError(f"{name} is not an ssh key that age knows: it takes ed25519 and rsa") from error
+        if "decrypted first" not in str(error):
+            raise UsageError(f"{name} is not an ssh key that age knows: it takes ed25519 and rsa") from error
+    if ask is None:
+        raise _nobody_to_ask(name)
+    return _ssh_key(name, ssh_keys.without_passphrase(name, data, ask(name)), None)
 
 
-def _ssh_public(data: bytes) -> list[str]:
-    """The fingerprint in an OpenSSH key, whose public half is never encrypted; nothing for older kinds of files."""
-    lines = data.decode("ascii", "replace").splitlines()
-    try:
-        blob = base64.b64decode("".join(line for line in lines if not line.startswith("-----")))
-        rest = blob.removeprefix(b"openssh-key-v1\0")
-        if rest == blob:
-            return []
-        for _ in range(3):  # cipher, key derivation, its options
-            _, rest = _string(rest)
-        public, _ = _string(rest[4:])  # behind the number of keys
-        return [_fingerprint_of_blob(public)]
-    except (ValueError, binascii.Error):
-        return []
-
-
-def _string(data: bytes) -> tuple[bytes, bytes]:
-    """A string with its length in front, and what follows it."""
-    size = int.from_bytes(data[:4], "big")
-    if len(data) < 4 + size:
-        raise ValueError("cut short")
-    return data[4 : 4 + size], data[4 + size :]
+def _nobody_to_ask(name: str) -> PassphraseError:
+    return PassphraseError(
+        f"{name} has a passphrase, and there is no terminal to ask for it",
+        remedy="type it on a terminal (docker exec -it), or name a key that has none",
+    )

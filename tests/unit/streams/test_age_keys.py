@@ -10,6 +10,7 @@ import pytest
 
 from hubbackup.errors import PassphraseError, UsageError
 from hubbackup.shown_text import mask
+from hubbackup.streams.age import seal_text
 from hubbackup.streams.age_keys import Identities, KeyFile, generate, parse_recipients
 from tests.support.age import KINDS, PASSPHRASE, PROTECTED, PROTECTED_PUBLIC, make_pair
 
@@ -151,9 +152,20 @@ def test_a_passphrase_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
-def test_an_ssh_key_with_a_passphrase(tmp_path: Path, kind: str) -> None:
-    """Only ssh itself opens it: the sentence says how to take the passphrase off."""
-    pair = make_pair(tmp_path, kind, passphrase="secret")
-    with pytest.raises(PassphraseError, match="is an ssh key with a passphrase") as raised:
+def test_an_ssh_key_with_a_passphrase(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ssh-keygen opens it, in memory; without it, or without a terminal, one sentence says what to do."""
+    pair = make_pair(tmp_path, kind, passphrase="se'same é")
+    before = sorted(Path("/dev/shm").iterdir())
+    data = pair.file.read_bytes()
+    with pytest.raises(PassphraseError, match="has a passphrase, and there is no terminal to ask for it"):
         pair.identities.keys()
+    with pytest.raises(UsageError, match="that is not the passphrase of the file; nothing was done"):
+        identities_of(data, lambda name: "wrong").keys()
+    identities = identities_of(data, lambda name: "se'same é")
+    assert identities.open_text(seal_text("a text", [one.key for one in pair.recipients])) == "a text"
+    assert pair.file.read_bytes() == data
+    assert sorted(Path("/dev/shm").iterdir()) == before
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PassphraseError, match="only ssh itself opens, and there is no ssh-keygen here") as raised:
+        identities_of(data, lambda name: "x").keys()
     assert "ssh-keygen -p" in raised.value.remedy
