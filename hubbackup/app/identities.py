@@ -30,6 +30,9 @@ def identities_of(settings: Settings, named: Sequence[str] = (), ask: Ask | None
 def _file(path: Path, origin: str) -> KeyFile:
     def read() -> bytes:
         try:
+            if origin == SETTING and not readable_copy(path).is_file():  # nobody is there at 3 a.m. to end a FIFO
+                path.stat()
+                raise UsageError(f"{origin}: {path} is not a file", remedy="name the file with the private key")
             with readable_copy(path).open("rb") as file:
                 return _bounded(str(path), file.read(FILE_BYTES + 1))
         except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hubbackup.errors import IdentityError, PassphraseError, UsageError
+from hubbackup.errors import IdentityError, NotProvenError, PassphraseError, UsageError
 from hubbackup.shown_text import keep_secret
 from hubbackup.streams import age, ssh_keys
 
@@ -129,7 +129,7 @@ class Identities:
 
     def demand(self, name: str, header: bytes, recipients: Sequence[str]) -> None:
         """Raises IdentityError where no key at hand opens the backup `name`; `recipients` are the fingerprints of
-        those that would. NotProvenError where its header is broken, UsageError where a file of keys is of no use."""
+        those that would. NotProvenError where its header is damaged, UsageError where a file of keys is of no use."""
         if self.named and self.opens(header):
             return
         whose = (
@@ -142,6 +142,8 @@ class Identities:
                 f"{name} is sealed, and there is no private key here: {whose}",
                 remedy="name the file that has it: --identity FILE, or BACKUP_IDENTITY_FILE",
             )
+        if known := set(self._fingerprints) & set(recipients):
+            raise NotProvenError(f"{name} is damaged: the key of {', '.join(known)} should open it, and does not")
         here = f" (of {', '.join(self._fingerprints)})" if self._fingerprints else ""
         raise IdentityError(
             f"no key in {self.where}{here} opens {name}: {whose}",

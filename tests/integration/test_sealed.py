@@ -302,3 +302,58 @@ def test_stopped_in_the_middle(hub: Program, tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143, (tmp_path / "said").read_text()
     assert list(hub.files()) == []
+
+
+def test_a_damaged_sealed_file_restores_nothing(hub: Program, pair: Pair) -> None:
+    """Cut at a 64 KiB that age has authenticated, or changed in one bit: with a manifest, and without one."""
+    hub.psql("INSERT INTO devis SELECT g, 1, random() FROM generate_series(5001, 40000) g", database=hub.database)
+    file = hub.backup()
+    whole, before = file.read_bytes(), hub.databases()
+    command = ["restore", file.name, "--into", f"{hub.database}_new", "--yes", "--identity", str(pair.file)]
+    middle = bytearray(whole)
+    middle[len(whole) // 2] ^= 1
+    header = bytearray(whole)
+    header[100] ^= 1
+    boundary = whole.index(b"\n--- ") + 49 + 16 + 65552
+    for others in ([bytes(header)], []):  # which a key that opens it shows, where the manifest knows that it does
+        for data in (whole[:boundary], bytes(middle), whole[:-1], whole + b"x", b"", *others):
+            file.write_bytes(data)
+            done = hub.run(*command)
+            assert done.code == 1, done.said
+            assert f"{file.name} is damaged" in done.said
+            assert hub.databases() == before
+        for manifest in hub.backups.glob("*.manifest.json"):
+            manifest.unlink()
+    file.write_bytes(whole)
+    done = hub.run(*command)
+    assert done.code == 0, done.said
+    assert '"proven": false' in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ('hub "à côté"; --', "TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"),
+        ("chantier 東京 'été' 1234567890 1234567890 1234567890 12", ""),
+        ("hub ascii", "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    ],
+)
+def test_odd_names_and_encodings(
+    postgres16: EmbeddedPostgres, tmp_path: Path, pair: Pair, name: str, options: str
+) -> None:
+    """Sealed, its schema tried without a key, verified and drilled with one, in French."""
+    postgres16.create_database(name, options=options)
+    try:
+        table = "\"devis é 'x'\"" if "ASCII" not in options else "devis"
+        postgres16.psql(f'CREATE TABLE {table} ("prix é" int); INSERT INTO {table} VALUES (1);', database=name)
+        settings = {"DRILL_TARGET": "database", "BACKUP_SCHEMA_DRILL": "true"}
+        hub = for_server(postgres16, name, tmp_path, **settings, BACKUP_ENCRYPT_RECIPIENTS=pair.public)
+        done = hub.run("backup", "--json")
+        assert done.code == 0, done.said
+        assert done.event("schema_drill.passed")
+        for command in (["verify", "--latest"], ["drill"]):
+            done = hub.run(*command, "--identity", str(pair.file))
+            assert done.code == 0, done.said
+        refused(hub.run("drill"), pair.fingerprint)
+    finally:
+        hub.drop(name)
