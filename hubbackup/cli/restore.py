@@ -40,6 +40,15 @@ Into = Annotated[
     str | None,
     typer.Option(metavar="NEW", help="Restore into this new database; replace nothing.", show_default=False),
 ]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="T",
+        help="With --into: the whole schema, and the rows of this table only; may be given again.",
+        show_default=False,
+    ),
+]
 InPlace = Annotated[
     bool,
     typer.Option(
@@ -80,6 +89,7 @@ def restore(
     undo: Undo = False,
     database: Database = None,
     into: Into = None,
+    tables: Tables = None,
     in_place: InPlace = False,
     no_owner: NoOwner = False,
     with_globals: WithGlobals = False,
@@ -102,6 +112,11 @@ def restore(
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
     if undo and (in_place or no_owner or with_globals or force or foreign or identity or jobs is not None):
         raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
+    if tables and into is None:
+        raise UsageError(
+            "--table never replaces the live database, which would lose all other rows",
+            remedy="restore … --into NEW --table T makes a database beside it; hubbackup recover T brings rows back",
+        )
     if untried and not in_place:
         raise UsageError("--untried is for --in-place: nothing else drops a database before the restore is done")
     app = make_opening_app(identity)
@@ -122,6 +137,7 @@ def restore(
             force=force,
             untried=untried,
             jobs=app.settings.restore_sessions if jobs is None else jobs,
+            tables=tuple(tables or ()),
         ),
         BackupSelector(
             target if replace else app.database,
@@ -153,6 +169,8 @@ def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
 
 def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) -> None:
     """What was restored, and what to do now."""
+    if restored.only:
+        say(f"The rows of {', '.join(restored.only)} alone are in it; its other tables are empty.")
     proof = "" if restored.proven else " It had no manifest: only the file itself could be proven."
     say(
         f"{restored.name} is now the database {restored.database}: {restored.tables} tables, {restored.rows} rows,"

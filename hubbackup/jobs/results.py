@@ -71,6 +71,8 @@ class RestoreResult(Result):
     """The words after `hubbackup restore` that bring back what was dropped."""
     remarks: tuple[str, ...] = ()
     roles_created: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    """The tables whose rows were restored, where not all were (`--table`)."""
     load_seconds: float = 0.0
     """Rows, indexes and constraints alone, without proof, comparison and statistics."""
     retried_serially: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hubbackup.postgres.copy_blocks import Span
 from hubbackup.postgres.dump_lexer import Lexer
@@ -25,7 +25,12 @@ _END_OF_STATEMENT, _END_OF_ROWS = b";\n", b"\\.\n"
 
 def without_owners(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The dump without the statements that give something to a role, or act as one."""
-    ends = _Ends()
+    return without(chunks, is_of_roles)
+
+
+def without(chunks: Iterable[bytes], is_left_out: Callable[[bytes, bytes], bool]) -> Iterator[bytes]:
+    """The dump without the statements that, by their first and last bytes, are left out."""
+    ends = _Ends(is_left_out)
     lexer = Lexer(ends)
     held = bytearray()
     for piece in _pieces(chunks, ends):
@@ -36,7 +41,7 @@ def without_owners(chunks: Iterable[bytes]) -> Iterator[bytes]:
         held += piece
         if not ends.told and not was_in_rows and len(held) <= HELD_BYTES:
             continue
-        if not (ends.told and ends.is_of_roles):
+        if not (ends.told and ends.is_left_out):
             yield bytes(held)
         held.clear()
         ends.told = False
@@ -62,15 +67,16 @@ def _pieces(chunks: Iterable[bytes], ends: _Ends) -> Iterator[bytes]:
 class _Ends:
     """Listens for the end of a statement."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_left_out: Callable[[bytes, bytes], bool]) -> None:
+        self._decide = is_left_out
         self.told = False
-        self.is_of_roles = False
+        self.is_left_out = False
         self.in_rows = False
 
     def on_statement(self, start: bytes, end: bytes, span: Span) -> str:
         """Note what it was."""
         self.told = True
-        self.is_of_roles = is_of_roles(start, end)
+        self.is_left_out = self._decide(start, end)
         self.in_rows = start.startswith(b"COPY")
         return "its table" if self.in_rows else ""
 

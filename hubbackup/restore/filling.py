@@ -109,8 +109,13 @@ class Filling:
         if self._statistics is not None:
             self._statistics.loaded()
             with work.run.stage("compare"), work.run.progress("compare", 0):
-                self.remarks += compare(work.databases, self.name, work.proof, brought, self._views())
-                self._check_objects()
+                part = work.proof.part
+                views = self._views() if part is None else {}
+                self.remarks += compare(work.databases, self.name, work.proof, brought, views)
+                if part is not None:
+                    self.remarks += part.conclude(work.databases, self.name)
+                else:
+                    self._check_objects()
         with work.run.stage("finish"), work.run.progress("statistics", 0):
             self.remarks += extensions.conclude(work.databases, self.name, facts, work.properties)
             self.remarks += self._finish()

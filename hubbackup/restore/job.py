@@ -32,6 +32,7 @@ from hubbackup.restore import extensions, roles
 from hubbackup.restore.dump_text import DumpReading, DumpText
 from hubbackup.restore.filling import Filling, Work
 from hubbackup.restore.loading_role import LoadingRole, without_owners_of
+from hubbackup.restore.part import PartReading
 from hubbackup.restore.preflight import Request, globals_of, preflight
 from hubbackup.restore.proof import prove
 from hubbackup.restore.psql_compat import Dialect, parse_version
@@ -87,9 +88,13 @@ class RestoreJob:
         started = time.monotonic()
         with contextlib.ExitStack() as stack, run.stage("find"), self.find_source(run) as source:
             schema = stack.enter_context(SchemaText()) if request.schema_only else None
-            reading = None if schema is not None else DumpReading(stack.enter_context(DumpText()))
+            part = PartReading() if request.tables else None
+            whole = schema is None and part is None
+            reading = DumpReading(stack.enter_context(DumpText())) if whole else None
             with run.stage("prove"):
-                proof = prove(run, source, schema, reading)
+                proof = prove(run, source, schema, reading, on_schema=part.add if part is not None else None)
+                if part is not None:
+                    proof = proof.only(part.part(request.tables, proof.facts, proof.encoding, source.name))
             with run.stage("prepare"):
                 runner = self.open_runner(run.cancel)
                 role = self.choose_role(proof.facts) if self.choose_role else None
@@ -173,7 +178,7 @@ class RestoreJob:
             raise
         finally:
             filling.close()
-        if self.restored is not None:
+        if self.restored is not None and work.proof.part is None:
             loaded = Loaded(work.source.name, facts.plain_bytes, facts.table_count, printable_rows(facts.rows))
             self.restored.note(request.target, loaded, self.now())
         remarks = tuple(dict.fromkeys(filling.remarks))  # one that started over has some of them twice
@@ -191,6 +196,7 @@ class RestoreJob:
             safety_backup=safety,
             remarks=remarks,
             roles_created=work.plan.made,
+            only=work.proof.part.tables if work.proof.part is not None else (),
             load_seconds=round(filling.load_seconds, 3),
             retried_serially=retried,
         )

@@ -18,6 +18,8 @@ from hubbackup.restore import extensions, roles
 from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 
+INDEX_FACTOR = 2.0
+"""Rows of a dump take this much in a database, with their indexes."""
 ROOM_FACTOR = 1.2
 """A restored database takes about as much room as the live one; indexes are built with room to sort."""
 
@@ -35,6 +37,8 @@ class Request:
     force: bool = False
     untried: bool = False
     """With `in_place`: also where nothing has shown that the schema restores."""
+    tables: tuple[str, ...] = ()
+    """Those whose rows are restored, as typed; none: all."""
     schema_only: bool = False
     """All but the rows, to see whether a server takes it."""
     jobs: int = 1
@@ -220,6 +224,8 @@ def _check_room(
     live = server.databases.get(request.target)
     known = int(source.manifest.properties.get("size_bytes", 0)) if source.manifest else 0
     wanted = round(ROOM_FACTOR * (known or max(facts.plain_bytes, live.size_bytes if live else 0)))
+    if request.tables:
+        wanted = round(ROOM_FACTOR * INDEX_FACTOR * sum(block.row_bytes for block in facts.blocks))
     free = free_bytes(runner, server) if _sees_the_server(runner, connection) else None
     if free is None:
         return

@@ -16,6 +16,7 @@ from hubbackup.postgres.identifiers import readable
 from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.restore.dump_text import DumpReading
 from hubbackup.restore.members import MemberDigests, MemberProof
+from hubbackup.restore.part import Part
 from hubbackup.restore.psql_compat import EDGE_BYTES, client_encoding
 from hubbackup.restore.source import Source
 from hubbackup.streams.codecs import Member
@@ -32,6 +33,8 @@ class DumpProof:
     expected: Expected
     encoding: str
     """The dump's own, by PostgreSQL's name: names in `facts` that are not UTF-8 are bytes of it."""
+    part: Part | None = None
+    """What of it is to be loaded, where not all is."""
     leaves_owners_out: bool = False
     """Whether it is loaded `without_owners`."""
     schema: SchemaText | None = None
@@ -40,6 +43,10 @@ class DumpProof:
     """Its statements, where rows are."""
     members: MemberProof | None = None
     """Its file's, where that can be entered at more than its start."""
+
+    def only(self, part: Part) -> DumpProof:
+        """The same, of which a part is to be loaded."""
+        return dataclasses.replace(self, facts=part.facts(self.facts), part=part)
 
     def without_owners(self, named: Set[str]) -> DumpProof:
         """The same, to be loaded without what it gives to other roles; these must be there all the same, and so must

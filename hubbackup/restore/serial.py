@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from hubbackup.postgres.without_owners import without_owners
+from hubbackup.postgres.without_owners import without, without_owners
 from hubbackup.restore.load_session import open_load_session
 from hubbackup.restore.loader import Load
 from hubbackup.restore.psql_compat import Dialect
@@ -34,6 +34,8 @@ def _text(load: Load, dialect: Dialect) -> Iterator[bytes]:
     """What psql is to read: the dump, or its schema alone. Raises HubbackupError where it is not what was proven."""
     schema = load.proof.schema
     chunks = schema.chunks(dialect.load_path) if schema is not None else _dump(load, dialect)
+    if load.proof.part is not None:
+        chunks = without(chunks, load.proof.part.leaves_out)
     yield from without_owners(chunks) if load.proof.leaves_owners_out else chunks
 
 
@@ -41,8 +43,8 @@ def _dump(load: Load, dialect: Dialect) -> Iterator[bytes]:
     run, source = load.run, load.source
     with source.open() as stream, run.progress("load", source.stored_bytes) as progress:
         decoder = source.decoder()
-        yield from dialect.adapt(
-            checked_chunks(
-                stream, load.proof.expected, decoder, name=source.name, cancel=run.cancel, progress=progress
-            )
+        part = load.proof.part
+        plain = checked_chunks(
+            stream, load.proof.expected, decoder, name=source.name, cancel=run.cancel, progress=progress
         )
+        yield from dialect.adapt(plain if part is None else part.without_rows(plain))
