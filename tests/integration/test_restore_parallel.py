@@ -161,6 +161,45 @@ def test_one_session_starts_over(hub: Program, server: EmbeddedPostgres, live: F
     assert hub.derived("restore") == []
 
 
+@pytest.mark.parametrize("options", [(), ("--in-place",), ("--no-owner",)])
+def test_starting_over_is_a_restore_like_any_other(
+    hub: Program, server: EmbeddedPostgres, live: Fingerprint, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Roles that stand in, a database that was dropped: what surrounds a load is there for the second one, too."""
+    file = max(hub.backups.glob("*.sql.gz"))
+    hub.psql("UPDATE utilisateurs SET nom = 'damaged'", database=DATABASE)
+    path = wrapped(tmp_path, server, IN_LOAD + 'sed -u "s/WITH (FREEZE true)/WITH (nonsense)/" | "$real" "$@"\n')
+    done = hub.run("restore", file.name, "--yes", "--json", *options, PATH=path)
+    assert done.code == 0, done.said
+    assert done.document["retried_serially"]
+    assert diff(live, fingerprint(hub.psql, DATABASE)) == []
+    assert hub.derived("restore") == hub.derived("loaded") == []
+    hub.drop(*hub.derived("before"))
+    for path_of_backup in hub.backups.glob("*.sql.gz"):
+        if path_of_backup != file:  # a safety backup
+            path_of_backup.unlink()
+
+
+def test_stand_ins_of_a_restore_that_starts_over(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """A role that is missing stands in once more, and is gone afterwards."""
+    hub.psql("CREATE ROLE absente; CREATE DATABASE other OWNER absente")
+    hub.psql("CREATE TABLE t AS SELECT g AS id, repeat('x', 99) x FROM generate_series(1, 2000) g;", database="other")
+    hub.psql("ALTER TABLE t OWNER TO absente; ALTER TABLE t ADD PRIMARY KEY (id)", database="other")
+    other = for_server(server, "other", tmp_path)
+    file = other.backup()
+    hub.drop("other")
+    hub.psql("DROP ROLE absente")
+    path = wrapped(tmp_path, server, IN_LOAD + 'sed -u "s/WITH (FREEZE true)/WITH (nonsense)/" | "$real" "$@"\n')
+    done = other.run(
+        "restore", file.name, "--into", "copy", "--no-owner", "--yes", "--json", "--jobs", "2", PATH=path
+    )
+    assert done.code == 0, done.said
+    assert done.document["retried_serially"]
+    assert hub.psql("SELECT count(*), max(x) = repeat('x', 99) FROM t", database="copy") == "2000|t"
+    assert hub.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'absente' OR rolname LIKE 'hubbackup%'") == "0"
+    hub.drop("copy")
+
+
 def test_what_one_session_cannot_do_either(hub: Program) -> None:
     """The error is that of the second attempt, and nothing is left."""
     latest = max(hub.backups.glob("*.sql.gz"))

@@ -36,10 +36,13 @@ def live(hub: Program) -> Fingerprint:
     return fingerprint(hub.psql, DATABASE)
 
 
-def test_the_zoo_comes_back(hub: Program, live: Fingerprint) -> None:
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_the_zoo_comes_back(hub: Program, live: Fingerprint, jobs: str) -> None:
     """Every object, row, right and comment is as it was."""
-    done = hub.run("restore", "--latest", "--into", "zoo_copy", "--yes", "--json")
+    done = hub.run("restore", "--latest", "--into", "zoo_copy", "--yes", "--json", "--jobs", jobs)
     assert done.code == 0, done.said
+    assert done.document["retried_serially"] == "", done.said
+    assert ("restore.parallel" in [event["event"] for event in done.events]) == (jobs != "1")
     assert diff(live, fingerprint(hub.psql, "zoo_copy")) == []
     found = done.event("restore.objects")["objects"]
     assert found["index"] > 20
