@@ -35,6 +35,7 @@ from hubbackup.runners.direct import DirectRunner
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import PROJECT_LABEL, SERVICE_LABEL, Engine
 from hubbackup.runners.environment import INHERITED
+from hubbackup.runners.resources import resources_of
 from hubbackup.runners.stderr import STDERR_TAIL_BYTES
 from hubbackup.streams.cancel import Cancel, PartCancel
 from tests.support import docker_proxy as faults
@@ -81,7 +82,7 @@ class Bulk:
     """A runner that is asked for a data connection by each command, whose stdin stays with the exec."""
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+        self._runner = self.plain = runner
         self.name, self.identity, self.detached = runner.name, runner.identity, runner.detached
         self.under = lambda cancel: Bulk(runner.under(cancel))
         self.runs_as, self.place, self.inherited = runner.runs_as, runner.place, runner.inherited
@@ -381,8 +382,9 @@ def test_a_part_of_a_run_is_stopped_by_itself_or_with_the_run(make: MakeRunner) 
 
 
 def test_an_answer_comes_as_soon_as_it_is_given(make: MakeRunner) -> None:
-    """A command that is asked one thing after another is not waited for in half seconds."""
-    with make().start(["cat"], {}, stdin=True) as process:
+    """A command that is asked one thing after another is not waited for in half seconds; bulk is another matter."""
+    runner = make()
+    with (runner.plain if isinstance(runner, Bulk) else runner).start(["cat"], {}, stdin=True) as process:
         answers = process.chunks()
         process.write(b"first")
         assert bytes(next(answers)) == b"first"
@@ -391,6 +393,13 @@ def test_an_answer_comes_as_soon_as_it_is_given(make: MakeRunner) -> None:
             process.write(b"%d" % number)
             assert bytes(next(answers)) == b"%d" % number
         assert time.monotonic() - clock < 5  # a wait of half a second for each would be ten
+
+
+def test_processors_and_memory_are_those_that_commands_may_use(make: MakeRunner) -> None:
+    """What a container is not limited in, it has of the machine."""
+    found = resources_of(make())
+    assert 1 <= found.processors <= (os.cpu_count() or 0)
+    assert 64 << 20 < found.memory_bytes <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_an_answer_that_is_no_short_one_is_refused(make: MakeRunner) -> None:
