@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import AbstractContextManager
 
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError, UnrestorableError
@@ -255,20 +255,27 @@ class Databases:
             raise error
 
     def count(
-        self, database: str, tables: Iterable[str], encoding: str = "", *, then: str = ""
+        self,
+        database: str,
+        tables: Iterable[str],
+        encoding: str = "",
+        *,
+        with_partitions: Set[str] = frozenset(),
+        then: str = "",
     ) -> tuple[dict[str, tuple[int, bool]], int, str]:
-        """(rows, whether an extension owns it) of each table alone (ONLY) by its name quoted as pg_dump does, and how
-        many large objects there are, and the answer to `then`, one line of SQL's; all in one session, whose
-        search_path is the database's own: planning may look into functions that its users wrote.
+        """(rows, whether an extension owns it) of each table alone (ONLY), or `with_partitions`, by its name quoted
+        as pg_dump does, and how many large objects there are, and the answer to `then`, one line of SQL's; all in one
+        session, whose search_path is the database's own: planning may look into functions that its users wrote.
 
         `encoding` is the dump's own (SET client_encoding): a name that is not UTF-8 has its bytes escaped, and they
         go to the server as they were.
         """
         wanted = list(tables)
+        sources = [table if table in with_partitions else f"ONLY {table}" for table in wanted]
         lines = ["SET row_security = off;"]
         for start in range(0, len(wanted), COUNT_BATCH):
             selects = [
-                f"SELECT {index}, (SELECT pg_catalog.count(*) FROM ONLY {wanted[index]}), EXISTS"
+                f"SELECT {index}, (SELECT pg_catalog.count(*) FROM {sources[index]}), EXISTS"
                 " (SELECT FROM pg_catalog.pg_depend"
                 " WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
                 " AND deptype OPERATOR(pg_catalog.=) 'e'"

@@ -199,6 +199,7 @@ class DumpReading:
         of_data = DATA.match(start) is not None
         if isinstance(made, Table):
             self._refuse(f"it makes the table {made.table} behind its rows")
+            self.tables[made.table] = TableText(made, text, is_heap=False)
             made = None
         before = self.post[-1] if self.post else None
         if made is None and before is not None and before.made is None and before.of_data == of_data:

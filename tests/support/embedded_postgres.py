@@ -229,8 +229,12 @@ class EmbeddedPostgres:
 
     def dump(self, database: str) -> str:
         """What pg_dump by itself writes of a database."""
-        argv = [str(self.bin_dir / "pg_dump"), conninfo(database)]
-        return subprocess.run(argv, env=self.env(), capture_output=True, text=True, check=True).stdout
+        return self.dump_bytes(database).decode()
+
+    def dump_bytes(self, database: str, *options: str) -> bytes:
+        """The same in bytes, with options of pg_dump."""
+        argv = [str(self.bin_dir / "pg_dump"), *options, conninfo(database)]
+        return subprocess.run(argv, env=self.env(), capture_output=True, check=True).stdout
 
     def create_database(self, name: str, *, options: str = "") -> None:
         """Create a database of any name; `options` is SQL (`TEMPLATE template0 ENCODING 'LATIN1'`)."""
