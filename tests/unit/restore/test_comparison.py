@@ -29,7 +29,13 @@ class Counted:
     views: dict[str, int] = field(default_factory=dict)
 
     def count(
-        self, database: str, tables: Mapping[str, int], encoding: str = "", *, then: str = ""
+        self,
+        database: str,
+        tables: Mapping[str, int],
+        encoding: str = "",
+        *,
+        with_partitions: frozenset[str],
+        then: str = "",
     ) -> tuple[dict[str, tuple[int, bool]], int, str]:
         self.encodings.append(encoding)
         assert list(tables) == list(self.rows)
