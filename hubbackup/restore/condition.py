@@ -23,7 +23,7 @@ _TOKEN = re.compile(
     r"""|(?P<mark>.)""",
     re.DOTALL,
 )
-_OPEN = {"'": "a string", '"': "a quoted name"}
+_OPEN = {"'": "a string", "$": "a string", '"': "a quoted name"}
 REMEDY = "write it as after WHERE in psql, such as: --where \"id > 100 AND nom LIKE 'A%'\""
 
 

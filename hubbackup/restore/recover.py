@@ -195,6 +195,7 @@ class _Work:
             if request.condition:
                 talk.say(where.validation(*comparison.conditioned()))
             talk.ask(comparison.compare())
+            talk.say(comparison.analyze(found=True))
             rows, chosen, missing, different, only_live = json.loads(talk.ask(comparison.counts()))
             only_live_sample = json.loads(talk.ask(comparison.only_live_sample())) if only_live else []
             counts = json.loads(talk.ask(comparison.differences())) if different else []

@@ -76,9 +76,9 @@ class Comparison:
         listed = f" ({', '.join(map(quoted, columns))})" if columns else ""
         return f"COPY {self.rows}{listed} FROM stdin (ENCODING {literal(encoding)})"
 
-    def analyze(self) -> str:
-        """So that the server compares as it does best."""
-        return f"ANALYZE {self.rows};"
+    def analyze(self, *, found: bool = False) -> str:
+        """So that the server joins as it does best."""
+        return f"ANALYZE {self.found if found else self.rows};"
 
     def row_count(self) -> str:
         """How many rows the backup's temporary table has."""

@@ -53,6 +53,8 @@ class Source:
     """Why it is foreign."""
     identities: Identities = NO_IDENTITIES
     """What opens it, where it is sealed."""
+    fetched: bool = False
+    """It was downloaded just now, and nothing of it was compared yet."""
     kept: KeptSchema | None = None
     """Its schema, where that is all of it that can be read."""
 
@@ -378,6 +380,7 @@ def downloaded(
             lambda: local.open(str(name)),
             why_marked(store, name, Mark.UNRESTORABLE),
             *_origin(judged),
+            fetched=True,
         )
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hubbackup.postgres.identifiers import literal
 from tests.support.containers import postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.program import DATABASE, Program, for_container, for_server
+from tests.support.program import DATABASE, Program, beside, for_container, for_server
 from tests.support.s3 import S3Server
 
 SPECIAL = """
@@ -142,3 +142,64 @@ def test_changed_brings_back_exactly_the_backup(hub: Program, stored: list, new:
     assert hub.psql("SELECT t::text FROM t WHERE id >= 1000 ORDER BY id", database=DATABASE) == only_live
     again = hub.run("recover", "t", "--json").document
     assert (again["missing"], again["different"], again["only_live"]) == (0, 0, len(new))
+
+
+# ------------------------------------------------------------------------------------- what is read of a large backup
+
+LARGE = """
+CREATE TABLE a_first (id int PRIMARY KEY, t text); CREATE TABLE wanted (id int PRIMARY KEY, t text);
+CREATE TABLE z_last (id int PRIMARY KEY, t text);
+INSERT INTO a_first SELECT g, (SELECT string_agg(md5(g::text || i), '') FROM generate_series(1, 30) i)
+  FROM generate_series(1, 4000) g;
+INSERT INTO wanted SELECT g, md5(g::text) FROM generate_series(1, 500) g;
+INSERT INTO z_last SELECT * FROM a_first;
+"""
+
+
+def test_only_the_tables_own_part_is_read(postgres16: EmbeddedPostgres, tmp_path: Path) -> None:
+    """By the index: damage in other tables' rows does not matter, damage in its own is found, and nothing is done;
+    without a manifest the whole file is read, and any damage found."""
+    hub = for_server(postgres16, DATABASE, tmp_path)
+    postgres16.create_database(DATABASE)
+    try:
+        hub.psql(LARGE, database=DATABASE)
+        path = hub.backup()
+        hub.psql("DELETE FROM wanted WHERE id < 100", database=DATABASE)
+        index = hub.manifest(path.name).dump_index()
+        assert index is not None
+        (block,) = index.blocks_of("public.wanted")
+        whole = path.read_bytes()
+        entered = index.entry(block.offset).stored_offset
+        assert entered > len(whole) / 4
+
+        def damaged_at(place: int) -> str:
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+            return hub.run("recover", "wanted", "--from", path.name, "--apply", "missing", "--yes").said
+
+        assert "is damaged" in damaged_at(entered + 3000)
+        assert hub.psql("SELECT count(*) FROM wanted", database=DATABASE).strip() == "401"
+        assert "99 rows inserted" in damaged_at(entered // 2)
+        path.with_name(beside(path.name)).unlink()
+        assert "is damaged" in damaged_at(entered // 2)
+    finally:
+        hub.drop(DATABASE)
+
+
+def test_a_sealed_backup(postgres16: EmbeddedPostgres, tmp_path: Path) -> None:
+    """With its key it is read like any other; without one, nothing is done, exit 2."""
+    key = tmp_path / "hubbackup.key"
+    made = Program(tmp_path, {}).run("keygen", str(key))
+    assert made.code == 0, made.said
+    recipient = next(word for word in made.out.split() if word.startswith("age1"))
+    hub = for_server(postgres16, DATABASE, tmp_path, BACKUP_ENCRYPT_RECIPIENTS=recipient.strip(".,;"))
+    postgres16.create_database(DATABASE)
+    try:
+        hub.psql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)", database=DATABASE)
+        assert hub.backup().suffix == ".age"
+        hub.psql("DELETE FROM t", database=DATABASE)
+        assert hub.run("recover", "t").code == 2
+        done = hub.run("recover", "t", "--identity", str(key), "--apply", "missing", "--yes")
+        assert done.code == 0, done.said
+        assert "2 rows inserted" in done.out
+    finally:
+        hub.drop(DATABASE)
