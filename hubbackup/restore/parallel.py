@@ -5,6 +5,7 @@ Whatever goes wrong in one of them ends them all, and the caller drops the datab
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,13 @@ SHOWN = 4
 """So many names of what is being worked at."""
 FROZEN_BYTES = 64 << 10
 """Of rows: for fewer, a new file for the table costs more than frozen rows spare."""
+
+
+SORT_BYTES = 64 << 20
+"""A btree is sorted, and that goes faster in as much memory as a processor's cache holds some of: 1.75 million texts
+took 4.5 s with this, 5.8 s with 512 MB. It is PostgreSQL's own default, too."""
+OTHER_METHOD = re.compile(rb" USING (?!btree\b|INDEX\b)[a-z]")
+"""gin, gist and others hold in memory what they build: there, more is better."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,18 @@ class ParallelLoader:
 
     def settings(self) -> bytes:
         """What each session sets for building indexes."""
-        return b"SET maintenance_work_mem = '%dkB';\nSET max_parallel_maintenance_workers = 0;\n" % (
-            self.memory_bytes >> 10
-        )
+        return memory(self.memory_bytes) + b"SET max_parallel_maintenance_workers = 0;\n"
+
+    def build(self, statement: bytes) -> bytes:
+        """The statement with as much memory as is best for it."""
+        if OTHER_METHOD.search(statement):
+            return statement
+        return memory(min(SORT_BYTES, self.memory_bytes)) + statement + memory(self.memory_bytes)
+
+
+def memory(size_bytes: int) -> bytes:
+    """How much memory the next index may take."""
+    return b"SET maintenance_work_mem = '%dkB';\n" % (size_bytes >> 10)
 
 
 class _Work:
@@ -181,7 +198,8 @@ class _Work:
         return []
 
     def _feed_builds(self, session: LoadSession, builds: Sequence[Build]) -> None:
-        session.feed(self._texts([build.text for build in builds]))
+        for build in builds:
+            session.write(self._loader.build(b"".join(self._texts([build.text]))))
 
     def _feed_rows(self, session: LoadSession, table: TableLoad) -> list[CopyBlock]:
         """A table's rows, and no COMMIT or end of rows before all bytes of them were seen to be what was proven."""
