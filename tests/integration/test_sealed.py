@@ -357,3 +357,29 @@ def test_odd_names_and_encodings(
         refused(hub.run("drill"), pair.fingerprint)
     finally:
         hub.drop(name)
+
+
+def test_looking_into_a_sealed_backup(hub: Program, pair: Pair, other: Pair) -> None:
+    """What a manifest tells takes no key; rows and DDL take it, and are compared with the keyed digest."""
+    first = hub.backup().name
+    hub.psql("INSERT INTO chantiers VALUES (3, 'Die')", database=hub.database)
+    second = hub.backup().name
+    shown = hub.run("show", second, "--json")
+    assert shown.code == 0, shown.said
+    assert "public.devis" in shown.out
+    compared = hub.run("diff", first, second)
+    assert compared.code == 0, compared.said
+    assert "chantiers" in compared.out
+    key = ["--identity", str(pair.file)]
+    found = hub.run("extract", second, "--table", "chantiers", *key)
+    assert (found.code, found.out) == (0, "id,ville\n1,Lyon\n2,Gap\n3,Die\n"), found.said
+    shown = hub.run("show", second, "--table", "chantiers", *key)
+    assert "CREATE TABLE" in shown.out, shown.said
+    hub.psql("DELETE FROM chantiers WHERE id = 3", database=hub.database)
+    recovered = hub.run("recover", "chantiers", "--from", second, "--apply", "missing", "--yes", *key)
+    assert recovered.code == 0, recovered.said
+    assert hub.psql("SELECT count(*) FROM chantiers", database=hub.database).strip() == "3"
+    for command in (["extract", second], ["recover", "--from", second]):
+        table = ["--table", "chantiers"] if command[0] == "extract" else ["chantiers"]
+        refused(hub.run(*command, *table), pair.fingerprint)
+        refused(hub.run(*command, *table, "--identity", str(other.file)), pair.fingerprint)

@@ -62,6 +62,7 @@ def test_a_library_speaks_json_too(output: io.StringIO) -> None:
     logging.getLogger("apscheduler.scheduler").info("chatter")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        logging.captureWarnings(False)  # another test's, which pytest has undone behind logging's back
         logging.captureWarnings(True)
         warnings.warn("old call", DeprecationWarning, stacklevel=1)
     library, python = lines(output)
