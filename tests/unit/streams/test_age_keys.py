@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from hubbackup.errors import PassphraseError, UsageError
 from hubbackup.shown_text import mask
+from hubbackup.streams import ssh_keys
 from hubbackup.streams.age import seal_text
 from hubbackup.streams.age_keys import Identities, KeyFile, generate, parse_recipients
 from tests.support.age import KINDS, PASSPHRASE, PROTECTED, PROTECTED_PUBLIC, make_pair
@@ -155,7 +157,7 @@ def test_a_passphrase_is_asked_for() -> None:
 def test_an_ssh_key_with_a_passphrase(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """ssh-keygen opens it, in memory; without it, or without a terminal, one sentence says what to do."""
     pair = make_pair(tmp_path, kind, passphrase="se'same é")
-    before = sorted(Path("/dev/shm").iterdir())
+    monkeypatch.setattr(ssh_keys, "IN_MEMORY", Path(tempfile.mkdtemp(dir=ssh_keys.IN_MEMORY)))
     data = pair.file.read_bytes()
     with pytest.raises(PassphraseError, match="has a passphrase, and there is no terminal to ask for it"):
         pair.identities.keys()
@@ -164,8 +166,9 @@ def test_an_ssh_key_with_a_passphrase(tmp_path: Path, kind: str, monkeypatch: py
     identities = identities_of(data, lambda name: "se'same é")
     assert identities.open_text(seal_text("a text", [one.key for one in pair.recipients])) == "a text"
     assert pair.file.read_bytes() == data
-    assert sorted(Path("/dev/shm").iterdir()) == before
+    assert list(ssh_keys.IN_MEMORY.iterdir()) == []
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PassphraseError, match="only ssh itself opens, and there is no ssh-keygen here") as raised:
         identities_of(data, lambda name: "x").keys()
     assert "ssh-keygen -p" in raised.value.remedy
+    ssh_keys.IN_MEMORY.rmdir()
