@@ -111,7 +111,7 @@ def test_the_guide_as_typed(application: Application, as_it_was: Fingerprint, bl
 
 def test_the_guides_say_the_same() -> None:
     """Every command of the English guide stands in the French one at the same place, and so do the runbooks'."""
-    words = {"votre_": "your_", "NOM": "NAME", "FICHIER": "FILE", "secours": "rescue"}
+    words = {"votre_": "your_", "NOM": "NAME", "FICHIER": "FILE", "secours": "rescue", "mardi": "tuesday"}
 
     def english(text: str) -> list[str]:
         for french, word in words.items():
