@@ -23,7 +23,8 @@ STDOUT = "-"
 Table = Annotated[str, typer.Option("--table", metavar="TABLE", help="The table, as psql takes its name.")]
 Format = Annotated[RowFormat, typer.Option("--format", help="csv, as the server writes it; copy, COPY's text; sql.")]
 Columns = Annotated[
-    str, typer.Option("--columns", metavar="COLUMNS", help="Only these: id, name. Default: all.", show_default=False)
+    str | None,
+    typer.Option("--columns", metavar="COLUMNS", help="Only these: id, name. Default: all.", show_default=False),
 ]
 Output = Annotated[
     str, typer.Option("--output", metavar="FILE", help="A new file. Default: stdout.", show_default=False)
@@ -35,7 +36,7 @@ def extract(
     name: BackupName,
     table: Table,
     row_format: Format = RowFormat.CSV,
-    columns: Columns = "",
+    columns: Columns = None,
     output: Output = STDOUT,
     store: Store = "all",
     identity: Identity = None,
@@ -45,7 +46,7 @@ def extract(
 
     Nothing is restored. Of a backup in S3 only the part that holds the table is fetched.
     """
-    wanted = column_names(columns) if columns else []
+    wanted = column_names(columns) if columns is not None else []
     app = make_opening_app(identity)
     stored = app.stored(name, store, foreign=foreign)
     print_warnings(stored.remarks)

@@ -11,7 +11,6 @@ from hubbackup.contents.table_sql import table_sql
 from hubbackup.contents.tables import Table, Tables, choose_columns, columns_of
 from hubbackup.errors import UsageError
 from hubbackup.postgres.copy_csv import csv_header, csv_lines, text_lines
-from hubbackup.postgres.copy_text import rows
 from hubbackup.postgres.identifiers import quoted
 from hubbackup.postgres.statement_subjects import parts, shown
 from hubbackup.verify.ranges import Parts
@@ -56,8 +55,7 @@ def extract(dump: Parts, typed: str, row_format: RowFormat, columns: Sequence[st
 
 def _lines(tables: Tables, table: Table, row_format: RowFormat, wanted: Sequence[str]) -> Iterator[bytes]:
     order: list[str] = []
-    for number, block in enumerate(table.blocks):
-        pieces = tables.parts.block(block)
+    for number, pieces in enumerate(tables.parts.blocks(table.blocks)):
         columns = columns_of(next(pieces))
         picked = _picked(tables, table, columns, wanted)
         if number == 0:
@@ -68,11 +66,11 @@ def _lines(tables: Tables, table: Table, row_format: RowFormat, wanted: Sequence
         if row_format is RowFormat.CSV:
             if number == 0:
                 yield csv_header([_raw(columns[place]) for place in picked])
-            yield from csv_lines(rows(pieces), picked, len(columns))
+            yield from csv_lines(pieces, picked, len(columns))
         elif picked == list(range(len(columns))):
             yield from pieces
         else:
-            yield from text_lines(rows(pieces), picked)
+            yield from text_lines(pieces, picked)
     if not table.blocks:
         made = [column.name for column in table.columns if "GENERATED ALWAYS AS (" not in column.rest]
         names = [quoted(name).encode("utf-8", "surrogateescape") for name in made]

@@ -40,8 +40,8 @@ def table_sql(tables: Tables, table: Table) -> Iterator[bytes]:
     needed = needed_by(script.before + script.behind, tables.pre_data, own | script.makes)
     yield b"".join(_top(tables, table, script, needed))
     yield _statements([*_settings(tables.pre_data), *needed.statements, *script.before])
-    for block in table.blocks:
-        yield from tables.parts.block(block)
+    for pieces in tables.parts.blocks(table.blocks):
+        yield from pieces
         yield END_OF_ROWS + b"\n"
     yield _statements([*_sequence_values(tables, script.sequences | needed.makes), *script.behind])
 

@@ -5,7 +5,7 @@ What only a manifest says of a part (its digest, its rows) is all that proves it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -24,6 +24,10 @@ from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.index import digest_kind, keyed
 from hubbackup.verify.reader import naming
 
+_OTHER_ENDS = (b"\n\\.\n", b"\n\\.\r")
+"""What psql takes for the end of the rows: in what others made, it could hide commands for psql behind."""
+_LONGEST_END = 3
+"""Bytes of one that a chunk can end in."""
 OpenAt = Callable[[int, int | None], AbstractContextManager[BinaryIO]]
 """Opens a file's stored bytes from one place on and before another (None: to its end)."""
 
@@ -62,6 +66,32 @@ class Parts:
         with naming(self.name):
             yield from self._checked(block, self._range(block.offset, block.end))
 
+    def blocks(self, wanted: Sequence[CopyBlock]) -> Iterator[Iterator[bytes]]:
+        """Each as `block`, in the index's order; those that lie close together are read in one go.
+
+        Caller's duty: read each to its end before the next.
+        """
+        for group in self._neighbours(wanted):
+            forwards = _Forwards(self._range(group[0].offset, group[-1].end), group[0].offset)
+            for block in group:
+                yield self._named(self._checked(block, forwards.part(block.offset, block.end)))
+
+    def _neighbours(self, wanted: Sequence[CopyBlock]) -> Iterator[list[CopyBlock]]:
+        """Blocks of which each begins in the member that the one before it ends in."""
+        group: list[CopyBlock] = []
+        for block in wanted:
+            apart = not self.format.sealed and group and self.index.entry(block.offset).plain_offset >= group[-1].end
+            if apart:
+                yield group
+                group = []
+            group.append(block)
+        if group:
+            yield group
+
+    def _named(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        with naming(self.name):
+            yield from chunks
+
     def _range(self, start: int, end: int | None) -> Iterator[bytes]:
         return plain_range(
             self.open_at,
@@ -81,6 +111,7 @@ class Parts:
         head, tail = b"", b""
         if block.head_bytes > WHOLE_BYTES:
             raise NotProvenError(f"no COPY statement is as long as that of {block.table} in its manifest")
+        last = b"\n"
         for piece in plain:
             missing = block.head_bytes - len(head)
             if missing:
@@ -92,14 +123,41 @@ class Parts:
             left_bytes -= len(data)
             tail += piece[missing + len(data) :]
             if data:
+                seen = last + data
+                if any(seen.find(end) >= 0 for end in _OTHER_ENDS):
+                    raise NotProvenError(f"the rows of {block.table} end before their manifest says")
+                last = seen[-_LONGEST_END:]
                 digest.update(data)
                 rows += data.count(b"\n")
                 yield data
         found = digest.hexdigest()
         if self.index.digest_kind != PLAIN_DIGEST:
             found = keyed(found, self.digest_key)
-        if (rows, found, tail) != (block.rows, block.digest, END_OF_ROWS):
+        if (rows, found, tail) != (block.rows, block.digest, END_OF_ROWS) or not last.endswith(b"\n"):
             raise NotProvenError(f"the rows of {block.table} are not those that its manifest has the digest of")
+
+
+class _Forwards:
+    """Parts of what comes in chunks, each behind the one before."""
+
+    def __init__(self, chunks: Iterator[bytes], position: int) -> None:
+        self._chunks = chunks
+        self._chunk = b""
+        self._position = position
+        """Of the chunk's first byte."""
+
+    def part(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from `start` on and before `end`; fewer where the chunks end before."""
+        while start < end:
+            piece = self._chunk[max(0, start - self._position) : end - self._position]
+            if piece:
+                start += len(piece)
+                yield piece
+            if start < end:
+                self._position += len(self._chunk)
+                self._chunk = next(self._chunks, b"")
+                if not self._chunk:
+                    return
 
 
 def _check_statement(head: bytes, block: CopyBlock) -> None:

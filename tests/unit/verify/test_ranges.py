@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 from dataclasses import replace
 
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubbackup.catalog.index import DumpIndex
 from hubbackup.errors import NotProvenError, StoppedError
 from hubbackup.postgres.copy_blocks import CopyBlock
+from hubbackup.streams import codecs as codecs_module
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec, Member
 from tests.support.packed import PackedDump, dump_of
@@ -77,6 +80,45 @@ def test_a_block_is_its_statement_and_its_rows(codec: Codec, cuts: range) -> Non
         statement, *chunks = packed.parts.block(found)
         assert statement == b"COPY %s (a) FROM stdin;\n" % name
         assert b"".join(chunks) == data
+
+
+@codecs
+@settings(max_examples=60, deadline=None)
+@given(cuts=st.lists(st.integers(0, len(DUMP)), max_size=12), chosen=st.sets(st.integers(0, len(TABLES) - 1)))
+def test_several_blocks_are_each_its_own(codec: Codec, cuts: list[int], chosen: set[int]) -> None:
+    """Any of them, in order, wherever the file is cut: the same as each read alone."""
+    packed = PackedDump(DUMP, cuts, codec)
+    wanted = [packed.index.tables[number] for number in sorted(chosen)]
+    together = [b"".join(chunks) for chunks in packed.parts.blocks(wanted)]
+    assert together == [b"".join(packed.parts.block(one)) for one in wanted]
+
+
+def test_neighbours_are_read_in_one_go() -> None:
+    """A hundred small partitions in one member cost one opening, and what lies far apart is not read through."""
+    packed = PackedDump(dump_of((b"p%d" % number, b"row\n") for number in range(100)))
+    assert [len(b"".join(chunks)) for chunks in packed.parts.blocks(packed.index.tables)] == [
+        one.head_bytes + one.row_bytes for one in packed.index.tables
+    ]
+    assert len(packed.asked) == 1
+    apart = PackedDump(DUMP, range(500, len(DUMP), 700))
+    first, _, _, last = apart.index.tables
+    assert len([b"".join(chunks) for chunks in apart.parts.blocks([first, last])]) == 2
+    assert len(apart.asked) == 2
+
+
+@pytest.mark.parametrize("rows", [b"1\n\\.\n2\n", b"\\.\n2\n", b"1\n\\.\r\n2\n", b"1\n2"])
+@pytest.mark.parametrize("piece", [1, 2, 3, 512])
+def test_rows_that_end_before_their_end_are_refused(rows: bytes, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made file and manifest: what psql would run behind the rows' end never passes for rows."""
+    packed = PackedDump(dump_of([(b"a", b"1\n"), (b"b", b"2\n")]))
+    packed.dump = packed.dump.replace(b"1\n", rows)
+    packed.stored = gzip.compress(packed.dump)
+    forged = replace(
+        block(packed, "a"), row_bytes=len(rows), rows=rows.count(b"\n"), digest=xxhash.xxh3_128(rows).hexdigest()
+    )
+    monkeypatch.setattr(codecs_module, "PIECE_BYTES", piece)
+    with pytest.raises(NotProvenError, match=r"end before|are not those"):
+        list(packed.parts.block(forged))
 
 
 def test_rows_that_the_manifest_does_not_know_are_damaged() -> None:
