@@ -31,7 +31,7 @@ API = """\
     stop_grace_period: 1s
 """
 PROD_YML = SERVICES + API + VOLUMES
-QUESTION = re.compile(r"Type the database's name \(([^)]+)\) to go on: $")
+QUESTION = re.compile(r"Type (?:the database's name \(([^)]+)\)|(yes)) to go on: $")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 STEP_SECONDS = 240
 SCRIPT_SECONDS = 2
@@ -125,7 +125,7 @@ class Application:
                     break
                 question = QUESTION.search(said)
                 if question is not None:
-                    os.write(ours, f"{answer or question[1]}\n".encode())
+                    os.write(ours, f"{answer or question[1] or question[2]}\n".encode())
                     said += "\n"
             code = process.wait(timeout=max(1.0, deadline - time.monotonic()))
         finally:

@@ -150,10 +150,11 @@ def test_blocks_that_are_not_run_say_why() -> None:
     assert len(not_run) <= len(FURTHER) / 2
 
 
-LOST, GONE, REFUSED, SEALED = (
+LOST, PART, GONE, REFUSED, SEALED = (
     [block for block in within_sentences(RUNBOOK) if block.heading == heading]
     for heading in (
         "All is lost, the server stands",
+        "Only a part is lost",
         "The server is gone",
         "The backup is refused",
         "The backup is sealed (`.sql.gz.age`)",
@@ -172,6 +173,37 @@ def test_the_runbook_when_all_is_lost(application: Application, as_it_was: Finge
     typed(application, undo.text, [])
     assert application.psql("SELECT to_regclass('pointages')", database=DATABASE).strip() == ""
     typed(application, "./scripts/restore.sh --latest", [RESTORED])
+
+
+def test_the_runbook_when_only_a_part_is_lost(application: Application, as_it_was: Fingerprint) -> None:
+    """A table that was emptied, rows that were changed, a look at an earlier day, a table that is gone: each is
+    found and brought back by what stands there, in the live database or beside it."""
+    typed(application, "./scripts/backup.sh", [DONE])
+    rows = int(application.psql("SELECT count(*) FROM photos", database=DATABASE))
+    assert rows > 10
+
+    def step(number: int, *seen: str) -> None:
+        text = PART[number].text.replace("NAME", application.newest()).replace("TABLE", "photos")
+        typed(application, text, list(seen))
+
+    application.psql("DELETE FROM photos", database=DATABASE)
+    step(0, application.newest())
+    step(1, "photos")
+    step(2, rf"{rows} .*missing|missing +{rows}")
+    step(3, "yes")
+    assert diff(as_it_was, fingerprint(application.psql, DATABASE)) == []
+    application.psql("UPDATE photos SET prise_le = prise_le - interval '1 year' WHERE id < 8", database=DATABASE)
+    step(4, "prise_le")
+    step(5, "prise_le")
+    step(6, "yes")
+    assert diff(as_it_was, fingerprint(application.psql, DATABASE)) == []
+    step(7)
+    assert len((application.directory / "tuesday.csv").read_text().splitlines()) == rows + 1
+    step(8, "rescue")
+    counted = "SELECT (SELECT count(*) FROM photos), (SELECT count(*) FROM pointages)"
+    assert application.psql(counted, database="rescue").strip() == f"{rows}|0"
+    application.psql("DROP DATABASE rescue")
+    assert len(PART) == 9
 
 
 def test_the_runbook_when_the_backup_is_refused(application: Application) -> None:
