@@ -25,7 +25,7 @@ CREATE TABLE utilisateurs (id bigint NOT NULL, nom text NOT NULL, email text NOT
 CREATE TABLE chantiers (id bigint NOT NULL, code text NOT NULL, nom text NOT NULL, budget numeric(12, 2));
 CREATE TABLE pointages (
     id bigint NOT NULL, utilisateur_id bigint NOT NULL, chantier_id bigint NOT NULL, debut timestamptz NOT NULL,
-    minutes integer NOT NULL, statut text NOT NULL, commentaire text
+    minutes integer NOT NULL, statut text NOT NULL, commentaire text, reference text NOT NULL
 );
 CREATE TABLE factures (
     id bigint NOT NULL, numero text NOT NULL, chantier_id bigint NOT NULL, emise_le date NOT NULL, total numeric(12, 2) NOT NULL
@@ -36,7 +36,7 @@ CREATE TABLE lignes (
 );
 CREATE TABLE journal (
     id bigint NOT NULL, survenu_le timestamptz NOT NULL, auteur_id bigint NOT NULL, entite text NOT NULL, entite_id bigint NOT NULL,
-    apres jsonb NOT NULL
+    navigateur text NOT NULL, apres jsonb NOT NULL
 );
 
 INSERT INTO utilisateurs
@@ -50,7 +50,8 @@ INSERT INTO pointages
     SELECT i, 1 + pg_temp.draw(i, 1, :utilisateurs), 1 + pg_temp.draw(i, 2, :chantiers),
            timestamptz '2023-01-02 05:00Z' + i * interval '20 seconds' + pg_temp.draw(i, 3, 20000) * interval '1 ms',
            30 + pg_temp.draw(i, 4, 600)::int, (ARRAY['valide', 'valide', 'soumis', 'rejete'])[1 + pg_temp.draw(i, 5, 4)],
-           CASE WHEN pg_temp.draw(i, 6, 3) = 0 THEN 'Coffrage dalle niveau ' || pg_temp.draw(i, 7, 12) END
+           CASE WHEN pg_temp.draw(i, 6, 2) = 0 THEN 'Coffrage de la dalle, niveau ' || pg_temp.draw(i, 7, 12) END,
+           'pointage/' || left(md5(i::text), 12)
     FROM generate_series(1, :pointages) AS i;
 INSERT INTO factures
     SELECT i, 'F' || lpad(i::text, 9, '0'), 1 + pg_temp.draw(i, 1, :chantiers), date '2023-01-02' + (i * 900 / :factures)::int,
@@ -60,11 +61,13 @@ INSERT INTO lignes
     SELECT i, 1 + pg_temp.draw(i, 1, :factures), 'R-' || pg_temp.draw(i, 2, 20000), 1 + pg_temp.draw(i, 3, 90)::int,
            pg_temp.draw(i, 4, 900000) / 100.0, CASE WHEN pg_temp.draw(i, 5, 5) = 0 THEN 5.00 END,
            (ARRAY['Béton prêt à l''emploi', 'Treillis soudé', 'Parpaing creux', 'Bois de coffrage', 'Location grue', 'Main d''œuvre',
-               'Isolant laine', 'Enduit de façade'])[1 + pg_temp.draw(i, 6, 8)]
+               'Isolant laine', 'Enduit de façade'])[1 + pg_temp.draw(i, 6, 8)] || ', livraison ' || pg_temp.draw(i, 7, 40) || ' jours'
     FROM generate_series(1, :lignes) AS i;
 INSERT INTO journal
     SELECT i, timestamptz '2023-01-02 05:00Z' + i * interval '80 seconds', 1 + pg_temp.draw(i, 1, :utilisateurs),
            (ARRAY['pointage', 'facture', 'chantier'])[1 + pg_temp.draw(i, 2, 3)], pg_temp.draw(i, 3, 4000000),
+           'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/'
+               || 100 + pg_temp.draw(i, 7, 30) || '.0.0.0 Safari/537.36',
            jsonb_build_object('statut', 'valide', 'minutes', pg_temp.draw(i, 4, 600), 'par', pg_temp.draw(i, 5, 400),
                'jeton', left(md5(i::text), 12), 'commentaire', NULL, 'canal', 'application')
     FROM generate_series(1, :journal) AS i;

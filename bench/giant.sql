@@ -18,7 +18,7 @@ INSERT INTO capteurs SELECT i, 'Capteur ' || i FROM generate_series(1, 500) AS i
 INSERT INTO mesures
     SELECT i, 1 + pg_temp.draw(i, 1, 500), timestamptz '2024-01-01 00:00Z' + i * interval '2 seconds',
            pg_temp.draw(i, 2, 1000000) / 1000.0, (ARRAY['ok', 'ok', 'ok', 'alerte'])[1 + pg_temp.draw(i, 3, 4)], left(md5(i::text), 10)
-    FROM generate_series(1, (:megabytes * 1e6 / 66)::bigint) AS i;
+    FROM generate_series(1, (:megabytes * 1e6 / 56)::bigint) AS i;
 ALTER TABLE mesures ADD PRIMARY KEY (id), ADD FOREIGN KEY (capteur_id) REFERENCES capteurs;
 CREATE INDEX mesures_par_capteur ON mesures (capteur_id, releve_le);
 CREATE INDEX mesures_par_jeton ON mesures (jeton);

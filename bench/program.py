@@ -51,8 +51,9 @@ class Workbench:
     def environment(self, run_directory: str = "run") -> dict[str, str]:
         """No settings of this machine's own."""
         kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
-        runtime = {"HUBBACKUP_RUNTIME_DIR": str(self.directory / run_directory), "PYTHONPATH": str(self.program)}
-        return kept | runtime | {"LANG": "C.UTF-8", "HOME": str(self.directory)}
+        runtime = {"HUBBACKUP_RUNTIME_DIR": str(self.directory / run_directory)}
+        package = {"PYTHONPATH": str(self.program), "PYTHONSAFEPATH": "1"}  # not what lies in the current directory
+        return kept | runtime | package | {"LANG": "C.UTF-8", "HOME": str(self.directory)}
 
     def settings(self, database: str, backups: Path, *, s3: bool = False, **settings: str) -> dict[str, str]:
         """hubbackup's environment for one database and one BACKUP_DIR.
