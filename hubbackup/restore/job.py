@@ -24,6 +24,7 @@ from hubbackup.postgres import ddl
 from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.identifiers import readable
 from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
@@ -121,7 +122,7 @@ class RestoreJob:
                 if request.with_globals:
                     needed = set(proof.facts.roles) | ddl.needed_roles(properties)
                     plan = roles.plan_roles(globals_of(source), server, needed)
-                _tell_how(run, choice)
+                _tell_how(run, choice, proof.encoding)
             result = self._restore(
                 Work(
                     run,
@@ -259,14 +260,16 @@ class RestoreJob:
         return [half_filled, stand_ins] if server.has_stand_ins else [half_filled]
 
 
-def _tell_how(run: Run, choice: Choice) -> None:
+def _tell_how(run: Run, choice: Choice, encoding: str) -> None:
     """By how many sessions it is loaded, and what has to be done by one alone."""
     if choice.sessions > 1:
         run.log.info("restore.parallel", message=f"{choice.sessions} sessions load at once", sessions=choice.sessions)
     elif choice.why:
-        run.log.info("restore.serial", message=f"one session loads it all: {choice.why}", what="all", why=choice.why)
+        why = readable(choice.why, encoding)
+        run.log.info("restore.serial", message=f"one session loads it all: {why}", what="all", why=why)
     for one in choice.serial:
-        run.log.info("restore.serial", message=f"one session: {one.what}: {one.why}", what=one.what, why=one.why)
+        what = readable(one.what, encoding)
+        run.log.info("restore.serial", message=f"one session: {what}: {one.why}", what=what, why=one.why)
 
 
 def _tell_retried(run: Run, error: Exception) -> str:

@@ -5,6 +5,7 @@ An extension with tables of its own needs a server whose files are ours: so thes
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hubbackup.restore.schedule import OF_EXTENSION, OF_NO_TABLE, OF_PARTITIONED, READS
-from tests.support import zoo
+from tests.support import conninfo, zoo
 from tests.support.backups import plain_of, unproven
 from tests.support.containers import DATABASE, postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
@@ -126,3 +127,43 @@ def test_partitions_by_the_hash_of_an_enum(postgres: EmbeddedPostgres, tmp_path:
         rows = "SELECT count(*), sum(i), count(DISTINCT mood) FROM by_mood"
         with restored(hub, jobs):
             assert postgres.psql(rows, database=COPY) == postgres.psql(rows, database=name) == "60|1830|6"
+
+
+IN_LATIN1 = b"""\
+SET check_function_bodies = off;
+CREATE FUNCTION "\xe9t\xe9 f"(i int) RETURNS int LANGUAGE sql IMMUTABLE
+    AS $$ SELECT count(*)::int + i FROM public."\xe9t\xe9" $$;
+CREATE TABLE "\xe9t\xe9" (id int PRIMARY KEY, "\xe0" int UNIQUE, x text);
+CREATE TABLE "d'\xe9t\xe9" (id int REFERENCES "\xe9t\xe9", b int CHECK (public."\xe9t\xe9 f"(b) >= 0));
+INSERT INTO "\xe9t\xe9" SELECT g, g, '\xe9t\xe9' FROM generate_series(1, 100) g;
+INSERT INTO "d'\xe9t\xe9" SELECT g, g FROM generate_series(1, 100) g;
+CREATE INDEX "\xe9 1" ON "\xe9t\xe9" (x, lower(x));
+CREATE INDEX "\xe9 2" ON "d'\xe9t\xe9" ("\xe9t\xe9 f"(b));
+"""
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_names_that_are_not_utf8(postgres: EmbeddedPostgres, tmp_path: Path, encoding: str) -> None:
+    """Three sessions load a database whose names are bytes of another encoding, or of none."""
+    name = f"zoo_{encoding}"
+    postgres.create_database(name, options=f"TEMPLATE template0 ENCODING '{encoding}'")
+    try:
+        argv = ["psql", "-XqvON_ERROR_STOP=1", conninfo(name)]
+        env = {**postgres.env(), "PGCLIENTENCODING": encoding}
+        subprocess.run(argv, input=IN_LATIN1, env=env, check=True, capture_output=True)
+        hub = for_server(postgres, name, tmp_path)
+        hub.backup()
+        with restored(hub, "3") as done:
+            counts = "SELECT count(*) FROM pg_class WHERE relkind = 'i' AND relnamespace = 'public'::regnamespace"
+            assert postgres.psql(counts, database=COPY) == "4"
+        why = {event["why"]: event["what"] for event in done.events if event["event"] == "restore.serial"}
+        assert done.event("restore.objects")["objects"] == {
+            "foreign key": 1,
+            "index": 2,
+            "primary key": 1,
+            "unique": 1,
+        }
+    finally:
+        postgres.drop_database(name)
+    table = "d'été" if encoding == "LATIN1" else r"d'\xe9t\xe9"
+    assert table in why[READS]
