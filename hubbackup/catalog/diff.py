@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hubbackup.catalog.backup import Manifest
 from hubbackup.catalog.index import DumpIndex
 from hubbackup.errors import NotProvenError
+from hubbackup.postgres.identifiers import readable, unescaped
 from hubbackup.shown_text import printable
 
 SHOWN = 10
@@ -49,10 +50,14 @@ class TableContent:
 
 @dataclass(frozen=True)
 class Content:
-    """All tables that have rows of their own, by name, as a manifest has them. `digest_kind` is empty without any."""
+    """All tables that have rows of their own, by name, as a manifest has them. `digest_kind` is empty without any.
+
+    `encoding`: the database's own, by PostgreSQL's name; empty where it is not known.
+    """
 
     tables: Mapping[str, TableContent]
     digest_kind: str = ""
+    encoding: str = ""
 
     @classmethod
     def of(cls, rows: Mapping[str, int], index: DumpIndex | None = None) -> Content:
@@ -93,18 +98,19 @@ class TableChange:
         """How many more rows it has, or (below 0) fewer."""
         return (self.after or 0) - (self.before or 0)
 
-    @property
-    def words(self) -> str:
+    def words(self, encoding: str) -> str:
         """In a sentence: `pointages +412`, `devis -3 (gone)`."""
         note = f" ({self.state})" if self.state in (State.NEW, State.GONE) else ""
-        return f"{short(self.table)}{f' {self.more:+,}' if self.more else ''}{note}"
+        name = title(self.table, encoding).removeprefix(DEFAULT_SCHEMA)
+        return f"{printable(name)}{f' {self.more:+,}' if self.more else ''}{note}"
 
 
 @dataclass(frozen=True)
 class Diff:
-    """Every table of either, in the order of the names."""
+    """Every table of either, in the order of the names. `encoding`: the database's, by PostgreSQL's name."""
 
-    tables: tuple[TableChange, ...] = field(default=())
+    tables: tuple[TableChange, ...] = ()
+    encoding: str = ""
 
     @property
     def differing(self) -> tuple[TableChange, ...]:
@@ -118,7 +124,7 @@ class Diff:
 
     def sentence(self) -> str:
         """`pointages +412, devis -3, 41 tables unchanged`: the largest, then how many tables there are beside."""
-        largest = [one.words for one in self.differing if one.state is not State.MOVED]
+        largest = [one.words(self.encoding) for one in self.differing if one.state is not State.MOVED]
         shown: list[str] = []
         for words in largest[:SHOWN]:
             if shown and len(", ".join([*shown, words])) > SHOWN_CHARACTERS:
@@ -137,7 +143,8 @@ def diff(before: Content, after: Content) -> Diff:
     """What is different in `after`."""
     comparable = bool(before.digest_kind) and before.digest_kind == after.digest_kind
     names = sorted(before.tables.keys() | after.tables.keys())
-    return Diff(tuple(_change(name, before.tables.get(name), after.tables.get(name), comparable) for name in names))
+    changes = (_change(name, before.tables.get(name), after.tables.get(name), comparable) for name in names)
+    return Diff(tuple(changes), after.encoding or before.encoding)
 
 
 def summary(before: Manifest, after: Manifest) -> str:
@@ -151,12 +158,12 @@ def content_of(manifest: Manifest) -> Content:
         index = manifest.dump_index()
     except NotProvenError:
         index = None
-    return Content.of(manifest.rows, index)
+    return replace(Content.of(manifest.rows, index), encoding=str(manifest.properties.get("encoding", "")))
 
 
-def short(table: str) -> str:
-    """A table's name for people: without the schema that needs no mention, safe to be shown."""
-    return printable(table.removeprefix(DEFAULT_SCHEMA))
+def title(table: str, encoding: str) -> str:
+    """A table's name in the letters that it was meant in: a manifest has what is not UTF-8 as bytes."""
+    return readable(unescaped(table), encoding or "UTF8")
 
 
 def _change(name: str, before: TableContent | None, after: TableContent | None, comparable: bool) -> TableChange:

@@ -146,7 +146,7 @@ def _print_tables(found: Diff) -> None:
         return
     rows = (
         (
-            change.table,
+            tables_diff.title(change.table, found.encoding),
             "-" if change.before is None else f"{change.before:,}",
             "-" if change.after is None else f"{change.after:,}",
             f"{change.more:+,}" if change.state is State.CHANGED else str(change.state),

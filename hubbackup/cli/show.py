@@ -10,7 +10,7 @@ import typer
 
 from hubbackup.app import App
 from hubbackup.catalog.backup import Manifest
-from hubbackup.catalog.diff import Content, State, TableChange, content_of, diff
+from hubbackup.catalog.diff import Content, State, TableChange, content_of, diff, title
 from hubbackup.cli.columns import Column
 from hubbackup.cli.options import Identity, Json, OptionalName, Store
 from hubbackup.cli.output import print_columns, print_json, print_json_with_items, print_text, say
@@ -165,7 +165,7 @@ def _cells(found: Overview, change: TableChange) -> tuple[str, ...]:
     size_bytes = content.size_bytes if content is not None else None
     share = _share(found, size_bytes)
     return (
-        change.table,
+        title(change.table, found.content.encoding),
         f"{change.after:,}" if change.after is not None else "-",
         human_bytes(size_bytes) if size_bytes is not None else "-",
         f"{100 * share:.1f} %" if share is not None else "-",
@@ -188,16 +188,19 @@ def _show_table(app: App, stored: StoredBackup, earlier: Manifest | None, typed:
     index = tables.parts.index
     content = Content.of_index(index)
     changes = {one.table: one for one in diff(content_of(earlier), content).tables} if earlier is not None else {}
+    change = changes.get(table.name)
     if json:
         facts = _ddl_facts(tables, table, ddl)
-        print_json({"name": stored.name, **facts, "bytes": size_bytes, "share": share and round(share, 4)})
+        before = {"earlier": earlier.name, "rows_before": change.before} if earlier is not None and change else {}
+        size = {"bytes": size_bytes, "share": share and round(share, 4)}
+        print_json({"name": stored.name, **facts, **size, **before})
         return
     of_dump = f", {100 * share:.1f} % of the dump" if share is not None else ""
     say(f"{table.title} in {stored.name}: {table.rows:,} rows, {human_bytes(size_bytes)}{of_dump}")
     if len(table.members) > 1:
         say(f"With its partitions: {', '.join(map(tables.title, table.members[1:]))}")
-    if earlier is not None and table.name in changes:
-        say(f"Since {earlier.name}: {_change_words(changes[table.name])}")
+    if earlier is not None and change is not None:
+        say(f"Since {earlier.name}: {_change_words(change)}")
     key = ", ".join(map(tables.title, ddl.primary_key))
     say(f"Primary key: {key}" if key else "No primary key", "")
     rows = ((tables.title(one.name), tables.title(one.type), tables.title(one.rest)) for one in ddl.columns)

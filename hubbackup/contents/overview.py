@@ -122,12 +122,12 @@ def newest_name(targets: Sequence[Target], zone: ZoneInfo, database: str) -> str
 
 
 def last_before(targets: Sequence[Target], zone: ZoneInfo, stored: StoredBackup) -> Manifest | None:
-    """The last backup of the same database that is older, and counts. Raises StoreError where none can be listed."""
+    """The last backup of the same database that is older, and counts; None where no target can be listed, too."""
     name = BackupName.parse(stored.name)
     if name is None:
         return None
     made_at = stored.manifest.started_at if stored.manifest is not None else name.started_at(zone)
-    found = scan_each(targets, name.database).or_raise()
+    found = scan_each(targets, name.database)
     near = [one for one in found.listed if one.name.started_at(zone) <= made_at + NAME_DOUBT and one.name != name]
     return _last(newest_first_of(near, found.stores, zone), made_at)
 

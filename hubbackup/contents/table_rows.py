@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,10 +10,9 @@ from typing import Protocol
 from hubbackup.contents.row_comparison import Row
 from hubbackup.contents.tables import Table, Tables, columns_of
 from hubbackup.postgres.copy_text import rows as rows_of
-from hubbackup.postgres.identifiers import plain_name
+from hubbackup.postgres.identifiers import plain_name, unescaped
 from hubbackup.postgres.table_ddl import TableDdl, table_ddl
 
-_ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 Block = tuple[tuple[str, ...], Iterator[bytes]]
 """Some rows of a table: their columns, and COPY's text in chunks of any size."""
 
@@ -94,8 +92,7 @@ class StoredRows:
 
 def _plain(name: str, encoding: str) -> str:
     """A name whose bytes are escaped, as `plain_name` has it."""
-    raw = _ESCAPED.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), name)
-    return plain_name(raw.encode("utf-8", "surrogateescape"), encoding, unquoted=False)
+    return plain_name(unescaped(name).encode("utf-8", "surrogateescape"), encoding, unquoted=False)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+_ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
+"""A byte of a name that is not UTF-8, as a manifest has it."""
+
 
 def quoted(name: str) -> str:
     """An SQL identifier."""
@@ -60,6 +63,11 @@ def readable(name: str, encoding: str) -> str:
         return raw.decode(_codec(encoding))
     except (LookupError, UnicodeError):
         return raw.decode("utf-8", "backslashreplace")
+
+
+def unescaped(name: str) -> str:
+    """A name as a manifest has it, with surrogate escapes for the bytes that are escaped there."""
+    return _ESCAPED.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), name) if "\\x" in name else name
 
 
 def plain_name(written: bytes, encoding: str, *, unquoted: bool = True) -> str:

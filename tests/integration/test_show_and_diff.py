@@ -353,6 +353,10 @@ def test_names_and_rows_in_other_encodings(postgres18: EmbeddedPostgres, tmp_pat
                 assert (one["before"]["Prénom"], one["after"]["Prénom"]) == ("Zoé", "Noé")
         assert program.run("diff", first, "live", "--json").document["changes"] == "1 table with as many rows"
         assert program.run("diff", first, "--json").document["changes"] == "1 table changed or moved"
+        subprocess.run(argv, input='DELETE FROM "été"'.encode("latin-1"), env=env, check=True)
+        name_shown = '"été"' if encoding == "LATIN1" else r'"\xe9t\xe9"'
+        assert program.run("backup", "--json").document["changes"] == f"{name_shown} -1"
+        assert f"public.{name_shown}  0 " in program.run("show").out
     finally:
         postgres18.drop_database(name)
 

@@ -50,7 +50,8 @@ def worst(tmp_path: Path) -> Iterator[Served]:
     site = Site(tmp_path, LONG)
     for _ in range(2):
         site.add_failure(NOW, cause=HOSTILE + "x" * 300)
-    site.add_backup(NOW, stores=("local",), problems=(S3_TIMEOUT,), warnings=("w" * 200,))
+    changes = f'"{"t" * 63}" +1, {HOSTILE} -3, 41 tables unchanged'
+    site.add_backup(NOW, stores=("local",), problems=(S3_TIMEOUT,), warnings=("w" * 200,), changes=changes)
     site.add_run("drill", NOW, 10, 1, cause="y" * 300, name="z" * 200, store="s3")
     site.s3.down = "https://" + "s3." * 100
     with served(site.snapshot()) as running:

@@ -235,6 +235,7 @@ def a_month(directory: Path, *, days: int = 30) -> Site:
             stores=stores,
             problems=(S3_TIMEOUT,) if late else (),
             copies=("local",) if late else ("local", "s3"),
+            changes=f"pointages +{340 + at.day * 7919 % 212}, photos +{at.day % 4 + 1}, 36 tables unchanged",
         )
     for at, rto_seconds, of_load in (
         (datetime(2026, 1, 11, 5, 0), 41.8, {}),  # by an earlier version
