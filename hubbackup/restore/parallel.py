@@ -35,6 +35,8 @@ FROZEN_BYTES = 64 << 10
 SORT_BYTES = 64 << 20
 """A btree is sorted, and that goes faster in as much memory as a processor's cache holds some of: 1.75 million texts
 took 4.5 s with this, 5.8 s with 512 MB. It is PostgreSQL's own default, too."""
+WORKER_BYTES = 32 << 20
+"""PostgreSQL starts no worker that would have less."""
 OTHER_METHOD = re.compile(rb" USING (?!btree\b|INDEX\b)[a-z]")
 """gin, gist and others hold in memory what they build: there, more is better."""
 
@@ -62,20 +64,23 @@ class ParallelLoader:
         ranges.close()
         return [work.brought[table] for table in load.proof.facts.rows]
 
-    def settings(self) -> bytes:
-        """What each session sets for building indexes."""
-        return memory(self.memory_bytes) + b"SET max_parallel_maintenance_workers = 0;\n"
-
-    def build(self, statement: bytes) -> bytes:
-        """The statement with as much memory as is best for it."""
+    def build(self, statement: bytes, *, is_alone: bool = False) -> bytes:
+        """The statement with as much memory as is best for it; where it `is_alone`, with the processors of the other
+        sessions."""
         if OTHER_METHOD.search(statement):
             return statement
-        return memory(min(SORT_BYTES, self.memory_bytes)) + statement + memory(self.memory_bytes)
+        workers = self.jobs - 1 if is_alone else 0
+        all_bytes = self.memory_bytes * (workers + 1)
+        size_bytes = min(max(SORT_BYTES, WORKER_BYTES * (workers + 1)), all_bytes)
+        return settings(size_bytes, workers) + statement + settings(self.memory_bytes)
 
 
-def memory(size_bytes: int) -> bytes:
-    """How much memory the next index may take."""
-    return b"SET maintenance_work_mem = '%dkB';\n" % (size_bytes >> 10)
+def settings(memory_bytes: int, workers: int = 0) -> bytes:
+    """For the next index: the memory that it may take, and workers of the server's beside its session."""
+    return b"SET maintenance_work_mem = '%dkB';\nSET max_parallel_maintenance_workers = %d;\n" % (
+        memory_bytes >> 10,
+        workers,
+    )
 
 
 class _Work:
@@ -130,7 +135,7 @@ class _Work:
                 load.database,
                 load.source.name,
                 self._part,
-                dialect.opening() + self._loader.settings(),
+                dialect.opening() + settings(self._loader.memory_bytes),
             ) as session:
                 is_open = False
                 while tasks := self._take():
@@ -154,8 +159,10 @@ class _Work:
 
     def _do(self, session: LoadSession, tasks: Sequence[Task]) -> None:
         blocks: list[CopyBlock] = []
+        with self._changed:
+            is_alone = self._board.leaves_others_idle(tasks)
         for task in tasks:
-            blocks += self._feed(session, task)
+            blocks += self._feed(session, task, is_alone=is_alone)
         counts = session.ask()
         if len(counts) != len(blocks):
             raise NotProvenError(f"psql has answered for {len(counts)} COPYs, it was given {len(blocks)}")
@@ -178,10 +185,12 @@ class _Work:
 
     # what psql is given
 
-    def _feed(self, session: LoadSession, task: Task) -> list[CopyBlock]:
+    def _feed(self, session: LoadSession, task: Task, *, is_alone: bool) -> list[CopyBlock]:
         """Give it to psql; returns the COPYs whose counts are to come."""
         if isinstance(task, Script):
+            session.write(b"RESET max_parallel_maintenance_workers;\n")
             session.feed(self._script(task.texts))
+            session.write(settings(self._loader.memory_bytes))
         elif isinstance(task, Stretch):
             for each in task.ranges:
                 session.feed(self._kept(self._ranges.read(each.start, each.end)))
@@ -189,17 +198,17 @@ class _Work:
             return self._feed_rows(session, task.table)
         elif isinstance(task, Alone):
             blocks = self._feed_rows(session, task.table)
-            self._feed_builds(session, (*task.table.builds, *task.table.then))
+            self._feed_builds(session, (*task.table.builds, *task.table.then), is_alone=is_alone)
             return blocks
         elif isinstance(task, Indexes):
-            self._feed_builds(session, task.builds)
+            self._feed_builds(session, task.builds, is_alone=is_alone)
         else:
             session.feed(self._texts([task.text]))
         return []
 
-    def _feed_builds(self, session: LoadSession, builds: Sequence[Build]) -> None:
+    def _feed_builds(self, session: LoadSession, builds: Sequence[Build], *, is_alone: bool) -> None:
         for build in builds:
-            session.write(self._loader.build(b"".join(self._texts([build.text]))))
+            session.write(self._loader.build(b"".join(self._texts([build.text])), is_alone=is_alone))
 
     def _feed_rows(self, session: LoadSession, table: TableLoad) -> list[CopyBlock]:
         """A table's rows, and no COMMIT or end of rows before all bytes of them were seen to be what was proven."""

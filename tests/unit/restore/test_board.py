@@ -134,3 +134,24 @@ def test_small_tasks_come_in_batches() -> None:
         for task in tasks:
             board.done(task)
     assert asked < 20
+
+
+def test_who_is_alone_is_told_so() -> None:
+    """The only index of the only table leaves the others idle; of two, only the last one does."""
+    one = table("one", 0, 50 * MEGABYTE, [20 * MEGABYTE])
+    board = Board(Plan(pre=(TEXT,), loads=(one,), rest=(TEXT,)))
+    board.done(board.take()[0])
+    (fill,) = board.take()
+    board.done(fill)
+    build = board.take()
+    assert board.leaves_others_idle(build)
+    two = table("two", 0, 50 * MEGABYTE, [20 * MEGABYTE, 10 * MEGABYTE])
+    board = Board(Plan(pre=(TEXT,), loads=(two,), rest=(TEXT,)))
+    board.done(board.take()[0])
+    board.done(board.take()[0])
+    first = board.take()
+    assert not board.leaves_others_idle(first)
+    second = board.take()
+    assert not board.leaves_others_idle(second)
+    board.done(first[0])
+    assert board.leaves_others_idle(second)
