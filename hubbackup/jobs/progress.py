@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LOG_EVERY_SECONDS = 30.0
 DRAW_EVERY_SECONDS = 0.1
+NARROW_BAR = 10
 
 
 class Progress(Protocol):
@@ -99,6 +100,7 @@ def bar(what: str, total_bytes: int = 0) -> Iterator[Progress]:
         TransferSpeedColumn,
     )
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
     from rich.text import Text
 
     class Counted(ProgressColumn):
@@ -111,9 +113,10 @@ def bar(what: str, total_bytes: int = 0) -> Iterator[Progress]:
         def render(self, task: Task) -> RenderableType:
             return self._column(task) if task.total or task.completed else Text()
 
+    drawn = BarColumn()
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        drawn,
         Counted(DownloadColumn()),
         Counted(TransferSpeedColumn()),
         TimeElapsedColumn(),
@@ -128,6 +131,8 @@ def bar(what: str, total_bytes: int = 0) -> Iterator[Progress]:
             now = time.monotonic()
             if now - last_at >= DRAW_EVERY_SECONDS:
                 last_at = now
+                if doing:
+                    drawn.bar_width = NARROW_BAR  # room for the words
                 shown.update(task, completed=done_bytes, description=f"{what}: {doing}" if doing else what)
 
         yield update

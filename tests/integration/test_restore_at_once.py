@@ -43,7 +43,7 @@ def test_only_what_is_dead_is_removed(two: tuple[Program, Program], postgres18: 
     file = str(next(first.backups.glob("*.sql.gz")))
     try:
         one = first.fork("restore", file, "--yes", output=first.directory / "said")
-        wait_until(lambda: first.derived("restore") and "20200101" not in first.derived("restore")[0], "a restore")
+        wait_until(lambda: any("20200101" not in name for name in first.derived("restore")), "a restore")
         (of_the_first,) = first.derived("restore")
         other = second.fork("restore", file, "--yes", output=second.directory / "said")
         wait_until(lambda: len(first.derived("restore")) == 2, "a second one beside the first")

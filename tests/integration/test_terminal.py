@@ -16,7 +16,11 @@ from tests.support.program import Program, for_server
 from tests.support.s3 import S3Server
 from tests.support.terminal import on_terminal
 
-STEPS = ("prove", "load", "indexes and constraints", "compare", "statistics")
+STEPS = {
+    "1": ("prove ", "load ", "indexes and constraints ", "compare ", "statistics "),
+    "2": ("prove ", "load: 0 of 1 tables, 0 of 0 indexes", "compare ", "statistics "),
+}
+"""Of a restore, by how many sessions load."""
 ABSENT = "the database absent does not exist"
 
 
@@ -163,19 +167,21 @@ def test_an_empty_list_says_so(program: Program) -> None:
     assert program.run("list", "--json").document == []
 
 
-def test_every_part_of_a_restore_is_seen_at_work(program: Program) -> None:
+@pytest.mark.parametrize("jobs", sorted(STEPS))
+def test_every_part_of_a_restore_is_seen_at_work(program: Program, jobs: str) -> None:
     """The proof and the load in bytes, and that the server is busy: never a still terminal; then only the answer."""
     program.backup()
     into = f"{program.database}_seen"
     try:
-        seen = on_terminal(program, "restore", "--latest", "--into", into, "--yes")
+        seen = on_terminal(program, "restore", "--latest", "--into", into, "--yes", "--jobs", jobs)
     finally:
         program.drop(into)
     assert seen.code == 0
-    places = [seen.written.index(f"\x1b[2K{step} ") for step in STEPS]
+    places = [seen.written.index(f"\x1b[2K{step}") for step in STEPS[jobs]]
     assert places == sorted(places)
     assert "0.0/? bytes" not in seen.written
-    assert [line.split()[0] for line in seen.lines] == ["backup", "database", seen.lines[-1].split()[0]]
+    told = ["backup", "database"] + ["load"] * (jobs != "1")
+    assert [line.split()[0] for line in seen.lines] == [*told, seen.lines[-1].split()[0]]
 
 
 def test_a_verification_is_seen_at_work(program: Program) -> None:
