@@ -26,12 +26,14 @@ from hubbackup.postgres.session import Connection
 from hubbackup.restore import condition as where
 from hubbackup.restore import recover_errors as refusals
 from hubbackup.restore.recover_sql import Comparison
-from hubbackup.restore.row_report import Apply, RowReport, choose_key, column_notes, differences
+from hubbackup.restore.row_report import Apply, RowReport, backup_notes, choose_key, column_notes, differences
 from hubbackup.restore.source import Source
 from hubbackup.restore.table_rows import StoredTable, find_rows
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel
 
+MOST_COLUMNS = 800
+"""Two rows side by side may have 1664 for the server."""
 PINNED = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);"
 AS_ANY_INSERT = """\
 SELECT pg_catalog.set_config('session_replication_role', 'origin', true)
@@ -180,6 +182,11 @@ class _Work:
         return comparison
 
     def _begin(self, table: LiveTable, columns: tuple[str, ...], load_path: str) -> Comparison:
+        if len(columns) > MOST_COLUMNS:
+            raise UsageError(
+                f"{self.stored.name} has {len(columns)} columns, {MOST_COLUMNS} can be compared",
+                remedy=f"beside the live one: hubbackup restore … --into NEW --table {self.stored.name}",
+            )
         key = choose_key(table, columns, self.request.key)
         comparison = Comparison(table, columns, secrets.token_hex(4), key, self.request.condition)
         path = f"SELECT pg_catalog.set_config('search_path', {literal(load_path)}, true);" if load_path else ""
@@ -217,7 +224,7 @@ class _Work:
             missing_sample=tuple(map(tuple, json.loads(talk.ask(comparison.missing_sample())))) if missing else (),
             different_sample=differences(talk.ask(comparison.different_sample()), comparison) if different else (),
             only_live_sample=tuple(map(tuple, only_live_sample)),
-            notes=tuple(column_notes(comparison)),
+            notes=(*backup_notes(source), *column_notes(comparison)),
         )
 
     def _check_key(self, comparison: Comparison) -> None:

@@ -61,7 +61,7 @@ def of_load(error: ToolError, table: str) -> HubbackupError:
     row = f" (row {place['line']}{', column ' + place['column'] if place['column'] else ''})" if place else ""
     return HubbackupError(
         f"a row of the backup does not fit {table} as it is now{row}: {words(error)}; {UNCHANGED}",
-        remedy="a column has another type since: restore the table beside the live database with"
+        remedy="a column has another type or rule since: restore the table beside the live database with"
         " hubbackup restore … --into NEW --table, and copy its rows from there",
     )
 

@@ -12,6 +12,7 @@ from hubbackup.errors import UsageError
 from hubbackup.postgres.live_table import Key, KeyColumn, LiveTable
 from hubbackup.postgres.table_names import columns as listed
 from hubbackup.restore.recover_sql import Comparison
+from hubbackup.restore.source import Source
 
 Apply = Literal["", "missing", "changed"]
 Values = tuple[str | None, ...]
@@ -103,6 +104,14 @@ def choose_key(table: LiveTable, stored: Sequence[str], typed: str) -> Key:
             remedy="say which columns tell its rows apart: --key COLUMNS",
         )
     return found
+
+
+def backup_notes(source: Source) -> Iterator[str]:
+    """Why its rows may not be what they seem."""
+    if source.manifest is None:
+        yield "this file is unproven, it has no manifest: nothing says that it is what it was when it was made"
+    elif source.manifest.warnings:
+        yield f"this backup is suspicious: {'; '.join(source.manifest.warnings)}"
 
 
 def column_notes(comparison: Comparison) -> Iterator[str]:

@@ -240,6 +240,28 @@ def test_a_type_that_changed_since(make: Make) -> None:
     assert counts(recovered(hub, "t", "--apply", "missing")) == (2, 0, 0, 2, 0)
 
 
+def test_shapes_that_are_rare(make: Make) -> None:
+    """Tables named as our own aliases, keys of arrays, enums and NaN, a key alone, one that is deferred; more columns
+    than a join can have, and a rule in the way, are said."""
+    wide = ", ".join(f"c{number} int" for number in range(1599))
+    hub = make(
+        f"""CREATE TABLE b (l int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, b int, f int, at int, missing int);
+        CREATE TYPE en AS ENUM ('x', 'y');
+        CREATE TABLE l (k float8, e en, a int[], v int, PRIMARY KEY (k, e, a)); CREATE TABLE f (id int PRIMARY KEY);
+        CREATE TABLE wide (id int PRIMARY KEY, {wide}); CREATE TABLE ruled (id int PRIMARY KEY);
+        INSERT INTO b VALUES (1, 1, 1, 1, 1), (2, 2, 2, 2, 2); INSERT INTO f VALUES (1), (2);
+        INSERT INTO l VALUES ('NaN', 'x', '{{1,NULL}}', 1), (0, 'y', '{{}}', 2);
+        INSERT INTO wide (id) VALUES (1); INSERT INTO ruled VALUES (1)""",
+        since="DELETE FROM b WHERE l = 1; UPDATE b SET b = 9; DELETE FROM l WHERE k = 0; UPDATE l SET v = 0;"
+        "DELETE FROM f WHERE id = 1; DELETE FROM ruled; CREATE RULE r AS ON INSERT TO ruled DO INSTEAD NOTHING;",
+    )
+    for table, expected in {"b": (1, 1, 0, 1, 1), "l": (1, 1, 0, 1, 1), "f": (1, 0, 0, 1, 0)}.items():
+        assert counts(recovered(hub, table, "--apply", "changed")) == expected
+        assert counts(recovered(hub, table)) == (0, 0, 0, 0, 0)
+    assert "has 1600 columns, 800 can be compared" in refused(hub, "wide").err
+    assert "can't go back into public.ruled" in refused(hub, "ruled", "--apply", "missing", code=1).err
+
+
 # --------------------------------------------------------------------------------------- what the live table demands
 
 REFERRING = """

@@ -181,6 +181,8 @@ def test_only_the_tables_own_part_is_read(postgres16: EmbeddedPostgres, tmp_path
         assert "99 rows inserted" in damaged_at(entered // 2)
         path.with_name(beside(path.name)).unlink()
         assert "is damaged" in damaged_at(entered // 2)
+        path.write_bytes(whole)
+        assert "this file is unproven" in hub.run("recover", "wanted", "--from", path.name).out
     finally:
         hub.drop(DATABASE)
 
