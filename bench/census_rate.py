@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from hubbackup.backup.pipeline import BATCH_BYTES
-from hubbackup.postgres.census import Census
+from hubbackup.dump.census import Census
 
 
 def main() -> None:

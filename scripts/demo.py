@@ -25,8 +25,8 @@ from types import FrameType
 from typing import TypeVar
 
 from hubbackup.catalog.backup import BackupName, Manifest
+from hubbackup.dump.census import Census
 from hubbackup.errors import HubbackupError, NotProvenError
-from hubbackup.postgres.census import Census
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.format import DEFAULT_FORMAT
 from hubbackup.units import human_bytes

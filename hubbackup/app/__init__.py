@@ -48,13 +48,12 @@ from hubbackup.jobs.results import (
 from hubbackup.jobs.run import Job, Outcome, R_co, Run, guarded
 from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.notify.notifier import Notifier
+from hubbackup.recover.job import RecoverJob, RecoverRequest
+from hubbackup.recover.row_report import RowReport
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.job import Preview, RestoreJob
 from hubbackup.restore.preflight import Request
-from hubbackup.restore.recover import RecoverJob, RecoverRequest
-from hubbackup.restore.row_report import RowReport
 from hubbackup.restore.schema_drill import SchemaDrill, SchemaDrillJob
-from hubbackup.restore.source import BackupSelector, Source, find, find_in, located, of_kept
 from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
@@ -67,6 +66,7 @@ from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copi
 from hubbackup.verify.kept import KeptSchema
 from hubbackup.verify.ranges import Parts
 from hubbackup.verify.sealed import demand_key
+from hubbackup.verify.source import BackupSelector, Source, find, find_in, located, of_kept
 
 
 class App:

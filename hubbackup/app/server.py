@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hubbackup.config.settings import Settings
+from hubbackup.dump.identifiers import quoted
 from hubbackup.errors import HubbackupError, SettingsError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.lock import locked
@@ -19,7 +20,6 @@ from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
 from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import quoted
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import drills_of
 from hubbackup.restore.drill import DrillServer

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
+from hubbackup.dump.identifiers import connection_string
 from hubbackup.errors import HubbackupError
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.identifiers import connection_string
 from hubbackup.postgres.materialized_views import COUNT_SQL, counts_of
 from hubbackup.postgres.session import Connection, dump_globals, sql
 from hubbackup.runners import Runner

@@ -16,13 +16,13 @@ from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
 from hubbackup.catalog.manifests import MANIFEST_MAX_BYTES
 from hubbackup.catalog.origin import SigningKey
+from hubbackup.dump.identifiers import readable
+from hubbackup.dump.schema_text import SchemaText
 from hubbackup.errors import HubbackupError, NoDataConnectionError, PassphraseError, ToolError, UsageError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import client
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.identifiers import readable
 from hubbackup.postgres.messages import explain
-from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.postgres.session import Connection, open_dump
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft

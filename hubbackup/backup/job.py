@@ -32,6 +32,7 @@ from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.restored import Restored
 from hubbackup.catalog.schema_proofs import REFUSED, SchemaVerdict
 from hubbackup.catalog.target import LocalTarget, Policy, Target
+from hubbackup.dump.schema_text import SchemaText
 from hubbackup.errors import (
     ExistsError,
     HubbackupError,
@@ -45,7 +46,6 @@ from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import client
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import expired_names
 from hubbackup.runners import Runner

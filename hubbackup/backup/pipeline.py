@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hubbackup.dump.census import Census, DumpFacts
+from hubbackup.dump.copy_blocks import Cuts
 from hubbackup.errors import RunnerError
 from hubbackup.jobs.progress import Progress
-from hubbackup.postgres.census import Census, DumpFacts
-from hubbackup.postgres.copy_blocks import Cuts
 from hubbackup.runners import Process, tool_error
 from hubbackup.streams.age_keys import Recipient
 from hubbackup.streams.cancel import Cancel

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from hubbackup.catalog.backup import Manifest
 from hubbackup.catalog.index import DumpIndex
+from hubbackup.dump.identifiers import readable, unescaped
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.identifiers import readable, unescaped
 from hubbackup.shown_text import printable
 
 SHOWN = 10

@@ -15,8 +15,8 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hubbackup.dump.copy_blocks import CopyBlock
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.copy_blocks import CopyBlock
 from hubbackup.streams.codecs import GZIP_WBITS, Member
 
 MAX_BYTES = 256 << 20

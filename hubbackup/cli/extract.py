@@ -15,8 +15,8 @@ from hubbackup.cli.terminal import print_warnings, progress
 from hubbackup.cli.whole_file import write_whole
 from hubbackup.contents.extract import Extraction, RowFormat
 from hubbackup.contents.extract import extract as extract_table
+from hubbackup.dump.table_names import columns as column_names
 from hubbackup.errors import EXIT_SUCCESS
-from hubbackup.postgres.table_names import columns as column_names
 
 STDOUT = "-"
 

@@ -15,9 +15,9 @@ from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress, read_line
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RecoverResult
-from hubbackup.restore.condition import check
-from hubbackup.restore.recover import RecoverRequest
-from hubbackup.restore.row_report import Apply, RowReport, Values
+from hubbackup.recover.condition import check
+from hubbackup.recover.job import RecoverRequest
+from hubbackup.recover.row_report import Apply, RowReport, Values
 from hubbackup.shown_text import printable
 from hubbackup.units import human_age
 

@@ -18,10 +18,10 @@ from hubbackup.jobs.results import RestoreResult, UndoResult
 from hubbackup.postgres.side_databases import check_target
 from hubbackup.restore.job import Preview
 from hubbackup.restore.preflight import Request
-from hubbackup.restore.source import BackupSelector
 from hubbackup.shown_text import printable
 from hubbackup.streams.cancel import Cancel
 from hubbackup.units import human_age, human_bytes
+from hubbackup.verify.source import BackupSelector
 
 WHOSE = (
     "It is not known to be a backup of this server. If it comes from your old server: hubbackup config says how to\n"

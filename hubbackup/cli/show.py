@@ -19,9 +19,9 @@ from hubbackup.cli.terminal import print_warnings, progress
 from hubbackup.contents.overview import Overview, last_before, newest_name, overview
 from hubbackup.contents.stored import StoredBackup
 from hubbackup.contents.tables import Table, Tables
+from hubbackup.dump.identifiers import plain_name
+from hubbackup.dump.table_ddl import TableDdl, table_ddl
 from hubbackup.errors import EXIT_SUCCESS, UsageError
-from hubbackup.postgres.identifiers import plain_name
-from hubbackup.postgres.table_ddl import TableDdl, table_ddl
 from hubbackup.units import human_age, human_bytes
 
 DEFAULTS = (b"SET default_tablespace = '';", b"SET default_table_access_method = heap;")

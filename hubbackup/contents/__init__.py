@@ -1,5 +1,5 @@
 """What is in a backup, without restoring it: show, diff, extract.
 
 Not here: the index that says where each table stands (`catalog/index`), reading a file (`verify`), finding one
-(`restore/source`), and whatever writes to a database (`restore`).
+(`verify/source`), and whatever writes to a database (`restore`).
 """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hubbackup.contents.row_comparison import Difference, Row, RowComparison
 from hubbackup.contents.table_rows import Sides, TableRows, rows, sides_of
-from hubbackup.postgres.copy_text import value
-from hubbackup.postgres.identifiers import plain_name
+from hubbackup.dump.copy_text import value
+from hubbackup.dump.identifiers import plain_name
 
 FEWEST_FILES, MOST_FILES = 16, 512
 PART_BYTES = 32 << 20

@@ -9,10 +9,10 @@ from itertools import chain
 
 from hubbackup.contents.table_sql import table_sql
 from hubbackup.contents.tables import Table, Tables, choose_columns, columns_of
+from hubbackup.dump.copy_csv import csv_header, csv_lines, text_lines
+from hubbackup.dump.identifiers import quoted
+from hubbackup.dump.statement_subjects import parts, shown
 from hubbackup.errors import UsageError
-from hubbackup.postgres.copy_csv import csv_header, csv_lines, text_lines
-from hubbackup.postgres.identifiers import quoted
-from hubbackup.postgres.statement_subjects import parts, shown
 from hubbackup.verify.ranges import Parts
 
 

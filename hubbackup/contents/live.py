@@ -15,14 +15,14 @@ from typing import Any
 from hubbackup.catalog.backup import printable
 from hubbackup.catalog.diff import Content, TableContent
 from hubbackup.contents.table_rows import Block
+from hubbackup.dump.identifiers import encoded, literal, plain_name, quoted
+from hubbackup.dump.statement_subjects import parts
+from hubbackup.dump.table_names import find_table, qualified
 from hubbackup.errors import HubbackupError, UsageError
 from hubbackup.postgres import client, pins
-from hubbackup.postgres.identifiers import encoded, literal, plain_name, quoted
 from hubbackup.postgres.live_catalog import BEGIN, COUNT_SQL, TABLES_SQL, table_sql
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.session import Connection, open_psql, sql
-from hubbackup.postgres.statement_subjects import parts
-from hubbackup.postgres.table_names import find_table, qualified
 from hubbackup.runners import Runner, tool_error
 
 LIVE = "live"

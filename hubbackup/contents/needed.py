@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hubbackup.postgres.dump_statements import NAME
-from hubbackup.postgres.statement_subjects import Name, parts, shown
+from hubbackup.dump.dump_statements import NAME
+from hubbackup.dump.statement_subjects import Name, parts, shown
 
 _MAKES = re.compile(
     rb"CREATE (?:OR REPLACE )?(?:TYPE|DOMAIN|SEQUENCE|FUNCTION|PROCEDURE|AGGREGATE|COLLATION) ("

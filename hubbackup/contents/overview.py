@@ -13,9 +13,9 @@ from hubbackup.catalog.diff import Content, Diff, content_of, diff
 from hubbackup.catalog.listing import NAME_DOUBT, newest_first_of, newest_good, scan_each
 from hubbackup.catalog.target import Target
 from hubbackup.contents.stored import StoredBackup
+from hubbackup.dump.census import DumpFacts
 from hubbackup.errors import NotFoundError
 from hubbackup.jobs.progress import ProgressMaker, silent
-from hubbackup.postgres.census import DumpFacts
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder
 from hubbackup.verify.index import index_of

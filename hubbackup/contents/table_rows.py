@@ -9,9 +9,9 @@ from typing import Protocol
 
 from hubbackup.contents.row_comparison import Row
 from hubbackup.contents.tables import Table, Tables, columns_of
-from hubbackup.postgres.copy_text import rows as rows_of
-from hubbackup.postgres.identifiers import plain_name, unescaped
-from hubbackup.postgres.table_ddl import TableDdl, table_ddl
+from hubbackup.dump.copy_text import rows as rows_of
+from hubbackup.dump.identifiers import plain_name, unescaped
+from hubbackup.dump.table_ddl import TableDdl, table_ddl
 
 Block = tuple[tuple[str, ...], Iterator[bytes]]
 """Some rows of a table: their columns, and COPY's text in chunks of any size."""

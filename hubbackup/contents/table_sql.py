@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from hubbackup.contents.needed import Needed, needed_by
 from hubbackup.contents.tables import Table, Tables
-from hubbackup.postgres.dump_rows import END_OF_ROWS
-from hubbackup.postgres.dump_statements import NAME
-from hubbackup.postgres.statement_subjects import Kind, Name, parts, shown, subject_of
-from hubbackup.postgres.table_ddl import Piece, ddl_of_several
+from hubbackup.dump.dump_rows import END_OF_ROWS
+from hubbackup.dump.dump_statements import NAME
+from hubbackup.dump.statement_subjects import Kind, Name, parts, shown, subject_of
+from hubbackup.dump.table_ddl import Piece, ddl_of_several
 
 _SETTING = re.compile(
     rb"SET (?:client_encoding|standard_conforming_strings|check_function_bodies|xmloption|client_min_messages"

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hubbackup.catalog.backup import printable
+from hubbackup.dump.copy_blocks import CopyBlock
+from hubbackup.dump.dump_relations import Relations
+from hubbackup.dump.dump_statements import COPY, NAME
+from hubbackup.dump.identifiers import plain_name, readable
+from hubbackup.dump.schema_statements import schema_statements
+from hubbackup.dump.table_columns import Column
+from hubbackup.dump.table_ddl import table_ddl
+from hubbackup.dump.table_names import find_table
 from hubbackup.errors import UsageError
-from hubbackup.postgres.copy_blocks import CopyBlock
-from hubbackup.postgres.dump_relations import Relations
-from hubbackup.postgres.dump_statements import COPY, NAME
-from hubbackup.postgres.identifiers import plain_name, readable
-from hubbackup.postgres.schema_statements import schema_statements
-from hubbackup.postgres.table_columns import Column
-from hubbackup.postgres.table_ddl import table_ddl
-from hubbackup.postgres.table_names import find_table
 from hubbackup.verify.ranges import Parts
 
 NEAREST = 5

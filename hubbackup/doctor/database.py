@@ -6,9 +6,10 @@ import json
 
 from hubbackup.doctor import Check, Diagnosis, fail, ok, restorable, skip, warn
 from hubbackup.doctor.site import Site
+from hubbackup.dump.versions import major_of
 from hubbackup.errors import NoDataConnectionError, ToolError
 from hubbackup.postgres import session
-from hubbackup.postgres.client import major_of, some
+from hubbackup.postgres.client import some
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.side_databases import derived_time

@@ -1,4 +1,4 @@
-"""PostgreSQL's own side: command lines, SQL, identifiers, databases as wholes, and the text of a dump.
+"""PostgreSQL's own side: command lines, SQL, sessions, databases as wholes.
 
-Not here: how a command is started (`runners`).
+Not here: how a command is started (`runners`), and the text of a dump (`dump`).
 """

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError
 from hubbackup.postgres import session
-from hubbackup.postgres.identifiers import literal
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner, tool_error
 

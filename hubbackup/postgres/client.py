@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hubbackup.dump.identifiers import decoded, literal, raw_json
+from hubbackup.dump.versions import major_of
 from hubbackup.errors import HubbackupError, NotProvenError, ToolError
 from hubbackup.postgres import session
 from hubbackup.postgres.extensions import Extension
-from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.messages import LOCKED, meaning_of
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import OURS
@@ -149,12 +149,6 @@ def check_versions(*, pg_dump_version: str, server_version: str) -> None:
             f"pg_dump {pg_dump_version} is older than the server {server_version}",
             remedy="use pg_dump of the server's major version or newer",
         )
-
-
-def major_of(version: str) -> int:
-    """17 for `17.6 (Debian 17.6-1)` and for `17devel`."""
-    found = re.match(r"\d+", version)
-    return int(found.group()) if found else 0
 
 
 def explain_lock(error: ToolError, runner: Runner, connection: Connection, database: str) -> ToolError:

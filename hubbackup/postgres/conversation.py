@@ -9,9 +9,9 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError, NotProvenError, StreamError, ToolError
 from hubbackup.postgres import pins, session
-from hubbackup.postgres.identifiers import literal
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Process, Runner, tool_error

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterable, Iterator, Set
 from contextlib import AbstractContextManager
 
+from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError, UnrestorableError
 from hubbackup.postgres import claims, ddl, session
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.server import SERVER_SQL, Server, server_from_answer
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import OURS, derived_time

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.postgres.client import DatabaseProperties
-from hubbackup.postgres.identifiers import literal, quoted
 
 LIST_SETTINGS = frozenset({"search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"})
 """Settings that are lists of names, as pg_dump's variable_is_guc_list_quote has them."""

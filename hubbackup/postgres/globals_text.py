@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from hubbackup.dump.identifiers import literal, quoted
+from hubbackup.dump.sql_tokens import Token, statements
 from hubbackup.postgres import ddl
-from hubbackup.postgres.identifiers import literal, quoted
-from hubbackup.postgres.sql_tokens import Token, statements
 
 Kind = Literal["create", "attributes", "setting", "comment", "label", "membership", "parameter"]
 POWERS = ("SUPERUSER", "REPLICATION", "BYPASSRLS")

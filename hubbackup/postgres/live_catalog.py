@@ -5,8 +5,8 @@ Names come as JSON in hexadecimal digits (`raw_json`), in the database's own enc
 
 from __future__ import annotations
 
+from hubbackup.dump.identifiers import literal, raw_json
 from hubbackup.postgres import pins
-from hubbackup.postgres.identifiers import literal, raw_json
 
 BEGIN = "SET row_security = off;\nSET lock_timeout = '60s';\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
 """One snapshot; a table whose rows are hidden from the role is an error, and a lock is not waited for forever."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hubbackup.postgres.identifiers import literal, quoted
+from hubbackup.dump.identifiers import literal, quoted
 
 
 @dataclass(frozen=True)

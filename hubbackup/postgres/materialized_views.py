@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from hubbackup.postgres.identifiers import decoded, literal, raw_json
+from hubbackup.dump.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.pins import KEEP_PATH, OUR_PATH, OWN_PATH
 
 COUNTED_BYTES = 256 << 20

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hubbackup.postgres.identifiers import literal
-from hubbackup.postgres.sql_tokens import Token, tokens
+from hubbackup.dump.identifiers import literal
+from hubbackup.dump.sql_tokens import Token, tokens
 
 _VALIDATE = """
 DECLARE

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from hubbackup.dump.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.claims import claimed
 from hubbackup.postgres.extensions import BOUND
-from hubbackup.postgres.identifiers import decoded, literal, raw_json
 from hubbackup.postgres.side_databases import derived_kind
 
 

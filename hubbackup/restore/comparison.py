@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hubbackup.dump.identifiers import readable
 from hubbackup.errors import NotProvenError
+from hubbackup.load.proof import DumpProof
 from hubbackup.postgres import materialized_views
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import readable
-from hubbackup.restore.proof import DumpProof
 
 OWN_CODE = "the database's own code (an event trigger, say) added them during the load"
 

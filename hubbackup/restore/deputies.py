@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.errors import HubbackupError
 from hubbackup.postgres import ddl
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.server import STAND_IN, Server
 
 

@@ -15,19 +15,19 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from hubbackup.catalog.target import Target
+from hubbackup.dump.census import DumpFacts
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.results import DrillResult, RestoreResult
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, derived_time
 from hubbackup.restore.job import RestoreJob
 from hubbackup.restore.loading_role import LoadingRole, own_role
 from hubbackup.restore.preflight import Request, globals_of
-from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
+from hubbackup.verify.source import Source
 
 NOTHING = ("", "0", "f", "false")
 """Answers of the operator's own checks that mean: this is not what the database should hold."""

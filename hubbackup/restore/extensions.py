@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from hubbackup.dump.census import DumpFacts
+from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.errors import HubbackupError, UnrestorableError
-from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.extensions import (
@@ -23,7 +24,6 @@ from hubbackup.postgres.extensions import (
     Bound,
     Extension,
 )
-from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.server import Server
 
 IS_BACK = "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = {worker})"

@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 
 from hubbackup.errors import HubbackupError, StoppedError, ToolError
 from hubbackup.jobs.run import Run
+from hubbackup.load.analyze import Statistics
+from hubbackup.load.loader import Load, Loader, ignore
+from hubbackup.load.proof import DumpProof
+from hubbackup.load.psql_compat import Dialect
+from hubbackup.load.serial import load_serially
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.restore import extensions, roles
-from hubbackup.restore.analyze import Statistics
 from hubbackup.restore.comparison import compare
 from hubbackup.restore.deputies import Deputies
-from hubbackup.restore.loader import Load, Loader, ignore
 from hubbackup.restore.objects import check_objects
 from hubbackup.restore.preflight import Request, acting_roles
-from hubbackup.restore.proof import DumpProof
-from hubbackup.restore.psql_compat import Dialect
-from hubbackup.restore.serial import load_serially
-from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
+from hubbackup.verify.source import Source
 
 
 @dataclass(frozen=True)

@@ -16,31 +16,31 @@ from typing import ClassVar
 
 from hubbackup.catalog.backup import printable_rows
 from hubbackup.catalog.restored import Loaded, Restored
+from hubbackup.dump.census import DumpFacts
+from hubbackup.dump.identifiers import readable
+from hubbackup.dump.schema_text import SchemaText
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, UnrestorableError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
+from hubbackup.load.dump_text import DumpReading, DumpText
+from hubbackup.load.part import PartReading
+from hubbackup.load.proof import prove
+from hubbackup.load.psql_compat import Dialect, parse_version
+from hubbackup.load.sessions import Choice, choose_loader
 from hubbackup.postgres import ddl
-from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import readable
-from hubbackup.postgres.schema_text import SchemaText
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
 from hubbackup.restore import extensions, roles
-from hubbackup.restore.dump_text import DumpReading, DumpText
 from hubbackup.restore.filling import Filling, Work
 from hubbackup.restore.loading_role import LoadingRole, without_owners_of
-from hubbackup.restore.part import PartReading
 from hubbackup.restore.preflight import Request, globals_of, preflight
-from hubbackup.restore.proof import prove
-from hubbackup.restore.psql_compat import Dialect, parse_version
-from hubbackup.restore.sessions import Choice, choose_loader
-from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel
+from hubbackup.verify.source import Source
 
 
 @dataclass(frozen=True)

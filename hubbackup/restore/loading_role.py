@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from hubbackup.dump.census import DumpFacts
+from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.errors import HubbackupError, ToolError
 from hubbackup.postgres import ddl, session
-from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties, some
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.server import STAND_IN, Server
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner

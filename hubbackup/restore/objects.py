@@ -10,11 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from hubbackup.dump.identifiers import literal, readable
+from hubbackup.dump.statement_kinds import Attached, Constraint, Index, Trigger, beside, plain
 from hubbackup.errors import NotProvenError
+from hubbackup.load.dump_text import DumpReading
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.identifiers import literal, readable
-from hubbackup.postgres.statement_kinds import Attached, Constraint, Index, Trigger, beside, plain
-from hubbackup.restore.dump_text import DumpReading
 
 BATCH = 500
 SHOWN = 5

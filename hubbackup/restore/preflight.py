@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
+from hubbackup.dump.census import DumpFacts
+from hubbackup.dump.identifiers import quoted
+from hubbackup.dump.versions import major_of
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.postgres import ddl
-from hubbackup.postgres.census import DumpFacts
-from hubbackup.postgres.client import DatabaseProperties, major_of, some
+from hubbackup.postgres.client import DatabaseProperties, some
 from hubbackup.postgres.databases import free_bytes
-from hubbackup.postgres.identifiers import quoted
 from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_time
 from hubbackup.restore import extensions, roles
-from hubbackup.restore.source import Source
 from hubbackup.runners import Runner
+from hubbackup.verify.source import Source
 
 INDEX_FACTOR = 2.0
 """Rows of a dump take this much in a database, with their indexes."""

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.postgres import ddl
 from hubbackup.postgres.claims import claimed_by_others
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.globals_text import GlobalStatement, parsed
-from hubbackup.postgres.identifiers import literal, quoted
 from hubbackup.postgres.server import STAND_IN, Server
 from hubbackup.restore.deputies import Deputies, stand_in_sql
 

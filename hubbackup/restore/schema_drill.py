@@ -27,7 +27,7 @@ from hubbackup.jobs.results import SchemaDrillResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.side_databases import derived_name
 from hubbackup.restore.drill import DrillServer, Place
-from hubbackup.restore.source import Source
+from hubbackup.verify.source import Source
 
 NOT_ALLOWED = "42501"
 """SQLSTATE of what the role may not do."""

@@ -1,1 +1,3 @@
-"""Reading stored copies: the one reading path that proves a file, and the job that reads copies again."""
+"""Reading stored copies: finding the one that is meant, the one reading path that proves a file, reading a part of
+one, and the job that reads copies again.
+"""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hubbackup.catalog.backup import printable
 from hubbackup.catalog.index import PLAIN_DIGEST, DumpIndex
-from hubbackup.postgres.census import DumpFacts
+from hubbackup.dump.census import DumpFacts
 from hubbackup.streams.codecs import Member
 
 WHOLE_FILE = (Member(0, 0),)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hubbackup.catalog.backup import Manifest
-from hubbackup.postgres.census import DumpFacts
-from hubbackup.postgres.schema_text import SchemaText
+from hubbackup.dump.census import DumpFacts
+from hubbackup.dump.schema_text import SchemaText
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 from hubbackup.catalog.backup import printable
 from hubbackup.catalog.index import PLAIN_DIGEST, DumpIndex
+from hubbackup.dump.copy_blocks import CopyBlock
+from hubbackup.dump.dump_lexer import WHOLE_BYTES
+from hubbackup.dump.dump_rows import END_OF_ROWS
+from hubbackup.dump.dump_statements import COPY
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.copy_blocks import CopyBlock
-from hubbackup.postgres.dump_lexer import WHOLE_BYTES
-from hubbackup.postgres.dump_rows import END_OF_ROWS
-from hubbackup.postgres.dump_statements import COPY
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder
 from hubbackup.streams.format import Format

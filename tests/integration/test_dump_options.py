@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from hubbackup.dump.census import Census, DumpFacts
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.census import Census, DumpFacts
 from tests.support.embedded_postgres import EmbeddedPostgres, installed_versions
 
 EVERYTHING = r"""

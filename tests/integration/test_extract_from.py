@@ -257,7 +257,7 @@ def test_a_stop_leaves_no_file(site: Site, tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 143
     code = (
-        "import os, signal, sys; from hubbackup.postgres import copy_csv; made = copy_csv.csv_lines\n"
+        "import os, signal, sys; from hubbackup.dump import copy_csv; made = copy_csv.csv_lines\n"
         "def lines(*words):\n    os.kill(os.getpid(), signal.SIGTERM); yield from made(*words)\n"
         "from hubbackup.contents import extract; extract.csv_lines = lines\n"
         "from hubbackup.cli import run; sys.exit(run())"

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubbackup.contents.extract import RowFormat, extract
-from hubbackup.postgres import copy_text
-from hubbackup.postgres.copy_csv import csv_header, csv_lines
+from hubbackup.dump import copy_text
+from hubbackup.dump.copy_csv import csv_header, csv_lines
 from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.odd_tables import PLAIN, TABLES

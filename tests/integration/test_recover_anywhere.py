@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hubbackup.postgres.identifiers import literal
+from hubbackup.dump.identifiers import literal
 from tests.support.containers import postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import DATABASE, Program, beside, for_container, for_server

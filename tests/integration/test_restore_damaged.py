@@ -23,15 +23,15 @@ from hubbackup.catalog.target import LocalTarget, Policy
 from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.jobs.progress import logged
 from hubbackup.jobs.run import Run
+from hubbackup.load.proof import DumpProof, prove
 from hubbackup.logs import setup as logs
 from hubbackup.restore.job import RestoreJob
 from hubbackup.restore.preflight import Request
-from hubbackup.restore.proof import DumpProof, prove
-from hubbackup.restore.source import BackupSelector, find
 from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import CODECS
+from hubbackup.verify.source import BackupSelector, find
 from tests.support.backups import key_in, plain_of, signed_text
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hubbackup.load.analyze import LOAD_SUFFIX, Statistics
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
-from hubbackup.restore.analyze import LOAD_SUFFIX, Statistics
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres, installed_versions

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hubbackup.dump.census import Census
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.census import Census
+from hubbackup.load.dump_text import DumpReading, DumpText
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
-from hubbackup.restore.dump_text import DumpReading, DumpText
 from hubbackup.restore.objects import check_objects
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel

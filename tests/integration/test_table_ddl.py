@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from hubbackup.dump.schema_statements import schema_statements
+from hubbackup.dump.statement_subjects import parts
+from hubbackup.dump.table_ddl import TableDdl, table_ddl
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.schema_statements import schema_statements
-from hubbackup.postgres.statement_subjects import parts
-from hubbackup.postgres.table_ddl import TableDdl, table_ddl
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.sample import load_sample
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.restore.schedule import OF_EXTENSION, OF_NO_TABLE, OF_PARTITIONED, READS
+from hubbackup.load.schedule import OF_EXTENSION, OF_NO_TABLE, OF_PARTITIONED, READS
 from tests.support import conninfo, zoo
 from tests.support.backups import plain_of, unproven
 from tests.support.containers import DATABASE, postgres_container

@@ -6,8 +6,8 @@ psql stumbles over them or not; `HARMLESS` those that psql reads as the lexer do
 
 from __future__ import annotations
 
+from hubbackup.dump.census import Census, DumpFacts
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.census import Census, DumpFacts
 
 CANARY = b"CANARY"
 ECHO = rb"\echo CANARY"

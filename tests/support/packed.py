@@ -10,7 +10,7 @@ from functools import partial
 from typing import BinaryIO
 
 from hubbackup.catalog.index import DumpIndex
-from hubbackup.postgres.census import Census
+from hubbackup.dump.census import Census
 from hubbackup.streams.codecs import GZIP, Codec, MemberEncoder
 from hubbackup.streams.format import Format
 from hubbackup.verify.index import index_of

@@ -16,9 +16,9 @@ import pytest
 
 from hubbackup.backup import pipeline
 from hubbackup.backup.pipeline import DumpResult, FileOptions, Filters, pump
+from hubbackup.dump.copy_blocks import Cuts
 from hubbackup.errors import EngineError, HubbackupError, NotProvenError, StoppedError, StoreFullError, ToolError
 from hubbackup.jobs.progress import silent
-from hubbackup.postgres.copy_blocks import Cuts
 from hubbackup.runners import Process
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hubbackup.catalog.backup import BackupName
 from hubbackup.catalog.diff import Content, State, TableContent, content_of, diff, summary
 from hubbackup.catalog.index import DumpIndex
-from hubbackup.postgres.copy_blocks import CopyBlock
+from hubbackup.dump.copy_blocks import CopyBlock
 from hubbackup.streams.codecs import Member
 from tests.support.backups import manifest_of
 

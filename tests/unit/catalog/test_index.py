@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbackup.catalog.index import DumpIndex
+from hubbackup.dump.copy_blocks import CopyBlock
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.copy_blocks import CopyBlock
 from hubbackup.streams.codecs import Member
 
 COUNTS = st.integers(0, 1 << 40)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubbackup.dump.identifiers import literal, quoted, readable
 from hubbackup.errors import UsageError
 from hubbackup.postgres import ddl
 from hubbackup.postgres.client import DatabaseProperties, properties_from_json
-from hubbackup.postgres.identifiers import literal, quoted, readable
 from hubbackup.postgres.side_databases import (
     NAME_BYTES,
     check_target,

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from hubbackup.dump.census import DumpFacts
 from hubbackup.errors import NotProvenError
-from hubbackup.postgres.census import DumpFacts
+from hubbackup.load.proof import DumpProof
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.restore.comparison import compare
-from hubbackup.restore.proof import DumpProof
 from hubbackup.restore.undo import kept_aside
 from hubbackup.verify.reader import Expected
 

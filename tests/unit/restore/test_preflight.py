@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from hubbackup.dump.census import DumpFacts
+from hubbackup.dump.requirements import Requirements
 from hubbackup.errors import HubbackupError, RunnerError, UnrestorableError, UsageError
-from hubbackup.postgres.census import DumpFacts
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.extensions import Extension
-from hubbackup.postgres.requirements import Requirements
 from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.restore.preflight import Request, preflight
-from hubbackup.restore.source import Source
 from hubbackup.runners import Exit
 from hubbackup.streams.cancel import Cancel
+from hubbackup.verify.source import Source
 
 SOURCE = Source("a.sql.gz", "here", 1, None, None, lambda: io.BytesIO())
 FACTS = DumpFacts(1_000_000, {}, "17.6", "17.6", ("vector",), 0, 1, (), ("api", "chef"))

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubbackup.catalog.index import DumpIndex
+from hubbackup.dump.copy_blocks import CopyBlock
 from hubbackup.errors import NotProvenError, StoppedError
-from hubbackup.postgres.copy_blocks import CopyBlock
 from hubbackup.streams import codecs as codecs_module
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import CODECS, GZIP, ZSTD, Codec, Member

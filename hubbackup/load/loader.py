@@ -1,0 +1,44 @@
+"""Loaders: what brings a proven dump into an empty database. `serial` has one session, `parallel` several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from hubbackup.jobs.run import Run
+from hubbackup.load.proof import DumpProof
+from hubbackup.load.psql_compat import Dialect
+from hubbackup.postgres.session import Connection
+from hubbackup.runners import Runner
+from hubbackup.verify.source import Source
+
+
+def ignore(table: str) -> None:
+    """Nobody is told."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is to be loaded, and where to."""
+
+    run: Run
+    runner: Runner
+    connection: Connection
+    database: str
+    source: Source
+    proof: DumpProof
+    dialect: Dialect
+    on_full: Callable[[str], None] = ignore
+    """Told of each table that is full and has its indexes, by its name in the dump."""
+
+
+class Loader(Protocol):
+    """Loads all of a dump, or raises."""
+
+    def __call__(self, load: Load) -> list[int]:
+        """Load it, and demand that psql got to its end; returns how many rows each COPY brought, in the dump's order.
+
+        Caller's duty: drop the database where it raises. Raises HubbackupError.
+        """
+        ...
