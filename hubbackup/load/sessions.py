@@ -19,6 +19,8 @@ MOST = 4
 """What AUTO asks for at most: more sessions than processors only get in each other's way."""
 UNKNOWN = 2
 """Where it is not known how many processors the server has."""
+SMALL_BYTES = 32 << 20
+"""Rows that one session loads sooner, for AUTO, than several are started and have divided the work among them."""
 KEPT = 4
 """Connections that the rest of a restore takes, and the application's next one."""
 SHARE = 8
@@ -45,6 +47,11 @@ def sessions_for(asked: int, resources: Resources, server: Server) -> Sessions:
     return Sessions(count, max(LEAST_BYTES, min(MOST_BYTES, memory_bytes)), why)
 
 
+def are_worth_it(asked: int, row_bytes: int) -> bool:
+    """Whether several sessions are to be had at all: for AUTO not where one is done before they have begun."""
+    return row_bytes >= SMALL_BYTES if asked == AUTO else asked > 1
+
+
 @dataclass(frozen=True)
 class Choice:
     """A loader. `sessions`: of how many; `why`: why not of more; `serial`: what one session does, and why."""
@@ -56,8 +63,9 @@ class Choice:
 
 
 def choose_loader(asked: int, proof: DumpProof, runner: Runner, server: Server) -> Choice:
-    """The loader for `asked` sessions: the serial one where that is all that can be had."""
-    if asked == 1 or proof.reading is None:
+    """The loader for `asked` sessions: the serial one where that is all that can be had, or is worth it."""
+    row_bytes = sum(block.row_bytes for block in proof.facts.blocks)
+    if proof.reading is None or not are_worth_it(asked, row_bytes):
         return Choice()
     sessions = sessions_for(asked, resources_of(runner), server)
     if sessions.count == 1:

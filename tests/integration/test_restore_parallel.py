@@ -85,6 +85,12 @@ def test_each_number_of_sessions_makes_the_same_database(hub: Program, live: Fin
     assert ("restore.parallel" in events) == (jobs != "1")
 
 
+def test_a_small_dump_takes_one_session(hub: Program, live: Fingerprint) -> None:
+    """Left to itself, a restore of few rows starts no more."""
+    with copied(hub, live):
+        assert "restore.parallel" not in restored(hub, "--latest", RESTORE_JOBS="auto")
+
+
 def test_a_file_that_cannot_be_entered(hub: Program, live: Fingerprint) -> None:
     """Without a manifest there is no index: one reader hands the rows to the sessions."""
     latest = max(hub.backups.glob("*.sql.gz"))

@@ -200,6 +200,7 @@ def for_server(server: EmbeddedPostgres, database: str, directory: Path, **setti
         "POSTGRES_DB": database,
         "DRILL_TARGET": "database",
         "BACKUP_SCHEMA_DRILL": "false",
+        "RESTORE_JOBS": "2",  # as large databases are loaded, though the tests' are small
     }
     return Program(directory, {**named, **settings}, server.psql)
 
@@ -210,6 +211,7 @@ def for_container(
     """The program over the Docker engine, by exec in the database's container."""
     named = {"POSTGRES_USER": user, "POSTGRES_PASSWORD": "x", "POSTGRES_DB": database, "DB_CONTAINER": container}
     named["BACKUP_SCHEMA_DRILL"] = "false"  # a server of its own for each first backup
+    named["RESTORE_JOBS"] = "2"
     return Program(directory, {**named, **settings}, psql_of(container, user))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hubbackup.load.sessions import sessions_for
+from hubbackup.load.sessions import AUTO, are_worth_it, sessions_for
 from hubbackup.postgres.server import Server
 from hubbackup.runners.resources import Resources, parse
 
@@ -33,6 +33,15 @@ def test_as_many_as_the_server_bears(asked: int, processors: int, free: int, cou
     found = sessions_for(asked, Resources(processors, 8 * GIB), replace(SERVER, free_connections=free))
     assert found.count == count
     assert bool(found.why) == (count < (asked or min(4, processors or 2)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "row_bytes", "worth_it"),
+    [(AUTO, 32 << 20, True), (AUTO, (32 << 20) - 1, False), (AUTO, 0, False), (2, 0, True), (1, 1 << 40, False)],
+)
+def test_a_small_dump_takes_one_session(asked: int, row_bytes: int, worth_it: bool) -> None:
+    """Unless somebody asks for several."""
+    assert are_worth_it(asked, row_bytes) == worth_it
 
 
 @pytest.mark.parametrize(
