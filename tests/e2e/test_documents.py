@@ -178,7 +178,7 @@ def test_the_runbook_when_all_is_lost(application: Application, as_it_was: Finge
 def test_the_runbook_when_only_a_part_is_lost(application: Application, as_it_was: Fingerprint) -> None:
     """A table that was emptied, rows that were changed, a look at an earlier day, a table that is gone: each is
     found and brought back by what stands there, in the live database or beside it."""
-    typed(application, "./scripts/backup.sh", [DONE])
+    typed(application, "./scripts/backup.sh --upload-s3", [DONE])
     rows = int(application.psql("SELECT count(*) FROM photos", database=DATABASE))
     assert rows > 10
 

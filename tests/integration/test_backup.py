@@ -116,8 +116,8 @@ def test_a_backup_is_whole_in_both_stores(
 
 
 def test_one_closing_line_and_one_document(postgres18: EmbeddedPostgres, small: str, tmp_path: Path) -> None:
-    """stdout has one JSON document with `--json` and one sentence without; the log is on stderr, with one closing
-    line, all lines of one run id; the record of the run agrees."""
+    """stdout has one JSON document with `--json`, without it a sentence, and one of what changed; the log is on
+    stderr, with one closing line, all lines of one run id; the record of the run agrees."""
     program = for_server(postgres18, small, tmp_path)
     done = program.run("backup", "--json")
     name = good(done)
@@ -132,7 +132,7 @@ def test_one_closing_line_and_one_document(postgres18: EmbeddedPostgres, small: 
 
     told = program.run("backup")
     assert told.out.startswith("Backup termine: small_")
-    assert told.out.count("\n") == 1
+    assert [line.split()[0] for line in told.out.splitlines()] == ["Backup", "Since"]
     assert program.run("status", "--json").document["last_run"]["exit_code"] == 0
     listed = program.run("list", "--json").document
     assert [one["proven"] for one in listed] == [True, True]

@@ -67,8 +67,7 @@ def test_a_clock_that_was_ahead_at_the_start_freezes_nothing(program: Program) -
         assert jump["seconds"] == pytest.approx(-YEAR, abs=5)
         assert "back" in jump["message"]
         daemon.wait_for("backup.finished", seconds=75)
-        healthy = program.run("health")
-        assert healthy.code == 0, healthy.out
+        until(lambda: program.run("health").code == 0, seconds=20)  # the next beat
 
 
 def test_a_backup_from_the_future_is_an_alert(program: Program) -> None:

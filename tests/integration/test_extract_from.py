@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -235,8 +234,9 @@ def test_a_terminal_obeys_nothing_that_is_in_a_row(site: Site) -> None:
 def test_a_reader_that_leaves_ends_it(site: Site) -> None:
     """`extract | head`: no traceback, no message."""
     script = f'"{sys.executable}" -m hubbackup extract {site.name} --table alpha 2>errors | head -n 3'
-    env = site.program.env(PYTHONPATH=os.environ["PYTHONPATH"])
-    done = subprocess.run(["sh", "-c", script], env=env, cwd=site.program.directory, capture_output=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", script], env=site.program.env(), cwd=site.program.directory, capture_output=True, check=True
+    )
     assert done.stdout.decode().splitlines() == site.copied("alpha").splitlines()[:3]
     assert "Traceback" not in (site.program.directory / "errors").read_text()
     assert "what to do" not in (site.program.directory / "errors").read_text()
