@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -48,8 +49,6 @@ from hubbackup.jobs.results import (
 from hubbackup.jobs.run import Job, Outcome, R_co, Run, guarded
 from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.notify.notifier import Notifier
-from hubbackup.recover.job import RecoverJob, RecoverRequest
-from hubbackup.recover.row_report import RowReport
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.job import Preview, RestoreJob
 from hubbackup.restore.preflight import Request
@@ -67,6 +66,10 @@ from hubbackup.verify.kept import KeptSchema
 from hubbackup.verify.ranges import Parts
 from hubbackup.verify.sealed import demand_key
 from hubbackup.verify.source import BackupSelector, Source, find, find_in, located, of_kept
+
+if TYPE_CHECKING:
+    from hubbackup.recover.job import RecoverRequest
+    from hubbackup.recover.row_report import RowReport
 
 
 class App:
@@ -270,6 +273,8 @@ class App:
     ) -> Outcome[RecoverResult]:
         """Compare one table's rows in a backup with the live ones, and bring some back, under the lock."""
         wanted = BackupSelector(self.database, name)
+        from hubbackup.recover.job import RecoverJob  # here: no other command needs it
+
         job = RecoverJob(
             request=request,
             database=self.database,

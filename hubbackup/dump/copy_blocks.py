@@ -5,10 +5,12 @@ A file that begins a new member or frame now and then can be entered there, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hubbackup.dump.dump_rows import END_OF_ROWS
+from hubbackup.errors import NotProvenError
 
 STATEMENT_CUT_BYTES = 1 << 20
 """Of plain dump, after which the next statement begins a new member."""
@@ -53,6 +55,17 @@ class CopyBlock:
     def end(self) -> int:
         """Behind that line."""
         return self.rows_end + len(END_OF_ROWS)
+
+
+def proven_rows(pieces: Iterable[bytes], block: CopyBlock, shown: str) -> Iterator[bytes]:
+    """The rows of a block, read again. Raises NotProvenError behind them where they are others than the census has
+    met, of the table that is `shown` so."""
+    digest = _new_digest()
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != block.digest:
+        raise NotProvenError(f"the rows of {shown} are not those that were proven")
 
 
 class CopyBlocks:

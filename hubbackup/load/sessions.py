@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hubbackup.load.loader import Loader
-from hubbackup.load.parallel import ParallelLoader
 from hubbackup.load.plan import Serial
 from hubbackup.load.proof import DumpProof
-from hubbackup.load.schedule import plan_of
 from hubbackup.load.serial import load_serially
 from hubbackup.postgres.server import Server
 from hubbackup.runners import Runner
@@ -70,6 +68,9 @@ def choose_loader(asked: int, proof: DumpProof, runner: Runner, server: Server) 
     sessions = sessions_for(asked, resources_of(runner), server)
     if sessions.count == 1:
         return Choice(why=sessions.why)
+    from hubbackup.load.parallel import ParallelLoader  # here: every command's start would wait for them
+    from hubbackup.load.schedule import plan_of
+
     plan = plan_of(proof.reading, proof.facts)
     if plan.whole:
         return Choice(why=plan.whole)
