@@ -86,7 +86,7 @@ class _Sides:
         return newest_name(self.app.targets(self.store), self.app.zone, self.app.database)
 
     def stored(self, typed: str) -> StoredBackup:
-        return self.app.stored(typed, self.store, foreign=True)
+        return self.app.contents.stored(typed, self.store, foreign=True)
 
     def live(self) -> LiveDatabase:
         server = self.app.server
@@ -94,12 +94,12 @@ class _Sides:
         return LiveDatabase(server.open_runner(self.app.cancel), connection, self.app.database)
 
     def content(self, side: StoredBackup) -> Content:
-        return self.app.known(side, progress(quiet=self.quiet))[1]
+        return self.app.contents.known(side, progress(quiet=self.quiet))[1]
 
     def rows(self, side: StoredBackup | LiveDatabase, typed: str) -> TableRows:
         if isinstance(side, LiveDatabase):
             return side.rows(typed)
-        tables = Tables(self.app.parts(side, progress(quiet=self.quiet)))
+        tables = Tables(self.app.contents.parts(side, progress(quiet=self.quiet)))
         return StoredRows(side.name, tables, tables.find(typed))
 
 

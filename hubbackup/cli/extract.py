@@ -48,13 +48,13 @@ def extract(
     """
     wanted = column_names(columns) if columns is not None else []
     app = make_opening_app(identity)
-    stored = app.stored(name, store, foreign=foreign)
+    stored = app.contents.stored(name, store, foreign=foreign)
     print_warnings(stored.remarks)
     found: Extraction | None = None
 
     def chunks() -> Iterable[bytes]:
         nonlocal found
-        found = extract_table(app.parts(stored, progress(quiet=False)), table, row_format, wanted)
+        found = extract_table(app.contents.parts(stored, progress(quiet=False)), table, row_format, wanted)
         return found.chunks
 
     if output == STDOUT:

@@ -56,7 +56,7 @@ def show(
         raise UsageError("--schema prints SQL: it can't go with --json")
     app = make_opening_app(identity)
     targets = app.targets(store)
-    stored = app.stored(name or newest_name(targets, app.zone, app.database), store, foreign=True)
+    stored = app.contents.stored(name or newest_name(targets, app.zone, app.database), store, foreign=True)
     print_warnings(stored.remarks)
     if schema:
         return _print_schema(app, stored)
@@ -64,7 +64,7 @@ def show(
     if table:
         _show_table(app, stored, earlier, table, json=json)
         return EXIT_SUCCESS
-    found = overview(stored, app.known(stored, progress(quiet=json)), earlier)
+    found = overview(stored, app.contents.known(stored, progress(quiet=json)), earlier)
     if json:
         print_json_with_items(_facts(found), "tables", (_table_facts(found, one) for one in _listed(found)))
     else:
@@ -73,7 +73,7 @@ def show(
 
 
 def _tables(app: App, stored: StoredBackup, *, quiet: bool) -> Tables:
-    return Tables(app.parts(stored, progress(quiet=quiet)))
+    return Tables(app.contents.parts(stored, progress(quiet=quiet)))
 
 
 def _print_schema(app: App, stored: StoredBackup) -> int:

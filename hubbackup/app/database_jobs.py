@@ -1,0 +1,111 @@
+"""What is done for one database: the jobs that back it up, try its schema, and drill it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hubbackup.app.identities import identities_of
+from hubbackup.app.installation import Installation
+from hubbackup.backup.dump import DumpOptions
+from hubbackup.backup.job import BackupJob
+from hubbackup.backup.pipeline import FileOptions
+from hubbackup.catalog.backup import Manifest
+from hubbackup.catalog.schema_proofs import SchemaVerdict
+from hubbackup.catalog.target import Target
+from hubbackup.jobs.run import Run
+from hubbackup.restore.drill import DrillJob, whose_turn
+from hubbackup.restore.schema_drill import SchemaDrill, SchemaDrillJob
+from hubbackup.verify.kept import KeptSchema
+from hubbackup.verify.source import Source, find_in, of_kept
+
+
+@dataclass(frozen=True)
+class DatabaseJobs:
+    """Makes the jobs of `database`; each of several databases has its own."""
+
+    installation: Installation
+    database: str
+
+    def backup_job(self, *, upload: bool = True) -> BackupJob:
+        """A backup of it."""
+        home = self.installation
+        settings = home.settings
+        return BackupJob(
+            database=self.database,
+            open_runner=home.server.open_runner,
+            connection=home.server.connection,
+            local=home.local,
+            remotes=home.remotes if upload else (),
+            zone=home.zone,
+            options=DumpOptions(
+                file=FileOptions(
+                    settings.backup_format,
+                    settings.backup_compression_level,
+                    settings.backup_rate_limit,
+                    settings.recipients,
+                ),
+                identities=identities_of(settings),  # nobody is asked for a passphrase by a backup
+                verify=settings.backup_verify,
+                with_globals=settings.backup_globals,
+            ),
+            find_key=home.manifest_key.make,
+            restored=home.state.restored,
+            keep_before_days=settings.backup_keep_before_days,
+            try_schema=self._try_schema if settings.backup_schema_drill else None,
+        )
+
+    def _try_schema(
+        self, run: Run, manifest: Manifest, targets: Sequence[Target], kept: KeptSchema | None
+    ) -> SchemaVerdict:
+        """Whether the schema of a backup that was just published in `targets` restores, where that is to be tried.
+
+        Of a sealed one it was kept while it was made: no key is needed.
+        """
+        local = self.installation.local
+
+        def find(run: Run) -> contextlib.AbstractContextManager[Source]:
+            return contextlib.nullcontext(of_kept(local, kept)) if kept else self._find_in(run, local, manifest.name)
+
+        return self.schema_drill(targets, manifest.database).after_backup(run, manifest, find)
+
+    def _find_in(self, run: Run, target: Target, name: str) -> contextlib.AbstractContextManager[Source]:
+        home = self.installation
+        return find_in(run, target, name, self.database, home.zone, home.state.directory, home.identities)
+
+    def schema_drill(self, targets: Sequence[Target], schema_of: str = "") -> SchemaDrill:
+        """Tries whether a schema restores, its own or that of the database `schema_of`.
+
+        What is refused is marked in `targets`.
+        """
+        server = self.installation.server
+        return SchemaDrill(
+            database=schema_of or self.database,
+            open_server=lambda run: server.drill_server(run, self.database, schema_only=True),
+            proofs=self.installation.state.schema_proofs,
+            targets=targets,
+        )
+
+    def schema_drill_job(self, name: str = "", store: str = "") -> SchemaDrillJob:
+        """A restore of the schema of one backup, elsewhere."""
+        home = self.installation
+        chosen = home.targets(store or home.local.name)[0]
+        return SchemaDrillJob(
+            drill=self.schema_drill(home.targets()),
+            find_source=lambda run: self._find_in(run, chosen, name),
+        )
+
+    def drill_job(self, name: str = "", store: str = "") -> DrillJob:
+        """A real restore of one backup, elsewhere. Without a `store`, the targets take turns."""
+        home = self.installation
+        chosen = home.targets(store)[0] if store else whose_turn(home.targets(), home.state.history)
+        return DrillJob(
+            database=self.database,
+            find_source=lambda run: self._find_in(run, chosen, name),
+            store=chosen.name,
+            open_server=lambda run: home.server.drill_server(run, self.database),
+            checks=home.settings.drill_checks,
+            jobs=home.settings.restore_sessions,
+            passed=self.schema_drill(home.targets()).passed,
+        )
