@@ -30,7 +30,16 @@ WHOSE = (
 NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A backup's path or name.", show_default=False)]
-FromS3 = Annotated[str, typer.Option(metavar="NAME", help="The name of a backup in S3.", show_default=False)]
+FromS3 = Annotated[str, typer.Option(metavar="NAME", help="As NAME --from s3.", show_default=False)]
+From = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="STORE",
+        help="The store to take it from: local, s3 or mirror. Default: for FILE this disk, else any.",
+        show_default=False,
+    ),
+]
 Undo = Annotated[bool, typer.Option("--undo", help="Swap back the database that the last restore replaced.")]
 Database = Annotated[
     str | None,
@@ -85,6 +94,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 def restore(
     file: File = "",
     latest: Latest = False,
+    from_store: From = "",
     from_s3: FromS3 = "",
     undo: Undo = False,
     database: Database = None,
@@ -110,7 +120,11 @@ def restore(
     # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
     if into is not None and (database is not None or in_place or undo):
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
-    if undo and (in_place or no_owner or with_globals or force or foreign or identity or jobs is not None):
+    if from_s3 and from_store not in ("", "s3"):
+        raise UsageError(f"--from-s3 NAME is NAME --from s3: it can't go with --from {from_store}")
+    if undo and (
+        in_place or no_owner or with_globals or force or foreign or identity or from_store or jobs is not None
+    ):
         raise UsageError("--undo only swaps: of the other options it takes --database, --yes and --json")
     if tables and into is None:
         raise UsageError(
@@ -141,8 +155,8 @@ def restore(
         ),
         BackupSelector(
             target if replace else app.database,
-            file=file,
-            from_s3=from_s3,
+            file=file or from_s3,
+            store="s3" if from_s3 else from_store.removeprefix("all"),
             any_database=not replace,
             foreign=foreign or sys.stdin.isatty(),  # where somebody can be asked, they are
         ),

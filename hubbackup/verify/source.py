@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -19,8 +19,8 @@ from hubbackup.catalog.manifests import Judged, read_manifest
 from hubbackup.catalog.marks import why_marked
 from hubbackup.catalog.origin import Origin, Trust
 from hubbackup.catalog.target import LocalTarget, Target
-from hubbackup.catalog.typed_name import in_path, parse_name
-from hubbackup.errors import NotFoundError, NotProvenError, StoreError, StoreFullError, UsageError
+from hubbackup.catalog.typed_name import in_path, parse_name, places_of
+from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.run import Run
 from hubbackup.stores.local import LocalStore
@@ -29,6 +29,7 @@ from hubbackup.streams.age_keys import NO_IDENTITIES, Identities
 from hubbackup.streams.codecs import Decoder
 from hubbackup.streams.format import DEFAULT_FORMAT, Format
 from hubbackup.streams.growing_file import CHUNK_BYTES
+from hubbackup.verify.choice import newest_sound, readable
 from hubbackup.verify.kept import KeptSchema
 from hubbackup.verify.sealed import demand_key
 
@@ -91,14 +92,15 @@ class Source:
 
 @dataclass(frozen=True)
 class BackupSelector:
-    """What the operator asks for: the newest good one of `database`, a `file`, or an object's name in S3.
+    """What the operator asks for: the newest good one of `database`, or a `file`; in the target `store`, where one is
+    named, else wherever it is.
 
     A backup of another database than `database` is refused, unless `any_database`; a foreign one, unless `foreign`.
     """
 
     database: str
     file: str = ""
-    from_s3: str = ""
+    store: str = ""
     any_database: bool = False
     foreign: bool = False
 
@@ -117,33 +119,61 @@ def find(
     A sealed one is opened by `identities`: where they don't, IdentityError, before any download.
     """
     remove_leftovers(run.log, [Leftovers(lambda: _remove_downloads(scratch), fields={"store": "scratch"})])
+    chosen = _where(selector, targets)
     with ExitStack() as stack:
-        if selector.file and not selector.file.startswith(S3_SCHEME):
-            disk, trust = next((one.disk, one.trust) for one in targets if one.disk is not None)
-            source = of_file(disk, selector.file, zone, trust=trust())
-        elif typed := selector.file or selector.from_s3:
-            remote = next((target for target in targets if target.remote), None)
-            if remote is None:
-                raise UsageError("--from-s3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
-            getting = downloaded(run, remote, typed, scratch=scratch, foreign=selector.foreign, identities=identities)
+        if not selector.file:
+            getting = latest(run, chosen, selector.database, zone=zone, scratch=scratch, identities=identities)
             source = stack.enter_context(getting)
+        elif chosen[0].disk is not None:
+            source = of_file(chosen[0].disk, selector.file, zone, trust=chosen[0].trust())
         else:
-            getting = latest(run, targets, selector.database, zone=zone, scratch=scratch, identities=identities)
+            getting = downloaded(
+                run, chosen[0], selector.file, scratch=scratch, foreign=selector.foreign, identities=identities
+            )
             source = stack.enter_context(getting)
         _check_ours(source.name, source.doubt, allowed=selector.foreign)
         _check_database(source, selector)
         yield source.opened_by(identities)
 
 
+def _where(selector: BackupSelector, targets: Sequence[Target]) -> list[Target]:
+    """The targets to look in: that of the selector, else the one of an address; a file's name alone is the disk's."""
+    if selector.store:
+        found = [target for target in targets if target.name == selector.store]
+        if not found:
+            cause = ": S3_BACKUP_BUCKET is not set" if selector.store == "s3" else ""
+            names = ", ".join(target.name for target in targets)
+            raise UsageError(f"the store {selector.store} is not configured{cause}", remedy=f"there is: {names}")
+        return found
+    if not selector.file:
+        return list(targets)
+    if not selector.file.startswith(S3_SCHEME):
+        return [target for target in targets if target.disk is not None]
+    remotes = [target for target in targets if target.remote]
+    if not remotes:
+        raise UsageError(f"{selector.file} is in S3: S3_BACKUP_BUCKET is not set", remedy="set it in .env.production")
+    return places_of(selector.file, remotes) or remotes
+
+
 def located(selector: BackupSelector, targets: Sequence[Target]) -> BackupSelector:
-    """The same; where this disk has not the file of that name, the one in S3, if there is a bucket."""
+    """The same; where this disk has not the file of that name, in the first other target that has it."""
     local = next(target.disk for target in targets if target.disk is not None)
-    if not selector.file or selector.file.startswith(S3_SCHEME) or not any(target.remote for target in targets):
+    remotes = [target for target in targets if target.remote]
+    if not selector.file or selector.store or selector.file.startswith(S3_SCHEME) or not remotes:
         return selector
     path = in_path(selector.file)
     if path.parent not in (Path(), Path("backups"), local.directory) or (local.directory / path.name).exists():
         return selector
-    return replace(selector, file="", from_s3=path.name)
+    found = next((target for target in remotes if _holds(target, path.name)), remotes[0])
+    return replace(selector, file=path.name, store=found.name)
+
+
+def _holds(target: Target, name: str) -> bool:
+    try:
+        target.store.stat(name)
+    except StoreError:
+        return False
+    return True
 
 
 @contextmanager
@@ -206,78 +236,57 @@ def latest(
     can be restored by its name.
     Raises NotFoundError.
     """
-    targets = _readable(run, targets, zone, database)
-    found = _newest_sound(run, targets, database, zone)
-    if found is None:
+    targets = readable(run, targets, zone, database)
+    chosen = newest_sound(newest_first(targets, zone, database), targets, database)
+    for name, why in chosen.passed_over:
+        run.log.warning(
+            "source.skipped",
+            message=f"{name} is passed over: {why}",
+            name=name,
+            remedy=f"to restore this one all the same: hubbackup restore {name}",
+        )
+    if chosen.backup is None:
         raise NotFoundError(
             f"there is no good backup of {database} in {', '.join(target.describe() for target in targets)}",
             remedy="hubbackup list shows what is there, and why it is not good",
         )
-    backup, target = found
+    backup, target = chosen.backup, chosen.targets[0]
     run.log.info("source.chosen", message=f"backup chosen: {backup.name}", name=str(backup.name), store=target.name)
-    if target.disk is not None:
-        yield _of_store(target.disk, backup)
-        return
-    with downloaded(run, target, str(backup.name), scratch=scratch, identities=identities) as source:
+    with taken(run, backup, target, scratch=scratch, identities=identities) as source:
         yield source
 
 
-def _newest_sound(run: Run, targets: Sequence[Target], database: str, zone: ZoneInfo) -> tuple[Backup, Target] | None:
-    """The newest good backup that is neither in doubt nor from the future, and the first target to take it from.
+@contextmanager
+def taken(
+    run: Run,
+    backup: Backup,
+    target: Target,
+    *,
+    scratch: Path,
+    foreign: bool = False,
+    identities: Identities = NO_IDENTITIES,
+) -> Iterator[Source]:
+    """The copy of a listed backup in `target`, downloaded where that is not this disk.
 
-    Logs those that are passed over.
+    Raises UsageError where it is foreign, unless `foreign` allows that; IdentityError, NotFoundError, StoreError.
     """
-    now = datetime.now(UTC)
-    for backup in newest_first(targets, zone, database):
-        good = [target for target in targets if backup.good_in(target.name)]
-        # The manifest that was read may be another store's: what is taken must be ours where it is taken from.
-        ours = next((target for target in good if target.disk is not None or _ours_in(target, backup.name)), None)
-        if backup.unreadable:
-            why = backup.problem
-        elif backup.foreign or (good and ours is None):
-            why = f"it is {backup.stranger(now) or 'foreign in the bucket'}"
-        elif ours is None:
-            continue
-        elif strange := backup.stranger(now):
-            why = f"it is {strange}"
-        elif backup.doubts:
-            why = "; ".join(f"it is {doubt.word}: {doubt.why}" for doubt in backup.doubts)
-        else:
-            return backup, ours
-        run.log.warning(
-            "source.skipped",
-            message=f"{backup.name} is passed over: {why}",
-            name=str(backup.name),
-            remedy=f"to restore this one all the same: hubbackup restore {backup.name}",
-        )
-    return None
-
-
-def _ours_in(target: Target, name: BackupName) -> bool:
-    try:
-        return target.manifest(name).trusted
-    except (NotFoundError, NotProvenError, StoreError):
-        return False
-
-
-def _readable(run: Run, targets: Sequence[Target], zone: ZoneInfo, database: str) -> list[Target]:
-    """The targets that can be listed: on the worst day S3 may be down, and the local copy is enough.
-
-    Raises StoreError where none can.
-    """
-    readable: list[Target] = []
-    problems: list[tuple[Target, StoreError]] = []
-    for target in targets:
-        try:
-            next(newest_first([target], zone, database), None)
-            readable.append(target)
-        except StoreError as error:
-            problems.append((target, error))
-    if problems and not readable:
-        raise problems[-1][1]
-    for target, problem in problems:
-        run.log.warning("source.unreadable", message=f"store passed over: {problem}", store=target.name)
-    return readable
+    name = str(backup.name)
+    if target.disk is None:
+        with downloaded(run, target, name, scratch=scratch, foreign=foreign, identities=identities) as source:
+            yield source
+        return
+    disk, doubt = target.disk, backup.problem if backup.foreign else ""
+    _check_ours(name, doubt, allowed=foreign)
+    yield Source(
+        name,
+        disk.describe(),
+        backup.copies[disk.name].size_bytes,
+        backup.started_at,
+        backup.manifest,
+        lambda: disk.open(name),
+        origin=backup.origin,
+        doubt=doubt,
+    )
 
 
 def of_file(local: LocalStore, typed: str, zone: ZoneInfo, *, trust: Trust) -> Source:
@@ -292,7 +301,7 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo, *, trust: Trust) -> S
         if not store.directory.is_dir():
             raise NotFoundError(
                 f"there is no {typed} here: the directory {store.directory} does not exist",
-                remedy=f"a backup of {local.directory} is named by its name alone, one in S3 by --from-s3 NAME",
+                remedy=f"a backup of {local.directory} is named by its name alone, one in S3 by NAME --from s3",
             )
     entry = store.stat(path.name)
     name = BackupName.parse(path.name)
@@ -395,19 +404,6 @@ def _remove_downloads(scratch: Path) -> list[str]:
     for directory in found:
         shutil.rmtree(directory, ignore_errors=True)
     return [directory.name for directory in found]
-
-
-def _of_store(local: LocalStore, backup: Backup) -> Source:
-    name = str(backup.name)
-    return Source(
-        name,
-        local.describe(),
-        backup.copies[local.name].size_bytes,
-        backup.started_at,
-        backup.manifest,
-        lambda: local.open(name),
-        origin=backup.origin,
-    )
 
 
 def _judged_if_any(read: Callable[[BackupName], Judged], name: BackupName) -> Judged | None:

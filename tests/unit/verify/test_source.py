@@ -31,6 +31,9 @@ NAME = "hub_backup_20260208_030000.sql.gz"
 OLDER = "hub_backup_20260207_030000.sql.gz"
 
 
+IN_S3 = BackupSelector("hub", file=NAME, store="s3")
+
+
 class Remote:
     """A directory that stands in for S3; `down` makes it unreadable, `broken` cuts each file's bytes off."""
 
@@ -205,9 +208,9 @@ def test_a_store_that_is_down_is_passed_over(stores: tuple[LocalStore, Remote]) 
             "the directory /nowhere does not exist",
         ),
         (BackupSelector("hub", file="."), HubbackupError, "not a file name"),
-        (BackupSelector("hub", from_s3=NAME), NotFoundError, "hub_backup"),
-        (BackupSelector("hub", from_s3=f"../{NAME}"), UsageError, "is not in "),
-        (BackupSelector("hub", from_s3=f"{NAME}\0"), UsageError, "is not a name of a backup"),
+        (IN_S3, NotFoundError, "hub_backup"),
+        (BackupSelector("hub", store="s3", file=f"../{NAME}"), UsageError, "is not in "),
+        (BackupSelector("hub", store="s3", file=f"{NAME}\0"), UsageError, "is not a name of a backup"),
     ],
 )
 def test_what_is_not_there(
@@ -222,7 +225,26 @@ def test_s3_that_is_not_configured(stores: tuple[LocalStore, Remote]) -> None:
     """--from-s3 without a bucket is exit 2, and names the setting."""
     with (
         pytest.raises(UsageError, match="S3_BACKUP_BUCKET"),
-        found(stores, BackupSelector("hub", from_s3=NAME), s3=False),
+        found(stores, IN_S3, s3=False),
+    ):
+        pass
+
+
+def test_from_one_store(stores: tuple[LocalStore, Remote]) -> None:
+    """A store that is named is the only one that is looked into, for a name and for the newest; for no other word."""
+    put(stores[0], OLDER, b"here")
+    for name in (OLDER, NAME):
+        put(stores[1], name, b"in S3")
+    for file, store, data in ((OLDER, "s3", b"in S3"), (OLDER, "local", b"here"), ("", "local", b"here")):
+        with found(stores, BackupSelector("hub", file=file, store=store)) as source:
+            assert (source.name, source.open().read()) == (OLDER, data)
+    with found(stores, BackupSelector("hub", store="s3")) as source:
+        assert source.name == NAME
+    with pytest.raises(NotFoundError), found(stores, BackupSelector("hub", file=NAME, store="local")):
+        pass
+    with (
+        pytest.raises(UsageError, match="tape is not configured"),
+        found(stores, BackupSelector("hub", store="tape")),
     ):
         pass
 
@@ -255,7 +277,10 @@ def test_too_little_room_to_download(stores: tuple[LocalStore, Remote], monkeypa
     """Told before the first byte, with what is needed."""
     put(stores[1], NAME)
     monkeypatch.setattr(LocalStore, "free_bytes", lambda store: 1000)
-    with pytest.raises(StoreFullError, match="has 1,000 free"), found(stores, BackupSelector("hub", from_s3=NAME)):
+    with (
+        pytest.raises(StoreFullError, match="has 1,000 free"),
+        found(stores, IN_S3),
+    ):
         pass
     assert scratch(stores) == []
 
@@ -265,6 +290,9 @@ def test_a_download_that_breaks_leaves_nothing(stores: tuple[LocalStore, Remote]
     put(stores[1], NAME)
     stores[1].broken = True
     (stores[0].directory.parent / "scratch" / f"{SCRATCH_PREFIX}killed").mkdir()
-    with pytest.raises(StoreError, match="connection was lost"), found(stores, BackupSelector("hub", from_s3=NAME)):
+    with (
+        pytest.raises(StoreError, match="connection was lost"),
+        found(stores, IN_S3),
+    ):
         pass
     assert scratch(stores) == []
