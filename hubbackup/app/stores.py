@@ -1,14 +1,15 @@
-"""The targets that the settings name. A new kind of store is a module in stores/, and here a builder and a line."""
+"""The targets that the settings name: the disk, and a bucket for each of `Settings.buckets`."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hubbackup.catalog.backup import BackupName
 from hubbackup.catalog.target import LocalTarget, Policy, Target
+from hubbackup.config.bucket import MIRROR, S3, BucketSettings, variable
 from hubbackup.config.reader import SERVICE, in_container
 from hubbackup.config.settings import Settings
 from hubbackup.errors import UsageError
@@ -18,14 +19,6 @@ from hubbackup.streams.cancel import Cancel
 if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store
     from hubbackup.stores.s3_calls import S3Limits
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a remote target is made. `setting` is the variable that turns it on; without it `build` gives None."""
-
-    setting: str
-    build: Callable[[str, Settings, Cancel], Target | None]
 
 
 def local_target(settings: Settings) -> LocalTarget:
@@ -39,9 +32,8 @@ def local_target(settings: Settings) -> LocalTarget:
 
 
 def remote_targets(settings: Settings, cancel: Cancel) -> tuple[Target, ...]:
-    """The configured ones of REMOTES, in that order."""
-    made = (kind.build(name, settings, cancel) for name, kind in REMOTES.items())
-    return tuple(target for target in made if target is not None)
+    """The buckets of the settings, in their order."""
+    return tuple(_target(one, settings, cancel) for one in settings.buckets.values())
 
 
 def choose(targets: Sequence[Target], which: str) -> list[Target]:
@@ -50,19 +42,19 @@ def choose(targets: Sequence[Target], which: str) -> list[Target]:
     if found:
         return found
     names = " or ".join(f"--store {target.name}" for target in targets)
-    turn_on = f"set {REMOTES[which].setting}, or " if which in REMOTES else ""
+    turn_on = f"set {variable(which, 'bucket')}, or " if which in (S3, MIRROR) else ""
     raise UsageError(f"the store {which} is not configured", remedy=f"{turn_on}use {names}")
 
 
 def s3_store(
-    settings: Settings,
+    bucket: BucketSettings,
+    database: str,
     cancel: Cancel,
     *,
-    name: str = "s3",
     limits: S3Limits | None = None,
     smallest_part_bytes: int | None = None,
 ) -> S3Store:
-    """The bucket of the settings; `limits` instead of those that the settings give."""
+    """The store of a bucket, for the backups of `database`; `limits` instead of those that the settings give."""
     from hubbackup.stores.s3 import S3Store
     from hubbackup.stores.s3_calls import S3Limits
     from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES
@@ -70,23 +62,24 @@ def s3_store(
     def is_ours(name: str) -> bool:
         # Another host may share the prefix: only uploads of our own database can be our own leftovers.
         owner = BackupName.owner_of(name)
-        return bool(settings.postgres_db) and owner is not None and owner.database == settings.postgres_db
+        return bool(database) and owner is not None and owner.database == database
 
     return S3Store(
-        settings.s3_backup_bucket,
-        settings.s3_prefix,
-        name=name,
-        endpoint_url=settings.s3_endpoint_url,
-        region=settings.aws_default_region,
-        access_key_id=settings.aws_access_key_id.get_secret_value(),
-        secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-        storage_class=settings.s3_storage_class,
+        bucket.bucket,
+        bucket.prefix,
+        name=bucket.target,
+        endpoint_url=bucket.endpoint_url,
+        region=bucket.region,
+        access_key_id=bucket.access_key_id.get_secret_value(),
+        secret_access_key=bucket.secret_access_key.get_secret_value(),
+        storage_class=bucket.storage_class,
         # Manifests and marks are read each day: an archive would not give them back for hours.
         in_storage_class=lambda name: BackupName.parse(name) is not None,
-        limits=limits or S3Limits.of_timeout(settings.s3_timeout_seconds),
+        limits=limits or S3Limits.of_timeout(bucket.timeout_seconds),
         smallest_part_bytes=smallest_part_bytes or SMALLEST_PART_BYTES,
         is_ours=is_ours,
         cancel=cancel,
+        worded=bucket.worded,
     )
 
 
@@ -101,28 +94,21 @@ def local_policy(settings: Settings) -> Policy:
     )
 
 
-def s3_policy(settings: Settings) -> Policy:
-    """How long S3 keeps one: as long as the disk, but for the counts that the settings give it."""
+def bucket_policy(settings: Settings, bucket: BucketSettings) -> Policy:
+    """How long a bucket keeps one: as long as the disk, but for the counts that the settings give it."""
     overrides = {
-        "days": settings.s3_retention_days,
-        "keep_min": settings.s3_keep_min,
-        "weeks": settings.s3_keep_weeks,
-        "months": settings.s3_keep_months,
-        "years": settings.s3_keep_years,
+        "days": bucket.retention_days,
+        "keep_min": bucket.keep_min,
+        "weeks": bucket.keep_weeks,
+        "months": bucket.keep_months,
+        "years": bucket.keep_years,
     }
     given = {name: count for name, count in overrides.items() if count is not None}
     return replace(local_policy(settings), **given)
 
 
-def _s3_target(name: str, settings: Settings, cancel: Cancel) -> Target | None:
-    if not settings.s3_backup_bucket:
-        return None
-    store = s3_store(settings, cancel, name=name)
-    endpoint = f" --endpoint-url {shlex.quote(settings.s3_endpoint_url)}" if settings.s3_endpoint_url else ""
-    return Target("S3", store, s3_policy(settings), fetch=f"aws s3 cp {store.describe()}{{name}} .{endpoint}")
-
-
-REMOTES = {
-    "s3": Kind("S3_BACKUP_BUCKET", _s3_target),
-}
-"""Every kind beside the local one, by the name of its target."""
+def _target(bucket: BucketSettings, settings: Settings, cancel: Cancel) -> Target:
+    store = s3_store(bucket, settings.postgres_db, cancel)
+    endpoint = f" --endpoint-url {shlex.quote(bucket.endpoint_url)}" if bucket.endpoint_url else ""
+    fetch = f"aws s3 cp {store.describe()}{{name}} .{endpoint}"
+    return Target(bucket.title, store, bucket_policy(settings, bucket), fetch=fetch)

@@ -18,6 +18,7 @@ from typing import get_args
 
 from pydantic import SecretStr, ValidationError
 
+from hubbackup.config.bucket import BucketFields
 from hubbackup.config.env_file import for_libraries, read_env_file
 from hubbackup.config.settings import Settings, is_secret
 from hubbackup.config.urls import passwords, secret_parts
@@ -43,7 +44,8 @@ OTHER_SECRETS = ("AWS_SESSION_TOKEN", "PGPASSWORD", "PGSSLPASSWORD")
 """What libraries read from the environment themselves."""
 PAGE = frozenset({"status_port", "status_user", "status_password"})
 """Without a whole login there is no page at all: it might be one that everybody sees."""
-PAIRED = PAGE | {"aws_access_key_id", "aws_secret_access_key"}
+BUCKETS = frozenset(name for name in BucketFields.model_fields if name.startswith(("aws_", "s3_mirror_")))
+PAIRED = PAGE | BUCKETS
 """What is wrong where no setting is wrong by itself."""
 SEE_SETTINGS = "see `hubbackup config` for every setting, and docs/settings.md for its meaning"
 

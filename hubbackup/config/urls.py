@@ -9,6 +9,7 @@ SEPARATOR = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between two URLs; a comma inside one (`?to=a@x,b@y`) separates nothing."""
 CREDENTIALS = re.compile(r"://([^/\s?#]*)@")
 BLANK = re.compile(r"[\x00-\x20\x7f]")
+AWS = "amazonaws.com"
 TOKEN_CHARACTERS = 12
 """A shorter word of a URL is not a token, and to mask it would mask ordinary words."""
 
@@ -47,3 +48,16 @@ def secret_parts(urls: str) -> list[str]:
         tokens = [word for word in words if not {"@", "."} & set(unquote(word))]  # no address, no host
         found += [url, credentials.partition(":")[2], *tokens]
     return sorted({form for part in found for form in (part, unquote(part)) if form})
+
+
+def origin_of(endpoint_url: str) -> str:
+    """Which S3 server an endpoint is: equal for two ways to write one. Empty is AWS, by whichever of its names."""
+    if not endpoint_url:
+        return AWS
+    parts = urlsplit(endpoint_url)
+    host = (parts.hostname or "").rstrip(".")
+    if re.fullmatch(r"(.+\.)?amazonaws\.com", host):
+        return AWS
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    place = host if port in (80, 443) else f"{host}:{port}"
+    return place + parts.path.rstrip("/")

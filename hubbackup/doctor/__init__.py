@@ -103,6 +103,6 @@ def all_checks(site: Site) -> list[Check]:
         *drills.CHECKS,
         *storage.CHECKS,
         *whose.CHECKS,
-        *bucket.CHECKS,
+        *bucket.checks(site),
         *encryption.CHECKS,
     ]

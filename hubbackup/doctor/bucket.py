@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from hubbackup.catalog.listing import scan
+from hubbackup.config.bucket import MIRROR, S3, BucketSettings
 from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import PART_BYTES, Site
 from hubbackup.errors import HubbackupError, NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from hubbackup.stores.s3 import S3Store
 
 SMALL_BYTES = 1024
 PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
@@ -18,45 +24,60 @@ PROBE_AGE = timedelta(hours=1)
 SKEW_WARN_SECONDS, SKEW_FAIL_SECONDS = 60, 600
 """S3 refuses requests from a clock that is 15 minutes off."""
 OFF = "S3 is off (S3_BACKUP_BUCKET is not set): all copies are on this host"
+NAMES = {
+    S3: ("bucket", "clock", "probe object", "left in S3"),
+    MIRROR: ("mirror bucket", "mirror clock", "mirror probe", "left in mirror"),
+}
+"""What the checks of each bucket are called."""
 
 
-def bucket(site: Site) -> Diagnosis:
+class Place:
+    """A bucket that is looked at: its settings, and its store, which is asked with little patience."""
+
+    def __init__(self, site: Site, settings: BucketSettings) -> None:
+        self.site = site
+        self.settings = settings
+
+    @cached_property
+    def store(self) -> S3Store:
+        """Made by the check that asks for it first."""
+        return self.site.bucket(self.settings)
+
+
+def bucket(place: Place) -> Diagnosis:
     """The bucket is there, and the key may list it."""
-    settings = site.app.settings
-    if not settings.s3_backup_bucket:
-        return skip(OFF)
-    look = site.bucket.look()
-    where = f"{site.bucket.describe()} at {settings.s3_endpoint_url or 'AWS'}"
-    if look.region and settings.aws_default_region and look.region != settings.aws_default_region:
+    settings = place.settings
+    look = place.store.look()
+    where = f"{place.store.describe()} at {settings.endpoint_url or 'AWS'}"
+    if look.region and settings.region and look.region != settings.region:
+        variable = settings.variable("region")
         return warn(
-            f"{where} is in the region {look.region}, AWS_DEFAULT_REGION is {settings.aws_default_region}",
-            f"set AWS_DEFAULT_REGION={look.region}",
+            f"{where} is in the region {look.region}, {variable} is {settings.region}",
+            f"set {variable}={look.region}",
         )
-    region = look.region or settings.aws_default_region
+    region = look.region or settings.region
     return ok(f"{where} answers" + (f" (region {region})" if region else ""))
 
 
-def clock(site: Site) -> Diagnosis:
+def clock(place: Place) -> Diagnosis:
     """This machine's clock against the server's."""
-    if not site.app.settings.s3_backup_bucket:
-        return skip(OFF)
-    ahead = site.bucket.look().ahead_seconds
+    ahead = place.store.look().ahead_seconds
     if ahead is None:
         return skip("the server does not report its time")
-    skew = abs(ahead)
-    words = f"this machine's clock is {skew:.0f} s {'behind' if ahead > 0 else 'before'} that of S3"
+    skew, title = abs(ahead), place.settings.title
+    words = f"this machine's clock is {skew:.0f} s {'behind' if ahead > 0 else 'before'} that of {title}"
     remedy = "let the host keep its time by NTP: timedatectl set-ntp true"
     if skew >= SKEW_FAIL_SECONDS:
         return fail(words, remedy)
-    return warn(words, remedy) if skew >= SKEW_WARN_SECONDS else ok("this machine's clock agrees with that of S3")
+    return (
+        warn(words, remedy) if skew >= SKEW_WARN_SECONDS else ok(f"this machine's clock agrees with that of {title}")
+    )
 
 
-def probe(site: Site) -> Diagnosis:
+def probe(place: Place) -> Diagnosis:
     """Put, get, list and delete, with objects of our own: a small one, as manifests are, and by hand one in two
     parts."""
-    if not site.app.settings.s3_backup_bucket:
-        return skip(OFF)
-    store, done = site.bucket, list[str]()
+    site, store, done = place.site, place.store, list[str]()
     names: list[str] = []
     try:
         for way, size in WAYS if site.by_hand else WAYS[:1]:
@@ -74,18 +95,18 @@ def probe(site: Site) -> Diagnosis:
         unlisted = set(names) - {entry.name for entry in old}
         done.append("list")
         while names:
-            _delete(site, names[-1])
+            _delete(store, names[-1])
             names.pop()
         done.append("delete")
         for entry in old:  # of a doctor that was killed
             if site.now - entry.modified_at > PROBE_AGE:
-                _delete(site, entry.name)
+                _delete(store, entry.name)
     except StoreError as error:
         so_far = f"after {', '.join(done)}: " if done else ""
         return fail(f"{so_far}{error}", error.remedy)
     finally:
         for name in names:
-            _try_delete(site, name)
+            _try_delete(store, name)
     if unlisted:
         return warn(
             f"{store.describe()} does not list at once what was just put there",
@@ -94,52 +115,63 @@ def probe(site: Site) -> Diagnosis:
     return ok(f"put, get, list and delete work in {store.describe()}")
 
 
-def leftovers(site: Site) -> Diagnosis:
+def leftovers(place: Place) -> Diagnosis:
     """What killed runs left in the bucket: uploads without an end, copies without a manifest."""
-    if not site.app.settings.s3_backup_bucket:
-        return skip(OFF)
+    site, store = place.site, place.store
     at_work = site.at_work
     if at_work is not None:
         return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its uploads are not checked")
-    unfinished = site.bucket.unfinished()
+    unfinished = store.unfinished()
     if unfinished:
         return warn(
             f"unfinished uploads, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
             "the next backup ends them",
         )
-    where = site.bucket.name
-    listed = scan([site.bucket], site.app.database)
-    unproven = [str(one.name) for one in listed if where in one.copies and where not in one.manifests_in]
+    listed = scan([store], site.app.database)
+    unproven = [str(one.name) for one in listed if store.name in one.copies and store.name not in one.manifests_in]
     if unproven:
         return warn(
-            f"{len(unproven)} copies in {site.bucket.describe()} have no manifest, such as {unproven[0]}",
+            f"{len(unproven)} copies in {store.describe()} have no manifest, such as {unproven[0]}",
             "hubbackup list says why; the next backup replaces those that are good on disk",
         )
-    return ok(f"no run left anything unfinished in {site.bucket.describe()}")
+    return ok(f"no run left anything unfinished in {store.describe()}")
 
 
-def _delete(site: Site, name: str) -> None:
-    site.bucket.delete(name)
+def _delete(store: S3Store, name: str) -> None:
+    store.delete(name)
     try:
-        site.bucket.stat(name)
+        store.stat(name)
     except NotFoundError:
         return
     raise StoreError(
-        f"{name} is still in {site.bucket.describe()} after it was deleted",
+        f"{name} is still in {store.describe()} after it was deleted",
         remedy="give the key the right to delete objects, or prune can remove nothing",
     )
 
 
-def _try_delete(site: Site, name: str) -> None:
+def _try_delete(store: S3Store, name: str) -> None:
     try:
-        site.bucket.delete(name)
+        store.delete(name)
     except HubbackupError:
         return  # the failure that brought us here is the one to report
 
 
-CHECKS = [
-    Check("bucket", bucket),
-    Check("clock", clock, needs=("bucket",)),
-    Check("probe object", probe, needs=("bucket",)),
-    Check("left in S3", leftovers, needs=("probe object",)),
-]
+def checks(site: Site) -> list[Check]:
+    """Those of each bucket that is set; of the first one also where it isn't, to say so."""
+    found = [] if S3 in site.app.settings.buckets else [Check(name, _off) for name in NAMES[S3]]
+    for target, settings in site.app.settings.buckets.items():
+        found += _checks(Place(site, settings), *NAMES[target])
+    return found
+
+
+def _off(site: Site) -> Diagnosis:
+    return skip(OFF)
+
+
+def _checks(place: Place, there: str, time: str, tried: str, left: str) -> list[Check]:
+    return [
+        Check(there, lambda _: bucket(place)),
+        Check(time, lambda _: clock(place), needs=(there,)),
+        Check(tried, lambda _: probe(place), needs=(there,)),
+        Check(left, lambda _: leftovers(place), needs=(tried,)),
+    ]

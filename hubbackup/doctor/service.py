@@ -6,7 +6,8 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from hubbackup.config.settings import OFF
+from hubbackup.config.bucket import variable
+from hubbackup.config.values import OFF
 from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.health import check_beat, health_path, remark_of
@@ -93,7 +94,7 @@ def retention(site: Site) -> Diagnosis:
             kept = f"{local_days} days" if local_days else "forever"
             return warn(
                 f"{target.title} keeps backups {target.policy.days} days, this disk {kept}: remote copies go first",
-                "set S3_RETENTION_DAYS to at least BACKUP_RETENTION_DAYS",
+                f"set {variable(target.name, 'retention_days')} to at least BACKUP_RETENTION_DAYS",
             )
     first = app.settings.schedule.next_after(site.now)
     second = app.settings.schedule.next_after(first) if first is not None else None

@@ -10,6 +10,7 @@ from hubbackup.app import App
 from hubbackup.app.stores import s3_store
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import list_backups
+from hubbackup.config.bucket import BucketSettings
 from hubbackup.jobs.current import AtWork
 from hubbackup.jobs.run import new_run_id
 from hubbackup.postgres.client import DatabaseProperties, describe
@@ -54,9 +55,8 @@ class Site:
         """The database's backups on disk, oldest first. Raises StoreError."""
         return list_backups([self.app.local], self.app.zone, self.app.database)
 
-    @cached_property
-    def bucket(self) -> S3Store:
-        """The bucket, asked with little patience."""
+    def bucket(self, bucket: BucketSettings) -> S3Store:
+        """The store of a bucket, asked with little patience."""
         from hubbackup.stores.s3_calls import S3Limits
 
         limits = S3Limits(
@@ -68,7 +68,8 @@ class Site:
             no_progress_seconds=30,
             backoff_seconds=0.2,
         )
-        return s3_store(self.app.settings, self.app.cancel, limits=limits, smallest_part_bytes=PART_BYTES)
+        database = self.app.settings.postgres_db
+        return s3_store(bucket, database, self.app.cancel, limits=limits, smallest_part_bytes=PART_BYTES)
 
     @property
     def at_work(self) -> AtWork | None:

@@ -39,7 +39,8 @@ class S3Store:
 
     What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether
     this program may have begun it: `remove_leftovers` ends no other's upload. `storage_class` is of the names that
-    `in_storage_class` accepts. `cancel` ends every wait with StoppedError.
+    `in_storage_class` accepts. `cancel` ends every wait with StoppedError. `worded` rewords remedies, which
+    name the settings of the first bucket.
     """
 
     remote = True
@@ -60,6 +61,7 @@ class S3Store:
         smallest_part_bytes: int = SMALLEST_PART_BYTES,
         is_ours: Callable[[str], bool] = lambda name: True,
         cancel: Cancel | None = None,
+        worded: Callable[[str], str] = str,
     ) -> None:
         self.name = name
         self._bucket = bucket
@@ -76,7 +78,7 @@ class S3Store:
         self._smallest_part_bytes = smallest_part_bytes
         self._is_ours = is_ours
         where = self.describe() + (f" at {_host_of(endpoint_url)}" if endpoint_url else "")
-        self._calls = S3Calls(lambda: self._client, bucket, where, self._limits, cancel or Cancel())
+        self._calls = S3Calls(lambda: self._client, bucket, where, self._limits, cancel or Cancel(), worded)
 
     def describe(self) -> str:
         """`s3://bucket/prefix`."""
@@ -110,7 +112,7 @@ class S3Store:
         if head is None:
             raise NotFoundError(
                 f"there is no object {name} in {self.describe()}",
-                remedy="`hubbackup list --store s3` prints the names there are",
+                remedy=f"`hubbackup list --store {self.name}` prints the names there are",
             )
         return Entry(name, head.size_bytes, head.modified_at)
 

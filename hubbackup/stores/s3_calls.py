@@ -87,16 +87,23 @@ class Patience:
 
 
 class S3Calls:
-    """Runs requests for one S3Store. `client` makes (once) and returns the boto3 client."""
+    """Runs requests for one S3Store. `client` makes (once) the boto3 client; `worded` rewords remedies."""
 
     def __init__(
-        self, client: Callable[[], S3Client], bucket: str, where: str, limits: S3Limits, cancel: Cancel
+        self,
+        client: Callable[[], S3Client],
+        bucket: str,
+        where: str,
+        limits: S3Limits,
+        cancel: Cancel,
+        worded: Callable[[str], str] = str,
     ) -> None:
         self.limits = limits
         self.cancel = cancel
         self._client = client
         self._bucket = bucket
         self._where = where
+        self._worded = worded
         self._silent_at = -SILENCE_SECONDS
 
     def patience(self) -> Patience:
@@ -140,8 +147,10 @@ class S3Calls:
         )
         try:
             answer: T = retrying(lambda: self._attempt(doing, request, time_left, attempt_seconds, self.cancel))
-        except StoreSilentError:
-            self._silent_at = time.monotonic()
+        except StoreError as error:
+            if isinstance(error, StoreSilentError):
+                self._silent_at = time.monotonic()
+            error.remedy = self._worded(error.remedy)
             raise
         self._silent_at = -SILENCE_SECONDS
         return answer

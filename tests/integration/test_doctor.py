@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -55,10 +55,13 @@ class Patient:
             "PGPORT": str(server.port),
         }
 
-    def look(self, checks: Sequence[Check] = (), **changes: str) -> dict[str, Finding]:
+    def look(
+        self, checks: Sequence[Check] | Callable[[Site], Sequence[Check]] = all_checks, **changes: str
+    ) -> dict[str, Finding]:
         app = App(load_settings(self.environ | changes), cancel=Cancel(), log=get_logger())
         site = Site(app)
-        found = {finding.name: finding for finding in examine(site, checks or all_checks(site))}
+        chosen = checks(site) if callable(checks) else checks
+        found = {finding.name: finding for finding in examine(site, chosen)}
         for finding in found.values():
             assert finding.sentence
             assert finding.remedy or finding.status in ("ok", "skipped"), finding
@@ -363,7 +366,7 @@ def test_leftovers_on_disk(patient: Patient, tmp_path: Path) -> None:
 
 def test_no_bucket(patient: Patient, s3: S3Server) -> None:
     """Problem 2 of the guide; what needs the bucket is skipped."""
-    found = patient.look(bucket.CHECKS, **with_s3(s3, S3_BACKUP_BUCKET="absent"))
+    found = patient.look(bucket.checks, **with_s3(s3, S3_BACKUP_BUCKET="absent"))
     assert found["bucket"].status == "fail"
     assert "there is no bucket absent" in found["bucket"].sentence
     assert found["probe object"].status == "skipped"
@@ -372,9 +375,27 @@ def test_no_bucket(patient: Patient, s3: S3Server) -> None:
 def test_no_endpoint(patient: Patient, s3: S3Server) -> None:
     """Nobody answers there; it takes seconds, not minutes, to say so."""
     with closed_port() as port:
-        found = patient.look(bucket.CHECKS, **with_s3(s3, S3_ENDPOINT_URL=f"http://127.0.0.1:{port}"))
+        found = patient.look(bucket.checks, **with_s3(s3, S3_ENDPOINT_URL=f"http://127.0.0.1:{port}"))
     assert found["bucket"].status == "fail"
     assert "S3_ENDPOINT_URL" in found["bucket"].remedy
+
+
+def test_a_mirror_has_checks_of_its_own(patient: Patient, s3: S3Server) -> None:
+    """Each bucket by itself: what is wrong with the mirror is told as the mirror's, with its own variable."""
+    found = patient.look(bucket.checks, **with_s3(s3), S3_MIRROR_BACKUP_BUCKET="absent", **at_mirror(s3))
+    assert found["probe object"].status == "ok"
+    assert found["mirror bucket"].status == "fail"
+    assert "there is no bucket absent" in found["mirror bucket"].sentence
+    assert "S3_MIRROR_BACKUP_BUCKET" in found["mirror bucket"].remedy
+    assert found["mirror probe"].status == "skipped"
+    where = at_mirror(s3) | {"S3_MIRROR_PREFIX": "far/"}
+    found = patient.look(bucket.checks, **with_s3(s3), S3_MIRROR_BACKUP_BUCKET="hub-backups", **where)
+    assert {one.status for one in found.values()} == {"ok"}
+    assert found["mirror probe"].sentence == "put, get, list and delete work in s3://hub-backups/far/"
+
+
+def at_mirror(s3: S3Server) -> dict[str, str]:
+    return {"S3_MIRROR_ENDPOINT_URL": s3.endpoint_url}
 
 
 def test_old_probes_are_removed(patient: Patient, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +403,7 @@ def test_old_probes_are_removed(patient: Patient, s3: S3Server, monkeypatch: pyt
     monkeypatch.setattr("hubbackup.doctor.bucket.PROBE_AGE", timedelta(days=-1))
     for key in ("backups/hubbackup-probe-0123456789ab", "backups/hubbackup-probe-mine"):
         s3.client.put_object(Bucket="hub-backups", Key=key, Body=b"")
-    assert patient.look(bucket.CHECKS, **with_s3(s3))["probe object"].status == "ok"
+    assert patient.look(bucket.checks, **with_s3(s3))["probe object"].status == "ok"
     assert s3.keys("hub-backups") == ["backups/hubbackup-probe-mine"]
     s3.client.delete_object(Bucket="hub-backups", Key="backups/hubbackup-probe-mine")
 
@@ -550,10 +571,10 @@ def test_the_probe_goes_up_in_parts_too(patient: Patient, s3: S3Server) -> None:
     """A vendor that takes small objects and refuses uploads in parts is found out before the first backup is."""
     with FaultProxy(s3.endpoint_url) as proxy:
         where = with_s3(s3) | {"S3_ENDPOINT_URL": proxy.url}
-        assert patient.look(bucket.CHECKS, **where)["probe object"].status == "ok"
+        assert patient.look(bucket.checks, **where)["probe object"].status == "ok"
         assert [seen.query["partNumber"] for seen in proxy.seen if faults.is_part()(seen)] == ["1", "2"]
         proxy.fault(faults.answer(400, "InvalidPart", "All parts must have the same length"), when=faults.is_complete)
-        found = patient.look(bucket.CHECKS, **where)["probe object"]
+        found = patient.look(bucket.checks, **where)["probe object"]
     assert found.status == "fail"
     assert found.sentence.startswith("after put: could not publish")
     assert [key for key in s3.keys("hub-backups") if "probe" in key] == []
@@ -564,6 +585,6 @@ def test_a_listing_that_lags_is_a_warning(patient: Patient, s3: S3Server) -> Non
     empty = b"<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
     with FaultProxy(s3.endpoint_url) as proxy:
         proxy.fault(faults.with_body(lambda body: empty), when=faults.is_list)
-        found = patient.look(bucket.CHECKS, **(with_s3(s3) | {"S3_ENDPOINT_URL": proxy.url}))["probe object"]
+        found = patient.look(bucket.checks, **(with_s3(s3) | {"S3_ENDPOINT_URL": proxy.url}))["probe object"]
     assert found.status == "warn"
     assert "does not list at once" in found.sentence

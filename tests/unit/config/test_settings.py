@@ -108,8 +108,11 @@ def test_each_secret_can_come_from_a_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / "secret"
     text = f"https://hc-ping.com/{CANARY}" if name == "HEARTBEAT_URL" else f" {CANARY}$'\" "
     path.write_text(f"{text}\r\n", encoding="utf-8")
-    other = "AWS_SECRET_ACCESS_KEY" if name == "AWS_ACCESS_KEY_ID" else "AWS_ACCESS_KEY_ID"
-    pair = {other: "x"} if name.startswith("AWS") else {"STATUS_USER": "x"} if name == "STATUS_PASSWORD" else {}
+    keys = "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"
+    pair = {"STATUS_USER": "x"} if name == "STATUS_PASSWORD" else {}
+    for prefix in ("AWS_", "S3_MIRROR_"):
+        pair |= {f"{prefix}{key}": "x" for key in keys if name.startswith(prefix) and not name.endswith(f"_{key}")}
+        pair |= {"S3_MIRROR_BACKUP_BUCKET": "far"} if name.startswith("S3_MIRROR_") else {}
     loaded = load_settings({f"{name}_FILE": str(path), **pair})
     assert getattr(loaded.settings, name.lower()).get_secret_value() == text
     assert loaded.origins[name] == str(path)
@@ -263,7 +266,7 @@ def test_rows_and_repr_hide_secrets() -> None:
     """`hubbackup config` shows that a secret is set, never what it is."""
     secrets = {name.upper(): CANARY for name in Settings.model_fields if is_secret(name)}
     secrets["HEARTBEAT_URL"] = f"https://hc-ping.com/{CANARY}"
-    loaded = load_settings(secrets | {"STATUS_USER": "operator"})
+    loaded = load_settings(secrets | {"STATUS_USER": "operator", "S3_MIRROR_BACKUP_BUCKET": "far"})
     rows = {name: value for name, value, _ in loaded.rows()}
     assert {rows[name] for name in secrets} == {"********"}
     assert CANARY not in f"{loaded!r}{loaded.settings}{loaded.rows()}"
