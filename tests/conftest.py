@@ -7,8 +7,10 @@ has its own.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +20,14 @@ import pytest
 
 from hubbackup import shown_text
 from hubbackup.shown_text import Secrets
-from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.embedded_postgres import EmbeddedPostgres, memory_disk
 
 if TYPE_CHECKING:
     from tests.support.s3 import S3Server
+
+# Temporary files in memory, where there is room: half of what the tests do to a disk is to wait for it.
+if "TMPDIR" not in os.environ and (disk := memory_disk()) is not None:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(disk)
 
 # A busy machine is not a slow program: no example has a deadline, the whole test has pytest's timeout.
 hypothesis.settings.register_profile("hubbackup", deadline=None)
@@ -123,6 +129,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "docker_engine" in getattr(item, "fixturenames", ()):
             item.add_marker("docker")
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
