@@ -19,6 +19,13 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
 
 FROM python:3.13-slim
 
+# PostgreSQL's client tools for BACKUP_SOURCE=direct. By default those of 15 to 18 that can be had where this is built;
+# majors that are named must be had: --build-arg POSTGRES_MAJORS="16 17"; none leaves them out.
+ARG POSTGRES_MAJORS=
+COPY docker/backup-cron/postgres-tools /usr/local/lib/hubbackup/postgres-tools
+# shellcheck disable=SC2086 # a list of words
+RUN /usr/local/lib/hubbackup/postgres-tools $POSTGRES_MAJORS
+
 ENV PYTHONUNBUFFERED=1 HUBBACKUP_RUNTIME_DIR=/run/hubbackup
 VOLUME /var/backups/hub-chantier
 HEALTHCHECK --interval=60s --timeout=10s --start-period=20s --retries=3 CMD ["hubbackup", "health"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from hubbackup.config.load import readable_copy
 from hubbackup.config.settings import Settings
 from hubbackup.dump.identifiers import quoted
 from hubbackup.errors import HubbackupError, SettingsError
@@ -22,6 +24,7 @@ from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import drills_of
+from hubbackup.postgres.transport import Tls
 from hubbackup.restore.drill import DrillServer
 from hubbackup.runners import Runner
 from hubbackup.runners.engine import Engine
@@ -42,6 +45,27 @@ RESTORE_IDLE_SECONDS = 24 * 3600.0
 """psql is silent while the server builds an index, and a large one takes hours."""
 
 
+def _pass_file(name: str) -> str:
+    """PGPASSFILE, or its copy for us. Raises SettingsError for one that libpq would pass over."""
+    if not name:
+        return ""
+    path = readable_copy(Path(name))
+    try:
+        mode = path.stat().st_mode
+        path.open("rb").close()
+    except OSError as error:
+        raise SettingsError(
+            f"PGPASSFILE: {name} can't be read: {error.strerror}",
+            remedy="name a file that the user that hubbackup runs as can read, or set POSTGRES_PASSWORD",
+        ) from error
+    if mode & 0o077:
+        raise SettingsError(
+            f"PGPASSFILE: {name} can be read by others, and libpq does not use it then",
+            remedy=f"chmod 0600 {shlex.quote(name)}",
+        )
+    return str(path)
+
+
 class DatabaseServer:
     """The server that the settings name. Nothing is opened or asked before it is needed."""
 
@@ -53,9 +77,11 @@ class DatabaseServer:
         """The runner, its container looked up now. Raises RunnerError."""
         settings = self._settings
         if settings.backup_source == "direct":
+            from hubbackup.postgres.tool_sets import with_fitting_tools
             from hubbackup.runners.direct import DirectRunner
 
-            return DirectRunner(cancel=cancel, idle_seconds=idle_seconds)
+            runner = DirectRunner(cancel=cancel, idle_seconds=idle_seconds)
+            return with_fitting_tools(runner, self.connection("tools"), settings.postgres_db)
         from hubbackup.runners.docker_exec import DockerExecRunner
 
         engine = Engine(settings.docker_host)
@@ -87,15 +113,26 @@ class DatabaseServer:
     def connection(self, run_id: str) -> Connection:
         """How the tools reach the server; host and port only where they run outside its container."""
         settings = self._settings
-        direct = settings.backup_source == "direct"
-        return Connection(
+        connection = Connection(
             user=settings.postgres_user,
             password=settings.postgres_password.get_secret_value(),
-            host=settings.pghost if direct else "",
-            port=settings.pgport if direct else None,
-            ssl_mode=settings.pgsslmode if direct else "",
             run_id=run_id,
             load_path=settings.restore_search_path,
+        )
+        if settings.backup_source != "direct":
+            return connection
+        tls = Tls(
+            settings.pgsslmode,
+            settings.pgsslrootcert,
+            settings.pgsslcert,
+            str(readable_copy(Path(settings.pgsslkey))) if settings.pgsslkey else "",
+        )
+        return replace(
+            connection,
+            host=settings.pghost,
+            port=settings.pgport,
+            tls=tls.for_host(settings.pghost),
+            pass_file="" if connection.password else _pass_file(settings.pgpassfile),
         )
 
     def kept_databases(self, database: str) -> list[KeptDatabase]:

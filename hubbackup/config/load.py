@@ -235,7 +235,7 @@ def _as_settings_error(
     annotation = Settings.model_fields[field_name].annotation
     choices = get_args(annotation) if first["type"] == "literal_error" else ()
     if choices:
-        text = "must be " + " or ".join(str(choice) for choice in choices)
+        text = "must be " + " or ".join(str(choice) for choice in choices if choice)
     origin = origins.get(name, "default")
     return SettingsError(
         f"{name}{shown} ({origin}): {text[0].lower()}{text[1:]}",

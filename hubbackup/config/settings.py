@@ -30,7 +30,15 @@ class OwnSettings(BaseSettings):
     )
     pghost: str = Field(default="", description="direct: host or socket directory")
     pgport: int = Field(default=5432, ge=1, le=65535, description="direct: port")
-    pgsslmode: str = Field(default="", description="direct: libpq's sslmode")
+    pgsslmode: Literal["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        default="", description="direct: libpq's sslmode; verify-full for a PGHOST that is not near, else prefer"
+    )
+    pgsslrootcert: str = Field(
+        default="", description="direct: file with the authorities that are believed; by default the machine's"
+    )
+    pgsslcert: str = Field(default="", description="direct: file with this client's own certificate")
+    pgsslkey: str = Field(default="", description="direct: file with its private key")
+    pgpassfile: str = Field(default="", description="direct: libpq's password file, instead of POSTGRES_PASSWORD")
     db_service: str = Field(default="db", description="compose service of the database, in our own project")
     db_container: str = Field(default="", description="name of the database's container, instead of DB_SERVICE")
     db_data_connection: bool = Field(

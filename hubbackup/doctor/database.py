@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from hubbackup.doctor import Check, Diagnosis, fail, ok, restorable, skip, warn
 from hubbackup.doctor.site import Site
@@ -13,9 +14,12 @@ from hubbackup.postgres.client import some
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.side_databases import derived_time
+from hubbackup.postgres.transport import is_near
 from hubbackup.runners import run
 
 TRIED_BYTES = 1_000_000
+TLS_PROTOCOL = re.compile(r"SSL Protocol\W+(TLS\S+)|protocol: (TLS[^,\s]+)")
+"""In psql's \\conninfo, from 18 on and before."""
 
 # Members of an extension are not in a dump. `row_security_active` answers for the role that asks. Large objects
 # have no function that would answer before PostgreSQL 18, and pg_read_all_data does not extend to them before 19.
@@ -112,6 +116,28 @@ def login(site: Site) -> Diagnosis:
     return ok(f"the server (PostgreSQL {version}) takes the role {user}")
 
 
+def transport(site: Site) -> Diagnosis:
+    """The connection as it is: encrypted or not, and whether it is known who answers."""
+    connection = site.connection
+    where = connection.host or "a local socket"
+    said = session.sql(site.runner, connection, site.app.database, "\\conninfo\n")
+    protocol = TLS_PROTOCOL.search(said)
+    if protocol is None:
+        if is_near(connection.host):
+            return ok(f"{where}: not encrypted, and in no public network by its name")
+        return warn(
+            f"{where}: not encrypted, so the password and every row can be read on the way",
+            "unset PGSSLMODE, and the server has to show a certificate",
+        )
+    if connection.tls.verified:
+        believed = connection.tls.root_cert or "~/.postgresql/root.crt"
+        return ok(f"{where}: {protocol[protocol.lastindex or 0]}, its certificate is verified by the authorities in {believed}")
+    sentence = f"{where}: {protocol[protocol.lastindex or 0]}, but who answers is not verified (PGSSLMODE={connection.tls.mode or 'prefer'})"
+    if is_near(connection.host):
+        return ok(sentence)
+    return warn(sentence, "unset PGSSLMODE, and set PGSSLROOTCERT to the file with the provider's authorities")
+
+
 def database(site: Site) -> Diagnosis:
     """POSTGRES_DB exists and can be inspected."""
     found = site.properties
@@ -126,6 +152,13 @@ def versions(site: Site) -> Diagnosis:
         return fail(
             f"pg_dump {version} is older than the server {server.server_version}",
             "use pg_dump of the server's major version or newer",
+        )
+    if major_of(version) > server.server_major and site.app.settings.backup_source == "direct":
+        return warn(
+            f"pg_dump {version} for PostgreSQL {server.server_version}: hubbackup restores its dumps there, a psql"
+            f" {server.server_major} by hand may not",
+            f"install PostgreSQL's client tools of {server.server_major}, as"
+            f" /usr/lib/postgresql/{server.server_major}/bin",
         )
     return ok(f"pg_dump {version} for PostgreSQL {server.server_version}")
 
@@ -186,6 +219,7 @@ def checks(site: Site) -> list[Check]:
         Check("tools", tools, needs=("container",)),
         Check("login", login, needs=("tools",)),
         Check("database", database, needs=("login",)),
+        *([] if docker else [Check("connection", transport, needs=("database",))]),
         Check("versions", versions, needs=("database",)),
         Check("readable", readable, needs=("database",)),
         *restorable.CHECKS,

@@ -75,6 +75,48 @@ MEANINGS = (
         "add a line for it to pg_hba.conf and reload, or check POSTGRES_USER, PGHOST and PGSSLMODE",
     ),
     _meaning(
+        r"certificate verify failed|self[- ]signed certificate",
+        "the server's certificate is not signed by an authority that is known here, or it has expired",
+        "set PGSSLROOTCERT to the file with the provider's authorities, which it offers for download; or"
+        " PGSSLMODE=require to encrypt without knowing who answers",
+    ),
+    _meaning(
+        r'server certificate for (?P<name>.+?) does not match host name "(?P<host>.*)"',
+        "the server's certificate is for {name}, and not for {host}",
+        "set PGHOST to the name in the certificate; or PGSSLMODE=verify-ca, where any server of that authority will do",
+    ),
+    _meaning(
+        r"server does not support SSL, but SSL was required",
+        "the server offers no TLS",
+        "turn it on there (ssl = on); or, where nobody can listen on the way to it, set PGSSLMODE=disable",
+    ),
+    _meaning(
+        r'root certificate file "(?P<name>.*)" does not exist',
+        "there is no file {name} with the authorities that are believed",
+        "set PGSSLROOTCERT to the file with the provider's authorities",
+    ),
+    _meaning(
+        r"when SSL support is not compiled in",
+        "{tool_name} was built without TLS",
+        "use client tools with TLS, as the image and Debian have them; or, where nobody can listen on the way to the"
+        " server, set PGSSLMODE=disable",
+    ),
+    _meaning(
+        r"connection requires a valid client certificate|la connexion requiert un certificat client",
+        "the server asks for a certificate of its client",
+        "set PGSSLCERT and PGSSLKEY to the files of the one that it knows",
+    ),
+    _meaning(
+        r'private key file "(?P<name>.*)" has group or world access',
+        "the private key {name} can be read by others, and libpq does not use it then",
+        "chmod 0600 the file that PGSSLKEY names",
+    ),
+    _meaning(
+        r'certificate present, but not private key file "(?P<name>.*)"',
+        "there is no private key {name} for the certificate PGSSLCERT",
+        "set PGSSLKEY to the file of the certificate's private key",
+    ),
+    _meaning(
         r'database "(?P<name>.*)" is not currently accepting connections'
         r"|la base de données « (?P<nom>.*) » n'accepte plus les connexions",
         "the database {name} is closed to connections",

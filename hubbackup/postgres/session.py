@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from hubbackup.errors import StreamError, ToolError
 from hubbackup.postgres import pins
 from hubbackup.postgres.messages import explain
+from hubbackup.postgres.transport import Tls
 from hubbackup.runners import Process, Runner, run
 
 APPLICATION_PREFIX = "hubbackup-"
@@ -39,7 +40,8 @@ class Connection:
     password: str = field(default="", repr=False)
     host: str = ""
     port: int | None = None
-    ssl_mode: str = ""
+    tls: Tls = field(default_factory=Tls)
+    pass_file: str = ""
     run_id: str = ""
     load_path: str = ""
 
@@ -51,7 +53,8 @@ class Connection:
             "PGPASSWORD": self.password,
             "PGHOST": self.host,
             "PGPORT": str(self.port or ""),
-            "PGSSLMODE": self.ssl_mode,
+            "PGPASSFILE": self.pass_file,
+            **self.tls.env(),
             "PGAPPNAME": application_name(self.run_id),
             "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS),
             "LC_ALL": "C",

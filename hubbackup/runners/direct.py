@@ -48,6 +48,10 @@ class DirectRunner:
         """The same place, for cleaning up after a stop."""
         return DirectRunner(cancel=Cancel(), idle_seconds=CLEAN_UP_SECONDS, path=self._path)
 
+    def with_path(self, path: str) -> DirectRunner:
+        """The same, with another PATH; an empty one is that of this process."""
+        return DirectRunner(cancel=self._cancel, idle_seconds=self._idle_seconds, path=path or None)
+
     def under(self, cancel: Cancel) -> DirectRunner:
         """The same place, for a part of the run that may be stopped by itself."""
         part = copy.copy(self)

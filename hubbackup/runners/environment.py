@@ -33,9 +33,9 @@ def secures_the_way(name: str) -> bool:
 
 
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """The part of `environment` that a tool gets."""
+    """The part of `environment` that a tool gets. An empty value is none: libpq would take it for a wrong one."""
     return {
         name: value
         for name, value in environment.items()
-        if name in INHERITED or name.startswith("LC_") or secures_the_way(name)
+        if value and (name in INHERITED or name.startswith("LC_") or secures_the_way(name))
     }
