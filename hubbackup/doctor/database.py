@@ -121,18 +121,19 @@ def transport(site: Site) -> Diagnosis:
     connection = site.connection
     where = connection.host or "a local socket"
     said = session.sql(site.runner, connection, site.app.database, "\\conninfo\n")
-    protocol = TLS_PROTOCOL.search(said)
-    if protocol is None:
+    found = TLS_PROTOCOL.search(said)
+    if found is None:
         if is_near(connection.host):
             return ok(f"{where}: not encrypted, and in no public network by its name")
         return warn(
             f"{where}: not encrypted, so the password and every row can be read on the way",
             "unset PGSSLMODE, and the server has to show a certificate",
         )
-    if connection.tls.verified:
-        believed = connection.tls.root_cert or "~/.postgresql/root.crt"
-        return ok(f"{where}: {protocol[protocol.lastindex or 0]}, its certificate is verified by the authorities in {believed}")
-    sentence = f"{where}: {protocol[protocol.lastindex or 0]}, but who answers is not verified (PGSSLMODE={connection.tls.mode or 'prefer'})"
+    protocol, tls = found[found.lastindex or 0], connection.tls
+    if tls.verified:
+        believed = tls.root_cert or "~/.postgresql/root.crt"
+        return ok(f"{where}: {protocol}, its certificate is verified by the authorities in {believed}")
+    sentence = f"{where}: {protocol}, but who answers is not verified (PGSSLMODE={tls.mode or 'prefer'})"
     if is_near(connection.host):
         return ok(sentence)
     return warn(sentence, "unset PGSSLMODE, and set PGSSLROOTCERT to the file with the provider's authorities")

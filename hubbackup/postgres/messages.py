@@ -83,7 +83,8 @@ MEANINGS = (
     _meaning(
         r'server certificate for (?P<name>.+?) does not match host name "(?P<host>.*)"',
         "the server's certificate is for {name}, and not for {host}",
-        "set PGHOST to the name in the certificate; or PGSSLMODE=verify-ca, where any server of that authority will do",
+        "set PGHOST to the name in the certificate; or PGSSLMODE=verify-ca, where any server of that authority is"
+        " as good",
     ),
     _meaning(
         r"server does not support SSL, but SSL was required",

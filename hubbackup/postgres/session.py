@@ -41,9 +41,9 @@ class Connection:
     host: str = ""
     port: int | None = None
     tls: Tls = field(default_factory=Tls)
-    pass_file: str = ""
     run_id: str = ""
     load_path: str = ""
+    pass_file: str = ""
 
     def env(self, database: str) -> dict[str, str]:
         """libpq's variables for a connection to `database`; the tools' own messages in English, as we read them."""

@@ -1,18 +1,18 @@
 """Which of the client tools on this machine fit a server: those of its own major, where several are there.
 
-A dump by a newer pg_dump is complete, but an older psql may not read it; so the server's own come first, then the next
-newer ones.
+A dump by a newer pg_dump is complete, but an older psql may not read it; so the server's own come first, then the
+next newer ones.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from hubbackup.dump.versions import major_of
 from hubbackup.errors import HubbackupError, ToolError
@@ -23,8 +23,9 @@ from hubbackup.postgres.session import Connection
 from hubbackup.runners import run
 from hubbackup.runners.direct import DirectRunner
 
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql[0-9]*")
-"""A directory for each major: Debian's and this project's image, Red Hat's, Alpine's."""
+ROOT = Path("/")
+PLACES = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/libexec/postgresql[0-9]*")
+"""From the root, a directory for each major: Debian's and this project's image, Red Hat's, Alpine's."""
 _MAJOR = re.compile(r"(?:postgresql/?|pgsql-)(?P<major>[0-9]+)")
 
 
@@ -39,7 +40,7 @@ class ToolSet:
 def in_directories(places: Sequence[str]) -> list[ToolSet]:
     """A set for each directory of a major that has a pg_dump and a psql."""
     found = []
-    for directory in sorted(path for place in places for path in glob.glob(place)):
+    for directory in sorted(str(path) for place in places for path in ROOT.glob(place.lstrip("/"))):
         major = _MAJOR.search(directory)
         if major is not None and all(os.access(f"{directory}/{tool}", os.X_OK) for tool in ("pg_dump", "psql")):
             path = os.pathsep.join([directory, os.environ.get("PATH", os.defpath)])

@@ -270,6 +270,16 @@ def test_a_backup_from_s3_restores_beside_the_others(quiet: Stack) -> None:
     assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
 
 
+def test_the_image_reaches_a_server_without_the_engine(quiet: Stack) -> None:
+    """With BACKUP_SOURCE=direct the image's own client tools do it, those of the server's major where it has them."""
+    variables = [word for pair in ("BACKUP_SOURCE=direct", "PGHOST=db") for word in ("-e", pair)]
+    done = quiet.compose("exec", "-T", *variables, "backup-cron", "hubbackup", "doctor", "--json", check=False)
+    found = {one["name"]: (one["status"], one["sentence"]) for one in json.loads(done.stdout)["findings"]}
+    assert found["connection"] == ("ok", "db: not encrypted, and in no public network by its name")
+    assert found["versions"][0] == "ok"
+    assert found["versions"][1].startswith("pg_dump 17.")
+
+
 def test_a_drill_restores_into_a_throwaway_server(quiet: Stack) -> None:
     """`hubbackup drill` takes the copy in S3, restores it in a container of the database's own image, removes it."""
     name = quiet.backup()["name"]

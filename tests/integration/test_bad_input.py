@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import proxy as s3_faults
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.program import Done, Program, beside, for_server
+from tests.support.program import Done, Program, beside, for_server, without_tools
 from tests.support.proxy import FaultProxy
 from tests.support.s3 import S3Server
 from tests.support.small_disk import small_disk
@@ -115,11 +115,11 @@ def test_no_server(program: Program) -> None:
         refused(program, program.run("backup", PGPORT=port), 1, "does not accept connections", "PGHOST")
 
 
-def test_no_tools(program: Program, tmp_path: Path) -> None:
+def test_no_tools(program: Program, tmp_path_factory: pytest.TempPathFactory) -> None:
     """With `direct`, PostgreSQL's client tools are needed here."""
-    program.settings["PATH"] = str(tmp_path)
+    nowhere = without_tools(program, tmp_path_factory.mktemp("empty"))
     with unharmed(program):
-        refused(program, program.run("backup"), 1, "psql is not installed here", "client tools")
+        refused(program, nowhere.run("backup"), 1, "psql is not installed here", "client tools")
 
 
 def test_a_table_that_may_not_be_read(program: Program, postgres18: EmbeddedPostgres, database: str) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.embedded_postgres import UNPRIVILEGED, EmbeddedPostgres
-from tests.support.program import Program, for_server
+from tests.support.embedded_postgres import UNPRIVILEGED, EmbeddedPostgres, installed_versions
+from tests.support.program import Program, for_server, seeing
 
 HOST = "pg.managed.example"
 TABLES = (
@@ -32,12 +32,13 @@ def authority() -> Iterator[Authority]:
 
 @pytest.fixture(scope="module")
 def managed(authority: Authority) -> Iterator[EmbeddedPostgres]:
-    """Debian's PostgreSQL 15, whose certificate is for HOST, and whose pg_hba.conf takes TLS connections alone."""
+    """Debian's PostgreSQL, which has TLS; its certificate is for HOST, and its pg_hba.conf takes TLS alone."""
     certificate, key = authority.give(HOST)
     if os.geteuid() == 0:
         os.chown(key, pwd.getpwnam(UNPRIVILEGED).pw_uid, -1)
     files = {"ssl_cert_file": str(certificate), "ssl_key_file": str(key), "ssl_ca_file": str(authority.root)}
-    with EmbeddedPostgres(15, configuration={"ssl": "on", **files}) as server:
+    major = next(one for one, place in installed_versions().items() if place.is_relative_to("/usr/lib/postgresql"))
+    with EmbeddedPostgres(major, configuration={"ssl": "on", **files}) as server:
         (server.data_directory / "pg_hba.conf").write_text("hostssl all all all scram-sha-256\n")
         server.stop()
         server.start()
@@ -58,10 +59,9 @@ def far(near: Program, tmp_path: Path) -> Program:
     """The program in a world where HOST is a name for this machine; nothing is said of TLS."""
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 {HOST} pg.elsewhere.example\n")
-    script = 'mount --bind "$0" /etc/hosts && exec "$@"'
     settings = {name: value for name, value in near.settings.items() if not name.startswith("PGSSL")}
-    before = ["unshare", "--mount", "sh", "-c", script, str(hosts)]
-    return replace(near, settings={**settings, "PGHOST": HOST, "BACKUP_SCHEMA_DRILL": "false"}, before=before)
+    settings |= {"PGHOST": HOST, "BACKUP_SCHEMA_DRILL": "false"}
+    return seeing(replace(near, settings=settings), {"/etc/hosts": hosts})
 
 
 def test_all_that_is_done_over_tls(near: Program) -> None:
@@ -86,8 +86,8 @@ def test_all_that_is_done_over_tls(near: Program) -> None:
 
 
 def test_a_server_far_away_has_to_prove_its_name(far: Program, authority: Authority, tmp_path: Path) -> None:
-    """Without a word of TLS in the settings the certificate is asked for, by the machine's own authorities; where they
-    don't know it, one sentence says so, with the remedy, and the remedy works."""
+    """Without a word of TLS in the settings it is asked for, by the machine's own authorities; where they don't know
+    it, one sentence says so, with the remedy, and the remedy works. A password file is as good as a password."""
     refused = far.run("backup")
     assert refused.code == 1
     (sentence, remedy) = refused.sentences
@@ -130,9 +130,7 @@ def test_what_is_not_verified_is_said(near: Program) -> None:
         ({"PGPASSFILE": "/etc/passwd"}, "PGPASSFILE: /etc/passwd can be read by others, and libpq does not use it"),
     ],
 )
-def test_a_setting_that_libpq_would_pass_over_is_refused(
-    near: Program, settings: dict[str, str], said: str
-) -> None:
+def test_a_setting_that_libpq_would_pass_over_is_refused(near: Program, settings: dict[str, str], said: str) -> None:
     """Exit code 2, one sentence, and nothing is done."""
     done = near.run("backup", POSTGRES_PASSWORD="", **settings)
     assert (done.code, near.files()) == (2, {})

@@ -21,6 +21,7 @@ from hubbackup.doctor import Check, Finding, all_checks, bucket, examine, fail, 
 from hubbackup.doctor.site import Site
 from hubbackup.errors import StoppedError
 from hubbackup.logs.setup import get_logger
+from hubbackup.postgres import tool_sets
 from hubbackup.streams.cancel import Cancel
 from tests.support import PsqlError
 from tests.support import proxy as faults
@@ -169,6 +170,7 @@ def test_missing_database(patient: Patient) -> None:
 def test_no_tools(patient: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No pg_dump where it is looked for."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(tool_sets, "PLACES", ())
     found = patient.look()
     assert found["tools"].status == "fail"
     assert "pg_dump is not installed" in found["tools"].sentence

@@ -19,7 +19,7 @@ from tests.support import PsqlError
 from tests.support.backups import plain_of, signed_text, unproven
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
-from tests.support.program import DATABASE, Program, for_server
+from tests.support.program import DATABASE, Program, for_server, without_tools
 from tests.support.sample import SMALL
 
 TRAILER = b"\n--\n-- PostgreSQL database dump complete\n"
@@ -113,11 +113,11 @@ def test_a_dying_psql(hub: Program, server: EmbeddedPostgres, tmp_path: Path, nu
     assert f"psql ended with exit code {137 if number == 'KILL' else 143}" in done.err
 
 
-def test_a_missing_psql(hub: Program) -> None:
+def test_a_missing_psql(hub: Program, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Without the tools, the cause is that, with what to install."""
     hub.backup()
     with unchanged(hub):
-        done = hub.run("restore", "--latest", "--yes", PATH="/nowhere")
+        done = without_tools(hub, tmp_path_factory.mktemp("empty")).run("restore", "--latest", "--yes")
     assert (done.code, "psql is not installed here" in done.err) == (1, True), done.said
 
 

@@ -16,8 +16,8 @@ from tests.support.embedded_postgres import EmbeddedPostgres, bin_dir_of
 
 @pytest.fixture
 def places(tmp_path: Path) -> tuple[str, ...]:
-    """The tools of 15, 16 and 18, as the image has them; of 17 there is half a set."""
-    for major in (15, 16, 18):
+    """The tools of 16 and 18, as the image has them; of 17 there is half a set."""
+    for major in (16, 18):
         directory = tmp_path / f"postgresql/{major}"
         directory.mkdir(parents=True)
         (directory / "bin").symlink_to(bin_dir_of(major))
@@ -37,10 +37,13 @@ def major_of_tools(server: EmbeddedPostgres, database: str, places: tuple[str, .
 
 
 def test_the_servers_own(
-    postgres16: EmbeddedPostgres, postgres18: EmbeddedPostgres, places: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    postgres16: EmbeddedPostgres,
+    postgres18: EmbeddedPostgres,
+    places: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each server gets the tools of its own major, whatever PATH has, also before its database is there."""
-    for path in ("/nonexistent", f"{bin_dir_of(18)}", f"{bin_dir_of(15)}"):
+    for path in ("/nonexistent", f"{bin_dir_of(18)}", f"{bin_dir_of(16)}"):
         monkeypatch.setenv("PATH", path)
         assert major_of_tools(postgres16, "postgres", places) == "16"
         assert major_of_tools(postgres18, "not there yet", places) == "18"
@@ -63,4 +66,11 @@ def test_what_is_there_without_a_choice(
 def test_which_one_fits() -> None:
     """The own one, of two the first; else the next newer, whose dump is complete; else the newest."""
     path, *others = (ToolSet(16), ToolSet(15, "a"), ToolSet(16, "b"), ToolSet(18, "c"))
-    assert [fitting([path, *others], major).path for major in (14, 15, 16, 17, 18, 19)] == ["a", "a", "", "c", "c", "c"]
+    assert [fitting([path, *others], major).path for major in (14, 15, 16, 17, 18, 19)] == [
+        "a",
+        "a",
+        "",
+        "c",
+        "c",
+        "c",
+    ]

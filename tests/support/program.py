@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -186,6 +187,19 @@ def beside(name: str) -> str:
     parsed = BackupName.parse(name)
     assert parsed is not None, name
     return parsed.manifest
+
+
+def seeing(program: Program, shown: Mapping[str, Path]) -> Program:
+    """The program in a world of its own, in which each path shows another one; it starts afresh there."""
+    binds = "".join(f"/bin/mount --bind '{there}' '{path}' && " for path, there in shown.items())
+    root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return replace(program, before=["/usr/bin/unshare", "--mount", *root, "/bin/sh", "-c", f'{binds}exec "$0" "$@"'])
+
+
+def without_tools(program: Program, directory: Path) -> Program:
+    """The program where PostgreSQL's client tools are nowhere; `directory` is empty."""
+    there = Path("/usr/lib/postgresql")
+    return seeing(program.but(PATH=str(directory)), {str(there): directory} if there.is_dir() else {})
 
 
 def for_server(server: EmbeddedPostgres, database: str, directory: Path, **settings: str) -> Program:

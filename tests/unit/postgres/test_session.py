@@ -14,12 +14,13 @@ import pytest
 from hubbackup.errors import ToolError
 from hubbackup.postgres import pins, session
 from hubbackup.postgres.session import Connection
+from hubbackup.postgres.transport import Tls
 from hubbackup.runners import Exit, Process, Runner
 from hubbackup.runners.environment import inherited
 from hubbackup.streams.cancel import Cancel
 from tests.support.libpq_variables import GONE, KEPT, LIBPQ, OURS
 
-CONNECTION = Connection("hub", "canari-7f3a", "db.example", 5433, "require", "20260208T030000-1a2b3c")
+CONNECTION = Connection("hub", "canari-7f3a", "db.example", 5433, Tls("require"), "20260208T030000-1a2b3c")
 DATABASE = "hub_chantier"
 
 

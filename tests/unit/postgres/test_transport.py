@@ -13,7 +13,18 @@ from hubbackup.postgres.transport import Tls, authorities, is_near
 @pytest.mark.parametrize(
     "host",
     [
-        *("", "/run/postgresql", "@abstract", "localhost", "127.0.0.1", "::1", "db", "hub-db", "10.0.3.7", "192.168.1.2"),
+        *(
+            "",
+            "/run/postgresql",
+            "@abstract",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            "db",
+            "hub-db",
+            "10.0.3.7",
+            "192.168.1.2",
+        ),
         *("fe80::1%eth0", "fd00::7", "db.default.svc", "db.default.svc.cluster.local", "host.docker.internal"),
         *("nas.lan", "DB.LOCAL", "db.localhost.", "db,10.0.3.7"),
     ],
