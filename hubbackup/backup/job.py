@@ -12,6 +12,7 @@ import logging
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,6 +53,9 @@ from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.kept import KeptSchema
+
+FIRST_BUCKET = "s3"
+"""The users' own words name this one alone."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,8 @@ class BackupJob:
             raise UnrestorableError(
                 f"{made.name} can't be restored: {made.unrestorable}", why=made.unrestorable, remedy=made.remedy or ""
             )
-        way = made.name if self.local.name in made.copies else f"--from-s3 {made.name}"
+        where = "" if self.local.name in made.copies else made.copies[0]
+        way = f"--from-s3 {made.name}" if where == FIRST_BUCKET else made.name + (where and f" --from {where}")
         return f"{way} --database {shlex.quote(database)}" if database != self.database else way
 
     def _key(self, run: Run) -> tuple[SigningKey | None, list[str]]:
@@ -296,13 +301,15 @@ class BackupJob:
     def _finish_uploads(self, run: Run, uploads: Sequence[Upload], stored_bytes: int) -> list[str]:
         """Wait for every upload; returns a sentence for each that failed, and logs it."""
         problems = []
+        deadline = time.monotonic() + self.upload_seconds  # of all: they go on beside one another
         for upload in uploads:
             with run.progress("upload", stored_bytes) as progress:
-                error = upload.wait(run.cancel, self.upload_seconds, progress)
+                error = upload.wait(run.cancel, deadline, progress)
             if error is not None:
+                which = "" if upload.target.name == FIRST_BUCKET else f" ({upload.target.name})"
                 run.log.warning(
                     "upload.failed",
-                    message=f"AVERTISSEMENT: Echec upload S3: {error}",
+                    message=f"AVERTISSEMENT: Echec upload S3{which}: {error}",
                     store=upload.target.name,
                     cause=str(error),
                     remedy=error.remedy,

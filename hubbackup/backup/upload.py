@@ -66,13 +66,16 @@ class Upload(threading.Thread):
         self._source.fail()
         self._decided.set()
 
-    def wait(self, cancel: Cancel, deadline_seconds: float, progress: Progress = silent) -> HubbackupError | None:
-        """Wait for the end; returns what went wrong, or None where the copy is there. Raises StoppedError."""
-        deadline = time.monotonic() + deadline_seconds
+    def wait(self, cancel: Cancel, deadline: float, progress: Progress = silent) -> HubbackupError | None:
+        """Wait for the end, until `deadline` (of the monotonic clock) at most.
+
+        Returns what went wrong, or None where the copy is there. Raises StoppedError.
+        """
+        began = time.monotonic()
         while self.is_alive():
             if time.monotonic() > deadline:
                 return StoreError(
-                    f"{self.target.describe()}: the upload was not done {deadline_seconds:.0f} s after the dump",
+                    f"{self.target.describe()}: the upload was given up {deadline - began:.0f} s after the dump",
                     transient=True,
                 )
             cancel.check()

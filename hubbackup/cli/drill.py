@@ -18,7 +18,7 @@ def drill(
     name: OptionalName = "",
     latest: Latest = False,
     store: Annotated[
-        str, typer.Option(metavar="STORE", help="local or s3. Default: in turns, where S3 is configured.")
+        str, typer.Option(metavar="STORE", help="local, s3 or mirror. Default: in turns, where S3 is configured.")
     ] = "",
     identity: Identity = None,
     schema: Annotated[bool, typer.Option("--schema", help="The schema alone, without rows: seconds.")] = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
-Store = Annotated[str, typer.Option("--store", metavar="STORE", help="local, s3 or all.")]
+Store = Annotated[str, typer.Option("--store", metavar="STORE", help="local, s3, mirror or all.")]
 BackupName = Annotated[str, typer.Argument(metavar="NAME", help="A backup's name, as `hubbackup list` prints it.")]
 OptionalName = Annotated[
     str, typer.Argument(metavar="NAME", help="A backup's name. Default: the newest.", show_default=False)

@@ -104,7 +104,7 @@ class OwnSettings(BaseSettings):
     verify_daily_bytes: values.ByteCount = Field(
         default=10 * 10**9, description="how much of them is read each time, such as 500MB or 2GB; 0 = none"
     )
-    verify_store: Literal["local", "s3", "all"] = Field(
+    verify_store: Literal["local", "s3", "mirror", "all"] = Field(
         default="local", description="which copies; S3's are downloaded for it, which the vendor may bill"
     )
     drill_schedule: values.CronLineOrOff = Field(

@@ -63,7 +63,8 @@ def _nowhere(app: App) -> bool:
             app.log.info(
                 "backup.not_first",
                 message=f"no backup at the start: {target.title} has backups of {app.database}, this disk none",
-                remedy="on a new server, restore first: hubbackup list --store s3, hubbackup restore --from-s3 NAME",
+                remedy=f"on a new server, restore first: hubbackup list --store {target.name},"
+                f" hubbackup restore NAME --from {target.name}",
             )
         return False
     return True

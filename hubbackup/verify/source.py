@@ -35,6 +35,8 @@ from hubbackup.verify.sealed import demand_key
 
 ROOM_LEFT_BYTES = 64 << 20
 S3_SCHEME = "s3://"
+TURNED_ON_BY = {"s3": "S3_BACKUP_BUCKET", "mirror": "S3_MIRROR_BACKUP_BUCKET"}
+"""The setting behind each target that may not be there."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _where(selector: BackupSelector, targets: Sequence[Target]) -> list[Target]:
     if selector.store:
         found = [target for target in targets if target.name == selector.store]
         if not found:
-            cause = ": S3_BACKUP_BUCKET is not set" if selector.store == "s3" else ""
+            cause = f": {TURNED_ON_BY[selector.store]} is not set" if selector.store in TURNED_ON_BY else ""
             names = ", ".join(target.name for target in targets)
             raise UsageError(f"the store {selector.store} is not configured{cause}", remedy=f"there is: {names}")
         return found

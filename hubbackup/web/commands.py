@@ -17,14 +17,16 @@ def commands_of(
 def _of(backup: BackupFacts, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     name = backup.name
     here = [store for store in snapshot.stores if store.name in (*backup.good_in, *backup.not_good_in)]
-    on_disk = any(store.on_disk for store in here)
-    source = name if on_disk else f"--from-s3 {name}"
+    by_use = sorted(here, key=lambda store: (not store.on_disk, store.name not in backup.good_in))
+    where = by_use[0].name if by_use else "s3"
+    on_disk = bool(by_use) and by_use[0].on_disk
+    source = name if on_disk else f"--from-s3 {name}" if where == "s3" else f"{name} --from {where}"
     key = " --identity FILE" if backup.sealed else ""
     if backup.good:
         yield "Restore it (asks first, keeps the old database)", f"hubbackup restore {source}{key}"
         yield "Restore it beside the live one", f"hubbackup restore {source} --into {_beside(backup)}{key}"
         if not backup.unrestorable:
-            yield "Try it in a throwaway server", f"hubbackup drill {name}{_store(on_disk)}{key}"
+            yield "Try it in a throwaway server", f"hubbackup drill {name} --store {where}{key}"
     yield "Read it through", f"hubbackup verify {name}"
     if backup.warnings:
         yield "Accept it as the new normal", f"hubbackup accept {name}"
@@ -44,10 +46,6 @@ def _of(backup: BackupFacts, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
 def _beside(backup: BackupFacts) -> str:
     """A name for a copy of the database that needs no quotes in a shell."""
     return "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in backup.database)[:50] + "_copy"
-
-
-def _store(on_disk: bool) -> str:
-    return " --store local" if on_disk else " --store s3"
 
 
 def _named(store: StoreFacts) -> str:

@@ -52,3 +52,17 @@ def test_s3_keeps_what_the_disk_keeps_unless_told_otherwise() -> None:
     assert [target.policy for target in app(**BUCKET, **kept).targets()] == [Policy(9, 2, 4)] * 2
     local, s3 = app(**BUCKET, **kept, S3_RETENTION_DAYS="0", S3_KEEP_YEARS="5").targets()
     assert (local.policy, s3.policy) == (Policy(9, 2, 4), Policy(0, 2, 4, 0, 5))
+
+
+def test_a_mirror_is_a_target_of_its_own() -> None:
+    """`--store mirror`, after the first bucket; what it keeps is what that one keeps unless told otherwise."""
+    mirror = {"S3_MIRROR_BACKUP_BUCKET": "far", "S3_MIRROR_ENDPOINT_URL": "https://s3.far"}
+    kept = {"BACKUP_RETENTION_DAYS": "9", "S3_RETENTION_DAYS": "30", "S3_MIRROR_KEEP_MONTHS": "12"}
+    local, s3, far = app(**BUCKET, **mirror, **kept).targets()
+    assert (s3.name, far.name, far.title, far.describe()) == ("s3", "mirror", "the S3 mirror", "s3://far/backups/")
+    assert (local.policy, s3.policy, far.policy) == (Policy(9), Policy(30), Policy(30, 1, 0, 12))
+    assert far.fetch.endswith("--endpoint-url https://s3.far")
+    assert [one.name for one in app(**BUCKET, **mirror).targets("mirror")] == ["mirror"]
+    with pytest.raises(UsageError, match="the store mirror is not configured") as caught:
+        app(**BUCKET).targets("mirror")
+    assert "S3_MIRROR_BACKUP_BUCKET" in caught.value.remedy

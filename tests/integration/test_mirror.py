@@ -1,0 +1,189 @@
+"""A second bucket: each copy at the same time, each with its own failure, catch-up and retention."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support import proxy as faults
+from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.program import Done, Program, beside, for_server
+from tests.support.proxy import Exchange, FaultProxy
+from tests.support.s3 import S3Server
+
+PATIENCE = {"S3_TIMEOUT_SECONDS": "5"}
+
+
+@pytest.fixture(scope="module")
+def database(postgres18: EmbeddedPostgres) -> Iterator[str]:
+    """A small one that nobody changes; two megabytes that don't shrink, so that its upload has parts."""
+    with postgres18.temporary_database("mirrored") as name:
+        postgres18.psql(
+            "CREATE TABLE t AS SELECT i, sha512(i::text::bytea) AS noise FROM generate_series(1, 20000) i",
+            database=name,
+        )
+        yield name
+
+
+@pytest.fixture
+def first(s3: S3Server) -> Iterator[FaultProxy]:
+    """The way to the first bucket."""
+    with FaultProxy(s3.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def second(s3: S3Server) -> Iterator[FaultProxy]:
+    """The way to the mirror."""
+    with FaultProxy(s3.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def buckets(s3: S3Server) -> tuple[str, str]:
+    return s3.bucket(), s3.bucket()
+
+
+@pytest.fixture
+def program(
+    postgres18: EmbeddedPostgres,
+    database: str,
+    s3: S3Server,
+    first: FaultProxy,
+    second: FaultProxy,
+    buckets: tuple[str, str],
+    tmp_path: Path,
+) -> Program:
+    where = s3.settings(buckets[0]) | {"S3_ENDPOINT_URL": first.url}
+    mirror = {"S3_MIRROR_BACKUP_BUCKET": buckets[1], "S3_MIRROR_ENDPOINT_URL": second.url, "S3_MIRROR_PREFIX": "far"}
+    return for_server(postgres18, database, tmp_path, **where, **mirror, **PATIENCE, BACKUP_SCHEMA_DRILL="false")
+
+
+def backup(program: Program, code: int = 0) -> tuple[str, Done]:
+    done = program.run("backup", "--json")
+    assert done.code == code, done.said
+    return str(done.document["name"]), done
+
+
+def copies(program: Program) -> dict[str, list[str]]:
+    return {one["name"]: one["good_in"] for one in program.run("list", "--json").document}
+
+
+def test_each_backup_is_in_both_buckets_at_once(
+    program: Program, first: FaultProxy, second: FaultProxy, s3: S3Server, buckets: tuple[str, str]
+) -> None:
+    """Both uploads are under way together, and a slow one holds up nothing of the other; both copies are the local
+    file, byte for byte, with its manifest; `list`, `verify`, `show`, `status` know the mirror by its name."""
+    begun, published = threading.Event(), threading.Event()
+
+    def after(event: threading.Event) -> faults.Fault:
+        def fault(exchange: Exchange) -> None:
+            assert event.wait(30)
+            faults.pass_on(exchange)
+
+        return fault
+
+    def telling(event: threading.Event, first_of_all: faults.Fault) -> faults.Fault:
+        def fault(exchange: Exchange) -> None:
+            event.set()
+            first_of_all(exchange)
+
+        return fault
+
+    first.fault(after(begun), when=faults.is_part())  # the first waits for a part of the second
+    second.fault(telling(begun, after(published)), when=faults.is_part())  # and that until all of the first is there
+    first.fault(telling(published, faults.pass_on), when=lambda seen: faults.is_put(seen) and "manifest" in seen.path)
+    name, done = backup(program)
+    assert begun.is_set()
+    assert published.is_set()
+    assert done.document["copies"] == ["local", "s3", "mirror"]
+    for bucket, prefix in zip(buckets, ("backups", "far"), strict=True):
+        assert sorted(s3.keys(bucket)) == sorted(f"{prefix}/{one}" for one in (name, beside(name)))
+        for one in (name, beside(name)):
+            stored = s3.client.get_object(Bucket=bucket, Key=f"{prefix}/{one}")["Body"].read()
+            assert stored == program.files()[one]
+    assert copies(program) == {name: ["local", "mirror", "s3"]}
+    for store in ("s3", "mirror"):
+        asked, other = (second, first) if store == "mirror" else (first, second)
+        other.forget()
+        verified = program.run("verify", "--store", store, "--json").document["copies"]
+        assert [(one["store"], one["verdict"]) for one in verified] == [(store, "ok")]
+        assert other.seen == []
+        asked.forget()
+    assert f"s3://{buckets[1]}/far" in program.run("show", name, "--store", "mirror").out
+    status = program.run("status", "--json").document
+    assert list(status["stores"]) == ["local", "s3", "mirror"]
+
+
+@pytest.mark.parametrize("dead", ["s3", "mirror", "both"])
+def test_a_dead_bucket_costs_its_own_copy_alone(
+    program: Program, first: FaultProxy, second: FaultProxy, dead: str
+) -> None:
+    """Exit 3 within the time of one silence; the run names the copy that is missing, and the log's French line that
+    the guide greps for says which; the next run uploads just what is missing there."""
+    lost = ["s3", "mirror"] if dead == "both" else [dead]
+    for store, proxy in (("s3", first), ("mirror", second)):
+        if store in lost:
+            proxy.fault(faults.black_hole)
+    began = time.monotonic()
+    name, done = backup(program, code=3)
+    assert time.monotonic() - began < 8
+    assert done.document["copies"] == ["local", *(store for store in ("s3", "mirror") if store not in lost)]
+    assert [one.partition(":")[0] for one in done.document["problems"]] == [f"no copy in {one}" for one in lost]
+    said = {one["store"]: one for one in done.events if one["event"] == "upload.failed"}
+    assert sorted(said) == sorted(lost)
+    words = {"s3": "AVERTISSEMENT: Echec upload S3: ", "mirror": "AVERTISSEMENT: Echec upload S3 (mirror): "}
+    for store in lost:
+        assert said[store]["message"].startswith(words[store])
+        variable = "S3_ENDPOINT_URL" if store == "s3" else "S3_MIRROR_ENDPOINT_URL"
+        assert variable in said[store]["remedy"] or "hubbackup doctor" in said[store]["remedy"]
+
+    first.forget()
+    second.forget()
+    if dead == "mirror":
+        check = program.run("check")
+        assert check.code == 1
+        assert "mirror" in check.out
+    later, done = backup(program)
+    assert done.document["uploaded_late"] == [name] * len(lost)
+    assert copies(program) == {one: ["local", "mirror", "s3"] for one in (name, later)}
+    begun = {"s3": first.count(faults.is_begin), "mirror": second.count(faults.is_begin)}
+    assert begun == {store: 2 if store in lost else 1 for store in begun}
+
+
+def test_each_bucket_has_its_own_retention(program: Program, s3: S3Server, buckets: tuple[str, str]) -> None:
+    """S3_MIRROR_RETENTION_DAYS where it differs; `prune` names the store of each copy."""
+    program = program.but(S3_RETENTION_DAYS="30", S3_MIRROR_RETENTION_DAYS="90")
+    name, _ = backup(program)
+    old, older = program.redate(name, timedelta(days=20)), program.redate(name, timedelta(days=60))
+    for one in (old, older):
+        for bucket, prefix in zip(buckets, ("backups", "far"), strict=True):
+            for part in (one, beside(one)):
+                s3.client.put_object(Bucket=bucket, Key=f"{prefix}/{part}", Body=program.files()[part])
+    decisions = program.run("prune", "--json").document["decisions"]
+    gone = {(one["store"], one["name"]) for one in decisions if one["action"] == "remove"}
+    assert gone == {("local", old), ("local", older), ("s3", older)}
+    assert copies(program) == {name: ["local", "mirror", "s3"], old: ["mirror", "s3"], older: ["mirror"]}
+
+
+def test_a_backup_comes_back_from_the_mirror(
+    program: Program, first: FaultProxy, postgres18: EmbeddedPostgres
+) -> None:
+    """With this disk emptied and the first vendor gone: extracted, verified and restored from the second one."""
+    name, _ = backup(program)
+    for path in program.backups.glob("mirrored*"):
+        path.unlink()
+    first.fault(faults.reset)
+    rows = program.run("extract", name, "--table", "t", "--store", "mirror", "--format", "csv")
+    assert rows.code == 0, rows.said
+    assert rows.out.count("\n") == 20001
+    copy = f"{program.database}_copy"
+    done = program.run("restore", name, "--from", "mirror", "--into", copy, "--yes", "--json")
+    assert done.code == 0, done.said
+    assert postgres18.psql("SELECT count(*) FROM t", database=copy).strip() == "20000"
+    program.drop(copy)
