@@ -18,6 +18,7 @@
     │   ├── ExistsError                the name is taken; a store never overwrites
     │   ├── StoreFullError             no space left
     │   ├── StoreDeniedError           credentials or permissions
+    │   ├── ArchivedError              it rests in an archive class, and has to be thawed first
     │   └── StoreSilentError           no answer: the next call would wait as long in vain
     ├── NotProvenError             a backup, or what should have become one, failed a check
     ├── UnrestorableError          a whole backup that a server refuses: the schema has to be mended
@@ -145,6 +146,10 @@ class StoreFullError(StoreError):
 
 class StoreDeniedError(StoreError):
     """The store refused: wrong credentials, or no permission."""
+
+
+class ArchivedError(StoreError):
+    """The object rests in an archive class: it is whole, and can be read only once it was thawed."""
 
 
 class StoreSilentError(StoreError):

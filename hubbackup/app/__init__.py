@@ -39,6 +39,7 @@ from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copi
 from hubbackup.verify.source import BackupSelector, find, located
 
 if TYPE_CHECKING:
+    from hubbackup.lifecycle.thaw import ThawOrder
     from hubbackup.recover.job import RecoverRequest
     from hubbackup.recover.row_report import RowReport
 
@@ -83,6 +84,12 @@ class App(Installation):
             restored=self.state.restored,
         )
         return self.run(job, progress)
+
+    def thaw(self, typed: str, store: str, order: ThawOrder) -> None:
+        """Have a copy in a bucket thawed. Raises ThawingError where it is not there yet. No lock: it takes hours."""
+        from hubbackup.app.lifecycle import Lifecycle  # here: no other command needs it
+
+        Lifecycle(self, store).thaw(typed, order)
 
     def recover(
         self,

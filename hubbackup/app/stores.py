@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hubbackup.catalog.backup import BackupName
+from hubbackup.catalog.backup import ITSELF, MANIFEST_SUFFIX, BackupName, split
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.config.bucket import MIRROR, S3, BucketSettings, variable
 from hubbackup.config.reader import SERVICE, in_container
 from hubbackup.config.settings import Settings
 from hubbackup.errors import UsageError
+from hubbackup.lifecycle.rules import Terms
+from hubbackup.lifecycle.tags import BACKUP, PINNED, put_tag
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
 
@@ -57,6 +59,7 @@ def s3_store(
     """The store of a bucket, for the backups of `database`; `limits` instead of those that the settings give."""
     from hubbackup.stores.s3 import S3Store
     from hubbackup.stores.s3_calls import S3Limits
+    from hubbackup.stores.s3_head import ObjectLock
     from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES
 
     def is_ours(name: str) -> bool:
@@ -75,11 +78,31 @@ def s3_store(
         storage_class=bucket.storage_class,
         # Manifests and marks are read each day: an archive would not give them back for hours.
         in_storage_class=lambda name: BackupName.parse(name) is not None,
+        tag=BACKUP if bucket.archive_after_days or bucket.expire_after_days else None,
+        lock=ObjectLock(bucket.object_lock_days, bucket.object_lock_mode) if bucket.object_lock_days else None,
+        in_lock=_is_locked,
         limits=limits or S3Limits.of_timeout(bucket.timeout_seconds),
         smallest_part_bytes=smallest_part_bytes or SMALLEST_PART_BYTES,
         is_ours=is_ours,
         cancel=cancel,
         worded=bucket.worded,
+    )
+
+
+def _is_locked(name: str) -> bool:
+    """Backups and manifests are locked; marks are not, since they come and go."""
+    parts = split(name)
+    return parts is not None and parts[1] in (ITSELF, MANIFEST_SUFFIX) and BackupName.owner_of(name) is not None
+
+
+def terms_of(bucket: BucketSettings) -> Terms:
+    """What the lifecycle rules of a bucket are to do."""
+    return Terms(
+        bucket.prefix,
+        bucket.archive_after_days,
+        bucket.archive_class,
+        bucket.expire_after_days,
+        bucket.noncurrent_days,
     )
 
 
@@ -111,4 +134,19 @@ def _target(bucket: BucketSettings, settings: Settings, cancel: Cancel) -> Targe
     store = s3_store(bucket, settings.postgres_db, cancel)
     endpoint = f" --endpoint-url {shlex.quote(bucket.endpoint_url)}" if bucket.endpoint_url else ""
     fetch = f"aws s3 cp {store.describe()}{{name}} .{endpoint}"
-    return Target(bucket.title, store, bucket_policy(settings, bucket), fetch=fetch)
+
+    def keep_from_rules(name: str, on: bool) -> None:
+        if store.tag is not None:
+            put_tag(store, name, PINNED if on else BACKUP[1])
+
+    return Target(
+        bucket.title,
+        store,
+        bucket_policy(settings, bucket),
+        fetch=fetch,
+        lock_days=bucket.object_lock_days,
+        expire_days=bucket.expire_after_days,
+        frozen=store.archives_at_once,
+        locked_until=store.locked_until,
+        keep_from_rules=keep_from_rules,
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from hubbackup.backup.upload import TICK_SECONDS
+from hubbackup.backup.upload import TICK_SECONDS, report_remark
 from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, put_manifest, write_manifest
 from hubbackup.catalog.listing import Listed, newest, read_backups
 from hubbackup.catalog.manifests import read_bytes
@@ -118,7 +118,8 @@ class CatchUp:
             name, good = str(backup.name), backup.good_in(self.local.name)
             counts = backup.counts_in(self.local.name)
             candidates.append(Candidate(name, backup.started_at, counts, backup.pinned))
-            if good and not backup.good_in(target.name) and name != self.made:
+            expired = target.has_expired(backup.started_at, self.now)  # it was there, and would go again
+            if good and not backup.good_in(target.name) and name != self.made and not expired:
                 lacking.add(name)
         kept = wanted(candidates, target.policy, self.now)
         replaced = self._replaced(run, target, kept - lacking, problems)
@@ -179,6 +180,9 @@ def _copy(
     ):
         draft.follow(GrowingFile.complete(local.directory / manifest.name))
         draft.commit()  # a small file is sent only here
+        report_remark(run, target, draft)
+    if backup.pinned:
+        target.keep_from_rules(manifest.name, True)
 
 
 def _whole_copy(target: Target, backup: Backup, manifest: Manifest) -> Entry | None:

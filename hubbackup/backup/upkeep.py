@@ -14,7 +14,7 @@ from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.errors import HubbackupError, InternalError, StoppedError
 from hubbackup.jobs.run import Run
-from hubbackup.retention.prune import apply_plans, make_plans, reader
+from hubbackup.retention.prune import apply_plans, make_plans, reader, sweep
 
 
 @contextmanager
@@ -91,6 +91,7 @@ class Upkeep:
                     name=frozen_by,
                     remedy=doubt.remedy,
                 )
-            done = apply_plans(plans)
-        self.problems += done.problems
-        self.pruned += [f"{target}:{name}" for target, name in done.removed]
+            parts = apply_plans(plans), sweep(found.stores, self.database, self.zone, now)
+        for done in parts:
+            self.problems += done.problems
+            self.pruned += [f"{target}:{name}" for target, name in done.removed]

@@ -47,6 +47,7 @@ class Upload(threading.Thread):
                 if self._manifest is None:
                     return
                 draft.commit()
+                report_remark(self._run, self.target, draft)
             write_manifest(self.target.store, self._manifest)
             self.published = True
         except SourceFailedError:
@@ -87,6 +88,13 @@ class Upload(threading.Thread):
         if isinstance(self.error, StoppedError):
             raise self.error
         return self.error
+
+
+def report_remark(run: Run, target: Target, draft: Draft) -> None:
+    """Log what of an uploaded copy is not as it was asked for."""
+    if draft.remark:
+        remedy = "hubbackup lifecycle show says what the bucket's rules need"
+        run.log.warning("copy.untagged", message=draft.remark, store=target.name, remedy=remedy)
 
 
 def unfinished(target: Target) -> Leftovers:

@@ -373,6 +373,10 @@ class Backup:
         """The last verification of the copy in `store` found it damaged."""
         return store in self.marks.get(Mark.BAD, ())
 
+    def archived_in(self, store: str) -> bool:
+        """The copy in `store` rests in an archive class: it has to be thawed before it is read."""
+        return store in self.copies and self.copies[store].archived
+
     def good_in(self, store: str) -> bool:
         """A proven backup whose file and manifest are both in `store`, with the manifest's size, not marked bad."""
         copy = self.copies.get(store)

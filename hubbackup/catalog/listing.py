@@ -57,10 +57,11 @@ class Listed:
         return store in self.copies and store in self.manifests_in and store not in self.marks.get(Mark.BAD, ())
 
 
-def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Listed]:
+def scan(stores: Iterable[Readable], database: str | None = None, *, orphans: bool = False) -> Iterator[Listed]:
     """Every backup (of one database) in `stores`, merged by name, in byte order of names. No manifest is read.
 
-    Names that are not exactly ours are skipped, and so is what belongs to no file. Raises StoreError.
+    Names that are not exactly ours are skipped, and so is what belongs to no file, unless `orphans`. Raises
+    StoreError.
     """
     # All that belongs to one backup begins with its stem, so its names stand together in byte order, but for a
     # backup whose stem begins so (another database's, or the `.sql.zst` beside a `.sql.gz`): that one's names stand
@@ -68,7 +69,7 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
     open_: list[tuple[str, Listed | None]] = []
     for text, stem, role, store, entry in heapq.merge(*(_ours(store) for store in stores), key=lambda item: item[0]):
         while open_ and not text.startswith(f"{open_[-1][0]}.") and text != open_[-1][0]:
-            yield from _wanted(open_.pop()[1], database)
+            yield from _wanted(open_.pop()[1], database, orphans=orphans)
         if not open_ or open_[-1][0] != stem:
             name = BackupName.of_stem(stem)
             open_.append((stem, Listed(name) if name is not None else None))
@@ -83,7 +84,7 @@ def scan(stores: Iterable[Readable], database: str | None = None) -> Iterator[Li
             mark = Mark(role[1:])
             listed.marks = {**listed.marks, mark: _joined(listed.marks.get(mark, frozenset()), store)}
     while open_:
-        yield from _wanted(open_.pop()[1], database)
+        yield from _wanted(open_.pop()[1], database, orphans=orphans)
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,8 @@ def _ours(store: Readable) -> Iterator[tuple[str, str, str, str, Entry]]:
             yield entry.name, *parts, store.name, entry
 
 
-def _wanted(listed: Listed | None, database: str | None) -> Iterator[Listed]:
-    if listed is not None and listed.copies and database in (None, listed.name.database):
+def _wanted(listed: Listed | None, database: str | None, *, orphans: bool) -> Iterator[Listed]:
+    if listed is not None and (listed.copies or orphans) and database in (None, listed.name.database):
         yield listed
 
 

@@ -126,4 +126,6 @@ class MarkJob:
             return False
         if self.on:
             put_mark(store, name, self.mark, why=f"hubbackup {self.kind}", now=self.now(), key=target.trust().key)
+        if self.mark is Mark.PINNED:
+            target.keep_from_rules(str(name), self.on)
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from hubbackup.catalog.backup import BackupName, Mark
@@ -53,6 +54,16 @@ class Target:
     trust: Callable[[], Trust] = field(default=Trust, repr=False, compare=False)
     fetch: str = ""
     """How a file of it is fetched by hand: a command with `{name}` in it."""
+    lock_days: int = 0
+    """For so long after it was put nobody can remove a copy."""
+    expire_days: int = 0
+    """After so long a rule of the bucket removes a copy, whatever the policy says."""
+    frozen: bool = False
+    """All that is put there is archived at once."""
+    locked_until: Callable[[str], datetime | None] = field(default=lambda name: None, repr=False, compare=False)
+    """Until when the store itself says that it lets nobody remove a file. Raises StoreError."""
+    keep_from_rules: Callable[[str, bool], None] = field(default=lambda name, on: None, repr=False, compare=False)
+    """Have the bucket's rules spare a backup's file, or no longer. Raises StoreError."""
 
     @property
     def name(self) -> str:
@@ -68,6 +79,14 @@ class Target:
     def disk(self) -> LocalStore | None:
         """The store, where it is on this machine's disk: files are read in place, and the free room is known."""
         return None
+
+    def lock_end(self, entry: Entry) -> datetime | None:
+        """Until when a file is locked by the settings; the store may have locked it for longer."""
+        return entry.modified_at + timedelta(days=self.lock_days) if self.lock_days else None
+
+    def has_expired(self, started_at: datetime, now: datetime) -> bool:
+        """Whether a rule of the bucket removes a copy of a backup of that age."""
+        return bool(self.expire_days) and now - started_at >= timedelta(days=self.expire_days)
 
     def describe(self) -> str:
         """Where it is, for people; no secret."""

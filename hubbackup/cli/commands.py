@@ -21,6 +21,7 @@ COMMANDS = {
     "extract": ("extract:extract", "Take one table's rows out of a backup: CSV, COPY's text, SQL."),
     "verify": ("verify:verify", "Read backups through and prove that they are whole."),
     "prune": ("prune:prune", "Remove the backups that the retention policy no longer keeps."),
+    "lifecycle": ("lifecycle:lifecycle", "Show or set the bucket's own rules: archive, expire, tidy up."),
     "pin": ("marks:pin", "Keep a backup forever, in every store."),
     "unpin": ("marks:unpin", "Let a pinned backup be pruned like the others of its age."),
     "accept": ("marks:accept", "Accept a suspicious backup as the new normal."),

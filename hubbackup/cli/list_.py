@@ -142,6 +142,7 @@ class _Facts:
             "copies": copies,
             "good_in": [store for store in copies if backup.good_in(store)],
             "bad_in": [store for store in copies if backup.bad_in(store)],
+            "archived_in": [store for store in copies if backup.archived_in(store)],
             "encryption": str(backup.name.format.encryption),
             "opens_with": list(manifest.recipients) if manifest else [],
             "proven": backup.proven,
@@ -156,6 +157,13 @@ class _Facts:
             "last_verified": verified,
             "last_drill": self._drills.get(name),
         }
+
+
+def _copy(store: str, row: dict[str, Any]) -> str:
+    """A store that holds a copy, and what is to be known of that."""
+    words = ["BAD"] if store in row["bad_in"] else ["not good"] if store not in row["good_in"] else []
+    words += ["archived"] * (store in row["archived_in"])
+    return f"{store} ({', '.join(words)})" if words else store
 
 
 def _print_table(rows: Iterable[dict[str, Any]]) -> None:
@@ -176,10 +184,7 @@ def _print_table(rows: Iterable[dict[str, Any]]) -> None:
             human_age(row["age_seconds"]),
             human_bytes(row["stored_bytes"]),
             str(row["rows"]) if row["rows"] is not None else "?",
-            ", ".join(
-                name if name in row["good_in"] else f"{name} ({'BAD' if name in row['bad_in'] else 'not good'})"
-                for name in row["copies"]
-            ),
+            ", ".join(_copy(name, row) for name in row["copies"]),
             "yes" if row["proven"] else "foreign" if row["origin"] == "foreign" else "no",
             f"{human_age((now - verified).total_seconds())} ago" if verified else "-",
             f"{human_age((now - drilled).total_seconds())} ago" if drilled else "-",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress, read_line
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RestoreResult, UndoResult
+from hubbackup.lifecycle.thaw import ThawOrder
 from hubbackup.postgres.side_databases import check_target
 from hubbackup.restore.job import Preview
 from hubbackup.restore.preflight import Request
@@ -88,6 +89,16 @@ Jobs = Annotated[
         metavar="N", min=1, max=32, help="Sessions that load at once. Default: RESTORE_JOBS.", show_default=False
     ),
 ]
+Thaw = Annotated[
+    bool, typer.Option("--thaw", help="Have the archived copy in that store thawed first, which takes hours.")
+]
+ThawDays = Annotated[
+    int, typer.Option(metavar="N", min=1, max=90, help="With --thaw: for how many days it can be read then.")
+]
+ThawTier = Annotated[
+    Literal["standard", "bulk", "expedited"], typer.Option(help="With --thaw: how fast, at which price.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="With --thaw: wait for it, else give the command again later.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
@@ -108,6 +119,10 @@ def restore(
     identity: Identity = None,
     untried: Untried = False,
     jobs: Jobs = None,
+    thaw: Thaw = False,
+    thaw_days: ThawDays = 3,
+    thaw_tier: ThawTier = "standard",
+    wait: Wait = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -133,6 +148,11 @@ def restore(
         )
     if untried and not in_place:
         raise UsageError("--untried is for --in-place: nothing else drops a database before the restore is done")
+    name, store = file or from_s3, "s3" if from_s3 else from_store.removeprefix("all")
+    if thaw and not (name and store):
+        raise UsageError("--thaw takes one copy in one bucket", remedy="hubbackup restore NAME --from s3 --thaw")
+    if wait and not thaw:
+        raise UsageError("--wait is for --thaw: nothing else takes hours")
     app = make_opening_app(identity)
     named = into if into is not None else database
     target = check_target(app.database if named is None else named)
@@ -140,6 +160,8 @@ def restore(
         raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
     if undo:
         return _undo(app, target, yes=yes, json=json)
+    if thaw:
+        app.thaw(name, store, ThawOrder(thaw_days, thaw_tier, wait))
     replace = into is None
     outcome = app.restore(
         Request(
@@ -155,8 +177,8 @@ def restore(
         ),
         BackupSelector(
             target if replace else app.database,
-            file=file or from_s3,
-            store="s3" if from_s3 else from_store.removeprefix("all"),
+            file=name,
+            store=store,
             any_database=not replace,
             foreign=foreign or sys.stdin.isatty(),  # where somebody can be asked, they are
         ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
@@ -15,6 +15,7 @@ from hubbackup.config import values
 from hubbackup.config.urls import origin_of
 
 S3, MIRROR = "s3", "mirror"
+LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 NO_KEY = SecretStr("")
 OTHER_NAMES = {
     "bucket": "S3_BACKUP_BUCKET",
@@ -54,6 +55,13 @@ class BucketSettings:
     keep_weeks: int | None = None
     keep_months: int | None = None
     keep_years: int | None = None
+    archive_after_days: int = 0
+    """This and the next three: what the bucket's own rules are to do; 0: nothing."""
+    archive_class: str = "GLACIER"
+    expire_after_days: int = 0
+    noncurrent_days: int = 0
+    object_lock_days: int = 0
+    object_lock_mode: LockMode = "COMPLIANCE"
 
     def variable(self, field_name: str) -> str:
         """The variable that sets this field, for remedies."""
@@ -102,6 +110,20 @@ class BucketFields(BaseModel):
     s3_keep_weeks: values.DayCount | None = Field(default=None, description="weeks kept in S3, where it differs")
     s3_keep_months: values.DayCount | None = Field(default=None, description="months kept in S3, where it differs")
     s3_keep_years: values.DayCount | None = Field(default=None, description="years kept in S3, where it differs")
+    s3_archive_after_days: values.DayCount = Field(
+        default=0, description="days after which a rule of the bucket archives a backup; 0 = never"
+    )
+    s3_archive_class: values.ClassName = Field(default="GLACIER", description="the archive's class")
+    s3_expire_after_days: values.DayCount = Field(
+        default=0, description="days after which a rule of the bucket removes a backup; 0 = never"
+    )
+    s3_noncurrent_days: values.DayCount = Field(
+        default=30, description="in a versioned bucket, days after which a rule removes hidden versions; 0 = never"
+    )
+    s3_object_lock_days: values.LockDays = Field(default=0, description="days that nobody can remove a copy; 0 = off")
+    s3_object_lock_mode: LockMode = Field(
+        default="COMPLIANCE", description="GOVERNANCE: who has a right of its own can remove it all the same"
+    )
     aws_access_key_id: SecretStr = Field(default=NO_KEY, description="boto3's own chain where unset")
     aws_secret_access_key: SecretStr = Field(default=NO_KEY, description="boto3's own chain where unset")
     aws_default_region: str = Field(default="", description="the bucket's region")
@@ -122,6 +144,20 @@ class BucketFields(BaseModel):
     s3_mirror_keep_weeks: values.DayCount | None = Field(default=None, description="weeks kept in the mirror")
     s3_mirror_keep_months: values.DayCount | None = Field(default=None, description="months kept in the mirror")
     s3_mirror_keep_years: values.DayCount | None = Field(default=None, description="years kept in the mirror")
+    s3_mirror_archive_after_days: values.DayCount = Field(
+        default=0, description="days after which a rule of the mirror archives a backup; 0 = never"
+    )
+    s3_mirror_archive_class: values.ClassName = Field(default="GLACIER", description="the archive's class there")
+    s3_mirror_expire_after_days: values.DayCount = Field(
+        default=0, description="days after which a rule of the mirror removes a backup; 0 = never"
+    )
+    s3_mirror_noncurrent_days: values.DayCount = Field(
+        default=30, description="days after which a rule of the mirror removes hidden versions; 0 = never"
+    )
+    s3_mirror_object_lock_days: values.LockDays = Field(
+        default=0, description="days that nobody can remove a copy in the mirror; 0 = off"
+    )
+    s3_mirror_object_lock_mode: LockMode = Field(default="COMPLIANCE", description="COMPLIANCE or GOVERNANCE")
     s3_mirror_access_key_id: SecretStr = Field(default=NO_KEY, description="the mirror's; AWS_… where unset")
     s3_mirror_secret_access_key: SecretStr = Field(default=NO_KEY, description="the mirror's; AWS_… where unset")
     s3_mirror_default_region: str = Field(default="", description="the mirror's region")
@@ -142,6 +178,18 @@ class BucketFields(BaseModel):
 
     def _value(self, target: str, field_name: str) -> Any:
         return getattr(self, variable(target, field_name).lower())
+
+    @model_validator(mode="after")
+    def _is_archived_before_it_expires(self) -> Self:
+        for one in self.buckets.values():
+            archive, expire = one.archive_after_days, one.expire_after_days
+            if archive and expire and expire <= archive:
+                names = one.variable("expire_after_days"), one.variable("archive_after_days")
+                raise values.refused(
+                    f"{names[0]}={expire} is not after {names[1]}={archive}",
+                    f"set {names[0]} higher (an archive bills 90 days at least), or unset {names[1]}",
+                )
+        return self
 
     @model_validator(mode="after")
     def _keys_come_in_pairs(self) -> Self:

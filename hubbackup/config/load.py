@@ -34,7 +34,6 @@ OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "
 
 RESERVED = frozenset({
     "BACKUP_DATABASES",
-    "S3_OBJECT_LOCK_DAYS", "S3_ARCHIVE_AFTER_DAYS", "S3_EXPIRE_AFTER_DAYS",
 })  # fmt: skip
 """Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
 a silent failure."""

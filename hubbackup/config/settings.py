@@ -6,7 +6,7 @@ How they are read, and from where, is in `load`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -176,6 +176,26 @@ class Settings(BucketFields, OwnSettings):
                 "STATUS_USER and STATUS_PASSWORD: one is set without the other",
                 "set both, or neither for a page that everybody may see",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _no_rule_removes_what_is_kept(self) -> Self:
+        """A lifecycle rule knows no weeks, months and years, so it must not come before the last of them."""
+        for bucket in self.buckets.values():
+            counts = {"retention_days": 1, "keep_weeks": 7, "keep_months": 31, "keep_years": 366}
+            kept: dict[str, int] = {}
+            for name, days in counts.items():
+                given, shared = getattr(bucket, name), getattr(self, f"backup_{name}")
+                known = f"BACKUP_{name.upper()}" if given is None else bucket.variable(name)
+                kept[known] = (shared if given is None else given) * days
+            longest = max(kept, key=lambda name: kept[name])
+            everything = next(iter(kept.values())) == 0
+            if bucket.expire_after_days and not everything and bucket.expire_after_days < kept[longest]:
+                variable = bucket.variable("expire_after_days")
+                raise values.refused(
+                    f"{variable}={bucket.expire_after_days} would remove what {longest} keeps",
+                    f"set {variable}={kept[longest]} or more, or lower {longest}, or unset {variable}",
+                )
         return self
 
     @property

@@ -171,6 +171,9 @@ CodecWord = Annotated[str, AfterValidator(_codec)]
 LongSecret = Annotated[SecretStr, AfterValidator(_long_secret)]
 LoginName = Annotated[str, AfterValidator(_login_name)]
 DayCount = Annotated[int, Field(ge=0)]
+LockDays = Annotated[int, Field(ge=0, le=3650)]
+"""What is locked in COMPLIANCE mode stays, and is billed, whatever happens: a typing error has a bound."""
+ClassName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Patience = Annotated[int, Field(ge=5, le=86400)]
 """Seconds."""

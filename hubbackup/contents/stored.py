@@ -92,7 +92,7 @@ def find_stored(typed: str, targets: Sequence[Target], zone: ZoneInfo, *, foreig
         entry.size_bytes,
         backup.manifest if backup is not None else None,
         lambda start, end: target.open(entry.name, start=start, end=end),
-        tuple(_remarks(entry.name, target, backup)),
+        tuple(_remarks(entry, target, backup)),
     )
 
 
@@ -131,7 +131,7 @@ def _look(typed: str, places: Sequence[Target], zone: ZoneInfo) -> _Look:
         except StoreError as error:
             problem = problem or error
             continue
-        if backup.good_in(place.name):
+        if backup.good_in(place.name) and not entry.archived:
             return place, entry, backup
         first = first or (place, entry, backup)
     if first is None:
@@ -163,7 +163,10 @@ def _has(store: Store, file_name: str) -> bool:
     return True
 
 
-def _remarks(name: str, target: Target, backup: Backup | None) -> Iterator[str]:
+def _remarks(entry: Entry, target: Target, backup: Backup | None) -> Iterator[str]:
+    name = entry.name
+    if entry.archived:
+        yield f"{name} is archived in {target.name}: what is in it can be read only once it was thawed"
     if backup is None or backup.manifest is None:
         yield f"{name} has no manifest: nothing says that it is what it was when it was made"
         return

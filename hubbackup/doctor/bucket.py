@@ -8,16 +8,18 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from hubbackup.app.stores import bucket_policy
 from hubbackup.catalog.listing import scan
 from hubbackup.config.bucket import MIRROR, S3, BucketSettings
-from hubbackup.doctor import Check, Diagnosis, fail, ok, skip, warn
+from hubbackup.doctor import Check, Diagnosis, bucket_rules, fail, ok, skip, warn
 from hubbackup.doctor.site import PART_BYTES, Site
-from hubbackup.errors import HubbackupError, NotFoundError, StoreError
+from hubbackup.errors import HubbackupError, NotFoundError, StoreDeniedError, StoreError
 
 if TYPE_CHECKING:
     from hubbackup.stores.s3 import S3Store
 
 SMALL_BYTES = 1024
+KEPT_PROBE = "hubbackup-probe-000000000000"
 PROBE_NAME = re.compile(r"hubbackup-probe-[0-9a-f]{12}")
 WAYS = (("put", SMALL_BYTES), ("put in parts", PART_BYTES + SMALL_BYTES))
 PROBE_AGE = timedelta(hours=1)
@@ -78,6 +80,8 @@ def probe(place: Place) -> Diagnosis:
     """Put, get, list and delete, with objects of our own: a small one, as manifests are, and by hand one in two
     parts."""
     site, store, done = place.site, place.store, list[str]()
+    if bucket_policy(site.app.settings, place.settings).days == 0 and not _may_delete(store):
+        return _kept_probe(store)
     names: list[str] = []
     try:
         for way, size in WAYS if site.by_hand else WAYS[:1]:
@@ -113,6 +117,27 @@ def probe(place: Place) -> Diagnosis:
             "nothing, where it takes some seconds; where it stays so, nothing is ever pruned there",
         )
     return ok(f"put, get, list and delete work in {store.describe()}")
+
+
+def _may_delete(store: S3Store) -> bool:
+    """Raises StoreError where nobody answers."""
+    try:
+        store.delete(KEPT_PROBE)
+    except StoreDeniedError:
+        return False
+    return True
+
+
+def _kept_probe(store: S3Store) -> Diagnosis:
+    """Put, get and list, for a key that may not delete where nothing is ever pruned: one object, always the same."""
+    data = secrets.token_bytes(SMALL_BYTES)
+    store.replace(KEPT_PROBE, data)
+    with store.open(KEPT_PROBE) as stream:
+        if stream.read() != data:
+            return fail(f"{store.describe()} returns other bytes than were written")
+    for _ in store.entries():
+        break
+    return ok(f"put, get and list work in {store.describe()}; the key may not delete, and nothing is pruned there")
 
 
 def leftovers(place: Place) -> Diagnosis:
@@ -160,7 +185,8 @@ def checks(site: Site) -> list[Check]:
     """Those of each bucket that is set; of the first one also where it isn't, to say so."""
     found = [] if S3 in site.app.settings.buckets else [Check(name, _off) for name in NAMES[S3]]
     for target, settings in site.app.settings.buckets.items():
-        found += _checks(Place(site, settings), *NAMES[target])
+        place = Place(site, settings)
+        found += [*_checks(place, *NAMES[target]), *bucket_rules.checks(place, NAMES[target][0])]
     return found
 
 

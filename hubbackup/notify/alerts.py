@@ -25,7 +25,7 @@ from hubbackup.units import human_age
 News = Literal["failed", "unrestorable", "degraded", "suspicious", "recovered", "success"]
 SCHEDULED_KINDS = {"backup", "drill"}
 """Nobody typed what is wrong with these, so wrong usage is news too."""
-MARKING_KINDS = {"pin", "unpin", "accept", "adopt"}
+MARKING_KINDS = {"pin", "unpin", "accept", "adopt", "lifecycle"}
 """Somebody types these, and sees at once what became of them."""
 LAST_PING_SECONDS = 5.0
 MESSAGE_KINDS: dict[News, Kind] = {

@@ -185,9 +185,11 @@ class Place:
 def whose_turn(targets: Sequence[Target], history: History) -> Target:
     """The target that the next drill reads: the remote ones first, then the local one, and round again.
 
-    A drill that failed has had its turn, though its record names no store.
+    A drill that failed has had its turn, though its record names no store. A target whose copies are all archived
+    has none.
     """
-    order = sorted(targets, key=lambda target: not target.remote)
+    readable = [target for target in targets if not target.frozen]
+    order = sorted(readable or targets, key=lambda target: not target.remote)
     names = [target.name for target in order]
     turn = 0
     for record in history.runs():

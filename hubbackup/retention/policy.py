@@ -27,6 +27,8 @@ class Candidate:
     pinned: bool = False
     foreign: bool = False
     """Not ours: it counts for nothing, and is not ours to remove."""
+    locked_until: datetime | None = None
+    """Before then the store lets nobody remove it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def _reason_to_keep(
         return periods[candidate.name]
     if not candidate.good and kept_good == 0:
         return "unproven, and no good one is newer"
+    if candidate.locked_until is not None and candidate.locked_until > now:
+        return f"locked until {candidate.locked_until.astimezone(now.tzinfo):%Y-%m-%d %H:%M}"
     return ""
 
 

@@ -7,13 +7,13 @@ plan rests on, or removes.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import Backup, BackupName, Doubt, Mark
-from hubbackup.catalog.listing import Listed, read_backups, scan_each
+from hubbackup.catalog.listing import Listed, read_backups, scan, scan_each
 from hubbackup.catalog.manifests import Repository
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoreError, StoreSilentError
@@ -43,10 +43,14 @@ class TargetPlan:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, as (target's name, file name), and a sentence for each removal that failed."""
+    """What was removed, as (target's name, file name), and a sentence for each removal that failed.
+
+    `locked`: what the store itself lets nobody remove yet. That is no failure: a later prune removes it.
+    """
 
     removed: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = ()
+    locked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,12 @@ class PruneResult(Result):
 
     plans: tuple[TargetPlan, ...]
     removed: tuple[str, ...] | None = None
+    locked: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, object]:
-        """What was removed; the plans may be long."""
-        return {} if self.removed is None else {"removed": list(self.removed)}
+        """What was removed, and what is locked for longer than was known; the plans may be long."""
+        facts: dict[str, object] = {} if self.removed is None else {"removed": list(self.removed)}
+        return facts | ({"locked": list(self.locked)} if self.locked else {})
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,14 @@ class PruneJob:
             return Outcome("dry run: nothing was removed", PruneResult(tuple(plans)), problems)
         with run.stage("prune"):
             pruned = apply_plans(plans)
+            swept = sweep(found.stores, self.database, self.zone, now)
+            pruned = replace(
+                pruned, removed=pruned.removed + swept.removed, problems=pruned.problems + swept.problems
+            )
         if pruned.problems:
             raise HubbackupError("; ".join((*problems, *pruned.problems)), remedy="the next prune tries again")
         removed = tuple(f"{target}:{name}" for target, name in pruned.removed)
-        return Outcome("prune finished", PruneResult(tuple(plans), removed), problems)
+        return Outcome("prune finished", PruneResult(tuple(plans), removed, pruned.locked), problems)
 
 
 def reader(stores: Sequence[Repository], zone: ZoneInfo) -> Load:
@@ -155,10 +165,10 @@ def _decisions(here: Sequence[_Known], target: Target, now: datetime, frozen_by:
 
     So one that an archive class holds neither takes the place of a good one nor goes before its time.
     """
-    decisions = plan([one.candidate(target.name) for one in here], target.policy, now, frozen_by=frozen_by)
+    decisions = plan([one.candidate(target) for one in here], target.policy, now, frozen_by=frozen_by)
     if not any(one.unreadable for one in here):
         return decisions
-    presumed = [one.candidate(target.name, presume=True) for one in here]
+    presumed = [one.candidate(target, presume=True) for one in here]
     otherwise = {one.candidate.name: one for one in plan(presumed, target.policy, now, frozen_by=frozen_by)}
     return [one if one.keep else otherwise[one.candidate.name] for one in decisions]
 
@@ -191,15 +201,16 @@ class _Known:
         self.foreign = backup.foreign
         self.good_in = tuple(store for store in backup.copies if backup.good_in(store))
 
-    def candidate(self, store: str, *, presume: bool = False) -> Candidate:
+    def candidate(self, target: Target, *, presume: bool = False) -> Candidate:
         """One in doubt does not count as good: not for the minimum, not for a week, a month or a year.
 
         Nor does an unreadable one, unless `presume`.
         """
-        pinned = Mark.PINNED in self.listed.marks
+        pinned, store = Mark.PINNED in self.listed.marks, target.name
         good = store in self.good_in and self.doubt is None
         good = good or (presume and self.unreadable and self.listed.published_in(store))
-        return Candidate(self.listed.copies[store].name, self.started_at, good, pinned, self.foreign)
+        entry = self.listed.copies[store]
+        return Candidate(entry.name, self.started_at, good, pinned, self.foreign, target.lock_end(entry))
 
 
 def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:
@@ -209,6 +220,7 @@ def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:
     """
     removed: list[tuple[str, str]] = []
     problems: list[str] = []
+    locked: list[str] = []
     for made in plans:
         for decision in reversed(made.decisions):
             name = BackupName.parse(decision.candidate.name)
@@ -217,11 +229,45 @@ def apply_plans(plans: Sequence[TargetPlan]) -> Pruned:
             try:
                 remove(made.target.store, name, made.marks)
             except StoreError as error:
+                if _is_locked(made.target, name):
+                    locked.append(f"{made.target.name}:{name}")
+                    continue
                 problems.append(f"{name} stays in {made.target.describe()}: {error}")
                 if isinstance(error, StoreSilentError):
                     break
                 continue
             removed.append((made.target.name, str(name)))
+    return Pruned(tuple(removed), tuple(problems), tuple(locked))
+
+
+def _is_locked(target: Target, name: BackupName) -> bool:
+    """Whether the store says that nobody can remove the backup yet: locked by an earlier setting, or by its own."""
+    try:
+        until = target.locked_until(str(name))
+    except StoreError:
+        return False
+    return until is not None and until > datetime.now(UTC)
+
+
+def sweep(targets: Sequence[Target], database: str | None, zone: ZoneInfo, now: datetime) -> Pruned:
+    """Remove the manifests and marks of backups that a rule of their bucket has removed, as it was asked to.
+
+    Where nothing is ever pruned they stay: they are small, and nothing counts them. So do those of a pinned one.
+    """
+    removed: list[tuple[str, str]] = []
+    problems: list[str] = []
+    for target in targets:
+        if not (target.expire_days and target.policy.days):
+            continue
+        try:
+            for listed in scan([target], database, orphans=True):
+                started_at = listed.name.started_at(zone)
+                if listed.copies or Mark.PINNED in listed.marks or not target.has_expired(started_at, now):
+                    continue
+                remove(target.store, listed.name, {listed.name.mark(mark) for mark in listed.marks})
+                removed.append((target.name, listed.name.manifest))
+        except StoreError as error:
+            problems.append(f"manifests of expired backups stay in {target.describe()}: {error}")
     return Pruned(tuple(removed), tuple(problems))
 
 

@@ -52,11 +52,15 @@ def check_range(name: str, start: int, end: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file in a store: its flat name, its size, and when the store says it was written (aware UTC)."""
+    """A file in a store: its flat name, its size, and when the store says it was written (aware UTC).
+
+    `archived`: it can't be read before the store has thawed it. A listing says so of one that is thawed as well.
+    """
 
     name: str
     size_bytes: int
     modified_at: datetime
+    archived: bool = False
 
 
 class Draft(Protocol):
@@ -64,6 +68,9 @@ class Draft(Protocol):
 
     size_bytes: int
     """How much of it the store has taken so far; another thread may look."""
+
+    remark: str
+    """What of it is not as it was asked for, though it is whole; mostly empty."""
 
     def __enter__(self) -> Draft: ...
 

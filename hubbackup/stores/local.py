@@ -198,6 +198,7 @@ class LocalDraft:
         self.name = final.name
         self.path = partial
         self.size_bytes = 0
+        self.remark = ""
         self.growing = GrowingFile(partial)
         self._store = store
         self._final = final

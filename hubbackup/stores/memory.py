@@ -90,6 +90,7 @@ class MemoryDraft:
     def __init__(self, store: MemoryStore, name: str, metadata: dict[str, str]) -> None:
         self.metadata = dict(metadata)
         self.size_bytes = 0
+        self.remark = ""
         self._store = store
         self._name = name
         self._data: bytearray | None = bytearray()

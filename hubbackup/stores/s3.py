@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import urlencode
 
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, check_range, is_flat_name
@@ -17,13 +18,16 @@ from hubbackup.stores.s3_answers import watch_answers
 from hubbackup.stores.s3_calls import S3Calls, S3Limits
 from hubbackup.stores.s3_data import READING, loader
 from hubbackup.stores.s3_errors import NOT_IMPLEMENTED, error_code
-from hubbackup.stores.s3_head import Address, head_object, refuse_taken
+from hubbackup.stores.s3_head import ARCHIVE_CLASSES, Address, Head, ObjectLock, head_object, refuse_taken
 from hubbackup.stores.s3_reader import open_object
 from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES, S3Draft, put_small
 from hubbackup.streams.cancel import Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,9 @@ class S3Store:
     """Objects directly under `prefix`. boto3 is loaded, and the server asked, at the first call that needs it.
 
     What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether
-    this program may have begun it: `remove_leftovers` ends no other's upload. `storage_class` is of the names that
-    `in_storage_class` accepts. `cancel` ends every wait with StoppedError. `worded` rewords remedies, which
-    name the settings of the first bucket.
+    this program may have begun it: `remove_leftovers` ends no other's upload. `storage_class` and `tag` are of the
+    names that `in_storage_class` accepts, `lock` is of those that `in_lock` accepts. `cancel` ends every wait with
+    StoppedError. `worded` rewords remedies, which name the settings of the first bucket.
     """
 
     remote = True
@@ -57,6 +61,9 @@ class S3Store:
         secret_access_key: str | None = None,
         storage_class: str | None = None,
         in_storage_class: Callable[[str], bool] = lambda name: True,
+        tag: tuple[str, str] | None = None,
+        lock: ObjectLock | None = None,
+        in_lock: Callable[[str], bool] = lambda name: True,
         limits: S3Limits | None = None,
         smallest_part_bytes: int = SMALLEST_PART_BYTES,
         is_ours: Callable[[str], bool] = lambda name: True,
@@ -64,8 +71,8 @@ class S3Store:
         worded: Callable[[str], str] = str,
     ) -> None:
         self.name = name
-        self._bucket = bucket
-        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._bucket = self.bucket = bucket
+        self._prefix = self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._endpoint_url = endpoint_url or None
         self._region = region or None
         self._credentials: dict[str, Any] = {
@@ -74,15 +81,37 @@ class S3Store:
         }
         self._storage_class = storage_class
         self._in_storage_class = in_storage_class
+        self.tag = tag
+        """By which lifecycle rules tell backups from what is beside them; None where there are none."""
+        self.lock = lock
+        self._in_lock = in_lock
         self._limits = limits or S3Limits()
         self._smallest_part_bytes = smallest_part_bytes
         self._is_ours = is_ours
         where = self.describe() + (f" at {_host_of(endpoint_url)}" if endpoint_url else "")
-        self._calls = S3Calls(lambda: self._client, bucket, where, self._limits, cancel or Cancel(), worded)
+        self._cancel = cancel or Cancel()
+        self._calls = S3Calls(lambda: self._client, bucket, where, self._limits, self._cancel, worded)
 
     def describe(self) -> str:
         """`s3://bucket/prefix`."""
         return f"s3://{self._bucket}/{self._prefix}"
+
+    @property
+    def archives_at_once(self) -> bool:
+        """Whether nothing that is put here can be read again before it was thawed."""
+        return self._storage_class in ARCHIVE_CLASSES
+
+    def key(self, name: str) -> str:
+        """The whole key of a file."""
+        return self._address(name).key
+
+    def ask(self, doing: str, request: Callable[[S3Client], T]) -> T:
+        """What a small request of another's gives. `doing` completes 'could not …'. Raises StoreError."""
+        return self._calls.small(doing, request)
+
+    def wait(self, seconds: float) -> None:
+        """Raises StoppedError where a stop is asked for meanwhile."""
+        self._cancel.wait(seconds)
 
     def create(self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None) -> S3Draft:
         """Begin an object; see `Store.create`."""
@@ -108,13 +137,25 @@ class S3Store:
 
     def stat(self, name: str) -> Entry:
         """Raises NotFoundError, StoreError."""
+        return self._stat(name)[0]
+
+    def stat_restore(self, name: str) -> tuple[Entry, str]:
+        """As `stat`, and what the server says of the object's thaw. Raises NotFoundError, StoreError."""
+        entry, head = self._stat(name)
+        return entry, head.restore
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Until when the server lets nobody remove it, as far as it says so. Raises NotFoundError, StoreError."""
+        return self._stat(name)[1].locked_until
+
+    def _stat(self, name: str) -> tuple[Entry, Head]:
         head = head_object(self._calls, self._address(name))
         if head is None:
             raise NotFoundError(
                 f"there is no object {name} in {self.describe()}",
                 remedy=f"`hubbackup list --store {self.name}` prints the names there are",
             )
-        return Entry(name, head.size_bytes, head.modified_at)
+        return Entry(name, head.size_bytes, head.modified_at, head.archived), head
 
     def look(self) -> BucketLook:
         """One small question to the bucket: is it there, its clock, its region. Raises StoreError."""
@@ -145,7 +186,7 @@ class S3Store:
                 last = found.name
                 name = last.removeprefix(self._prefix)
                 if is_flat_name(name) and last.startswith(self._prefix):
-                    yield Entry(name, found.size_bytes, found.modified_at)
+                    yield Entry(name, found.size_bytes, found.modified_at, found.archived)
             if not page.truncated:
                 return
             token = page.token
@@ -215,6 +256,10 @@ class S3Store:
         options: dict[str, Any] = {}
         if self._storage_class and self._in_storage_class(name):
             options["StorageClass"] = self._storage_class
+        if self.tag is not None and self._in_storage_class(name):
+            options["Tagging"] = urlencode([self.tag])
+        if self.lock is not None and self._in_lock(name):
+            options |= self.lock.options(datetime.now(UTC))
         return Address(self._bucket, self._prefix + check_name(name), name, options)
 
     @cached_property
@@ -265,7 +310,12 @@ class _Page:
 def _list_page(client: S3Client, arguments: dict[str, Any]) -> _Page:
     page = client.list_objects_v2(**arguments)
     objects = [
-        Entry(found["Key"], found["Size"], found["LastModified"].astimezone(UTC))
+        Entry(
+            found["Key"],
+            found["Size"],
+            found["LastModified"].astimezone(UTC),
+            found.get("StorageClass") in ARCHIVE_CLASSES,
+        )
         for found in page.get("Contents", [])
     ]
     return _Page(objects, bool(page.get("IsTruncated")), page.get("NextContinuationToken", ""))

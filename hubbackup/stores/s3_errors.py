@@ -6,7 +6,14 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from hubbackup.errors import NotFoundError, StoreDeniedError, StoreError, StoreFullError, StoreSilentError
+from hubbackup.errors import (
+    ArchivedError,
+    NotFoundError,
+    StoreDeniedError,
+    StoreError,
+    StoreFullError,
+    StoreSilentError,
+)
 
 _DENIED = {
     "AccessDenied",
@@ -36,6 +43,7 @@ _WRONG_REGION = {
     "IllegalLocationConstraintException",
     "PermanentRedirect",
 }
+THAW_REMEDY = "it is in an archive class: hubbackup restore NAME --from s3 --thaw has it thawed, which takes hours"
 NOT_IMPLEMENTED = {"MethodNotAllowed", "NotImplemented", "405", "501"}
 
 
@@ -83,7 +91,9 @@ def refused(error: Exception, doing: str, where: str, bucket: str) -> StoreError
             remedy="create the bucket, or correct S3_BACKUP_BUCKET, S3_ENDPOINT_URL or AWS_DEFAULT_REGION",
         )
     if code == "InvalidObjectState":
-        return StoreError(sentence, remedy="the object is in an archive class: have S3 restore it first")
+        return ArchivedError(sentence, remedy=THAW_REMEDY)
+    if code == "InvalidRequest" and "lock" in said.lower():
+        return StoreError(sentence, remedy="take a bucket with Object Lock, or unset S3_OBJECT_LOCK_DAYS")
     if code == "NoSuchUpload":
         return StoreError(sentence, remedy="another run, or a rule of the bucket, ended this upload: run it again")
     if code in _FULL or status == 507:

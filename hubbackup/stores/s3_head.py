@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreError
 from hubbackup.stores.s3_calls import S3Calls
@@ -15,6 +15,7 @@ from hubbackup.stores.s3_errors import ForeignAnswerError, is_foreign
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 _MD5_ETAG = re.compile(r'"?([0-9a-f]{32}(-[0-9]+)?)"?')
 
 
@@ -29,6 +30,19 @@ class Address:
 
 
 @dataclass(frozen=True)
+class ObjectLock:
+    """For how long nobody can remove what is put: in COMPLIANCE mode nobody at all, else but who may bypass it."""
+
+    days: int
+    mode: LockMode = "COMPLIANCE"
+
+    def options(self, now: datetime) -> dict[str, Any]:
+        """Of an upload that begins now."""
+        until = now + timedelta(days=self.days)
+        return {"ObjectLockMode": self.mode, "ObjectLockRetainUntilDate": until}
+
+
+@dataclass(frozen=True)
 class Head:
     """What a server says of an object."""
 
@@ -38,6 +52,10 @@ class Head:
     etag: str
     """Empty where the server does not tell, or where it is not an md5."""
     metadata: Mapping[str, str]
+    archived: bool = False
+    restore: str = ""
+    """What the server says of its thaw."""
+    locked_until: datetime | None = None
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Head:
@@ -50,7 +68,26 @@ class Head:
             (modified_at or datetime.now(UTC)).astimezone(UTC),
             md5_of(answer),
             answer.get("Metadata", {}),
+            _is_archived(answer),
+            str(answer.get("Restore", "")),
+            answer.get("ObjectLockRetainUntilDate"),
         )
+
+
+ARCHIVE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Those that give nothing back before it was thawed. GLACIER_IR, for one, does."""
+
+
+def restore_of(header: str) -> Literal["", "ongoing", "done"]:
+    """What `x-amz-restore` says: nothing, that the thaw goes on, or that the object can be read for some days."""
+    if not header:
+        return ""
+    return "ongoing" if 'ongoing-request="true"' in header.lower() else "done"
+
+
+def _is_archived(answer: Mapping[str, Any]) -> bool:
+    frozen = answer.get("StorageClass") in ARCHIVE_CLASSES or bool(answer.get("ArchiveStatus"))
+    return frozen and restore_of(str(answer.get("Restore", ""))) != "done"
 
 
 def md5_of(answer: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ _SMALL_BYTES = 1 << 20
 """A file up to this size is held, and put in one request; a larger one is sent from the disk to its end."""
 _TOKEN = "hubbackup-upload"  # noqa: S105 - the name of a metadata field
 _CONDITION_UNKNOWN = NOT_IMPLEMENTED | {"InvalidArgument", "InvalidRequest"}
+_TAG_REFUSED = NOT_IMPLEMENTED | {"AccessDenied", "InvalidTag", "403"}
 _PART_REFUSED = {"InvalidArgument", "InvalidPart", "InvalidPartNumber", "InvalidRequest", "TooManyParts"}
 _PERHAPS_DONE = {"PreconditionFailed", "412", "NoSuchUpload"}
 
@@ -66,8 +67,10 @@ class S3Draft:
     def __init__(self, calls: S3Calls, address: Address, metadata: Mapping[str, str], part_bytes: int) -> None:
         self.metadata = dict(metadata)
         self.size_bytes = 0
+        self.remark = ""
         self._calls = calls
         self._address = address
+        self._options = dict(address.options)
         self._part_bytes = part_bytes
         self._token = uuid4().hex
         self._held = bytearray()
@@ -260,12 +263,26 @@ class S3Draft:
 
     def _begun(self) -> str:
         """The id of the multipart upload, begun at the first part: a small file needs none."""
-        if self._upload_id is None:
-            self._upload_id = self._calls.small(
-                f"begin the upload of {self._address.name}",
-                lambda client: client.create_multipart_upload(Metadata=self._labels(), **self._where())["UploadId"],
-            )
+        while self._upload_id is None:
+            try:
+                self._upload_id = self._calls.small(
+                    f"begin the upload of {self._address.name}",
+                    lambda client: client.create_multipart_upload(Metadata=self._labels(), **self._where())[
+                        "UploadId"
+                    ],
+                )
+            except StoreError as error:
+                if not self._give_up_tag(error):
+                    raise
         return self._upload_id
+
+    def _give_up_tag(self, error: StoreError) -> bool:
+        """Whether to go on without the tag: a copy that no rule archives is better than none."""
+        if "Tagging" not in self._options or error_code(error) not in _TAG_REFUSED:
+            return False
+        tag = self._options.pop("Tagging")
+        self.remark = f"no lifecycle rule archives or expires {self._address.name}, without its tag {tag}: {error}"
+        return True
 
     def _publish(self, request: Callable[..., object]) -> None:
         """Run the request that makes the object visible; a lost answer is not a reason to believe that it failed."""
@@ -275,6 +292,9 @@ class S3Draft:
                 self._calls.run(f"publish {self._address.name}", partial(request, condition=condition))
                 return
             except StoreError as error:
+                if self._upload_id is None and self._give_up_tag(error):
+                    self._publish(request)
+                    return
                 code = error_code(error)
                 if code in _PERHAPS_DONE:
                     # An earlier attempt may have come through, and only its answer been lost: the token tells.
@@ -315,7 +335,7 @@ class S3Draft:
         return {**self.metadata, _TOKEN: self._token}
 
     def _where(self) -> dict[str, Any]:
-        return {"Bucket": self._address.bucket, "Key": self._address.key, **self._address.options}
+        return {"Bucket": self._address.bucket, "Key": self._address.key, **self._options}
 
     def _check_open(self) -> None:
         if self._closed:

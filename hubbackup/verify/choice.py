@@ -49,6 +49,7 @@ def newest_sound(
     stranger = Choice(database)
     for backup in found:
         good = [target for target in targets if backup.good_in(target.name)]
+        good.sort(key=lambda target: backup.archived_in(target.name))
         # The manifest that was read may be another store's: what is taken must be ours where it is taken from.
         ours = next((target for target in good if target.disk is not None or _ours_in(target, backup.name)), None)
         if backup.unreadable:

@@ -21,6 +21,7 @@ from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import (
     EXIT_FAILED,
     EXIT_SUCCESS,
+    ArchivedError,
     HubbackupError,
     NotFoundError,
     NotProvenError,
@@ -36,6 +37,7 @@ from hubbackup.streams.age_keys import NO_IDENTITIES, Identities
 from hubbackup.verify.reader import Expected, check_dump, check_file
 from hubbackup.verify.sealed import demand_key
 
+THAW_FIRST = "it rests in an archive class; hubbackup restore {name} --from {store} --thaw has it thawed"
 KIND = "verify.copy"
 """Of the records in the history of copies: one for each copy that was read."""
 
@@ -51,6 +53,8 @@ class Copy:
     """A manifest is beside it: without one there is nothing to compare it with."""
     marked_bad: bool
     proven_at: datetime
+    archived: bool = False
+    """It rests in an archive class, and can be read only where it was thawed."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class CopyResult:
-    """What reading a copy showed: it is as it was written, damaged, not ours, without a manifest, or unreadable."""
+    """What reading a copy showed: it is as it was written, damaged, not ours, without a manifest, or unreadable.
+
+    An archived one was not read: that is neither a proof nor a failure.
+    """
 
     copy: Copy
-    verdict: Literal["ok", "bad", "foreign", "unproven", "unread", "gone"]
+    verdict: Literal["ok", "bad", "foreign", "unproven", "unread", "gone", "archived"]
     problem: str = ""
     left_out: str = ""
     """What could not be looked at, and why: a sealed copy is not decoded without its key."""
@@ -87,6 +94,8 @@ class VerifyResult(Result):
             "bytes": sum(copy.size_bytes for copy in whole),
             "unproven": [str(one.copy.name) for one in self.copies if one.verdict == "unproven"],
         }
+        if archived := [str(one.copy.name) for one in self.copies if one.verdict == "archived"]:
+            facts["archived"] = archived
         if left_out := [str(one.copy.name) for one in self.copies if one.left_out]:
             facts["not_decoded"] = left_out
         return facts
@@ -125,6 +134,7 @@ def copies_of(
                     target.name in one.manifests_in,
                     target.name in one.marks.get(Mark.BAD, ()),
                     max(made_at, proven_at.get((target.name, str(one.name)), made_at)),
+                    entry.archived,
                 )
             )
     return found
@@ -148,7 +158,7 @@ def due(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: 
     left = budget_bytes
     chosen: list[Copy] = []
     for copy in sorted(copies, key=lambda copy: (copy.proven_at, str(copy.name), copy.target.name)):
-        if not copy.published or copy.marked_bad or now - copy.proven_at < timedelta(hours=12):
+        if not copy.published or copy.marked_bad or copy.archived or now - copy.proven_at < timedelta(hours=12):
             continue
         if copy.size_bytes <= left:
             chosen.append(copy)
@@ -253,6 +263,10 @@ class VerifyJob:
             if not copy.published:
                 left_out = self._read(run, copy, None) if self.read_unproven else ""
                 return CopyResult(copy, "unproven", "it has no manifest to compare it with", left_out)
+            if copy.archived and copy.target.store.stat(name).archived:
+                return CopyResult(
+                    copy, "archived", f"not read: {THAW_FIRST.format(name=name, store=copy.target.name)}"
+                )
             judged = copy.target.manifest(copy.name)
             if not judged.trusted and not self.read_unproven:
                 return CopyResult(copy, "foreign", judged.doubt)
@@ -328,7 +342,7 @@ def _failure(result: VerifyResult, *, fail_unproven: bool) -> HubbackupError | N
     by_verdict: dict[str, list[CopyResult]] = {}
     for one in result.copies:
         by_verdict.setdefault(one.verdict, []).append(one)
-    bad, unread, gone = (by_verdict.get(verdict, []) for verdict in ("bad", "unread", "gone"))
+    bad, unread, gone, archived = (by_verdict.get(one, []) for one in ("bad", "unread", "gone", "archived"))
     if bad:
         return NotProvenError(
             "; ".join(f"{one.problem} (in {one.copy.target.describe()})" for one in bad),
@@ -336,6 +350,9 @@ def _failure(result: VerifyResult, *, fail_unproven: bool) -> HubbackupError | N
         )
     if len(gone) == len(result.copies) > 0:
         return NotFoundError("; ".join(f"{one.copy.name}: {one.problem}" for one in gone))
+    if len(archived) == len(result.copies) > 0:
+        sentence = f"{archived[0].copy.name} in {archived[0].copy.target.describe()} was {archived[0].problem}"
+        return ArchivedError(sentence)
     unlisted = "; ".join(result.problems)
     if unread:
         sentence = f"{len(unread)} copies could not be read: {unread[0].problem}"

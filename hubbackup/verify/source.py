@@ -20,7 +20,7 @@ from hubbackup.catalog.marks import why_marked
 from hubbackup.catalog.origin import Origin, Trust
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.catalog.typed_name import in_path, parse_name, places_of
-from hubbackup.errors import NotFoundError, StoreError, StoreFullError, UsageError
+from hubbackup.errors import ArchivedError, NotFoundError, StoreError, StoreFullError, UsageError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.run import Run
 from hubbackup.stores.local import LocalStore
@@ -354,6 +354,11 @@ def downloaded(
     store = target.store
     name = parse_name(typed, [store])
     entry = store.stat(str(name))
+    if entry.archived:
+        raise ArchivedError(
+            f"{name} in {target.describe()} rests in an archive class, and can't be read before it was thawed",
+            remedy=f"hubbackup restore {name} --from {target.name} --thaw asks for that, then restores it",
+        )
     judged = _judged_if_any(target.manifest, name)
     _check_ours(str(name), judged.doubt if judged is not None else "", allowed=foreign)
     manifest = judged.manifest if judged is not None else None

@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 KINDS = defaultdict(lambda: ("backup", "drill", "verify"))
 RUNS = (
     *("backup", "restore", "recover", "drill", "schema_drill", "verify", "prune", "undo"),
-    *("pin", "unpin", "accept", "adopt"),
+    *("pin", "unpin", "accept", "adopt", "lifecycle"),
 )
 KINDS["finished"] = KINDS["failed"] = RUNS
 KINDS["progress"] = ("backup", "restore", "recover", "drill", "verify")
