@@ -10,6 +10,7 @@ from hubbackup.app.identities import identities_of
 from hubbackup.app.installation import Installation
 from hubbackup.backup.dump import DumpOptions
 from hubbackup.backup.job import BackupJob
+from hubbackup.backup.leaving_out import Patterns
 from hubbackup.backup.pipeline import FileOptions
 from hubbackup.catalog.backup import Manifest
 from hubbackup.catalog.schema_proofs import SchemaVerdict
@@ -49,6 +50,7 @@ class DatabaseJobs:
                 identities=identities_of(settings),  # nobody is asked for a passphrase by a backup
                 verify=settings.backup_verify,
                 with_globals=settings.backup_globals,
+                exclude=Patterns(settings.excluded_tables, settings.excluded_rows),
             ),
             find_key=home.manifest_key.make,
             restored=home.state.restored,

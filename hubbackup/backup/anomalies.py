@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 from hubbackup.catalog.backup import Backup, Manifest
+from hubbackup.catalog.diff import content_of
 
 FEWEST_ROWS = 1000
 """Smaller tables come and go."""
@@ -27,6 +28,29 @@ class Figures:
     def of(cls, manifest: Manifest) -> Figures:
         """The figures in a manifest."""
         return cls(manifest.plain_bytes, manifest.table_count, manifest.rows, manifest.system_identifier)
+
+
+def like_with_like(made: Manifest, normal: Manifest) -> tuple[Figures, Figures]:
+    """The figures of both without what either was made without: a change of the patterns is not a loss."""
+    left_out = [one.left_out for one in (made, normal) if one.left_out is not None]
+    if not left_out:
+        return Figures.of(made), Figures.of(normal)
+    names = frozenset().union(*(one.names for one in left_out))
+    tables = frozenset().union(*(one.tables for one in left_out))
+    return _without(made, names, tables), _without(normal, names, tables)
+
+
+def _without(manifest: Manifest, names: Set[str], tables: Set[str]) -> Figures:
+    """The figures without the rows of `names`, and without `tables`."""
+    own = frozenset(manifest.left_out.tables if manifest.left_out is not None else ())
+    known = content_of(manifest).tables
+    less_bytes = sum(known[name].size_bytes or 0 for name in names & known.keys())
+    return Figures(
+        manifest.plain_bytes - less_bytes,
+        max(0, manifest.table_count - len(tables - own)),
+        {table: rows for table, rows in manifest.rows.items() if table not in names},
+        manifest.system_identifier,
+    )
 
 
 def suspicions(found: Figures, normal: Figures, name: str) -> list[str]:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from hubbackup import package_version
-from hubbackup.backup.anomalies import Figures, suspicions
+from hubbackup.backup.anomalies import like_with_like, suspicions
 from hubbackup.backup.beside import Beside, WithGlobals
 from hubbackup.backup.dump_methods import dump_methods, dump_options, refuses_method
+from hubbackup.backup.leaving_out import NO_PATTERNS, LeavingOut, Patterns, leaving_out
 from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
 from hubbackup.catalog.backup import Manifest, printable_rows
 from hubbackup.catalog.manifests import MANIFEST_MAX_BYTES
@@ -59,6 +60,7 @@ class DumpOptions:
     lock_wait_seconds: float = 300.0
     identities: Identities = NO_IDENTITIES
     """What opens a sealed file again, to read it back."""
+    exclude: Patterns = NO_PATTERNS
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,16 @@ def make(
     """
     run.log.info("backup.started", message="backup started", database=source.database, name=draft.name)
     clock = time.monotonic()
+    with run.stage("dump"):
+        properties = source.properties
+        leaving = leaving_out(
+            run, source.runner, source.connection, source.database, properties.encoding, options.exclude
+        )
     with (
         Beside(source.runner, source.connection, source.properties, options.with_globals) as beside,
         run.stage("dump"),
     ):
-        result = _dump(run, source, options, draft, beside, schema)
+        result = _dump(run, source, options, draft, beside, schema, leaving)
         draft.sync()
     dump_seconds = time.monotonic() - clock
     with run.stage("verify"):
@@ -126,9 +133,10 @@ def make(
         globals_sql=globals_sql,
         schema_digest=facts.schema_digest,
         index=index_of(facts, result.members, _digest_key(source, options)).to_text(),
+        left_out=leaving.as_found(run, rows),
         hubbackup_version=package_version(),
-        warnings=_suspicions(run, source, result, rows, draft.name),
     )
+    manifest = manifest.model_copy(update={"warnings": _suspicions(run, source, manifest)})
     file = options.file
     published = manifest.sealed(file.recipients) if file.format.sealed else manifest
     if source.key is not None:
@@ -164,6 +172,7 @@ def _dump(
     draft: LocalDraft,
     beside: Beside,
     schema: SchemaText | None,
+    leaving: LeavingOut,
 ) -> DumpResult:
     """pg_dump into `draft`, by the best method that this pg_dump has, and `beside` it. Raises HubbackupError."""
     runner, connection, database = source.runner, source.connection, source.database
@@ -172,7 +181,7 @@ def _dump(
     methods = dump_methods()
     while True:
         method = methods.pop(0)
-        pg_options = dump_options(method, lock_wait_seconds=options.lock_wait_seconds)
+        pg_options = dump_options(method, lock_wait_seconds=options.lock_wait_seconds) + list(leaving.options)
         try:
             with (
                 open_dump(
@@ -244,20 +253,18 @@ def _opens(run: Run, options: DumpOptions, draft: LocalDraft) -> tuple[bool, lis
     return False, []
 
 
-def _suspicions(run: Run, source: DumpSource, result: DumpResult, rows: dict[str, int], name: str) -> tuple[str, ...]:
+def _suspicions(run: Run, source: DumpSource, made: Manifest) -> tuple[str, ...]:
     """Why this backup may not be what it should be, measured by the last normal one; reported in the log."""
     normal = source.normal
     if normal is None:
         return ()
-    facts = result.facts
-    figures = Figures(facts.plain_bytes, facts.table_count, rows, source.properties.system_identifier)
-    found = suspicions(figures, Figures.of(normal), normal.name)
+    found = suspicions(*like_with_like(made, normal), normal.name)
     if found:
         run.log.warning(
             "backup.suspicious",
             message=f"suspicious backup, nothing is pruned: {'; '.join(found)}",
-            name=name,
+            name=made.name,
             warnings=found,
-            remedy=f"look into the database; if this is right: hubbackup accept {name}",
+            remedy=f"look into the database; if this is right: hubbackup accept {made.name}",
         )
     return tuple(found)

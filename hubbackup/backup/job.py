@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_counting, last_normal
 from hubbackup.backup.dump import DumpOptions, DumpSource, Made, make
+from hubbackup.backup.leaving_out import NO_PATTERNS
 from hubbackup.backup.room import Room
 from hubbackup.backup.upkeep import Upkeep, harmless
 from hubbackup.backup.upload import Upload, unfinished
@@ -135,6 +136,7 @@ class BackupJob:
             pruned=(*room.removed, *upkeep.pruned),
             dropped=tuple(dropped),
             warnings=manifest.warnings,
+            left_out=manifest.without or None,
             unrestorable=verdict.why if verdict.state == "refused" else None,
             remedy=verdict.remedy if verdict.state == "refused" else None,
             **changes,
@@ -192,6 +194,7 @@ class BackupJob:
             local=replace(self.local, policy=keep_all),
             remotes=[replace(target, policy=keep_all) for target in self.remotes],
             keep_before_days=0,
+            options=replace(self.options, exclude=NO_PATTERNS),  # nothing else will have it
             try_schema=None if any_schema else self.try_schema,
         )
         made = job(run).result

@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from hubbackup.catalog.index import DumpIndex
+from hubbackup.catalog.left_out import LeftOut
 from hubbackup.catalog.origin import Origin, SigningKey
 from hubbackup.errors import NotProvenError, UsageError
 from hubbackup.stores import Entry, Store
@@ -206,6 +207,8 @@ class Manifest(BaseModel):
     index: str = ""
     """Where its tables stand, packed (`catalog/index.py`); empty in manifests of schema 1."""
     hubbackup_version: str
+    left_out: LeftOut | None = None
+    """What it was made without; None where nothing was to be left out."""
     warnings: tuple[str, ...] = ()
     """Why this backup is suspicious, though it passed every hard check; empty where it is plausible."""
     hmac: str = ""
@@ -214,6 +217,21 @@ class Manifest(BaseModel):
     def dump_index(self) -> DumpIndex | None:
         """The index, unpacked; None where there is none. Raises NotProvenError where it is not valid."""
         return DumpIndex.from_text(self.index, self.name) if self.index else None
+
+    @property
+    def encoding(self) -> str:
+        """The database's, by PostgreSQL's name; empty where the manifest doesn't tell."""
+        return str(self.properties.get("encoding", ""))
+
+    def demand(self, typed: str) -> None:
+        """Raise UsageError where `typed` means a table that this backup was made without."""
+        if self.left_out is not None:
+            self.left_out.refuse(typed, self.name, self.rows, self.encoding)
+
+    @property
+    def without(self) -> str:
+        """What was left out, in a sentence's words; empty where nothing was."""
+        return self.left_out.sentence(self.encoding) if self.left_out is not None else ""
 
     def sealed(self, recipients: Sequence[Recipient]) -> Manifest:
         """The same without anything to read of roles, settings and comments, for whom the file is sealed."""

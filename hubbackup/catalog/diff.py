@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from hubbackup.catalog.backup import Manifest
 from hubbackup.catalog.index import DumpIndex
-from hubbackup.dump.identifiers import readable, unescaped
+from hubbackup.catalog.left_out import shown
 from hubbackup.errors import NotProvenError
 from hubbackup.shown_text import printable
 
@@ -37,6 +37,8 @@ class State(StrEnum):
     """Nothing more is known of it: no digests, or not of one kind."""
     UNCHANGED = "unchanged"
     """The same rows, for certain."""
+    LEFT_OUT = "left out"
+    """It has rows in one of the two, and the other was made without them: nothing is known of a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Content:
     tables: Mapping[str, TableContent]
     digest_kind: str = ""
     encoding: str = ""
+    left_out: frozenset[str] = frozenset()
+    """The tables that it was made without, or without their rows."""
 
     @classmethod
     def of(cls, rows: Mapping[str, int], index: DumpIndex | None = None) -> Content:
@@ -132,7 +136,7 @@ class Diff:
             shown.append(words)
         if left := len(largest) - len(shown):
             shown.append(f"and {left:,} more")
-        for state in (State.MOVED, State.SAME_COUNT, State.UNCHANGED):
+        for state in (State.MOVED, State.SAME_COUNT, State.UNCHANGED, State.LEFT_OUT):
             if count := self.count(state):
                 words = f"with {state}" if state is State.SAME_COUNT else str(state)
                 shown.append(f"{count:,} table{'s' if count > 1 else ''} {words}")
@@ -143,7 +147,10 @@ def diff(before: Content, after: Content) -> Diff:
     """What is different in `after`."""
     comparable = bool(before.digest_kind) and before.digest_kind == after.digest_kind
     names = sorted(before.tables.keys() | after.tables.keys())
-    changes = (_change(name, before.tables.get(name), after.tables.get(name), comparable) for name in names)
+    left_out = before.left_out | after.left_out
+    changes = (
+        _change(name, before.tables.get(name), after.tables.get(name), comparable, name in left_out) for name in names
+    )
     return Diff(tuple(changes), after.encoding or before.encoding)
 
 
@@ -158,17 +165,20 @@ def content_of(manifest: Manifest) -> Content:
         index = manifest.dump_index()
     except NotProvenError:
         index = None
-    return replace(Content.of(manifest.rows, index), encoding=str(manifest.properties.get("encoding", "")))
+    left_out = manifest.left_out.names if manifest.left_out is not None else frozenset()
+    return replace(Content.of(manifest.rows, index), encoding=manifest.encoding, left_out=left_out)
 
 
 def title(table: str, encoding: str) -> str:
     """A table's name in the letters that it was meant in: a manifest has what is not UTF-8 as bytes."""
-    return readable(unescaped(table), encoding or "UTF8")
+    return shown(table, encoding)
 
 
-def _change(name: str, before: TableContent | None, after: TableContent | None, comparable: bool) -> TableChange:
+def _change(
+    name: str, before: TableContent | None, after: TableContent | None, comparable: bool, left_out: bool
+) -> TableChange:
     if before is None or after is None:
-        state = State.NEW if before is None else State.GONE
+        state = State.LEFT_OUT if left_out else State.NEW if before is None else State.GONE
         return TableChange(name, before.rows if before else None, after.rows if after else None, state)
     if before.rows != after.rows:
         state = State.CHANGED

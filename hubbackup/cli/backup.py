@@ -41,6 +41,8 @@ def backup(
         f"{outcome.message}: {made.name} ({human_bytes(made.stored_bytes)}, {made.tables} tables,"
         f" {made.rows} rows) in {', '.join(made.copies)}"
     )
+    if made.left_out:
+        say(f"Left out: {made.left_out}")
     if made.changes:
         say(f"Since {made.changes_since}: {made.changes}")
     print_warnings(outcome.problems)

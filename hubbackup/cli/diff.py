@@ -99,6 +99,7 @@ class _Sides:
     def rows(self, side: StoredBackup | LiveDatabase, typed: str) -> TableRows:
         if isinstance(side, LiveDatabase):
             return side.rows(typed)
+        side.demand(typed)
         tables = Tables(self.app.contents.parts(side, progress(quiet=self.quiet)))
         return StoredRows(side.name, tables, tables.find(typed))
 

@@ -45,6 +45,7 @@ def drill(
         outcome,
         f"{drilled.name} from {drilled.store} was restored: {drilled.tables} tables, {drilled.rows} rows"
         f" in {drilled.rto_seconds} s, {drilled.load_seconds:.1f} of them for the load, in {drilled.place}.",
+        *([f"It was made without {drilled.left_out}."] if drilled.left_out else []),
         *(f"  {check} -> {answer}" for check, answer in drilled.checks.items()),
         json=json,
     )

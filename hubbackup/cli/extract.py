@@ -50,6 +50,7 @@ def extract(
     app = make_opening_app(identity)
     stored = app.contents.stored(name, store, foreign=foreign)
     print_warnings(stored.remarks)
+    stored.demand(table)
     found: Extraction | None = None
 
     def chunks() -> Iterable[bytes]:

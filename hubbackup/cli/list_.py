@@ -151,6 +151,7 @@ class _Facts:
             "pinned": backup.pinned,
             "suspicious": backup.suspicious,
             "warnings": manifest.warnings if manifest else (),
+            "left_out": manifest.without if manifest else "",
             "unrestorable": backup.unrestorable,
             "from_future": backup.from_future(now),
             "doubts": [{"word": doubt.word, "why": doubt.why} for doubt in backup.doubts],

@@ -212,6 +212,8 @@ def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) 
         f"{restored.name} is now the database {restored.database}: {restored.tables} tables, {restored.rows} rows,"
         f" in {seconds:.1f} s.{proof}"
     )
+    if restored.left_out:
+        say(f"The backup was made without {restored.left_out}.")
     if restored.roles_created:
         say(f"Roles created: {', '.join(restored.roles_created)} (without passwords unless the backup has them).")
     if restored.retried_serially and not SENTENCES.has_shown(restored.retried_serially):
@@ -253,6 +255,9 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quie
         f"backup    {source.name} from {source.where}: {proof}{age}, {human_bytes(source.stored_bytes)},"
         f" {preview.facts.table_count} tables, {rows} rows",
     ]
+    without = source.manifest.without if source.manifest is not None else ""
+    if without:
+        lines.append(f"left out  the backup was made without {without}")
     live = preview.server.databases.get(request.target)
     if live is None:
         lines.append(f"database  {request.target} will be created")
@@ -261,6 +266,12 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quie
             f"database  {request.target} ({human_bytes(live.size_bytes)}) will be replaced;"
             f" {live.sessions} live connections will be ended"
         )
+        if preview.lost.sentence:
+            kept = "the safety backup" if request.in_place else "the database that is kept beside"
+            lines.append(
+                f"RISK      {request.target} holds rows that the backup was made without: {preview.lost.sentence};"
+                f" afterwards they are only in {kept}"
+            )
         if request.in_place:
             lines.append(
                 "RISK      --in-place drops it first: until the end there is no database, and if the restore fails"

@@ -11,6 +11,7 @@ import typer
 from hubbackup.app import App
 from hubbackup.catalog.backup import Manifest
 from hubbackup.catalog.diff import Content, State, TableChange, content_of, diff, title
+from hubbackup.catalog.left_out import LeftOut
 from hubbackup.cli.columns import Column
 from hubbackup.cli.options import Identity, Json, OptionalName, Store
 from hubbackup.cli.output import print_columns, print_json, print_json_with_items, print_text, say
@@ -62,6 +63,7 @@ def show(
         return _print_schema(app, stored)
     earlier = last_before(targets, app.zone, stored)
     if table:
+        stored.demand(table)
         _show_table(app, stored, earlier, table, json=json)
         return EXIT_SUCCESS
     found = overview(stored, app.contents.known(stored, progress(quiet=json)), earlier)
@@ -120,6 +122,7 @@ def _facts(found: Overview) -> dict[str, Any]:
         "large_objects": found.large_objects,
         "extensions": found.extensions,
         "materialized_views": manifest.materialized_views if manifest else {},
+        "left_out": manifest.left_out.model_dump() if manifest and manifest.left_out else None,
         "earlier": found.earlier or None,
         "changes": found.diff.sentence() if found.diff is not None else None,
     }
@@ -154,10 +157,20 @@ def _print(found: Overview) -> None:
     if found.content.tables or found.diff is not None:
         say("")
         print_columns(COLUMNS, (_cells(found, change) for change in _listed(found)))
+    if manifest and manifest.left_out:
+        _print_left_out(manifest.left_out, manifest.encoding)
     if manifest and manifest.materialized_views:
         say("", "Materialized views, which a restore fills anew:")
         counts = manifest.materialized_views.items()
         say(*(f"  {view}: {'not counted' if rows is None else f'{rows:,} rows'}" for view, rows in counts))
+
+
+def _print_left_out(left_out: LeftOut, encoding: str) -> None:
+    patterns = f"tables {', '.join(left_out.table_patterns) or '-'}; rows {', '.join(left_out.row_patterns) or '-'}"
+    say("", f"It was made without what these patterns match: {patterns}")
+    say(*(f"  {title(table, encoding)}" for table in left_out.tables))
+    say(*(f"  the rows of {title(table, encoding)}" for table in left_out.rows))
+    say(*(f"  foreign key that may not hold: {name} of {table}" for table, name in left_out.foreign_keys))
 
 
 def _cells(found: Overview, change: TableChange) -> tuple[str, ...]:

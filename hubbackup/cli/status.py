@@ -134,6 +134,8 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
         say(f"database    {database}")
         age = f", {human_age((now - newest.started_at).total_seconds())} ago" if newest else ""
         say(f"last good   {newest.name if newest else 'none'}{age}")
+        if newest and newest.left_out:
+            say(f"left out    {newest.left_out}")
     for kind, label in (("backup", "last run"), ("drill", "last drill")):
         run = snapshot.last_run(kind)
         if run:

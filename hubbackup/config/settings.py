@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from hubbackup.config import values
 from hubbackup.config.bucket import BucketFields
+from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
 from hubbackup.streams.age_keys import Recipient, parse_recipients
 from hubbackup.streams.codecs import CODECS
@@ -59,6 +60,12 @@ class OwnSettings(BaseSettings):
     backup_retention_days: int = Field(default=7, ge=0, description="days to keep, both stores; 0 = never prune")
     backup_globals: Literal["true", "false", "with-passwords"] = Field(
         default="true", description="also roles and memberships; their passwords only with with-passwords"
+    )
+    backup_exclude_tables: values.TablePatterns = Field(
+        default="", description="tables that are left out: pg_dump's patterns, with commas: log_*, archive.*"
+    )
+    backup_exclude_table_data: values.TablePatterns = Field(
+        default="", description="tables whose rows alone are left out: patterns as those"
     )
     backup_manifest_key: values.LongSecret = Field(
         default=SecretStr(""),
@@ -203,6 +210,16 @@ class Settings(BucketFields, OwnSettings):
         """What a new backup's file is."""
         encryption = Encryption.AGE if self.recipients else Encryption.NONE
         return Format(CODECS[self.backup_compression], encryption)
+
+    @property
+    def excluded_tables(self) -> tuple[str, ...]:
+        """BACKUP_EXCLUDE_TABLES' patterns."""
+        return table_patterns(self.backup_exclude_tables)
+
+    @property
+    def excluded_rows(self) -> tuple[str, ...]:
+        """BACKUP_EXCLUDE_TABLE_DATA's patterns."""
+        return table_patterns(self.backup_exclude_table_data)
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:

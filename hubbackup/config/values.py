@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
 from hubbackup.config.urls import is_web_url
 from hubbackup.errors import UsageError
@@ -100,6 +101,14 @@ def _recipients(value: str) -> str:
     return value
 
 
+def _table_patterns(value: str) -> str:
+    try:
+        table_patterns(value)
+    except ValueError as error:
+        raise refused(str(error), 'as for pg_dump --exclude-table: log_*, archive.*, "Odd Name"') from None
+    return value
+
+
 def _absolute(value: Path) -> Path:
     if not value.is_absolute():
         raise ValueError("is not an absolute path")
@@ -162,6 +171,7 @@ Folder = Annotated[str, AfterValidator(_folder)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 SecretWebUrl = Annotated[SecretStr, AfterValidator(_secret_web_url)]
 Engine = Annotated[str, AfterValidator(_engine)]
+TablePatterns = Annotated[str, AfterValidator(_table_patterns)]
 Recipients = Annotated[str, AfterValidator(_recipients)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 AbsolutePathOrNone = Annotated[str, AfterValidator(_absolute_or_none)]

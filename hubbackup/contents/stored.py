@@ -42,6 +42,11 @@ class StoredBackup:
         """What its name says that it is. A name without any format's suffix is taken for what `gunzip` reads."""
         return Format.of(self.name) or DEFAULT_FORMAT
 
+    def demand(self, table: str) -> None:
+        """Raise UsageError where it was made without the table that this means."""
+        if self.manifest is not None:
+            self.manifest.demand(table)
+
     def parts(
         self,
         *,

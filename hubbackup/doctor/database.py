@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 
+from hubbackup.backup.leaving_out import remarks
 from hubbackup.doctor import Check, Diagnosis, fail, ok, restorable, skip, warn
 from hubbackup.doctor.site import Site
+from hubbackup.dump import identifiers
 from hubbackup.dump.versions import major_of
 from hubbackup.errors import NoDataConnectionError, ToolError
 from hubbackup.postgres import session
 from hubbackup.postgres.client import some
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.excluded import excluded
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.side_databases import derived_time
 from hubbackup.postgres.transport import is_near
@@ -186,6 +189,25 @@ def readable(site: Site) -> Diagnosis:
     return ok(f"the role {user} may read all {facts['count']} tables and sequences")
 
 
+def excluded_tables(site: Site) -> Diagnosis:
+    """What BACKUP_EXCLUDE_TABLES and BACKUP_EXCLUDE_TABLE_DATA come to now."""
+    settings = site.app.settings
+    tables, rows = settings.excluded_tables, settings.excluded_rows
+    if not tables and not rows:
+        return ok("backups leave nothing out")
+    encoding = site.properties.encoding
+    found = excluded(site.runner, site.connection, site.app.database, encoding, tables, rows)
+    if found.tables and not found.kept:
+        return fail("BACKUP_EXCLUDE_TABLES leaves out every table", "choose patterns that match fewer")
+    said = remarks(found, encoding)
+    if said:
+        return warn("; ".join(text for text, _ in said), said[0][1])
+    gone, emptied = (
+        some([identifiers.readable(one.title, encoding) for one in each]) for each in (found.tables, found.rows)
+    )
+    return ok(f"backups leave out the tables {gone or '-'} and the rows of {emptied or '-'}")
+
+
 def leftovers(site: Site) -> Diagnosis:
     """Databases that restores put aside, or left half-filled."""
     app = site.app
@@ -223,6 +245,7 @@ def checks(site: Site) -> list[Check]:
         *([] if docker else [Check("connection", transport, needs=("database",))]),
         Check("versions", versions, needs=("database",)),
         Check("readable", readable, needs=("database",)),
+        Check("excluded tables", excluded_tables, needs=("database",)),
         *restorable.CHECKS,
         Check("old databases", leftovers, needs=("database",)),
     ]

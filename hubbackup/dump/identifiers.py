@@ -49,6 +49,15 @@ def encoded(text: str, encoding: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
 
 
+def characters(raw: bytes, encoding: str) -> list[bytes]:
+    """Each character of a text in one of PostgreSQL's encodings; where it is none in it, each byte."""
+    try:
+        codec = _codec(encoding)
+        return [character.encode(codec) for character in raw.decode(codec)]
+    except (LookupError, UnicodeError):
+        return [raw[place : place + 1] for place in range(len(raw))]
+
+
 def _codec(encoding: str) -> str:
     return re.sub(r"\AWIN", "cp", encoding or "UTF8")
 

@@ -51,6 +51,8 @@ class BackupResult(Result):
     """What changed in the tables, in one sentence; None for the first backup."""
     changes_since: str | None = None
     """The backup that it was compared with."""
+    left_out: str | None = None
+    """What it was made without; None where nothing was left out."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class RestoreResult(Result):
     """Rows, indexes and constraints alone, without proof, comparison and statistics."""
     retried_serially: str = ""
     """Why several sessions could not load it, so that one had to start over."""
+    left_out: str | None = None
+    """What the backup was made without, so that the database lacks it; None where it has everything."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class DrillResult(Result):
     tables: int
     checks: Mapping[str, str] = field(default_factory=dict)
     """The operator's own queries, and what they answered."""
+    left_out: str | None = None
+    """What the backup was made without; None where it has everything."""
 
 
 @dataclass(frozen=True)

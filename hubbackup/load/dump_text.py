@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -130,6 +130,8 @@ class DumpReading:
     post: list[Post] = field(default_factory=list)
     whole: str = ""
     """Why it can only be loaded as it is written, from its start to its end; empty where nothing hinders."""
+    take: Callable[[bytes], bool] = lambda statement: False
+    """Whether a statement is somebody else's: it is not loaded with the others, then."""
 
     def __post_init__(self) -> None:
         self._now: dict[str, bytes] = {}
@@ -141,7 +143,7 @@ class DumpReading:
         if ROWS.match(start):
             self._on_data(start, span)
             return
-        if statement == OF_NEWER_SERVERS:
+        if statement == OF_NEWER_SERVERS or self.take(statement):
             return
         if _AS_OTHERS.match(start):
             self._refuse("it is written for a session that acts as other roles (SET SESSION AUTHORIZATION)")

@@ -126,12 +126,7 @@ class Part:
         """Whether a statement, by its first bytes, is not to be loaded with the others."""
         if start.startswith(_REFRESH):
             return True
-        if head := _HEAD.match(start):
-            owned = head[1], head[2]
-        elif comment := _COMMENT.match(start):
-            owned = comment[2], comment[1]
-        else:
-            return False
+        owned = owned_key(start)
         return any(key.owned == owned for key in self.foreign_keys)
 
     def conclude(self, databases: Databases, database: str) -> list[str]:
@@ -150,6 +145,14 @@ class Part:
             answer = databases.sql("\n".join([*lines, ddl.TELL_REFUSED]), database, self.encoding)
             remarks += [line for line in answer.split("\n") if line]
         return remarks
+
+
+def owned_key(start: bytes) -> Owned | None:
+    """The table and the constraint that a statement makes as a foreign key, or comments; None for any other."""
+    if head := _HEAD.match(start):
+        return head[1], head[2]
+    comment = _COMMENT.match(start)
+    return (comment[2], comment[1]) if comment is not None else None
 
 
 def _text(raw: bytes) -> str:

@@ -15,6 +15,7 @@ from hubbackup.dump.schema_text import SchemaText
 from hubbackup.errors import NotProvenError, UnrestorableError
 from hubbackup.jobs.run import Run
 from hubbackup.load.dump_text import DumpReading
+from hubbackup.load.loose_keys import LooseKeys
 from hubbackup.load.members import MemberDigests, MemberProof
 from hubbackup.load.part import Part
 from hubbackup.load.psql_compat import EDGE_BYTES, client_encoding
@@ -41,6 +42,8 @@ class DumpProof:
     """What is to be loaded instead of the whole, where no rows are."""
     reading: DumpReading | None = None
     """Its statements, where rows are."""
+    loose: LooseKeys = dataclasses.field(default_factory=LooseKeys)
+    """Foreign keys that are not loaded with the rest."""
     members: MemberProof | None = None
     """Its file's, where that can be entered at more than its start."""
 

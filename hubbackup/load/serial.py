@@ -36,6 +36,8 @@ def _text(load: Load, dialect: Dialect) -> Iterator[bytes]:
     chunks = schema.chunks(dialect.load_path) if schema is not None else _dump(load, dialect)
     if load.proof.part is not None:
         chunks = without(chunks, load.proof.part.leaves_out)
+    if load.proof.loose.owned:
+        chunks = without(chunks, load.proof.loose.leaves_out)
     yield from without_owners(chunks) if load.proof.leaves_owners_out else chunks
 
 

@@ -61,6 +61,8 @@ def find_rows(run: Run, source: Source, typed: str) -> StoredTable:
 
     Raises UsageError where it has no such table, or one without rows of its own; NotProvenError.
     """
+    if source.manifest is not None:
+        source.manifest.demand(typed)
     parts = _parts(run, source)
     if parts is None:
         return _read_through(run, source, typed)

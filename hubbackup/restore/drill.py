@@ -92,6 +92,7 @@ class DrillJob:
             rows=restored.rows,
             tables=restored.tables,
             checks=answers,
+            left_out=restored.left_out,
         )
         return Outcome("drill passed", result, tuple(self.passed(source)))
 

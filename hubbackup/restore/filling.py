@@ -112,6 +112,7 @@ class Filling:
                 part = work.proof.part
                 views = self._views() if part is None else {}
                 self.remarks += compare(work.databases, self.name, work.proof, brought, views)
+                self.remarks += work.proof.loose.conclude(work.databases, self.name, work.proof.encoding)
                 if part is not None:
                     self.remarks += part.conclude(work.databases, self.name)
                 else:
@@ -174,7 +175,10 @@ class Filling:
     def _views(self) -> dict[str, int | None]:
         """How many rows each materialized view had at the backup."""
         manifest = self._work.source.manifest
-        return manifest.materialized_views if manifest is not None else {}
+        if manifest is None:
+            return {}
+        without = manifest.left_out.names if manifest.left_out is not None else ()
+        return {view: rows for view, rows in manifest.materialized_views.items() if view not in without}
 
     def _check_objects(self) -> None:
         """All that the dump makes behind its rows is there. Raises NotProvenError."""

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.load.dump_text import DumpReading, DumpText
+from hubbackup.load.loose_keys import LooseKeys
 from hubbackup.load.part import PartReading
 from hubbackup.load.proof import prove
 from hubbackup.load.psql_compat import Dialect, parse_version
@@ -36,6 +37,7 @@ from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
 from hubbackup.restore import extensions, roles
 from hubbackup.restore.filling import Filling, Work
+from hubbackup.restore.lacking import NOTHING, Lost, carry_over, lost
 from hubbackup.restore.loading_role import LoadingRole, without_owners_of
 from hubbackup.restore.preflight import Request, globals_of, preflight
 from hubbackup.runners import Runner
@@ -56,6 +58,8 @@ class Preview:
     """With `--in-place`: why it could not be seen beforehand whether the schema restores."""
     sessions: int = 1
     """How many load at once."""
+    lost: Lost = NOTHING
+    """What the live database holds, and the backup was made without."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,17 @@ class RestoreJob:
         started = time.monotonic()
         with contextlib.ExitStack() as stack, run.stage("find"), self.find_source(run) as source:
             schema = stack.enter_context(SchemaText()) if request.schema_only else None
+            left_out = source.manifest.left_out if source.manifest is not None else None
+            if source.manifest is not None:
+                for table in request.tables:
+                    source.manifest.demand(table)
+            loose = LooseKeys.of(left_out)
             part = PartReading() if request.tables else None
             whole = schema is None and part is None
-            reading = DumpReading(stack.enter_context(DumpText())) if whole else None
+            reading = DumpReading(stack.enter_context(DumpText()), take=loose.take) if whole else None
             with run.stage("prove"):
-                proof = prove(run, source, schema, reading, on_schema=part.add if part is not None else None)
+                on_schema = loose.without(part.add) if part is not None else None
+                proof = replace(prove(run, source, schema, reading, on_schema=on_schema), loose=loose)
                 if part is not None:
                     proof = proof.only(part.part(request.tables, proof.facts, proof.encoding, source.name))
             with run.stage("prepare"):
@@ -112,9 +122,13 @@ class RestoreJob:
                 untried = ""
                 if request.in_place and request.target in server.databases:
                     untried = self._try_schema(run, source, proof.facts)
+                gone = NOTHING
+                if request.target in server.databases and not request.schema_only:
+                    gone = lost(databases, request.target, left_out, proof.encoding)
                 choice = choose_loader(request.jobs, proof, runner, server)
                 asked = time.monotonic()
-                self.confirm(Preview(source, proof.facts, request, server, tuple(notes), untried, choice.sessions))
+                preview = Preview(source, proof.facts, request, server, tuple(notes), untried, choice.sessions, gone)
+                self.confirm(preview)
                 started += time.monotonic() - asked
                 # Nothing is changed above this line.
                 remove_leftovers(run.log, self._leftovers(databases, server))
@@ -137,11 +151,12 @@ class RestoreJob:
                     plan,
                     dialect,
                     choice.loader,
-                )
+                ),
+                gone,
             )
         return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
-    def _restore(self, work: Work) -> RestoreResult:
+    def _restore(self, work: Work, gone: Lost) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
         taken = work.server.databases
         live = taken.get(request.target)
@@ -182,6 +197,8 @@ class RestoreJob:
         if self.restored is not None and work.proof.part is None:
             loaded = Loaded(work.source.name, facts.plain_bytes, facts.table_count, printable_rows(facts.rows))
             self.restored.note(request.target, loaded, self.now())
+        if put_aside and gone.tables:
+            filling.remarks.append(carry_over(gone.tables, aside, request.target, work.proof.encoding))
         remarks = tuple(dict.fromkeys(filling.remarks))  # one that started over has some of them twice
         for remark in remarks:
             run.log.warning("restore.remark", message=remark)
@@ -200,6 +217,7 @@ class RestoreJob:
             only=work.proof.part.tables if work.proof.part is not None else (),
             load_seconds=round(filling.load_seconds, 3),
             retried_serially=retried,
+            left_out=(work.source.manifest.without if work.source.manifest is not None else "") or None,
         )
 
     def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:

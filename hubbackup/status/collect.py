@@ -294,6 +294,7 @@ def _backup_facts(listed: Listed, backup: Backup | None, zone: ZoneInfo) -> Back
         rows=sum(manifest.rows.values()),
         tables=manifest.table_count,
         verified=manifest.verified,
+        left_out=printable(manifest.without),
         warnings=manifest.warnings if backup.suspicious else (),
     )
 

@@ -49,6 +49,8 @@ class BackupFacts:
     """Why it is suspicious, as long as nobody has accepted it."""
     unrestorable: str = ""
     """Why a server refused its schema; empty where none did."""
+    left_out: str = ""
+    """What it was made without; empty where nothing was left out."""
 
     @property
     def foreign(self) -> bool:

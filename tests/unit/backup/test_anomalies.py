@@ -9,8 +9,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubbackup.backup.anomalies import FEWEST_ROWS, NAMED, Figures, last_counting, last_normal, suspicions
+from hubbackup.backup.anomalies import (
+    FEWEST_ROWS,
+    NAMED,
+    Figures,
+    last_counting,
+    last_normal,
+    like_with_like,
+    suspicions,
+)
 from hubbackup.catalog.backup import Backup, BackupName, Mark
+from hubbackup.catalog.left_out import LeftOut
 from hubbackup.catalog.origin import Origin
 from tests.support.backups import manifest_of
 
@@ -110,3 +119,16 @@ def test_what_a_backup_is_compared_with_counts() -> None:
     assert last_counting([odd, refused, plain], at.replace(day=9, tzinfo=UTC)) is plain.manifest
     assert last_normal([odd, refused, plain], at.replace(day=9, tzinfo=UTC)) is refused.manifest
     assert last_counting([odd, refused], at.replace(day=9, tzinfo=UTC)) is None
+
+
+def test_like_is_compared_with_like() -> None:
+    """What either of two backups was made without counts in neither: its rows, its table, its bytes."""
+    name = BackupName("hub", datetime(2026, 2, 8, 3))
+    whole = manifest_of(name, b"", rows={"public.users": 5000, "public.log": 90_000}, table_count=2)
+    left_out = LeftOut(tables=("public.log",))
+    without = manifest_of(name, b"", rows={"public.users": 5000}, table_count=1, left_out=left_out)
+    for made, normal in ((without, whole), (whole, without), (without, without)):
+        found, measure = like_with_like(made, normal)
+        assert found.rows == measure.rows == {"public.users": 5000}
+        assert found.table_count == measure.table_count == 1
+    assert like_with_like(whole, whole) == (Figures.of(whole), Figures.of(whole))
