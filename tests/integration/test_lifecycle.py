@@ -224,6 +224,30 @@ def test_settings_that_contradict_each_other(program: Program, settings: dict[st
     assert sentence in done.err
 
 
+@pytest.mark.parametrize("prefix", ["/", 'd\'é té/<&> "x"/'])
+def test_rules_on_any_prefix_of_any_bucket(program: Program, s3: S3Server, bucket: str, prefix: str) -> None:
+    """The whole bucket, odd names, and the mirror by its own settings: each has its rules, and knows them again."""
+    far = s3.bucket()
+    mirror = {
+        "S3_MIRROR_BACKUP_BUCKET": far,
+        "S3_MIRROR_PREFIX": prefix,
+        "S3_MIRROR_ENDPOINT_URL": s3.endpoint_url,
+        "S3_MIRROR_DEFAULT_REGION": "us-east-1",
+        "S3_MIRROR_ARCHIVE_AFTER_DAYS": "91",
+        "S3_MIRROR_EXPIRE_AFTER_DAYS": "0",
+    }
+    done = program.run("lifecycle", "apply", "--yes", "--store", "mirror", **mirror)
+    assert done.code == 0, done.said
+    assert rules_in(s3, bucket) == []
+    first, second = rules_in(s3, far)
+    tag = {"Key": "hubbackup", "Value": "backup"}
+    assert first["Filter"] == ({"Tag": tag} if prefix == "/" else {"And": {"Prefix": prefix, "Tags": [tag]}})
+    assert first["Transitions"] == [{"Days": 91, "StorageClass": "GLACIER"}]
+    assert second["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+    again = program.run("lifecycle", "apply", "--yes", "--store", "mirror", **mirror)
+    assert "nothing was done" in again.out, again.said
+
+
 def test_only_a_bucket_has_rules(program: Program) -> None:
     """Not the disk, and not one that is not set."""
     for store, words in (("local", "is not one bucket"), ("all", "is not one bucket"), ("mirror", "not configured")):

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -130,7 +130,7 @@ class FaultProxy:
     upstream_url: str
     seen: list[Seen] = field(default_factory=list)
 
-    def __enter__(self) -> FaultProxy:
+    def __enter__(self) -> Self:
         self.upstream = urlsplit(self.upstream_url).netloc
         self.closing = threading.Event()
         self._plans: list[_Planned] = []

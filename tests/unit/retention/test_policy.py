@@ -210,3 +210,25 @@ def test_thirty_failing_nights_stay_kept_by_keep_min() -> None:
     """With KEEP_MIN 7, a week of good backups outlives any outage."""
     good = [aged(days, name=f"good{days}") for days in range(30, 37)]
     assert kept(plan(good, Policy(7, 7), NOW)) == {c.name for c in good}
+
+
+def test_a_lock_keeps_what_the_policy_would_remove() -> None:
+    """Until its moment, with that as the reason; it takes no good one's place, and afterwards it goes."""
+    ends = NOW + timedelta(days=3)
+    locked = replace(aged(10), locked_until=ends)
+    backups = [aged(0.1), aged(5), locked, aged(11)]
+    reasons = {one.candidate: (one.keep, one.reason) for one in plan(backups, Policy(7), NOW)}
+    assert reasons[locked] == (True, f"locked until {ends:%Y-%m-%d %H:%M}")
+    assert not reasons[backups[3]][0]
+    assert reasons[backups[1]] == (True, "not older than 7 days")
+    later = {one.candidate: one.keep for one in plan(backups, Policy(7), ends)}
+    assert not later[locked]
+
+
+@given(candidates, st.integers(0, 40), st.integers(0, 5))
+def test_a_lock_never_makes_anything_go(backups: list[Candidate], days: int, least: int) -> None:
+    """Whatever is locked, what would have stayed without a lock stays."""
+    policy = Policy(days, max(1, least))
+    kept = {one.candidate.name for one in plan(backups, policy, NOW) if one.keep}
+    locked = [replace(one, locked_until=NOW + timedelta(days=number % 3)) for number, one in enumerate(backups)]
+    assert kept <= {one.candidate.name for one in plan(locked, policy, NOW) if one.keep}

@@ -17,7 +17,7 @@ from hubbackup.catalog.marks import drop_mark, put_mark
 from hubbackup.catalog.target import Policy
 from hubbackup.errors import StoreError
 from hubbackup.retention.policy import Candidate, plan
-from hubbackup.retention.prune import apply_plans, make_plans
+from hubbackup.retention.prune import apply_plans, make_plans, sweep
 from hubbackup.stores import Store
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.codecs import ZSTD
@@ -270,3 +270,22 @@ def test_a_store_that_does_not_answer_is_left_alone() -> None:
     plans = make_plans(scan([store]), targets, NOW, lambda some: read_backups(some, targets, ZONE))
     assert len(apply_plans(plans).problems) == 1
     assert store.asked == 1
+
+
+def test_what_a_rule_has_expired_is_swept() -> None:
+    """Manifests and marks whose backup a rule has removed go, once the rule's days are over; a pinned one's stay, and
+    so does a manifest whose file is only not listed yet."""
+    store = MemoryStore("s3")
+    here, young, old, pinned = nights(store, 0, 39, 41, 42)
+    for name in (young, old, pinned):
+        del store.files[str(name)]
+    store.files[old.mark(Mark.BAD)] = store.files[pinned.mark(Mark.PINNED)] = b""
+    target = replace(target_of(store, WEEK), expire_days=40)
+    assert sweep([replace(target, policy=Policy(0))], None, ZONE, NOW).removed == ()
+    assert sweep([replace(target, expire_days=0)], None, ZONE, NOW).removed == ()
+    assert sweep([target], "another", ZONE, NOW).removed == ()
+    done = sweep([target], "hub", ZONE, NOW)
+    assert done.removed == (("s3", old.manifest),)
+    assert set(store.files) == {
+        *(str(here), here.manifest, young.manifest, pinned.manifest, pinned.mark(Mark.PINNED)),
+    }
