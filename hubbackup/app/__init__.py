@@ -16,6 +16,7 @@ from hubbackup.app.database_jobs import DatabaseJobs
 from hubbackup.app.installation import Installation
 from hubbackup.catalog.backup import Mark
 from hubbackup.catalog.marks import MarkJob
+from hubbackup.errors import LockHeldError
 from hubbackup.jobs.leftovers import Leftovers
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.results import (
@@ -35,7 +36,8 @@ from hubbackup.restore.undo import UndoJob
 from hubbackup.retention.prune import PruneJob, PruneResult
 from hubbackup.status.collect import Collector, Scope
 from hubbackup.verify.adopt import AdoptJob, Stranger
-from hubbackup.verify.job import CopySelector, VerifyJob, VerifyResult, due_copies
+from hubbackup.verify.job import CopyResult, CopySelector, VerifyFailedError, VerifyJob, VerifyResult, due_copies
+from hubbackup.verify.repair import RepairJob, RepairResult, repairable
 from hubbackup.verify.source import BackupSelector, find, located
 
 if TYPE_CHECKING:
@@ -162,7 +164,21 @@ class App(Installation):
             decode=False,
             identities=self.identities,
         )
-        return self.verify(job)
+        try:
+            return self.verify(job)
+        except VerifyFailedError as error:
+            damaged = repairable(error.result) if self.settings.verify_repair else []
+            try:
+                if damaged:
+                    self.repair(damaged)
+            except LockHeldError as held:
+                self.log.warning("repair.skipped", message=str(held))
+            raise
+
+    def repair(self, damaged: Sequence[CopyResult], progress: ProgressMaker | None = None) -> Outcome[RepairResult]:
+        """Make copies that a verification found damaged good again, from any store. Raises HubbackupError."""
+        scratch = self.state.directory
+        return self.run(RepairJob(damaged, self.targets(), scratch, self.state.copy_history), progress)
 
     def undo_restore(self, target: str) -> Outcome[UndoResult]:
         """Swap back what the last restore of the database `target` put aside. Raises HubbackupError."""

@@ -114,6 +114,9 @@ class OwnSettings(BaseSettings):
     verify_store: Literal["local", "s3", "mirror", "all"] = Field(
         default="local", description="which copies; S3's are downloaded for it, which the vendor may bill"
     )
+    verify_repair: bool = Field(
+        default=False, description="whether each day's verification mends what it finds damaged from another store"
+    )
     drill_schedule: values.CronLineOrOff = Field(
         default="0 5 * * 0", description="when a backup is restored for real; off: never"
     )

@@ -4,7 +4,7 @@
 (tests/contract/test_store_contract.py) runs over all of them.
 
 A name becomes visible only when it is whole: `create` gives a draft, `commit` publishes it under its final
-name, anything else leaves nothing behind. A store never overwrites, but by `replace`, in one step.
+name, anything else leaves nothing behind. A store never overwrites, but by `replace` and `replacing`, in one step.
 """
 
 from __future__ import annotations
@@ -132,10 +132,19 @@ class Store(Readable, Protocol):
         """Where this is, for people: a directory, or `s3://bucket/prefix`; no secret."""
         ...
 
-    def create(self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None) -> Draft:
+    def create(
+        self,
+        name: str,
+        metadata: dict[str, str] | None = None,
+        *,
+        dated: datetime | None = None,
+        replacing: bool = False,
+    ) -> Draft:
         """Begin a file. `metadata` (ASCII) is kept where the store can (S3 user metadata), else ignored; so is
         `dated`, the time that a directory shows for the file instead of that of its writing.
 
+        `replacing`: where the name is taken, what has it stays until the commit, which puts this one in its place
+        in one step.
         Raises UsageError for a name that is not a flat file name, ExistsError where it is taken.
         """
         ...

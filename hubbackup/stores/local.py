@@ -63,26 +63,30 @@ class LocalStore:
         return figures.f_blocks * figures.f_frsize
 
     def create(
-        self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+        self,
+        name: str,
+        metadata: dict[str, str] | None = None,
+        *,
+        dated: datetime | None = None,
+        replacing: bool = False,
     ) -> LocalDraft:
         """Begin `<name>.partial`, readable by its owner only; see `Store.create`."""
         final = self.directory / check_name(name)
         if os.path.lexists(final):
-            raise self._taken(final)
-        return self._draft(final, dated)
+            if not replacing:
+                raise self._taken(final)
+            self.stat(name)  # only a regular file is replaced
+        return self._draft(final, dated, replacing=replacing)
 
     def replace(
         self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
     ) -> None:
         """Put a small whole file in the place of `name`; see `Store.replace`."""
-        final = self.directory / check_name(name)
-        if os.path.lexists(final):
-            self.stat(name)  # only a regular file is replaced
-        with self._draft(final, dated) as draft:
+        with self.create(name, dated=dated, replacing=True) as draft:
             draft.write(data)
-            draft.commit(replace=True)
+            draft.commit()
 
-    def _draft(self, final: Path, dated: datetime | None) -> LocalDraft:
+    def _draft(self, final: Path, dated: datetime | None, *, replacing: bool) -> LocalDraft:
         partial = final.with_name(final.name + PARTIAL_SUFFIX)
         # O_EXCL never follows or opens what is there already: not a symlink, not another run's draft.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -91,7 +95,7 @@ class LocalStore:
                 descriptor = os.open(partial, flags, PRIVATE)
         except FileExistsError as error:
             raise self._taken(partial) from error
-        return LocalDraft(self, final, partial, descriptor, dated)
+        return LocalDraft(self, final, partial, descriptor, dated, replacing=replacing)
 
     def open(self, name: str, *, start: int = 0, end: int | None = None) -> AbstractContextManager[BinaryIO]:
         """The file's bytes; see `Store.open`. What is not a regular file counts as not there."""
@@ -193,7 +197,14 @@ class LocalDraft:
     """A `.partial` being written: `name` is its final name, `path` where it is now, `growing` for its followers."""
 
     def __init__(
-        self, store: LocalStore, final: Path, partial: Path, descriptor: int, dated: datetime | None = None
+        self,
+        store: LocalStore,
+        final: Path,
+        partial: Path,
+        descriptor: int,
+        dated: datetime | None = None,
+        *,
+        replacing: bool = False,
     ) -> None:
         self.name = final.name
         self.path = partial
@@ -204,6 +215,7 @@ class LocalDraft:
         self._final = final
         self._descriptor = descriptor
         self._dated = dated
+        self._replacing = replacing
         self._identity = _identity(os.fstat(descriptor))
         self._synced = False
         self._entry: Entry | None = None
@@ -247,8 +259,8 @@ class LocalDraft:
         self._synced = True
         self.growing.finish()
 
-    def commit(self, *, replace: bool = False) -> Entry:
-        """Make it durable and publish it under its final name, which with `replace` may be another's, that goes.
+    def commit(self) -> Entry:
+        """Make it durable and publish it under its final name; a draft that is `replacing` another's, which goes.
 
         Raises ExistsError, StoreError.
         """
@@ -266,7 +278,7 @@ class LocalDraft:
                 self._errors(f"does not let {self._final.name} be published", but=(FileExistsError,)),
                 self.growing.renaming(self._final),
             ):
-                (os.replace if replace else _give_name)(self.path, self._final)
+                (os.replace if self._replacing else _give_name)(self.path, self._final)
         except FileExistsError as error:
             raise ExistsError(f"{self._final} exists already, and a store never overwrites") from error
         with suppress(OSError):  # a second name of the same file; `remove_leftovers` would remove it, too
@@ -275,7 +287,7 @@ class LocalDraft:
             self._store.sync_directory()
         except StoreError:
             # Nobody knows whether the name survives a power cut: then better none, and the caller gets the error.
-            if not replace:  # else the old one is there after it, or the new one
+            if not self._replacing:  # else the old one is there after it, or the new one
                 with suppress(OSError):
                     self._final.unlink()
             raise

@@ -30,12 +30,17 @@ class MemoryStore:
         return f"{self.name}:"
 
     def create(
-        self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
+        self,
+        name: str,
+        metadata: dict[str, str] | None = None,
+        *,
+        dated: datetime | None = None,
+        replacing: bool = False,
     ) -> MemoryDraft:
         """Begin a file; see `Store.create`."""
-        if check_name(name) in self.files:
+        if check_name(name) in self.files and not replacing:
             raise ExistsError(f"{name} exists already in {self.describe()}")
-        return MemoryDraft(self, name, metadata or {})
+        return MemoryDraft(self, name, metadata or {}, replacing=replacing)
 
     def replace(
         self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None
@@ -87,8 +92,9 @@ class MemoryStore:
 class MemoryDraft:
     """A file of a MemoryStore being written."""
 
-    def __init__(self, store: MemoryStore, name: str, metadata: dict[str, str]) -> None:
+    def __init__(self, store: MemoryStore, name: str, metadata: dict[str, str], *, replacing: bool = False) -> None:
         self.metadata = dict(metadata)
+        self._replacing = replacing
         self.size_bytes = 0
         self.remark = ""
         self._store = store
@@ -114,7 +120,12 @@ class MemoryDraft:
     def commit(self) -> Entry:
         """Publish it. Raises ExistsError."""
         if self._entry is None:
-            self._entry = self._store.publish(self._name, bytes(self._open_data()), self.metadata)
+            data = bytes(self._open_data())
+            if self._replacing:
+                self._store.replace(self._name, data, self.metadata)
+                self._entry = self._store.stat(self._name)
+            else:
+                self._entry = self._store.publish(self._name, data, self.metadata)
             self._data = None
         return self._entry
 

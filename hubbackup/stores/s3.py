@@ -113,11 +113,19 @@ class S3Store:
         """Raises StoppedError where a stop is asked for meanwhile."""
         self._cancel.wait(seconds)
 
-    def create(self, name: str, metadata: dict[str, str] | None = None, *, dated: datetime | None = None) -> S3Draft:
+    def create(
+        self,
+        name: str,
+        metadata: dict[str, str] | None = None,
+        *,
+        dated: datetime | None = None,
+        replacing: bool = False,
+    ) -> S3Draft:
         """Begin an object; see `Store.create`."""
         address = self._address(name)
-        refuse_taken(self._calls, address)
-        return S3Draft(self._calls, address, metadata or {}, self._smallest_part_bytes)
+        if not replacing:
+            refuse_taken(self._calls, address)
+        return S3Draft(self._calls, address, metadata or {}, self._smallest_part_bytes, replacing=replacing)
 
     def replace(
         self, name: str, data: bytes, metadata: dict[str, str] | None = None, *, dated: datetime | None = None

@@ -64,8 +64,17 @@ class S3Draft:
     `metadata` may be added to until the first part is sent: for a file of up to 1 MiB that is at `commit`.
     """
 
-    def __init__(self, calls: S3Calls, address: Address, metadata: Mapping[str, str], part_bytes: int) -> None:
+    def __init__(
+        self,
+        calls: S3Calls,
+        address: Address,
+        metadata: Mapping[str, str],
+        part_bytes: int,
+        *,
+        replacing: bool = False,
+    ) -> None:
         self.metadata = dict(metadata)
+        self._replacing = replacing
         self.size_bytes = 0
         self.remark = ""
         self._calls = calls
@@ -113,8 +122,9 @@ class S3Draft:
         if self._entry is not None:
             return self._entry
         self._check_open()
-        # `IfNoneMatch` decides where the server knows it; this look covers the servers that ignore it.
-        refuse_taken(self._calls, self._address)
+        if not self._replacing:
+            # `IfNoneMatch` decides where the server knows it; this look covers the servers that ignore it.
+            refuse_taken(self._calls, self._address)
         if not self._parts:
             md5 = hashlib.md5(self._held, usedforsecurity=False)
             etag = md5.hexdigest()
@@ -286,7 +296,7 @@ class S3Draft:
 
     def _publish(self, request: Callable[..., object]) -> None:
         """Run the request that makes the object visible; a lost answer is not a reason to believe that it failed."""
-        conditions: list[dict[str, Any]] = [{"IfNoneMatch": "*"}, {}]
+        conditions: list[dict[str, Any]] = [{}] if self._replacing else [{"IfNoneMatch": "*"}, {}]
         for condition in conditions:
             try:
                 self._calls.run(f"publish {self._address.name}", partial(request, condition=condition))

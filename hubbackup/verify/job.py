@@ -6,6 +6,7 @@ meanwhile is passed over.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,8 @@ from hubbackup.verify.reader import Expected, check_dump, check_file
 from hubbackup.verify.sealed import demand_key
 
 THAW_FIRST = "it rests in an archive class; hubbackup restore {name} --from {store} --thaw has it thawed"
+ROTTEN = {errno.EIO, errno.EBADMSG, errno.EUCLEAN}
+"""What a disk, or a file system with checksums, says of a block that it can't give back."""
 KIND = "verify.copy"
 """Of the records in the history of copies: one for each copy that was read."""
 
@@ -77,6 +80,8 @@ class CopyResult:
     problem: str = ""
     left_out: str = ""
     """What could not be looked at, and why: a sealed copy is not decoded without its key."""
+    rotten: bool = False
+    """It is unread since the disk itself can't give it back."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,7 @@ class VerifyJob:
                     found.append(self._look(run, copy, silent))
                 self._record(run, found[-1])
         result = VerifyResult(tuple(found), choice.problems)
-        failure = _failure(result, fail_unproven=self.read_unproven)
+        failure = failure_of(result, fail_unproven=self.read_unproven)
         if failure is not None:
             raise VerifyFailedError(failure, result)
         whole = sum(one.verdict == "ok" for one in found)
@@ -281,7 +286,8 @@ class VerifyJob:
             run.cancel.check()
             if isinstance(error, StoreSilentError):
                 silent.add(copy.target.name)
-            return CopyResult(copy, "unread", f"{name} could not be read: {error}")
+            problem = f"{name} could not be read: {error}"
+            return CopyResult(copy, "unread", problem, rotten=is_rotten(error))
         return CopyResult(copy, "ok", left_out=left_out)
 
     def _read(self, run: Run, copy: Copy, manifest: Manifest | None) -> str:
@@ -337,7 +343,13 @@ class VerifyJob:
             run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.target.name)
 
 
-def _failure(result: VerifyResult, *, fail_unproven: bool) -> HubbackupError | None:
+def is_rotten(error: StoreError) -> bool:
+    """Whether the disk itself says that it can't give back what was written there."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in ROTTEN
+
+
+def failure_of(result: VerifyResult, *, fail_unproven: bool) -> HubbackupError | None:
     """What is wrong with the copies; of several things the worst, with every copy that it is true of."""
     by_verdict: dict[str, list[CopyResult]] = {}
     for one in result.copies:

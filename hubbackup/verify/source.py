@@ -120,7 +120,7 @@ def find(
 
     A sealed one is opened by `identities`: where they don't, IdentityError, before any download.
     """
-    remove_leftovers(run.log, [Leftovers(lambda: _remove_downloads(scratch), fields={"store": "scratch"})])
+    remove_leftovers(run.log, [Leftovers(lambda: remove_downloads(scratch), fields={"store": "scratch"})])
     chosen = _where(selector, targets)
     with ExitStack() as stack:
         if not selector.file:
@@ -405,7 +405,7 @@ def downloaded(
 SCRATCH_PREFIX = "download-"
 
 
-def _remove_downloads(scratch: Path) -> list[str]:
+def remove_downloads(scratch: Path) -> list[str]:
     """Remove what a killed restore had downloaded; returns the names. Caller's duty: hold the run lock."""
     found = sorted(scratch.glob(f"{SCRATCH_PREFIX}*"))
     for directory in found:

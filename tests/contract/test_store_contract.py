@@ -135,6 +135,27 @@ def test_a_store_never_overwrites(store: Store) -> None:
 
 
 @pytest.mark.parametrize("size", [5, 50_000], ids=["small", "in parts"])
+def test_a_draft_may_replace_at_its_commit(store: Store, size: int) -> None:
+    """What has the name stays whole until then, and for good where the draft is given up; a free name is taken."""
+    put(store, "taken", b"first")
+    data = os.urandom(size)
+    with store.create("taken", replacing=True) as draft:
+        draft.write(data)
+        assert get(store, "taken") == b"first"
+    assert get(store, "taken") == b"first"
+    with store.create("taken", {"sha256": "0"}, replacing=True) as draft:
+        draft.write(data)
+        assert draft.commit().size_bytes == size
+    assert get(store, "taken") == data
+    with store.create("free", replacing=True) as draft:
+        draft.write(data)
+        draft.commit()
+    assert get(store, "free") == data
+    assert names(store) == ["free", "taken"]
+    assert store.remove_leftovers() == []
+
+
+@pytest.mark.parametrize("size", [5, 50_000], ids=["small", "in parts"])
 def test_of_two_drafts_for_one_name_one_is_published(store: Store, size: int) -> None:
     """Two writers that both found the name free: one gets it, the other an ExistsError, and never a mixture."""
     with store.create("contested") as draft:
