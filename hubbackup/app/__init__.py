@@ -172,7 +172,7 @@ class App(Installation):
                 if damaged:
                     self.repair(damaged)
             except LockHeldError as held:
-                self.log.warning("repair.skipped", message=str(held))
+                self.log.warning("repair.skipped", message=str(held), remedy="hubbackup verify --all --repair")
             raise
 
     def repair(self, damaged: Sequence[CopyResult], progress: ProgressMaker | None = None) -> Outcome[RepairResult]:

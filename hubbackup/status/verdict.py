@@ -207,7 +207,7 @@ def _of_damaged_copies(snapshot: Snapshot) -> Iterator[Concern]:
             yield Concern(
                 Level.WARNING,
                 f"A verification found the copy of {backup.name} in {snapshot.title(store)} damaged.",
-                f"look again: hubbackup verify {backup.name}",
+                f"mend it from another store's copy: hubbackup verify {backup.name} --repair",
             )
 
 

@@ -356,9 +356,11 @@ def failure_of(result: VerifyResult, *, fail_unproven: bool) -> HubbackupError |
         by_verdict.setdefault(one.verdict, []).append(one)
     bad, unread, gone, archived = (by_verdict.get(one, []) for one in ("bad", "unread", "gone", "archived"))
     if bad:
+        which = bad[0].copy.name if len({one.copy.name for one in bad}) == 1 else "--all"
         return NotProvenError(
             "; ".join(f"{one.problem} (in {one.copy.target.describe()})" for one in bad),
-            remedy="they no longer count as backups; hubbackup list shows where there is another copy",
+            remedy="they no longer count as backups; hubbackup list shows where there is another copy, from which"
+            f" hubbackup verify {which} --repair mends them",
         )
     if len(gone) == len(result.copies) > 0:
         return NotFoundError("; ".join(f"{one.copy.name}: {one.problem}" for one in gone))

@@ -20,6 +20,7 @@ KINDS = {
     "recover": "A recovery of rows",
     "drill": "A restore drill",
     "verify": "A verification",
+    "repair": "A repair of damaged copies",
     "prune": "A removal of old backups",
 }
 SHOWN_DRILLS = 12

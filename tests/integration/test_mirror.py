@@ -10,11 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from hubbackup.app import App
+from hubbackup.config.load import load_settings
+from hubbackup.jobs.lock import locked
+from hubbackup.logs.setup import get_logger
+from hubbackup.streams.cancel import Cancel
+from hubbackup.verify.job import VerifyFailedError
 from tests.support import proxy as faults
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Done, Program, beside, for_server
 from tests.support.proxy import Exchange, FaultProxy
 from tests.support.s3 import S3Server
+from tests.support.sinks import until
 
 PATIENCE = {"S3_TIMEOUT_SECONDS": "5"}
 
@@ -187,3 +194,97 @@ def test_a_backup_comes_back_from_the_mirror(
     assert done.code == 0, done.said
     assert postgres18.psql("SELECT count(*) FROM t", database=copy).strip() == "20000"
     program.drop(copy)
+
+
+# -- repair
+
+
+def flip(data: bytes) -> bytes:
+    """As long as before, one bit other in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def damage_local(program: Program, name: str) -> bytes:
+    path = program.backups / name
+    path.write_bytes(flip(path.read_bytes()))
+    return path.read_bytes()
+
+
+def test_damaged_copies_are_repaired(program: Program, s3: S3Server, buckets: tuple[str, str]) -> None:
+    """The disk's from S3, the mirror's from the disk; said as it is read and as JSON; a second verification is well.
+    Where no copy is good, exit 1, each is named, and nothing has changed."""
+    name, _ = backup(program)
+    whole = program.files()[name]
+    damage_local(program, name)
+    s3.client.put_object(Bucket=buckets[1], Key=f"far/{name}", Body=b"half")
+    assert program.run("verify", name).code == 1
+    done = program.run("verify", name, "--repair", "--json")
+    assert done.code == 0, done.said
+    repaired = done.document["repaired"]
+    assert [(one["store"], one["from"]) for one in repaired] == [("local", "s3"), ("mirror", "local")]
+    assert done.document["not_repaired"] == []
+    assert done.event("repair.finished")["repaired"] == [f"local:{name}", f"mirror:{name}"]
+    assert done.event("verify.failed")["exit_code"] == 1
+    assert program.files() == program.files() | {name: whole}
+    assert len(program.files()) == 2  # no mark, no .partial
+    assert s3.client.get_object(Bucket=buckets[1], Key=f"far/{name}")["Body"].read() == whole
+    assert copies(program) == {name: ["local", "mirror", "s3"]}
+    assert program.run("verify", name).code == 0
+
+    damage_local(program, name)
+    done = program.run("verify", name, "--repair")
+    assert done.code == 0
+    assert f"repaired  {name} in local, from s3" in done.out
+
+    rotten = damage_local(program, name)
+    for bucket, prefix in zip(buckets, ("backups", "far"), strict=True):
+        s3.client.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=rotten)
+    done = program.run("verify", name, "--repair", "--json")
+    assert done.code == 1
+    assert [one["store"] for one in done.document["not_repaired"]] == ["local", "s3", "mirror"]
+    assert "no other store has a good copy" in done.document["message"]
+    assert program.files()[name] == rotten
+
+
+def test_a_repair_that_is_killed_leaves_what_was_there(program: Program, first: FaultProxy, tmp_path: Path) -> None:
+    """kill -9 while the good copy comes: the damaged one is as it was, still marked; the next repair does it. While
+    another run is at work: exit 4, nothing done."""
+    name, _ = backup(program)
+    whole, rotten = program.files()[name], damage_local(program, name)
+    first.fault(faults.drip_body, when=lambda seen: faults.is_get(seen) and seen.path.endswith(name))
+    process = program.fork("verify", name, "--store", "local", "--repair", output=tmp_path / "out")
+    partial = program.backups / f"{name}.partial"
+    until(partial.exists)
+    process.kill()
+    assert process.wait(10) is not None
+    assert program.files()[name] == rotten
+    assert partial.exists()
+    first.mend()
+    assert copies(program)[name] == ["mirror", "s3"]
+    with locked(program.backups / ".hubbackup" / "lock"):
+        done = program.run("verify", name, "--store", "local", "--repair")
+        assert done.code == 4, done.said
+        assert program.files()[name] == rotten
+    done = program.run("verify", name, "--store", "local", "--repair")
+    assert done.code == 0, done.said
+    assert program.files()[name] == whole
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_daily_verification_repairs_where_it_may(program: Program, on: bool) -> None:
+    """VERIFY_REPAIR: what is found damaged is mended the same night, and the verification fails and alerts all the
+    same; without it the copy stays as it was found, marked."""
+    program = program.but(BACKUP_RETENTION_DAYS="0", VERIFY_REPAIR=str(on).lower())
+    name, _ = backup(program)
+    old = program.redate(name, timedelta(days=2))
+    backup(program)  # uploads it
+    rotten = damage_local(program, old)
+    app = App(load_settings(program.env()), cancel=Cancel(), log=get_logger())
+    with pytest.raises(VerifyFailedError):
+        app.verify_due()
+    assert (program.files()[old] != rotten) == on
+    assert copies(program)[old] == (["local", "mirror", "s3"] if on else ["mirror", "s3"])
+    kinds = [record.kind for record in app.state.history.runs()]
+    assert kinds.count("repair") == on

@@ -22,11 +22,11 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 KINDS = defaultdict(lambda: ("backup", "drill", "verify"))
 RUNS = (
-    *("backup", "restore", "recover", "drill", "schema_drill", "verify", "prune", "undo"),
+    *("backup", "restore", "recover", "drill", "schema_drill", "verify", "repair", "prune", "undo"),
     *("pin", "unpin", "accept", "adopt", "lifecycle"),
 )
 KINDS["finished"] = KINDS["failed"] = RUNS
-KINDS["progress"] = ("backup", "restore", "recover", "drill", "verify")
+KINDS["progress"] = ("backup", "restore", "recover", "drill", "verify", "repair")
 """The jobs that an event id made of a job's kind stands for, by its last word."""
 EVENT = re.compile(
     r"\b(?:debug|info|warning|error|exception|level)\(\s*f?\"([a-z_{}]+\.[a-z_]+)\"|f\"(\{kind\}\.progress)\""
