@@ -151,7 +151,7 @@ class RepairJob:
                     if signed is None:
                         raise NotProvenError("no store has a manifest of it that is signed as ours")
                     source = self._repair(run, one, signed)
-                    self._note(run, target, name, source)
+                    self._note(run, one, source)
                     done.append(Repaired(str(name), target.name, source))
                 except _GoneError:
                     continue
@@ -312,7 +312,16 @@ class RepairJob:
                 raise StoreError(f"{draft.path} could not be read back: {error.strerror}") from error
             draft.commit()
 
-    def _note(self, run: Run, target: Target, name: BackupName, source: str) -> None:
+    def _note(self, run: Run, one: CopyResult, source: str) -> None:
+        target, name = one.copy.target, one.copy.name
+        if one.verdict == "foreign":
+            run.log.warning(
+                "copy.foreign",
+                message=f"{name} in {target.describe()} was not ours any more ({one.problem}): ours replaces it",
+                name=str(name),
+                store=target.name,
+                remedy="find out who can write there",
+            )
         run.log.info(
             "repair.copy",
             message=f"repaired: {name} in {target.name}, from {source}",
