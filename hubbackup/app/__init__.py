@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hubbackup.app.contents import Contents
 from hubbackup.app.database_jobs import DatabaseJobs
+from hubbackup.app.hooks import hooks_of, with_hooks
 from hubbackup.app.installation import Installation
 from hubbackup.catalog.backup import Mark
 from hubbackup.catalog.marks import MarkJob
@@ -60,7 +61,8 @@ class App(Installation):
 
     def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome[BackupResult]:
         """Take one backup now, under the lock. Raises HubbackupError."""
-        return self.run(self.of().backup_job(upload=upload), progress)
+        job = self.of().backup_job(upload=upload)
+        return self.run(with_hooks(job, hooks_of(self.settings, self.server), [self.database]), progress)
 
     def restore(
         self,

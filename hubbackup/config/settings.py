@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from hubbackup.config import values
 from hubbackup.config.bucket import BucketFields
+from hubbackup.config.commands import command
 from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
 from hubbackup.streams.age_keys import Recipient, parse_recipients
@@ -66,6 +67,13 @@ class OwnSettings(BaseSettings):
     )
     backup_exclude_table_data: values.TablePatterns = Field(
         default="", description="tables whose rows alone are left out: patterns as those"
+    )
+    backup_pre_exec: values.CommandLine = Field(
+        default="", description="command before each backup, in the database's container; local:COMMAND: here"
+    )
+    backup_post_exec: values.CommandLine = Field(default="", description="command after it, however it has ended")
+    backup_exec_timeout_seconds: int = Field(
+        default=600, ge=1, le=86400, description="how long each of them may take"
     )
     backup_manifest_key: values.LongSecret = Field(
         default=SecretStr(""),
@@ -177,6 +185,17 @@ class Settings(BucketFields, OwnSettings):
         codec = CODECS[info.data.get("backup_compression", DEFAULT_FORMAT.codec.word)]
         if value not in codec.levels:
             raise ValueError(f"{codec.word} has the levels {codec.levels[0]} to {codec.levels[-1]}")
+        return value
+
+    @field_validator("backup_pre_exec", "backup_post_exec")
+    @classmethod
+    def _has_a_place(cls, value: str, info: Any) -> str:
+        one = command(value)
+        if one and not one.local and info.data.get("backup_source") == "direct":
+            raise values.refused(
+                "with BACKUP_SOURCE=direct there is no container of the database to run it in",
+                f"{info.field_name.upper()}=local:COMMAND runs it where hubbackup is",
+            )
         return value
 
     @model_validator(mode="after")

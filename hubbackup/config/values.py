@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from hubbackup.config.commands import command
 from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
 from hubbackup.config.urls import is_web_url
@@ -109,6 +110,14 @@ def _table_patterns(value: str) -> str:
     return value
 
 
+def _command_line(value: str) -> str:
+    try:
+        command(value)
+    except ValueError as error:
+        raise refused(str(error), "a program and its arguments, as in: psql -c 'CHECKPOINT'") from None
+    return value
+
+
 def _absolute(value: Path) -> Path:
     if not value.is_absolute():
         raise ValueError("is not an absolute path")
@@ -172,6 +181,7 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 SecretWebUrl = Annotated[SecretStr, AfterValidator(_secret_web_url)]
 Engine = Annotated[str, AfterValidator(_engine)]
 TablePatterns = Annotated[str, AfterValidator(_table_patterns)]
+CommandLine = Annotated[str, AfterValidator(_command_line)]
 Recipients = Annotated[str, AfterValidator(_recipients)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 AbsolutePathOrNone = Annotated[str, AfterValidator(_absolute_or_none)]

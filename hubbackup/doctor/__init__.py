@@ -95,11 +95,12 @@ def _diagnose(check: Check, site: Site) -> Diagnosis:
 
 def all_checks(site: Site) -> list[Check]:
     """Every check that makes sense for these settings, in the order of dependence."""
-    from hubbackup.doctor import bucket, database, drills, encryption, service, storage, whose
+    from hubbackup.doctor import bucket, database, drills, encryption, hooks, service, storage, whose
 
     return [
         *service.CHECKS,
         *database.checks(site),
+        *hooks.CHECKS,
         *drills.CHECKS,
         *storage.CHECKS,
         *whose.CHECKS,
