@@ -216,7 +216,8 @@ class View:
 
     def _short(self, store: str) -> str:
         """A store's name in a cell: its title, but the plain word for this disk."""
-        return next((one.title for one in self._snapshot.stores if one.name == store and not one.on_disk), store)
+        titles = (one.title for one in self._snapshot.stores if one.name == store and not one.on_disk)
+        return next(titles, store).removeprefix("the ")
 
     def stores(self) -> list[Holdings]:
         """Each store's health and holdings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ from hubbackup.app import App
 from hubbackup.config.load import load_settings
 from hubbackup.jobs.lock import locked
 from hubbackup.logs.setup import get_logger
+from hubbackup.status.metrics import exposition
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.job import VerifyFailedError
+from hubbackup.web.view import View
 from tests.support import proxy as faults
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Done, Program, beside, for_server
@@ -85,7 +87,7 @@ def test_each_backup_is_in_both_buckets_at_once(
     program: Program, first: FaultProxy, second: FaultProxy, s3: S3Server, buckets: tuple[str, str]
 ) -> None:
     """Both uploads are under way together, and a slow one holds up nothing of the other; both copies are the local
-    file, byte for byte, with its manifest; `list`, `verify`, `show`, `status` know the mirror by its name."""
+    file, byte for byte, with its manifest; `list`, `verify`, `show`, `status`, metrics and page know the mirror."""
     begun, published = threading.Event(), threading.Event()
 
     def after(event: threading.Event) -> faults.Fault:
@@ -125,6 +127,11 @@ def test_each_backup_is_in_both_buckets_at_once(
     assert f"s3://{buckets[1]}/far" in program.run("show", name, "--store", "mirror").out
     status = program.run("status", "--json").document
     assert list(status["stores"]) == ["local", "s3", "mirror"]
+    now = datetime.now(UTC)
+    snapshot = App(load_settings(program.env()), cancel=Cancel(), log=get_logger()).collector().take(now)
+    assert b'store="mirror"' in exposition(snapshot, None, healthy=True, now=now)
+    (row,) = View(snapshot, now).rows()
+    assert row.copies == (("local", "good"), ("S3", "good"), ("S3 mirror", "good"))
 
 
 @pytest.mark.parametrize("dead", ["s3", "mirror", "both"])
