@@ -28,6 +28,7 @@ from hubbackup.jobs.results import (
     RecoverResult,
     RestoreResult,
     SchemaDrillResult,
+    ServerRestoreResult,
     UndoResult,
 )
 from hubbackup.jobs.run import Outcome
@@ -42,6 +43,7 @@ from hubbackup.verify.repair import RepairJob, RepairResult, repairable
 from hubbackup.verify.source import BackupSelector, find, located
 
 if TYPE_CHECKING:
+    from hubbackup.all_databases.job import Shown
     from hubbackup.lifecycle.thaw import ThawOrder
     from hubbackup.recover.job import RecoverRequest
     from hubbackup.recover.row_report import RowReport
@@ -94,6 +96,32 @@ class App(Installation):
         from hubbackup.app.lifecycle import Lifecycle  # here: no other command needs it
 
         Lifecycle(self, store).thaw(typed, order)
+
+    def restore_all(
+        self,
+        request: Request,
+        store: str = "all",
+        *,
+        foreign: bool = False,
+        shown: Shown,
+        progress: ProgressMaker | None = None,
+    ) -> Outcome[ServerRestoreResult]:
+        """Restore every database that the stores (or that one) hold, under the lock. Raises HubbackupError."""
+        from hubbackup.all_databases.job import AllDatabasesJob  # here: no other command needs it
+
+        job = AllDatabasesJob(
+            request=request,
+            targets=self.targets(store),
+            zone=self.zone,
+            scratch=self.state.directory,
+            identities=self.identities,
+            open_runner=self.server.open_restore_runner,
+            connection=self.server.connection,
+            restored=self.state.restored,
+            shown=shown,
+            foreign=foreign,
+        )
+        return self.run(job, progress)
 
     def recover(
         self,

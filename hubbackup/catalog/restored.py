@@ -35,7 +35,25 @@ class Restored:
 
     def note(self, database: str, loaded: Loaded, at: datetime) -> None:
         """`database` is now what was loaded."""
-        self._write(self._read() | {database: {"at": at.astimezone(UTC).isoformat(), **asdict(loaded)}})
+        noted = self._read()
+        arrival = {key: value for key, value in _entry(noted, database).items() if key == "arrival"}
+        self._write(noted | {database: {"at": at.astimezone(UTC).isoformat(), **asdict(loaded), **arrival}})
+
+    def arriving(self, database: str, name: str, place: str, at: datetime) -> None:
+        """What was loaded from the backup `name` is about to become `database`.
+
+        `place` tells that very database from every other one, as `Databases.place` has it.
+        """
+        noted = self._read()
+        arrival = {"name": name, "place": place, "at": at.astimezone(UTC).isoformat()}
+        self._write(noted | {database: {**_entry(noted, database), "arrival": arrival}})
+
+    def whence(self, database: str, place: str) -> str:
+        """The backup from which a restore of ours has made the database of that `place`; empty where none has."""
+        arrival = _entry(self._read(), database).get("arrival")
+        if not isinstance(arrival, dict) or not place or arrival.get("place") != place:
+            return ""
+        return str(arrival.get("name", ""))
 
     def forget(self, database: str) -> None:
         """The restore was undone."""
@@ -61,3 +79,8 @@ class Restored:
     def _write(self, noted: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             write_json(self._path(), noted)
+
+
+def _entry(noted: Mapping[str, Any], database: str) -> dict[str, Any]:
+    found = noted.get(database)
+    return found if isinstance(found, dict) else {}

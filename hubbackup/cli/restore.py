@@ -11,24 +11,18 @@ import typer
 from hubbackup.app import App
 from hubbackup.cli.options import Identity, Json, Latest
 from hubbackup.cli.output import complain, print_json, say
+from hubbackup.cli.restore_all import NEXT_STEP, WHOSE, restore_all
 from hubbackup.cli.session import make_opening_app
-from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress, read_line
+from hubbackup.cli.terminal import SENTENCES, ask_for_name, progress
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RestoreResult, UndoResult
 from hubbackup.lifecycle.thaw import ThawOrder
 from hubbackup.postgres.side_databases import check_target
 from hubbackup.restore.job import Preview
 from hubbackup.restore.preflight import Request
-from hubbackup.shown_text import printable
 from hubbackup.streams.cancel import Cancel
 from hubbackup.units import human_age, human_bytes
 from hubbackup.verify.source import BackupSelector
-
-WHOSE = (
-    "It is not known to be a backup of this server. If it comes from your old server: hubbackup config says how to\n"
-    "carry its key over, and nothing is asked. Go on only if you know who made it: a restore runs what is in it."
-)
-NEXT_STEP = "Next: docker compose -f docker-compose.prod.yml restart api"
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A backup's path or name.", show_default=False)]
 FromS3 = Annotated[str, typer.Option(metavar="NAME", help="As NAME --from s3.", show_default=False)]
@@ -40,6 +34,9 @@ From = Annotated[
         help="The store to take it from: local, s3 or mirror. Default: for FILE this disk, else any.",
         show_default=False,
     ),
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="On an empty server: the newest good backup of every database.")
 ]
 Undo = Annotated[bool, typer.Option("--undo", help="Swap back the database that the last restore replaced.")]
 Database = Annotated[
@@ -107,6 +104,7 @@ def restore(
     latest: Latest = False,
     from_store: From = "",
     from_s3: FromS3 = "",
+    everything: Everything = False,
     undo: Undo = False,
     database: Database = None,
     into: Into = None,
@@ -130,8 +128,16 @@ def restore(
 
     The backup is loaded into a new database beside the live one. The live one is kept, for --undo.
     """
-    if sum(map(bool, (file, latest, from_s3, undo))) != 1:
-        raise UsageError("restore needs one of FILE, --latest, --from-s3 NAME or --undo", remedy="hubbackup list")
+    if sum(map(bool, (file, latest, from_s3, undo, everything))) != 1:
+        raise UsageError(
+            "restore needs one of FILE, --latest, --from-s3 NAME, --all or --undo", remedy="hubbackup list"
+        )
+    if everything and (database is not None or into is not None or in_place or tables or untried):
+        raise UsageError(
+            "--all restores every database under its own name, on an empty server: it can't go with --database,"
+            " --into, --table, --in-place or --untried",
+            remedy="one database alone: hubbackup restore --latest --database D",
+        )
     # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
     if into is not None and (database is not None or in_place or undo):
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
@@ -154,10 +160,20 @@ def restore(
     if wait and not thaw:
         raise UsageError("--wait is for --thaw: nothing else takes hours")
     app = make_opening_app(identity)
+    if everything:
+        _check_somebody(yes)
+        request = Request(
+            "",
+            True,
+            no_owner=no_owner,
+            with_globals=with_globals,
+            force=force,
+            jobs=app.settings.restore_sessions if jobs is None else jobs,
+        )
+        return restore_all(app, request, from_store or "all", yes=yes, foreign=foreign, json=json)
     named = into if into is not None else database
     target = check_target(app.database if named is None else named)
-    if not yes and not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
+    _check_somebody(yes)
     if undo:
         return _undo(app, target, yes=yes, json=json)
     if thaw:
@@ -192,9 +208,16 @@ def restore(
     return outcome.exit_code
 
 
+def _check_somebody(yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
+
+
 def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
     if not yes:
-        _ask(app.cancel, target, f"The database {target} will be swapped with what the last restore replaced.")
+        ask_for_name(
+            app.cancel, target, f"The database {target} will be swapped with what the last restore replaced."
+        )
     outcome = app.undo_restore(target)
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts()})
@@ -293,15 +316,4 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quie
     if ask or not quiet:
         complain(*lines)
     if ask:
-        _ask(cancel, request.target, WHOSE if source.foreign else "")
-
-
-def _ask(cancel: Cancel, target: str, text: str) -> None:
-    """Raises UsageError where something else is typed, StoppedError at Ctrl-C."""
-    if text:
-        complain(text)
-    forget_typed_ahead()
-    complain(f"Type the database's name ({target}) to go on: ", end="")
-    typed = read_line(cancel)
-    if not {target, printable(target)} & {typed, typed.strip()}:
-        raise UsageError("not confirmed, nothing was done")
+        ask_for_name(cancel, request.target, WHOSE if source.foreign else "")

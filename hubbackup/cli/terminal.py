@@ -14,6 +14,7 @@ from hubbackup.cli.remedies import typable
 from hubbackup.errors import UsageError
 from hubbackup.jobs.progress import ProgressMaker, bar
 from hubbackup.logs.sentences import Sentences
+from hubbackup.shown_text import printable
 from hubbackup.streams.cancel import Cancel
 
 SENTENCES = Sentences(answered={"verify.bad"}, typable=typable)
@@ -33,6 +34,22 @@ def read_line(cancel: Cancel, limit_seconds: float | None = None) -> str:
         if deadline is not None and time.monotonic() > deadline:
             raise UsageError("the question was not answered in time, nothing was done", remedy="run it again")
     return sys.stdin.readline().rstrip("\r\n")
+
+
+def ask_for_word(cancel: Cancel, question: str, *words: str) -> None:
+    """Raises UsageError where something else than one of `words` is typed, StoppedError at Ctrl-C."""
+    forget_typed_ahead()
+    complain(question, end="")
+    typed = read_line(cancel)
+    if not set(words) & {typed, typed.strip()}:
+        raise UsageError("not confirmed, nothing was done")
+
+
+def ask_for_name(cancel: Cancel, database: str, text: str = "") -> None:
+    """As `ask_for_word`, for the name of the database, below a `text`."""
+    if text:
+        complain(text)
+    ask_for_word(cancel, f"Type the database's name ({database}) to go on: ", database, printable(database))
 
 
 def passphrase_asker(cancel: Cancel) -> Callable[[str], str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,52 @@ class RestoreResult(Result):
     """Why several sessions could not load it, so that one had to start over."""
     left_out: str | None = None
     """What the backup was made without, so that the database lacks it; None where it has everything."""
+
+
+@dataclass(frozen=True)
+class DatabaseEnding(Result):
+    """What became of one database of a whole server."""
+
+    database: str
+    ending: Literal["restored", "present", "failed", "left out"]
+    """`present`: a restore of before has made it, and it stays as it is."""
+    name: str = ""
+    """The backup's."""
+    store: str = ""
+    rows: int = 0
+    tables: int = 0
+    seconds: float = 0.0
+    kept_as: str = ""
+    """The name of the empty one that was there."""
+    cause: str = ""
+    """Why it is not restored."""
+    remedy: str = ""
+    roles_created: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the server has it now."""
+        return self.ending in ("restored", "present")
+
+
+@dataclass(frozen=True)
+class ServerRestoreResult(Result):
+    """Every database of a server."""
+
+    databases: tuple[DatabaseEnding, ...]
+    restored: int
+    """How many of them this run has restored."""
+    rows: int
+    tables: int
+    roles_created: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, object]:
+        """As of every result; each database with its own fields that say something."""
+        each = [
+            {key: value for key, value in one.facts().items() if value or key == "database"} for one in self.databases
+        ]
+        return super().facts() | {"databases": each}
 
 
 @dataclass(frozen=True)

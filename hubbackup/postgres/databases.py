@@ -196,6 +196,12 @@ class Databases:
             self.discard(name)
         return names
 
+    def place(self, name: str) -> str:
+        """What tells this very database from every other one, of this server and of others: the server's identifier
+        and the database's own number there, which it keeps when it is renamed. Raises HubbackupError."""
+        place = "SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database"
+        return self.sql(f"{place} WHERE datname = {literal(name)};").strip()
+
     def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> bool:
         """`live` becomes `aside` and `new` becomes `live`, in one transaction; without a `live`, only the last.
 

@@ -46,6 +46,8 @@ class ServerDatabase:
     owner: str = ""
     in_use: bool = False
     """Whether a restore is at work on it, from wherever (`postgres/claims`)."""
+    oid: int = 0
+    """The server's own number for it: it stays when the database is renamed, and no later one gets it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Server:
     psql_version: str = ""
     """Of the psql beside it, as psql writes it: `17.6 (Debian 17.6-1)`."""
 
+    system_identifier: str = ""
+    """Of the cluster, made by initdb."""
     free_connections: int = 100
     """That the server and the role's own limit still let in, without those that are kept for superusers."""
 
@@ -97,6 +101,7 @@ _SERVER = f"""\
 jsonb_build_object(
     'version', current_setting('server_version'),
     'version_num', current_setting('server_version_num')::int,
+    'system_identifier', (SELECT system_identifier::text FROM pg_control_system()),
     'data_directory', (SELECT setting FROM pg_settings WHERE name = 'data_directory'),
     'databases', (SELECT jsonb_object_agg(datname, jsonb_build_object(
             'size_bytes', CASE WHEN has_database_privilege(oid, 'CONNECT')
@@ -106,6 +111,7 @@ jsonb_build_object(
                          AND a.pid <> pg_backend_pid()),
             'is_template', datistemplate,
             'owner', pg_get_userbyid(datdba),
+            'oid', oid::bigint,
             'in_use', {claimed("d.datname")},
             'prepared', (SELECT coalesce(jsonb_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = d.datname),
             'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
@@ -171,6 +177,7 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
             tuple(found["slots"]),
             found["owner"],
             found["in_use"],
+            found["oid"],
         )
         for name, found in facts["databases"].items()
     }
@@ -201,5 +208,6 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
         preloaded=None if facts["preloaded"] is None else frozenset(map(str.strip, facts["preloaded"].split(","))),
         homes={name: home for name, home in facts["homes"].items() if home is not None},
         psql_version=psql_version,
+        system_identifier=facts["system_identifier"],
         free_connections=facts["free_connections"],
     )

@@ -19,7 +19,7 @@ from hubbackup.catalog.restored import Loaded, Restored
 from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.identifiers import readable
 from hubbackup.dump.schema_text import SchemaText
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, UnrestorableError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError, UnrestorableError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -135,7 +135,7 @@ class RestoreJob:
                 plan = roles.NOTHING
                 if request.with_globals:
                     needed = set(proof.facts.roles) | ddl.needed_roles(properties)
-                    plan = roles.plan_roles(globals_of(source), server, needed)
+                    plan = roles.plan_roles(globals_of(source), server, needed, only_needed=request.needed_roles_only)
                 _tell_how(run, choice, proof.encoding)
             result = self._restore(
                 Work(
@@ -183,6 +183,7 @@ class RestoreJob:
                 filling.make()
                 filling.fill()
             with run.stage("swap"):
+                self._note_arrival(work, filling.name)
                 put_aside = databases.swap(live=request.target, aside=aside, new=filling.name, cancel=run.cancel)
             if put_aside:
                 filling.remarks += extensions.after_swap(databases, work.server, request.target)
@@ -219,6 +220,13 @@ class RestoreJob:
             retried_serially=retried,
             left_out=(work.source.manifest.without if work.source.manifest is not None else "") or None,
         )
+
+    def _note_arrival(self, work: Work, new: str) -> None:
+        """Before the swap, so that a restore that is killed right after it is known as done all the same."""
+        if self.restored is not None and work.proof.part is None:
+            with contextlib.suppress(ToolError):  # a role may be denied the server's identifier
+                place = work.databases.place(new)
+                self.restored.arriving(self.request.target, work.source.name, place, self.now())
 
     def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:
         """See that the schema restores before anything is dropped for it; returns why that could not be seen."""

@@ -40,6 +40,8 @@ class Request:
     """With `in_place`: also where nothing has shown that the schema restores."""
     tables: tuple[str, ...] = ()
     """Those whose rows are restored, as typed; none: all."""
+    needed_roles_only: bool = False
+    """With `with_globals`: only those roles that this backup needs."""
     schema_only: bool = False
     """All but the rows, to see whether a server takes it."""
     jobs: int = 1
@@ -62,15 +64,7 @@ def preflight(
     live = server.databases.get(request.target)
     if not request.replace and live is not None:
         raise UsageError(f"the database {request.target} exists already", remedy="give --into a name that is free")
-    if server.in_recovery:
-        raise HubbackupError(
-            f"the server of {request.target} is a standby, or being recovered: it only lets read",
-            remedy="restore on the primary server; its standbys follow by themselves",
-        )
-    if not server.may_create:
-        raise HubbackupError(
-            f"the role {connection.user} may not create databases", remedy=f'ALTER ROLE "{connection.user}" CREATEDB'
-        )
+    check_server(server, connection.user, request.target)
     _check_version(server, request, source, facts)
     notes = extensions.check(server, facts, properties, request.target)
     _check_tablespaces(server, facts)
@@ -103,6 +97,20 @@ def preflight(
     if live is not None and live.slots:
         notes.append(f"the logical replication slots {', '.join(live.slots)} stay with the old database")
     return notes
+
+
+def check_server(server: Server, user: str, database: str = "") -> None:
+    """Raises HubbackupError where no database can be made there at all."""
+    if server.in_recovery:
+        whose = f"the server of {database}" if database else "the server"
+        raise HubbackupError(
+            f"{whose} is a standby, or being recovered: it only lets read",
+            remedy="restore on the primary server; its standbys follow by themselves",
+        )
+    if not server.may_create:
+        raise HubbackupError(
+            f"the role {user} may not create databases", remedy=f"ALTER ROLE {quoted(user)} CREATEDB"
+        )
 
 
 def _check_version(server: Server, request: Request, source: Source, facts: DumpFacts) -> None:
@@ -141,7 +149,7 @@ def _check_roles(user: str, server: Server, request: Request, source: Source, ne
         )
     missing = needed - server.roles
     try:
-        plan = roles.plan_roles(globals_of(source), server, needed)
+        plan = roles.plan_roles(globals_of(source), server, needed, only_needed=request.needed_roles_only)
     except NotProvenError:
         if request.with_globals:
             raise
@@ -227,7 +235,7 @@ def _check_room(
     wanted = round(ROOM_FACTOR * (known or max(facts.plain_bytes, live.size_bytes if live else 0)))
     if request.tables:
         wanted = round(ROOM_FACTOR * INDEX_FACTOR * sum(block.row_bytes for block in facts.blocks))
-    free = free_bytes(runner, server) if _sees_the_server(runner, connection) else None
+    free = free_on_server(runner, connection, server)
     if free is None:
         return
     # What a killed restore of this database left is removed before the new one is made.
@@ -239,6 +247,11 @@ def _check_room(
             f" needs some {wanted:,}",
             remedy="make room, drop a kept database (hubbackup status names them), use --in-place, or --force",
         )
+
+
+def free_on_server(runner: Runner, connection: Connection, server: Server) -> int | None:
+    """What is free on the server's data directory; None where it can't be known from here."""
+    return free_bytes(runner, server) if _sees_the_server(runner, connection) else None
 
 
 def _sees_the_server(runner: Runner, connection: Connection) -> bool:

@@ -40,8 +40,11 @@ class RolePlan:
 NOTHING = RolePlan((), (), {}, ())
 
 
-def plan_roles(globals_sql: str, server: Server, needed: Iterable[str] = ()) -> RolePlan:
-    """How to make the roles that are in the globals and not on the server.
+def plan_roles(
+    globals_sql: str, server: Server, needed: Iterable[str] = (), *, only_needed: bool = False
+) -> RolePlan:
+    """How to make the roles that are in the globals and not on the server; or `only_needed` ones, and then nothing is
+    said of the others.
 
     Where we are not a superuser, a role with a superuser's attributes is made only if it is `needed`.
     Raises NotProvenError where the text holds a command for psql itself, which no pg_dumpall writes.
@@ -53,11 +56,15 @@ def plan_roles(globals_sql: str, server: Server, needed: Iterable[str] = ()) -> 
             remedy="do not use --globals; find out who made this manifest",
         )
     created = [found.role for found in text.statements if found.kind == "create" and found.role not in server.roles]
+    if only_needed:
+        created = [role for role in created if role in set(needed)]
     powers = {found.role: found.powers for found in text.statements if found.powers and found.role in created}
     beyond = set() if server.rights.superuser else set(powers) - set(needed)
     made = tuple(role for role in created if role not in beyond)
     chosen = tuple(found for found in text.statements if found.role in made and found.sql)
     remarks = [f"the role {role} ({', '.join(powers[role])}) is not made, it takes a superuser" for role in beyond]
+    if only_needed:
+        return RolePlan(made, chosen, {role: powers[role] for role in powers if role in made}, tuple(remarks))
     remarks += _not_carried_out(text.statements, server)
     absent = sorted(set(text.tablespaces) - server.tablespaces)
     remarks += [f"the tablespace {name} does not exist here and is not made" for name in absent]
