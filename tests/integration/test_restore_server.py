@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from hubbackup.catalog.backup import BackupName
+from tests.support.age import PASSPHRASE, PROTECTED, PROTECTED_PUBLIC
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
+from tests.support.moments import wait_until
 from tests.support.program import DATABASE, Done, Program, for_server
 from tests.support.s3 import S3Server
 from tests.support.sample import SMALL
+from tests.support.terminal import at_terminal
 
 KEY = {"BACKUP_MANIFEST_KEY": "carried over from server A"}
 ODD = 'L\'été "2026" : 50 %\\'
@@ -100,6 +106,29 @@ def new(newer: EmbeddedPostgres, old: Old, tmp_path: Path) -> Iterator[Program]:
     drop_roles(hub)
 
 
+@pytest.fixture
+def disk(new: Program, old: Old) -> Program:
+    """The same, with backups on its disk instead of a bucket: `carry` brings them."""
+    settings = {name: value for name, value in new.settings.items() if not name.startswith(("S3_", "AWS_"))}
+    return replace(new, settings=settings)
+
+
+def carry(old: Old, disk: Program, *names: str) -> None:
+    """Copy the backups of these databases from A's disk, with their manifests."""
+    for name in names:
+        parsed = BackupName.parse(old.names[name])
+        assert parsed is not None
+        for file in (str(parsed), parsed.manifest):
+            (disk.backups / file).write_bytes((old.hub.backups / file).read_bytes())
+
+
+def damage(file: Path) -> None:
+    """One byte in the middle is another."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    file.write_bytes(data)
+
+
 def endings(done: Done) -> dict[str, str]:
     return {one["database"]: one["ending"] for one in done.document["databases"]}
 
@@ -114,8 +143,11 @@ def same(old: Old, new: Program, *but: str) -> None:
 def test_a_whole_server_moves(old: Old, new: Program) -> None:
     """Five databases with odd names, an encoding, settings, rights, and the roles: on the empty server each is equal.
 
-    Without --globals nothing is done, and it says which roles are missing. A second call finds all of it there.
+    Without --globals nothing is done, and it says which roles are missing. A copy on this disk that is found damaged
+    while it is proven is passed over for the one in S3. A second call finds all of it there.
     """
+    carry(old, new, DATABASE)
+    damage(new.backups / old.names[DATABASE])
     before = new.databases()
     refused = new.run("restore", "--all", "--yes")
     assert refused.code == 1, refused.said
@@ -129,8 +161,10 @@ def test_a_whole_server_moves(old: Old, new: Program) -> None:
     assert new.databases() == before | CONTENT.keys()
     assert new.psql(FACTS_OF_ROLES) == old.roles
     for name in CONTENT:
-        assert f"restore   {name}: {old.names[name]} from s3://" in done.err
+        where = f"{new.backups}/" if name == DATABASE else "s3://"
+        assert f"restore   {name}: {old.names[name]} from {where}" in done.err
         assert f"{name}: restored from {old.names[name]} (s3): " in done.out
+    assert done.event("restore.next_copy")["store"] == "local"
     assert "globals   roles that will be created: " in done.err
     assert "Roles created: " in done.out
     assert "5 databases were restored, 8 tables, 3" in done.out
@@ -140,3 +174,157 @@ def test_a_whole_server_moves(old: Old, new: Program) -> None:
     assert again.code == 0, again.said
     assert endings(again) == dict.fromkeys(CONTENT, "present")
     assert new.databases() == before | CONTENT.keys()
+
+
+def test_one_that_is_damaged_stops_none_of_the_others(old: Old, disk: Program) -> None:
+    """Named with its cause, exit code 1; the others are there. With a whole one the same command brings it too."""
+    carry(old, disk, *CONTENT)
+    damage(disk.backups / old.names["paie"])
+    done = disk.run("restore", "--all", "--globals", "--yes", "--json")
+    assert done.code == 1, done.said
+    assert endings(done) == dict.fromkeys(CONTENT, "restored") | {"paie": "failed"}
+    assert done.document["message"].startswith("1 of 5 databases is not restored: paie: ")
+    same(old, disk, "paie")
+    assert "paie" not in disk.databases()
+    assert done.event("restore.left")["database"] == "paie"
+    assert len([event for event in done.events if event["event"] == "restore.failed"]) == 1
+    carry(old, disk, "paie")
+    again = disk.run("restore", "--all", "--globals", "--yes")
+    assert again.code == 0, again.said
+    same(old, disk)
+    assert f"{ODD}: there already, restored from {old.names[ODD]}" in again.out
+
+
+def test_killed_in_the_middle_the_same_command_goes_on(old: Old, disk: Program) -> None:
+    """What was restored is recognised and left alone, though users have changed it since; the rest is restored."""
+    carry(old, disk, *CONTENT)
+    log = disk.directory / "log"
+    process = disk.fork("restore", "--all", "--globals", "--yes", output=log)
+    wait_until(lambda: b"restore.database" in log.read_bytes(), "the first database", 60)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(30) is not None
+    there = disk.databases() & CONTENT.keys()
+    assert 0 < len(there) < len(CONTENT)
+    first = sorted(there)[0]
+    disk.psql("CREATE TABLE since (n int)", database=first)
+    done = disk.run("restore", "--all", "--globals", "--yes", "--json")
+    assert done.code == 0, done.said
+    assert endings(done) == {name: "present" if name in there else "restored" for name in CONTENT}
+    same(old, disk, first)
+    assert disk.psql("SELECT count(*) FROM since", database=first) == "0"
+    assert [name for name in disk.databases() if "_restore_" in name] == []
+
+
+def test_a_server_that_is_not_empty(old: Old, disk: Program) -> None:
+    """A database with tables that no restore of ours has made: exit 2, named, and nothing at all is done.
+
+    An empty one, as the database's image makes it at its first start, is no hindrance. What is to be replaced is
+    restored by itself first; then the rest.
+    """
+    carry(old, disk, DATABASE, "paie")
+    disk.psql("CREATE DATABASE paie")
+    disk.psql(f"CREATE DATABASE {DATABASE}")
+    disk.psql("CREATE DATABASE blog")
+    disk.psql("CREATE TABLE devis (n int); INSERT INTO devis VALUES (1)", database=DATABASE)
+    before = disk.databases()
+    done = disk.run("restore", "--all", "--globals", "--yes")
+    assert done.code == 2, done.said
+    assert f"on this one {DATABASE} has 1 tables, views and sequences" in done.err
+    assert f"hubbackup restore --latest --database {DATABASE}" in done.err
+    assert disk.databases() == before
+    assert disk.psql(OF_OURS) == ""
+    assert disk.psql("SELECT n FROM devis", database=DATABASE) == "1"
+
+    assert disk.run("restore", "--latest", "--database", DATABASE, "--globals", "--yes").code == 0
+    done = disk.run("restore", "--all", "--globals", "--yes")
+    assert done.code == 0, done.said
+    assert f"{DATABASE}: there already, restored from {old.names[DATABASE]}" in done.out
+    assert "what was there is kept as paie_before_" in done.out
+    assert "no backup of it is here, and it stays as it is: blog" in done.err
+    same(old, disk, *(CONTENT.keys() - {DATABASE, "paie"}))
+
+
+def test_what_is_shown_and_asked(old: Old, disk: Program) -> None:
+    """Each database, its backup, where it rests, its size; the roles; what is left out and why. One word goes on."""
+    carry(old, disk, DATABASE, "paie")
+    (disk.backups / "vieux_backup_20200101_030000.sql.gz").write_bytes(gzip.compress(b"not proven"))
+    for typed, code in (("yes", 2), ("all", 1)):
+        with at_terminal(disk, "restore", "--all", "--globals") as operator:
+            operator.wait_for("Type all to go on: ")
+            shown = " ".join(operator.said.split())
+            assert "2 databases will be restored, one after the other, some " in shown
+            assert f"restore {DATABASE}: {old.names[DATABASE]} from {disk.backups}/: proven, 0 min old" in shown
+            assert "globals roles that will be created: " in shown
+            assert "LEFT OUT vieux: there is no good backup of it: none is whole and proven" in shown
+            assert disk.databases() & CONTENT.keys() == set()
+            operator.type(f"{typed}\n")
+            assert operator.end() == code, operator.said
+    assert f"paie: restored from {old.names['paie']} (local): 2 tables, 301 rows" in operator.said
+    assert "1 of 3 databases is not restored: vieux: there is no good backup of it" in operator.said
+    done = disk.run("restore", "--all")
+    assert done.code == 2, done.said
+    assert "nobody is there to confirm this" in done.err
+
+
+def test_whose_they_are_is_asked(old: Old, disk: Program) -> None:
+    """Without the old server's key: refused where nobody can be asked, unless --foreign is given."""
+    carry(old, disk, "paie", "latin")
+    stranger = disk.but(BACKUP_MANIFEST_KEY="the key of another server")
+    done = stranger.run("restore", "--all", "--yes", "--no-owner")
+    assert done.code == 2, done.said
+    assert "is known to be of this server" in done.err
+    assert "hubbackup restore --all --foreign" in done.err
+    with at_terminal(stranger, "restore", "--all", "--globals", "--yes") as operator:
+        operator.wait_for("Type all to go on: ")
+        assert "FOREIGN: " in operator.said
+        assert "a restore runs what is in it" in operator.said
+        operator.type("no\n")
+        assert operator.end() == 2
+    done = stranger.run("restore", "--all", "--globals", "--yes", "--foreign")
+    assert done.code == 0, done.said
+    assert "FOREIGN" in done.err
+    same(old, disk, *(CONTENT.keys() - {"paie", "latin"}))
+
+
+def test_one_store_and_one_database(old: Old, new: Program) -> None:
+    """--from names the store for one, for the newest and for all; --latest --database D takes D's own newest."""
+    carry(old, new, "paie")
+    done = new.run("restore", "--all", "--from", "local", "--globals", "--yes", "--json")
+    assert done.code == 0, done.said
+    assert endings(done) == {"paie": "restored"}
+    for wanted in (["--latest"], [old.names[LONG]], ["--from-s3", old.names[LONG]]):
+        done = new.run("restore", *wanted, "--from", "s3", "--database", LONG, "--yes", "--json")
+        assert done.code == 0, done.said
+        assert done.document["name"] == old.names[LONG]
+    same(old, new, *(CONTENT.keys() - {"paie", LONG}))
+    for arguments, said in (
+        (["--all", "--from", "tape"], "the store tape is not configured"),
+        (["--latest", "--from", "tape"], "the store tape is not configured"),
+        (["--all", "--database", "paie"], "--all restores every database under its own name"),
+        (["--all", "--latest"], "restore needs one of"),
+        (["--from-s3", "x", "--from", "local"], "--from-s3 NAME is NAME --from s3"),
+    ):
+        done = new.run("restore", *arguments, "--yes")
+        assert done.code == 2, done.said
+        assert said in done.err
+
+
+def test_sealed_ones_take_the_key_once(old: Old, disk: Program, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Without it nothing is done; its passphrase is typed once for all of them, before anything is read."""
+    key = disk.directory / "key"
+    key.write_bytes(PROTECTED)
+    sealed = replace(old.hub, directory=tmp_path_factory.mktemp("sealed")).but(
+        BACKUP_ENCRYPT_RECIPIENTS=PROTECTED_PUBLIC, S3_BACKUP_BUCKET=""
+    )
+    for name in ("paie", "latin"):
+        sealed.backup(POSTGRES_DB=name)
+    hub = replace(disk, directory=sealed.directory)
+    done = hub.run("restore", "--all", "--globals", "--yes")
+    assert done.code == 2, done.said
+    assert "is sealed, and there is no private key here" in done.err
+    with at_terminal(hub, "restore", "--all", "--globals", "--yes", "--identity", str(key)) as operator:
+        operator.wait_for("Passphrase of ")
+        operator.type(f"{PASSPHRASE}\n")
+        assert operator.end() == 0, operator.said
+    assert operator.said.count("Passphrase of ") == 1
+    same(old, hub, *(CONTENT.keys() - {"paie", "latin"}))
