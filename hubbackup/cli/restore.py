@@ -155,7 +155,7 @@ def restore(
     if untried and not in_place:
         raise UsageError("--untried is for --in-place: nothing else drops a database before the restore is done")
     name, store = file or from_s3, "s3" if from_s3 else from_store.removeprefix("all")
-    if thaw and not (name and store):
+    if thaw and (everything or not (name and store)):
         raise UsageError("--thaw takes one copy in one bucket", remedy="hubbackup restore NAME --from s3 --thaw")
     if wait and not thaw:
         raise UsageError("--wait is for --thaw: nothing else takes hours")
