@@ -341,6 +341,7 @@ def _restored(result: RestoreResult, target: Target, seconds: float) -> Database
         tables=result.tables,
         seconds=round(seconds, 3),
         kept_as=result.kept_as,
+        left_out=result.left_out,
         roles_created=result.roles_created,
         remarks=result.remarks,
     )

@@ -84,6 +84,8 @@ def _lines(plan: ServerPlan, request: Request) -> Iterator[str]:
     )
     for one in wanted:
         yield f"restore   {one.database}: {_backup(one)}"
+        if one.manifest is not None and one.manifest.without:
+            yield f"          the backup was made without {one.manifest.without}"
         if one.exists:
             yield "          it exists and is empty: that one is kept beside"
     for one in plan.others:
@@ -125,6 +127,8 @@ def _print_ending(ending: DatabaseEnding) -> None:
         for remark in ending.remarks:
             if not SENTENCES.has_shown(remark):
                 say(f"Note: {ending.database}: {remark}")
+        if ending.left_out:
+            say(f"          the backup was made without {ending.left_out}")
         if ending.kept_as:
             say(f"          what was there is kept as {ending.kept_as}")
     elif ending.ending == "present":

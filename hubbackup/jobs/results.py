@@ -99,6 +99,8 @@ class DatabaseEnding(Result):
     seconds: float = 0.0
     kept_as: str = ""
     """The name of the empty one that was there."""
+    left_out: str | None = None
+    """What the backup was made without."""
     cause: str = ""
     """Why it is not restored."""
     remedy: str = ""
