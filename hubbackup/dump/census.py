@@ -119,6 +119,13 @@ class Census:
         self._last = (self._last + chunk[-_EDGE_BYTES:])[-_EDGE_BYTES:]
         self._lexer.feed(chunk)
 
+    def pass_rows(self, block: CopyBlock) -> None:
+        """Its rows begin here, were counted before, and are not read again: `feed` goes on behind them."""
+        self._plain_bytes += block.row_bytes
+        self._lexer.pass_rows(block.row_bytes)
+        if not self._lexer.fault:
+            self._counter.pass_rows(block)
+
     @property
     def is_hopeless(self) -> bool:
         """Whether what came already is nothing that pg_dump writes, whatever follows: `finish` will raise."""
@@ -238,6 +245,11 @@ class _Counter:
         self.blocks.on_rows(rows, data)
         if rows and self._cuts is not None:
             self._cuts.on_rows(data, offset)
+
+    def pass_rows(self, block: CopyBlock) -> None:
+        """All rows of the table whose COPY statement came last, as they were counted before."""
+        self.rows[self._table] += block.rows
+        self.blocks.pass_rows(block)
 
     def on_meta_command(self, command: bytes) -> None:
         """Pair up `restrict` and `unrestrict`, as psql does, and list all others."""

@@ -78,6 +78,8 @@ class CopyBlocks:
         self._open: tuple[str, Span] | None = None
         self._rows = self._row_bytes = 0
         self._digest: Any = None
+        self._passed = ""
+        """The digest of rows that were not read."""
 
     def on_statement(self, span: Span, *, brings_data: bool) -> None:
         """A statement ended; the block before it, if any, is whole."""
@@ -92,12 +94,17 @@ class CopyBlocks:
         self._open = table, span
         self._rows = self._row_bytes = 0
         self._digest = _new_digest()
+        self._passed = ""
 
     def on_rows(self, rows: int, data: memoryview) -> None:
         """More of the open block's rows, `rows` of which end in `data`."""
         self._rows += rows
         self._row_bytes += len(data)
         self._digest.update(data)
+
+    def pass_rows(self, block: CopyBlock) -> None:
+        """All of the open block's rows, as they were counted before."""
+        self._rows, self._row_bytes, self._passed = block.rows, block.row_bytes, block.digest
 
     def finish(self) -> None:
         """The dump has ended."""
@@ -113,7 +120,8 @@ class CopyBlocks:
             return
         table, span = self._open
         head_bytes = span.end + 1 - span.start
-        block = CopyBlock(table, span.start, head_bytes, self._row_bytes, self._rows, self._digest.hexdigest())
+        digest = self._passed or self._digest.hexdigest()
+        block = CopyBlock(table, span.start, head_bytes, self._row_bytes, self._rows, digest)
         self.found.append(block)
         self.data_end = block.end
         self._open = None

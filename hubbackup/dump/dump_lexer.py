@@ -125,6 +125,12 @@ class Lexer:
         if self._text_from != _NO_TEXT:
             self._tell_text(data, len(data) - len(self._held), 0)
 
+    def pass_rows(self, row_bytes: int) -> None:
+        """So many bytes of rows that begin here are not read: the next chunk begins behind them."""
+        if self._read != self._rows or self._held or not self._at_line_start:
+            self._give_up("its rows do not begin where its index has them")
+        self._next_base += row_bytes
+
     def _tell_text(self, data: bytes, end: int, go_on_at: int = _NO_TEXT) -> None:
         """Tell of the statement's bytes up to `end`; those from `go_on_at` on are told later, if any."""
         if self._statement and self._text_from < end:

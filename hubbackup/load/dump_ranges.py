@@ -6,23 +6,18 @@ there is a single pass, which the sessions take turns at in the dump's own order
 
 from __future__ import annotations
 
-import hashlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from typing import BinaryIO, Protocol
+from contextlib import ExitStack
+from typing import Protocol
 
 from hubbackup.errors import NotProvenError
-from hubbackup.load.members import MemberProof
+from hubbackup.load.members import MemberRanges, Open
 from hubbackup.load.proof import DumpProof
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import Decoder
-from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.streams.read_ahead import ReadAhead
 from hubbackup.verify.reader import REMEDY, Expected, checked_chunks
 from hubbackup.verify.source import Source
-
-Open = Callable[[], AbstractContextManager[BinaryIO]]
 
 
 class Ranges(Protocol):
@@ -45,65 +40,6 @@ class Ranges(Protocol):
     def close(self) -> None:
         """Let go of the file; raises NotProvenError where one that was read in turns is not what was proven."""
         ...
-
-
-class MemberRanges:
-    """Reads from the nearest member on. A contract of `Ranges`, for several threads at once."""
-
-    in_order = False
-
-    def __init__(
-        self, open_file: Open, proof: MemberProof, new_decoder: Callable[[], Decoder], name: str, cancel: Cancel
-    ) -> None:
-        self._open = open_file
-        self._proof = proof
-        self._new_decoder = new_decoder
-        self._name = name
-        self._cancel = cancel
-
-    def read(self, start: int, end: int) -> Iterator[bytes]:
-        members = self._proof.members
-        first = bisect_right(members, start, key=lambda member: member.plain_offset) - 1
-        reached = start
-        with self._open() as stream:
-            stream.seek(members[first].stored_offset)
-            for number in range(first, len(members)):
-                if members[number].plain_offset >= end:
-                    break
-                for piece in self._member(stream, number, start, end):
-                    reached += len(piece)
-                    yield piece
-        if reached != end:
-            raise self._changed()
-
-    def _member(self, stream: BinaryIO, number: int, start: int, end: int) -> Iterator[bytes]:
-        member, decoder, digest = self._proof.members[number], self._new_decoder(), hashlib.sha256()
-        position, left = member.plain_offset, self._proof.end(number) - member.stored_offset
-        while left:
-            self._cancel.check()
-            data = stream.read(min(CHUNK_BYTES, left))
-            if not data:
-                raise self._changed()
-            left -= len(data)
-            digest.update(data)
-            if position >= end:  # the rest of the member is read for its digest alone
-                continue
-            for plain in decoder.pieces(data):
-                piece = plain[max(start - position, 0) : max(end - position, 0)]
-                position += len(plain)
-                if piece:
-                    yield piece
-        if digest.digest() != self._proof.digest(number):
-            raise self._changed()
-
-    def abandon(self) -> None:
-        """Nothing is open."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def _changed(self) -> NotProvenError:
-        return NotProvenError(f"{self._name} is not any more what was proven", remedy=REMEDY)
 
 
 class StreamRanges:

@@ -134,10 +134,14 @@ def open_load_session(
     opening: bytes,
     *,
     is_trial: bool = False,
+    buffers_input: bool = False,
 ) -> Iterator[LoadSession]:
-    """A session that loads the backup `name`; `opening` is what it is told first. Leaving ends it, done or not."""
+    """A session that loads the backup `name`; `opening` is what it is told first. Leaving ends it, done or not.
+
+    `buffers_input` as `open_psql` has it.
+    """
     named = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
-    with open_psql(runner, named, database) as process:
+    with open_psql(runner, named, database, buffers_input=buffers_input) as process:
         session = LoadSession(process, name, connection.user, cancel, is_trial=is_trial)
         session.write(TELLING + opening + RELAXED)
         yield session

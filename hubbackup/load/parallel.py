@@ -45,12 +45,13 @@ OTHER_METHOD = re.compile(rb" USING (?!btree\b|INDEX\b)[a-z]")
 class ParallelLoader:
     """A contract of `hubbackup.load.loader.Loader`, by `jobs` sessions.
 
-    `memory_bytes`: of each one's maintenance_work_mem.
+    `memory_bytes`: of each one's maintenance_work_mem. `buffers_input` as `open_psql` has it.
     """
 
     plan: Plan
     jobs: int
     memory_bytes: int
+    buffers_input: bool = False
 
     def __call__(self, load: Load) -> list[int]:
         part = PartCancel(load.run.cancel)
@@ -136,6 +137,7 @@ class _Work:
                 load.source.name,
                 self._part,
                 dialect.opening() + settings(self._loader.memory_bytes),
+                buffers_input=self._loader.buffers_input,
             ) as session:
                 is_open = False
                 while tasks := self._take():

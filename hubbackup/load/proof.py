@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+from hubbackup.catalog.index import DumpIndex
 from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.identifiers import readable
 from hubbackup.dump.schema_text import SchemaText
@@ -19,7 +20,7 @@ from hubbackup.load.loose_keys import LooseKeys
 from hubbackup.load.members import MemberDigests, MemberProof
 from hubbackup.load.part import Part
 from hubbackup.load.psql_compat import EDGE_BYTES, client_encoding
-from hubbackup.streams.codecs import Member
+from hubbackup.streams.codecs import Decoder, Member
 from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.kept import KeptSchema
 from hubbackup.verify.reader import Expected, check_dump, checked_chunks
@@ -68,16 +69,44 @@ def prove(
     schema: SchemaText | None = None,
     reading: DumpReading | None = None,
     on_schema: Callable[[bytes], object] | None = None,
+    *,
+    by_index: bool = False,
 ) -> DumpProof:
     """Read the whole backup; keep the text of its `schema` where that is to be loaded alone, else its statements; or
     give the text to `on_schema`, a statement at a time.
 
-    Raises NotProvenError for one that is not whole, or that pg_dump did not write.
+    `by_index`: of one of our own with an index, the rows of large tables are read only when they are loaded
+    (`indexed_proof`). Raises NotProvenError for one that is not whole, or that pg_dump did not write.
     """
     if source.kept is not None:
         return _of_kept(source, source.kept)
     manifest, decoder = source.manifest, source.decoder()
     expected = Expected.of(manifest) if manifest is not None else _content(run, source)
+    index = _index(source) if reading is not None else None
+    known: tuple[DumpFacts, MemberProof | None] | None = None
+    if by_index and reading is not None and index is not None:
+        from hubbackup.load.indexed_proof import prove_by_index  # here: every command's start would wait for it
+
+        known = prove_by_index(run, source, index, reading)
+    if known is None:
+        members = index.members if index is not None else ()
+        known = _read_through(run, source, decoder, members, schema, reading, on_schema)
+    facts, digests = known
+    encoding = client_encoding(_head(run, source, expected))
+    proof = _proof(source, facts, expected, encoding, schema, reading)
+    return dataclasses.replace(proof, members=digests)
+
+
+def _read_through(
+    run: Run,
+    source: Source,
+    decoder: Decoder,
+    members: Sequence[Member],
+    schema: SchemaText | None,
+    reading: DumpReading | None,
+    on_schema: Callable[[bytes], object] | None,
+) -> tuple[DumpFacts, MemberProof | None]:
+    """What it holds, and its members where it can be entered at several."""
     digests: MemberDigests | None = None
 
     @contextmanager
@@ -87,11 +116,10 @@ def prove(
             digests = MemberDigests(stream, members)
             yield cast("BinaryIO", digests)
 
-    members = _members(source) if reading is not None else ()
     with run.progress("prove", source.stored_bytes) as progress:
         facts = check_dump(
             opened if len(members) > 1 else source.open,
-            manifest,
+            source.manifest,
             decoder,
             name=source.name,
             cancel=run.cancel,
@@ -99,9 +127,7 @@ def prove(
             on_schema=schema.add if schema is not None else on_schema,
             on_statement=reading.on_statement if reading is not None else None,
         )
-    encoding = client_encoding(_head(run, source, expected))
-    proof = _proof(source, facts, expected, encoding, schema, reading)
-    return dataclasses.replace(proof, members=digests.proof() if digests is not None else None)
+    return facts, digests.proof() if digests is not None else None
 
 
 def _of_kept(source: Source, kept: KeptSchema) -> DumpProof:
@@ -141,17 +167,16 @@ def _proof(
     return DumpProof(decoded, whole, encoding, schema=schema, reading=reading)
 
 
-def _members(source: Source) -> Sequence[Member]:
-    """Where the file can be entered, as its manifest says; nothing where only its start is known.
+def _index(source: Source) -> DumpIndex | None:
+    """Where the file can be entered, as its manifest says; None where only its start is known.
 
     A sealed one is read from its start: its members are within the seal.
     """
     if source.manifest is None or source.format.sealed:
-        return ()
+        return None
     with contextlib.suppress(NotProvenError):
-        index = source.manifest.dump_index()
-        return index.members if index is not None else ()
-    return ()
+        return source.manifest.dump_index()
+    return None
 
 
 def _check_loadable(name: str, facts: DumpFacts, *, of_proven_origin: bool) -> None:

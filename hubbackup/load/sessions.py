@@ -65,7 +65,8 @@ def choose_loader(asked: int, proof: DumpProof, runner: Runner, server: Server) 
     row_bytes = sum(block.row_bytes for block in proof.facts.blocks)
     if proof.reading is None or not are_worth_it(asked, row_bytes):
         return Choice()
-    sessions = sessions_for(asked, resources_of(runner), server)
+    resources = resources_of(runner)
+    sessions = sessions_for(asked, resources, server)
     if sessions.count == 1:
         return Choice(why=sessions.why)
     from hubbackup.load.parallel import ParallelLoader  # here: every command's start would wait for them
@@ -74,5 +75,5 @@ def choose_loader(asked: int, proof: DumpProof, runner: Runner, server: Server) 
     plan = plan_of(proof.reading, proof.facts)
     if plan.whole:
         return Choice(why=plan.whole)
-    loader = ParallelLoader(plan, sessions.count, sessions.memory_bytes)
+    loader = ParallelLoader(plan, sessions.count, sessions.memory_bytes, resources.buffers_input)
     return Choice(loader, sessions.count, sessions.why, plan.serial)

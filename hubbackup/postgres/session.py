@@ -20,7 +20,7 @@ from hubbackup.errors import StreamError, ToolError
 from hubbackup.postgres import pins
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.transport import Tls
-from hubbackup.runners import Process, Runner, run
+from hubbackup.runners import BUFFERED_INPUT, Process, Runner, run
 
 APPLICATION_PREFIX = "hubbackup-"
 CONNECT_SECONDS = 10
@@ -97,14 +97,19 @@ def sql(
 
 
 @contextmanager
-def open_psql(runner: Runner, connection: Connection, database: str) -> Iterator[Process]:
+def open_psql(
+    runner: Runner, connection: Connection, database: str, *, buffers_input: bool = False
+) -> Iterator[Process]:
     """A psql that reads SQL from its stdin for as long as it is written; it ends at the first error.
+
+    `buffers_input`: it reads as much of it at once as a pipe holds, where psql itself reads 4 KiB.
 
     It keeps the encoding, the search_path and the formats that the database gives it: the text to come was made to
     be read like that, and names its own encoding.
     """
     env = _env(runner, connection, database, _known(runner, connection), formats=False)
-    with runner.start([*PSQL, *STRICT], env, stdin=True) as process:
+    buffered = BUFFERED_INPUT if buffers_input else ()
+    with runner.start([*buffered, *PSQL, *STRICT], env, stdin=True) as process:
         with suppress(StreamError):  # a psql that can't connect is gone already: its reader hears the reason
             process.write(pins.preamble(formats=False).encode())
         yield process

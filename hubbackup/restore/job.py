@@ -103,7 +103,9 @@ class RestoreJob:
             reading = DumpReading(stack.enter_context(DumpText()), take=loose.take) if whole else None
             with run.stage("prove"):
                 on_schema = loose.without(part.add) if part is not None else None
-                proof = replace(prove(run, source, schema, reading, on_schema=on_schema), loose=loose)
+                # What is dropped beforehand is not dropped for rows that nobody has read.
+                proof = prove(run, source, schema, reading, on_schema, by_index=not request.in_place)
+                proof = replace(proof, loose=loose)
                 if part is not None:
                     proof = proof.only(part.part(request.tables, proof.facts, proof.encoding, source.name))
             with run.stage("prepare"):

@@ -24,6 +24,8 @@ CLEAN_UP_SECONDS = 4.0
 
 BUFFERED = ("stdbuf", "--output=1M")
 """Before a command: a large buffer for a stdout that it leaves to the C library."""
+BUFFERED_INPUT = ("stdbuf", "--input=64K")
+"""Before a command: a buffer for its stdin as large as a pipe is. Caller's duty: know that it works there."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ class Runner(Protocol):
         way, another RunnerError.
         """
         ...
+
+
+def tool_of(argv: Sequence[str]) -> str:
+    """The command's name, for people."""
+    return argv[len(BUFFERED_INPUT)] if tuple(argv[: len(BUFFERED_INPUT)]) == BUFFERED_INPUT else argv[0]
 
 
 def run(

@@ -17,7 +17,7 @@ from io import FileIO
 from typing import cast
 
 from hubbackup.errors import RunnerError, StreamError
-from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit
+from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit, tool_of
 from hubbackup.runners.environment import inherited
 from hubbackup.runners.stderr import Tail
 from hubbackup.streams.cancel import Cancel
@@ -63,10 +63,12 @@ class DirectRunner:
         self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
     ) -> Iterator[DirectProcess]:
         """Start a local process; leaving the context ends it, by force where it must. Pipes are fit for `bulk`."""
-        program = shutil.which(argv[0], path=self._path)
+        tool = tool_of(argv)
+        number = argv.index(tool)
+        program = shutil.which(tool, path=self._path)
         if program is None:
             raise RunnerError(
-                f"{argv[0]} is not installed here",
+                f"{tool} is not installed here",
                 remedy="install PostgreSQL's client tools of the server's major version, or use BACKUP_SOURCE=docker",
             )
         buffered = self._buffered() if bulk else ()
@@ -75,7 +77,7 @@ class DirectRunner:
             environment["PATH"] = self._path
         try:
             popen = subprocess.Popen(
-                [*buffered, program, *argv[1:]],
+                [*buffered, *argv[:number], program, *argv[number + 1 :]],
                 env=environment,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -84,8 +86,8 @@ class DirectRunner:
                 start_new_session=True,  # a Ctrl-C on the terminal is ours to handle, not the tool's
             )
         except OSError as error:
-            raise RunnerError(f"{argv[0]} could not be started: {error.strerror}") from error
-        process = DirectProcess(popen, argv[0], self._cancel, self._idle_seconds)
+            raise RunnerError(f"{tool} could not be started: {error.strerror}") from error
+        process = DirectProcess(popen, tool, self._cancel, self._idle_seconds)
         try:
             yield process
         finally:

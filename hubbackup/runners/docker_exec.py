@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from hubbackup.errors import ContainerError, EngineError, NoDataConnectionError, StreamError
-from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Process
+from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Process, tool_of
 from hubbackup.runners.data_connection import DataConnection, OutputProcess
 from hubbackup.runners.engine import CALL_SECONDS, Engine
 from hubbackup.runners.receiving import TICK_SECONDS, Receiver
@@ -119,7 +119,7 @@ class DockerExecRunner:
         self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
     ) -> Iterator[Process]:
         """Exec `argv` in the container; leaving the context closes the stream (which does not end the command)."""
-        tool, argv = argv[0], _without(self.inherited, argv, env)
+        tool, argv = tool_of(argv), _without(self.inherited, argv, env)
         added = {name: value for name, value in env.items() if value is not None}
         with ExitStack() as stack:
             if not bulk:

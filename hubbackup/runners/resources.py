@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError
-from hubbackup.runners import Runner, run
+from hubbackup.runners import BUFFERED_INPUT, Runner, run
 
-SCRIPT = """\
+SCRIPT = f"""\
 echo processors $(nproc)
 for file in /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us; do
     [ -r $file ] && echo quota $(cat $file) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us 2>/dev/null)
@@ -15,6 +15,7 @@ done
 for file in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
     [ -r $file ] && echo memory $(cat $file)
 done
+[ "$(printf there | {" ".join(BUFFERED_INPUT)} cat 2>&1)" = there ] && echo buffered
 grep MemTotal /proc/meminfo
 """
 """cgroups of the second version, and of the first."""
@@ -26,6 +27,8 @@ class Resources:
 
     processors: int = 0
     memory_bytes: int = 0
+    buffers_input: bool = False
+    """Whether `BUFFERED_INPUT` works there."""
 
 
 def resources_of(runner: Runner) -> Resources:
@@ -40,6 +43,7 @@ def parse(said: str) -> Resources:
     """Out of what `SCRIPT` prints."""
     processors: list[int] = []
     memory: list[int] = []
+    buffers_input = False
     for line in said.splitlines():
         word, *values = line.split() or [""]
         numbers = [int(value) for value in values if value.isdigit()]
@@ -51,4 +55,6 @@ def parse(said: str) -> Resources:
             memory.append(numbers[0])
         elif word == "MemTotal:" and numbers:
             memory.append(numbers[0] << 10)
-    return Resources(min(processors, default=0), min(memory, default=0))
+        elif word == "buffered":
+            buffers_input = True
+    return Resources(min(processors, default=0), min(memory, default=0), buffers_input)

@@ -154,11 +154,11 @@ def check_dump(
     with naming(name):
         facts = census.finish()
         if manifest is not None:
-            _check_census(facts, manifest)
+            check_census(facts, manifest)
     return facts
 
 
-def _check_census(facts: DumpFacts, manifest: Manifest) -> None:
+def check_census(facts: DumpFacts, manifest: Manifest) -> None:
     """Raises NotProvenError where a manifest says something else of its dump than what was read."""
     if printable_rows(facts.rows) != manifest.rows:
         raise NotProvenError("its rows are not those that its manifest counted")

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubbackup.errors import NotProvenError
-from hubbackup.load.dump_ranges import MemberRanges, Ranges, StreamRanges
-from hubbackup.load.members import MemberDigests, MemberProof
+from hubbackup.load.dump_ranges import Ranges, StreamRanges
+from hubbackup.load.members import MemberDigests, MemberProof, MemberRanges
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import CODECS, Member
 from hubbackup.verify.reader import Expected

@@ -60,6 +60,7 @@ def test_all_sessions_together_take_an_eighth_of_the_memory(memory: int, asked: 
         ("processors 8\nquota 250000 100000\nmemory 1048576\nMemTotal: 16384 kB", Resources(2, 1 << 20)),
         ("processors 8\nquota 50000 100000\nmemory 1048576\nMemTotal: 16384 kB", Resources(1, 1 << 20)),
         ("processors 2\nquota -1 100000\nmemory 9223372036854771712\nMemTotal: 16384 kB", Resources(2, 16 << 20)),
+        ("processors 2\nMemTotal: 16384 kB\nbuffered", Resources(2, 16 << 20, buffers_input=True)),
         ("processors\n\nsh: nproc: not found", Resources()),
         ("", Resources()),
     ],
