@@ -41,6 +41,7 @@ def prove_by_index(
         or source.origin is not Origin.OURS
         or manifest.verified != "full"
         or index.digest_kind != PLAIN_DIGEST
+        or len(index.members) == 1
     ):
         return None
     passed = [block for block in index.tables if block.row_bytes >= PASSED_BYTES]

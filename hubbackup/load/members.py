@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
+import threading
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +20,9 @@ from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.verify.reader import REMEDY
 
 DIGEST_BYTES = 32
+SMALL_BYTES = 2 << 20
+"""Of a member: one is cut off behind each MiB, unless a table's rows are more."""
+HELD_MEMBERS = 4
 Open = Callable[[], AbstractContextManager[BinaryIO]]
 
 
@@ -81,7 +87,10 @@ class MemberDigests(io.RawIOBase):
 
 
 class MemberRanges:
-    """Reads from the nearest member on. A contract of `dump_ranges.Ranges`, for several threads at once."""
+    """Reads from the nearest member on. A contract of `dump_ranges.Ranges`, for several threads at once.
+
+    A few small members are held: each has many small tables, which are asked for one by one.
+    """
 
     in_order = False
 
@@ -93,13 +102,16 @@ class MemberRanges:
         self._new_decoder = new_decoder
         self._name = name
         self._cancel = cancel
+        self._held: OrderedDict[int, bytes] = OrderedDict()
+        """Plain members, the one that was asked for last at the end."""
+        self._too_large: set[int] = set()
+        self._lock = threading.Lock()
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         members = self._proof.members
         first = bisect_right(members, start, key=lambda member: member.plain_offset) - 1
         reached = start
         with self._open() as stream:
-            stream.seek(members[first].stored_offset)
             for number in range(first, len(members)):
                 if members[number].plain_offset >= end:
                     break
@@ -110,6 +122,39 @@ class MemberRanges:
             raise self._changed()
 
     def _member(self, stream: BinaryIO, number: int, start: int, end: int) -> Iterator[bytes]:
+        member = self._proof.members[number]
+        held = self._small(stream, number)
+        if held is None:
+            stream.seek(member.stored_offset)
+            yield from self._decoded(stream, number, start, end)
+        elif piece := held[max(start - member.plain_offset, 0) : max(end - member.plain_offset, 0)]:
+            yield piece
+
+    def _small(self, stream: BinaryIO, number: int) -> bytes | None:
+        """All of a small member; None for a large one."""
+        with self._lock:
+            if number in self._held:
+                self._held.move_to_end(number)
+                return self._held[number]
+            stored_bytes = self._proof.end(number) - self._proof.members[number].stored_offset
+            if number in self._too_large or stored_bytes > SMALL_BYTES:
+                return None
+        pieces, plain_bytes = [], 0
+        stream.seek(self._proof.members[number].stored_offset)
+        for piece in self._decoded(stream, number, 0, sys.maxsize):
+            pieces.append(piece)
+            plain_bytes += len(piece)
+            if plain_bytes > SMALL_BYTES:
+                with self._lock:
+                    self._too_large.add(number)
+                return None
+        with self._lock:
+            self._held[number] = b"".join(pieces)
+            while len(self._held) > HELD_MEMBERS:
+                self._held.popitem(last=False)
+            return self._held[number]
+
+    def _decoded(self, stream: BinaryIO, number: int, start: int, end: int) -> Iterator[bytes]:
         member, decoder, digest = self._proof.members[number], self._new_decoder(), hashlib.sha256()
         position, left = member.plain_offset, self._proof.end(number) - member.stored_offset
         while left:

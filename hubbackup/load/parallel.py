@@ -98,6 +98,8 @@ class _Work:
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._fed_bytes = 0
+        self._at_work = loader.jobs
+        """So many sessions have not ended yet."""
 
     def run(self) -> None:
         """Do all of it. Raises HubbackupError, the first one of any session."""
@@ -110,9 +112,9 @@ class _Work:
             for thread in threads:
                 thread.start()
             try:
-                while any(thread.is_alive() for thread in threads):
+                while self._at_work:
                     with self._changed:
-                        self._changed.wait(TICK_SECONDS)
+                        self._changed.wait_for(lambda: not self._at_work, TICK_SECONDS)
                     progress(self._fed_bytes, self._now())
                     load.run.cancel.check()
             except BaseException:
@@ -148,6 +150,10 @@ class _Work:
                 session.finish()
         except BaseException as error:  # noqa: BLE001 - raised by `run`
             self._fail(error)
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
 
     def _take(self) -> list[Task]:
         """Some tasks, waited for; none at the end."""

@@ -17,7 +17,7 @@ from hubbackup.errors import NotProvenError
 from hubbackup.load.dump_ranges import Ranges, StreamRanges
 from hubbackup.load.members import MemberDigests, MemberProof, MemberRanges
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import CODECS, Member
+from hubbackup.streams.codecs import CODECS, Decoder, Member
 from hubbackup.verify.reader import Expected
 
 CODEC = CODECS["gzip"]
@@ -159,3 +159,26 @@ def test_only_what_is_wanted_is_read() -> None:
     ranges = MemberRanges(open_file, proof, partial(CODEC.decoder), "the file", Cancel())
     assert b"".join(ranges.read(1_000_050, 1_000_060)) == b"\x05" * 10
     assert Counted.taken == members[6].stored_offset - members[5].stored_offset
+
+
+def test_a_small_member_is_decoded_once_for_all_its_tables() -> None:
+    """And a few of them are held, not all."""
+    file, members = stored([bytes([number]) * 100_000 for number in range(8)])
+    decoders = []
+
+    def decoder() -> Decoder:
+        decoders.append(CODEC.decoder())
+        return decoders[-1]
+
+    proof = proof_of(file, members)
+    assert proof is not None
+    ranges = MemberRanges(File(file).open, proof, decoder, "the file", Cancel())
+    for _ in range(50):
+        for start in (10, 99_990, 200_010):
+            assert len(b"".join(ranges.read(start, start + 20))) == 20
+    assert len(decoders) == 3
+    for start in range(0, 800_000, 10_000):
+        assert b"".join(ranges.read(start, start + 10)) == bytes([start // 100_000]) * 10
+    assert len(decoders) <= 3 + 8
+    b"".join(ranges.read(5, 6))
+    assert len(decoders) <= 3 + 8 + 1
