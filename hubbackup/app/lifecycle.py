@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hubbackup.app.stores import terms_of
+from pydantic import SecretStr
+
+from hubbackup.app.stores import s3_store, terms_of
 from hubbackup.catalog.typed_name import parse_name
+from hubbackup.config.bucket import BucketSettings
 from hubbackup.errors import UsageError
 from hubbackup.jobs.run import Outcome
 from hubbackup.lifecycle.job import LifecycleJob, LifecycleResult, Plan, make_plan
@@ -21,16 +25,26 @@ if TYPE_CHECKING:
 class Lifecycle:
     """What one bucket does, `s3` or `mirror`. Raises UsageError for a store that is none."""
 
-    def __init__(self, installation: Installation, which: str) -> None:
+    def __init__(self, installation: Installation, which: str, credentials: tuple[str, str] | None = None) -> None:
+        """`credentials`: another key than that of the settings."""
         self._home = installation
         self._target = installation.targets(which)[-1]
         if which == "all" or not isinstance(self._target.store, S3Store):
             raise UsageError(f"{which} is not one bucket", remedy="take s3, or mirror")
         self._store = self._target.store
+        if credentials is not None:
+            key, secret = map(SecretStr, credentials)
+            bucket = replace(self._bucket, access_key_id=key, secret_access_key=secret)
+            self._store = s3_store(bucket, installation.settings.postgres_db, installation.cancel)
+            self._target = replace(self._target, store=self._store)
+
+    @property
+    def _bucket(self) -> BucketSettings:
+        return self._home.settings.buckets[self._target.name]
 
     @property
     def _terms(self) -> Terms:
-        return terms_of(self._home.settings.buckets[self._store.name])
+        return terms_of(self._bucket)
 
     def plan(self) -> Plan:
         """What is there, and what `apply` would do. Raises UsageError, StoreError."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from hubbackup.app.credentials import read_credentials
 from hubbackup.app.lifecycle import Lifecycle
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import complain, print_json, say
@@ -18,12 +19,23 @@ from hubbackup.lifecycle.job import Plan
 from hubbackup.lifecycle.rules import filter_of
 from hubbackup.streams.cancel import Cancel
 
+ANSWER_SECONDS = 600.0
+"""While the question stands, no backup begins."""
+
 
 def lifecycle(
     action: Annotated[
         Literal["show", "apply"], typer.Argument(help="show the rules, or apply the settings to them.")
     ],
     store: Annotated[str, typer.Option("--store", metavar="STORE", help="s3 or mirror.")] = "s3",
+    credentials: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="A file with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of another key, or - for stdin.",
+            show_default=False,
+        ),
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     json: Json = False,
 ) -> int:
@@ -33,7 +45,7 @@ def lifecycle(
     they are.
     """
     app = make_app()
-    rules = Lifecycle(app, store)
+    rules = Lifecycle(app, store, read_credentials(credentials) if credentials else None)
     if action == "show":
         plan = rules.plan()
         if json:
@@ -63,7 +75,7 @@ def _confirm(plan: Plan, cancel: Cancel, *, yes: bool, quiet: bool) -> None:
         return
     forget_typed_ahead()
     complain("Type yes to change the bucket's rules: ", end="")
-    if read_line(cancel).strip() != "yes":
+    if read_line(cancel, ANSWER_SECONDS).strip() != "yes":
         raise UsageError("not confirmed, nothing was done")
 
 

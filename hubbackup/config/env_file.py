@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from hubbackup.errors import SettingsError
 
@@ -25,11 +26,9 @@ def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[dict[str,
 
     Raises SettingsError where the file can't be read, FileNotFoundError where it is not there.
     """
-    from dotenv.parser import parse_stream
-
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            bindings = list(parse_stream(stream))
+            return parse_env(stream, str(path), environment)
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as error:
@@ -37,11 +36,17 @@ def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[dict[str,
             f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}",
             remedy="make it readable for the user that hubbackup runs as",
         ) from error
+
+
+def parse_env(stream: TextIO, name: str, environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """As `read_env_file`, of a text that is called `name`."""
+    from dotenv.parser import parse_stream
+
     values: dict[str, str] = {}
     remarks = []
-    for binding in bindings:
+    for binding in parse_stream(stream):
         if binding.error:
-            remarks.append(f"{path}: line {binding.original.line} is not NAME=value and was skipped")
+            remarks.append(f"{name}: line {binding.original.line} is not NAME=value and was skipped")
         elif binding.key:
             value = binding.value or ""
             literal = SINGLE_QUOTED.search(binding.original.string) is not None

@@ -67,6 +67,11 @@ def test_what_is_frozen_is_said(program: Program) -> None:
         assert asked.code == 1, asked.said
         assert "rests in an archive class" in asked.err
         assert remedy in asked.err
+    (program.backups / name).rename(program.directory / name)  # the server was lost: what is left is archived
+    (program.backups / beside(name)).rename(program.directory / beside(name))
+    latest = program.run("restore", "--latest", "--into", "new", "--yes")
+    assert latest.code == 1, latest.said
+    assert remedy in latest.err
     shown = program.run("show", name, "--store", "s3")
     assert shown.code == 0, shown.said
     assert "archived in s3" in shown.said

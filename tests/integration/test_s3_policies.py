@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -164,6 +166,29 @@ def test_lifecycle(program: Program, s3: S3Server, bucket: str) -> None:
         refused = limited.run("verify", name, "--store", "s3")
         assert refused.code == 1, refused.said
         assert proxy.denied[-1] == "s3:GetObject"
+
+
+def test_lifecycle_by_another_key(program: Program, s3: S3Server, bucket: str) -> None:
+    """The key of that one command comes from a file, stands in no setting, and is shown nowhere."""
+    file = program.directory / "keys"
+    file.write_text("# of the office\nAWS_ACCESS_KEY_ID=AKIAOFFICE\nexport AWS_SECRET_ACCESS_KEY='office $ecret'\n")
+    with PolicyProxy(s3.endpoint_url, policy=re.sub(r"\bBUCKET\b", bucket, POLICIES["lifecycle"])) as proxy:
+        limited = program.but(S3_ENDPOINT_URL=proxy.url, S3_ARCHIVE_AFTER_DAYS="90")
+        done = limited.run("lifecycle", "apply", "--yes", "--credentials", str(file))
+        assert done.code == 0, done.said
+        assert "office $ecret" not in done.said
+        assert all("AKIAOFFICE/" in seen.headers["authorization"] for seen in proxy.seen)
+        typed = [sys.executable, "-m", "hubbackup", "lifecycle", "show", "--credentials", "-"]
+        shown = subprocess.run(
+            typed, env=limited.env(), input=file.read_text(), capture_output=True, text=True, check=False
+        )
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "nothing to do" in shown.stdout
+        file.write_text("AWS_ACCESS_KEY_ID=AKIAOFFICE\n")
+        for typed, words in ((str(file), "does not have both"), ("/nowhere/keys", "there is no such file here")):
+            refused = limited.run("lifecycle", "show", "--credentials", typed)
+            assert refused.code == 2, refused.said
+            assert words in refused.err
 
 
 def test_archive(program: Program, s3: S3Server, bucket: str) -> None:

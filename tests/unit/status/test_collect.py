@@ -200,6 +200,8 @@ def test_the_outlook_plays_the_runs_through() -> None:
     ]
     assert gone[0].reason == "3.0 days old, the policy keeps 2"
     assert removals(nights, Policy(days=0), runs) == []
+    locked = [replace(one, locked_until=runs[3]) for one in nights]
+    assert [one.at for one in removals(locked, Policy(days=2), runs)] == [runs[3]] * 3
     kept = removals([*nights, Candidate("pinned", start - 9 * DAY, good=True, pinned=True)], Policy(days=2), runs)
     assert "pinned" not in {one.name for one in kept}
 
