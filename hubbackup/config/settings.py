@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbackup.config import values
-from hubbackup.config.bucket import BucketFields
+from hubbackup.config.bucket import S3, BucketFields, variable
 from hubbackup.config.commands import command
 from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
@@ -214,16 +214,16 @@ class Settings(BucketFields, OwnSettings):
             counts = {"retention_days": 1, "keep_weeks": 7, "keep_months": 31, "keep_years": 366}
             kept: dict[str, int] = {}
             for name, days in counts.items():
-                given, shared = getattr(bucket, name), getattr(self, f"backup_{name}")
-                known = f"BACKUP_{name.upper()}" if given is None else bucket.variable(name)
-                kept[known] = (shared if given is None else given) * days
+                names = (bucket.variable(name), variable(S3, name), f"BACKUP_{name.upper()}")
+                known = next(one for one in names if getattr(self, one.lower()) is not None)
+                kept[known] = getattr(self, known.lower()) * days
             longest = max(kept, key=lambda name: kept[name])
             everything = next(iter(kept.values())) == 0
             if bucket.expire_after_days and not everything and bucket.expire_after_days < kept[longest]:
-                variable = bucket.variable("expire_after_days")
+                expire = bucket.variable("expire_after_days")
                 raise values.refused(
-                    f"{variable}={bucket.expire_after_days} would remove what {longest} keeps",
-                    f"set {variable}={kept[longest]} or more, or lower {longest}, or unset {variable}",
+                    f"{expire}={bucket.expire_after_days} would remove what {longest} keeps",
+                    f"set {expire}={kept[longest]} or more, or lower {longest}, or unset {expire}",
                 )
         return self
 

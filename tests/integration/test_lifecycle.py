@@ -179,7 +179,6 @@ def test_rules_with_what_we_do_not_know_are_left_alone(program: Program, s3: S3S
     ("status", "code", "sentence", "exit_code"),
     [
         (501, "NotImplemented", "has no lifecycle rules (it answered NotImplemented): nothing was done", 2),
-        (405, "MethodNotAllowed", "has no lifecycle rules", 2),
         (403, "AccessDenied", "give the key s3:GetLifecycleConfiguration", 1),
     ],
 )
@@ -205,23 +204,11 @@ def test_a_vendor_that_refuses_the_days(program: Program, s3: S3Server, bucket: 
     assert rules_in(s3, bucket) == []
 
 
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"S3_EXPIRE_AFTER_DAYS": "90"}, "S3_EXPIRE_AFTER_DAYS=90 is not after S3_ARCHIVE_AFTER_DAYS=90"),
-        ({"S3_KEEP_YEARS": "2"}, "S3_EXPIRE_AFTER_DAYS=400 would remove what S3_KEEP_YEARS keeps"),
-        ({"BACKUP_RETENTION_DAYS": "500"}, "S3_EXPIRE_AFTER_DAYS=400 would remove what BACKUP_RETENTION_DAYS keeps"),
-        ({"S3_ARCHIVE_AFTER_DAYS": "-1"}, "S3_ARCHIVE_AFTER_DAYS"),
-        ({"S3_ARCHIVE_CLASS": "glacier deep"}, "S3_ARCHIVE_CLASS"),
-        ({"S3_OBJECT_LOCK_DAYS": "4000"}, "S3_OBJECT_LOCK_DAYS"),
-        ({"S3_OBJECT_LOCK_MODE": "NONE"}, "S3_OBJECT_LOCK_MODE"),
-    ],
-)
-def test_settings_that_contradict_each_other(program: Program, settings: dict[str, str], sentence: str) -> None:
+def test_settings_that_contradict_each_other(program: Program) -> None:
     """One sentence, exit code 2, nothing asked of the bucket."""
-    done = program.but(S3_ENDPOINT_URL="http://127.0.0.1:9", **settings).run("lifecycle", "show")
+    done = program.run("lifecycle", "show", S3_KEEP_YEARS="2", S3_ENDPOINT_URL="http://127.0.0.1:9")
     assert done.code == 2, done.said
-    assert sentence in done.err
+    assert "S3_EXPIRE_AFTER_DAYS=400 would remove what S3_KEEP_YEARS keeps" in done.err
 
 
 @pytest.mark.parametrize("prefix", ["/", 'd\'é té/<&> "x"/'])

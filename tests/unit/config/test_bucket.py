@@ -155,3 +155,29 @@ def test_an_endpoint_has_one_origin() -> None:
     assert origin_of("https://host:9000") != origin_of("https://host:9001")
     assert origin_of("https://host/a") != origin_of("https://host/b")
     assert origin_of("") == origin_of("https://s3.amazonaws.com")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"S3_EXPIRE_AFTER_DAYS": "90"}, "S3_EXPIRE_AFTER_DAYS=90 is not after S3_ARCHIVE_AFTER_DAYS=90"),
+        ({"S3_KEEP_YEARS": "2"}, "S3_EXPIRE_AFTER_DAYS=400 would remove what S3_KEEP_YEARS keeps"),
+        ({"BACKUP_RETENTION_DAYS": "500"}, "S3_EXPIRE_AFTER_DAYS=400 would remove what BACKUP_RETENTION_DAYS keeps"),
+        ({"S3_ARCHIVE_AFTER_DAYS": "-1"}, "S3_ARCHIVE_AFTER_DAYS"),
+        ({"S3_ARCHIVE_CLASS": "glacier deep"}, "S3_ARCHIVE_CLASS"),
+        ({"S3_OBJECT_LOCK_DAYS": "4000"}, "S3_OBJECT_LOCK_DAYS"),
+        ({"S3_OBJECT_LOCK_MODE": "NONE"}, "must be COMPLIANCE or GOVERNANCE"),
+        (
+            {**MIRROR, "S3_MIRROR_EXPIRE_AFTER_DAYS": "20", "S3_KEEP_MONTHS": "1"},
+            "S3_MIRROR_EXPIRE_AFTER_DAYS=20 would remove what S3_KEEP_MONTHS keeps",
+        ),
+    ],
+)
+def test_rules_that_contradict_the_retention(settings: dict[str, str], sentence: str) -> None:
+    """A rule never removes what a setting keeps, nor before it has archived it; each bucket by its own settings."""
+    days = {"S3_ARCHIVE_AFTER_DAYS": "90", "S3_EXPIRE_AFTER_DAYS": "400"}
+    assert buckets(**FIRST, **days)["s3"].expire_after_days == 400
+    assert buckets(**FIRST, **days, BACKUP_RETENTION_DAYS="0")["s3"].archive_after_days == 90
+    with pytest.raises(SettingsError) as caught:
+        buckets(**FIRST, **(days | settings))
+    assert sentence in str(caught.value)
