@@ -7,7 +7,6 @@ one was stopped.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
@@ -278,18 +278,17 @@ class AllDatabasesJob:
         if planned.database in databases.look().databases and (said := _content(databases, planned.database)):
             raise HubbackupError(
                 f"the database {planned.database} {said} by now, and was empty when this restore began",
-                remedy=f"to replace it all the same: hubbackup restore {planned.name} --database …",
+                remedy=f"to replace it all the same: hubbackup restore --latest --database {quote(planned.database)}",
             )
 
     def _gone(self, run: Run, database: str) -> HubbackupError | None:
         """Why there is no server any more; None where there is one."""
-        with contextlib.suppress(StoppedError):
-            try:
-                Databases(self.open_runner(run.cancel), self.connection(run.run_id), database).look()
-            except StoppedError:
-                raise
-            except HubbackupError as error:
-                return HubbackupError(f"not tried, the server does not answer: {error}", remedy=error.remedy)
+        try:
+            Databases(self.open_runner(run.cancel), self.connection(run.run_id), database).look()
+        except StoppedError:
+            return None  # the next one is stopped as well
+        except HubbackupError as error:
+            return HubbackupError(f"not tried, the server does not answer: {error}", remedy=error.remedy)
         return None
 
     def _tell(self, run: Run, ending: DatabaseEnding) -> None:

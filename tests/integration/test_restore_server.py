@@ -195,24 +195,48 @@ def test_one_that_is_damaged_stops_none_of_the_others(old: Old, disk: Program) -
     assert f"{ODD}: there already, restored from {old.names[ODD]}" in again.out
 
 
-def test_killed_in_the_middle_the_same_command_goes_on(old: Old, disk: Program) -> None:
-    """What was restored is recognised and left alone, though users have changed it since; the rest is restored."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_in_the_middle_the_same_command_goes_on(old: Old, disk: Program, how: signal.Signals) -> None:
+    """What was restored is recognised and left alone, though users have changed it since; the rest is restored.
+
+    A stop ends with 143.
+    """
     carry(old, disk, *CONTENT)
     log = disk.directory / "log"
     process = disk.fork("restore", "--all", "--globals", "--yes", output=log)
     wait_until(lambda: b"restore.database" in log.read_bytes(), "the first database", 60)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(30) is not None
+    process.send_signal(how)
+    assert process.wait(30) in (143, -9)
     there = disk.databases() & CONTENT.keys()
     assert 0 < len(there) < len(CONTENT)
     first = sorted(there)[0]
     disk.psql("CREATE TABLE since (n int)", database=first)
-    done = disk.run("restore", "--all", "--globals", "--yes", "--json")
+    # POSTGRES_DB is not what is asked for here: whatever it names need not be there.
+    done = disk.but(POSTGRES_DB="never_there").run("restore", "--all", "--globals", "--yes", "--json")
     assert done.code == 0, done.said
     assert endings(done) == {name: "present" if name in there else "restored" for name in CONTENT}
     same(old, disk, first)
     assert disk.psql("SELECT count(*) FROM since", database=first) == "0"
     assert [name for name in disk.databases() if "_restore_" in name] == []
+
+
+def test_where_the_server_is_gone_the_rest_is_not_tried(old: Old, disk: Program, newer: EmbeddedPostgres) -> None:
+    """Each is named with that reason, exit code 1; when the server is back, the same command goes on."""
+    carry(old, disk, *CONTENT)
+    log = disk.directory / "log"
+    process = disk.fork("restore", "--all", "--globals", "--yes", output=log)
+    wait_until(lambda: b"restore.database" in log.read_bytes(), "the first database", 60)
+    newer.kill()
+    try:
+        assert process.wait(60) == 1
+    finally:
+        newer.start()
+    assert b"not tried, the server does not answer" in log.read_bytes()
+    done = disk.run("restore", "--all", "--globals", "--yes", "--json")
+    assert done.code == 0, done.said
+    assert set(endings(done).values()) <= {"present", "restored"}
+    for name in CONTENT:
+        assert name in disk.databases()
 
 
 def test_a_server_that_is_not_empty(old: Old, disk: Program) -> None:
