@@ -75,6 +75,8 @@ def s3_store(
         region=bucket.region,
         access_key_id=bucket.access_key_id.get_secret_value(),
         secret_access_key=bucket.secret_access_key.get_secret_value(),
+        ca_bundle=bucket.ca_bundle,
+        addressing_style=bucket.addressing_style,
         storage_class=bucket.storage_class,
         # Manifests and marks are read each day: an archive would not give them back for hours.
         in_storage_class=lambda name: BackupName.parse(name) is not None,
@@ -133,7 +135,8 @@ def bucket_policy(settings: Settings, bucket: BucketSettings) -> Policy:
 def _target(bucket: BucketSettings, settings: Settings, cancel: Cancel) -> Target:
     store = s3_store(bucket, settings.postgres_db, cancel)
     endpoint = f" --endpoint-url {shlex.quote(bucket.endpoint_url)}" if bucket.endpoint_url else ""
-    fetch = f"aws s3 cp {store.describe()}{{name}} .{endpoint}"
+    authorities = f" --ca-bundle {shlex.quote(bucket.ca_bundle)}" if bucket.ca_bundle else ""
+    fetch = f"aws s3 cp {store.describe()}{{name}} .{endpoint}{authorities}"
 
     def keep_from_rules(name: str, on: bool) -> None:
         if store.tag is not None:

@@ -15,6 +15,7 @@ from hubbackup.config import values
 from hubbackup.config.urls import origin_of
 
 S3, MIRROR = "s3", "mirror"
+AddressingStyle = Literal["auto", "path", "virtual"]
 LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 NO_KEY = SecretStr("")
 OTHER_NAMES = {
@@ -48,6 +49,8 @@ class BucketSettings:
     access_key_id: SecretStr
     secret_access_key: SecretStr
     storage_class: str
+    ca_bundle: str
+    addressing_style: AddressingStyle
     timeout_seconds: int
     retention_days: int | None = None
     """This and the next four: where it differs from the local disk's."""
@@ -98,6 +101,12 @@ class BucketFields(BaseModel):
     s3_prefix: values.Folder = Field(default="backups/", description="before each object's name")
     s3_endpoint_url: values.Endpoint = Field(default="", description="empty is AWS")
     s3_storage_class: str = Field(default="", description="as the S3 vendor names it")
+    s3_ca_bundle: values.AbsolutePathOrNone = Field(
+        default="", description="file with the authorities that sign for the endpoint, instead of the usual ones"
+    )
+    s3_addressing_style: AddressingStyle = Field(
+        default="auto", description="the bucket in the URL's path, in its host name, or as boto3 chooses"
+    )
     s3_timeout_seconds: values.Patience = Field(
         default=300, description="how long an upload may get no further; silence: a fifth of it"
     )
@@ -132,6 +141,10 @@ class BucketFields(BaseModel):
     s3_mirror_prefix: values.Folder = Field(default="backups/", description="before each object's name there")
     s3_mirror_endpoint_url: values.Endpoint = Field(default="", description="the mirror's; empty is AWS")
     s3_mirror_storage_class: str = Field(default="", description="as the mirror's vendor names it")
+    s3_mirror_ca_bundle: values.AbsolutePathOrNone = Field(default="", description="S3_CA_BUNDLE for the mirror")
+    s3_mirror_addressing_style: AddressingStyle = Field(
+        default="auto", description="S3_ADDRESSING_STYLE for the mirror"
+    )
     s3_mirror_timeout_seconds: values.Patience | None = Field(
         default=None, description="S3_TIMEOUT_SECONDS for the mirror, where it differs"
     )

@@ -58,7 +58,9 @@ def bucket(place: Place) -> Diagnosis:
             f"set {variable}={look.region}",
         )
     region = look.region or settings.region
-    return ok(f"{where} answers" + (f" (region {region})" if region else ""))
+    proxy = place.store.proxy()
+    said = ([f"region {region}"] if region else []) + ([f"by the proxy {proxy}"] if proxy else [])
+    return ok(f"{where} answers" + (f" ({', '.join(said)})" if said else ""))
 
 
 def clock(place: Place) -> Diagnosis:

@@ -14,9 +14,8 @@ from urllib.parse import urlencode
 
 from hubbackup.errors import NotFoundError, StoreError
 from hubbackup.stores import Entry, check_name, check_range, is_flat_name
-from hubbackup.stores.s3_answers import watch_answers
 from hubbackup.stores.s3_calls import S3Calls, S3Limits
-from hubbackup.stores.s3_data import READING, loader
+from hubbackup.stores.s3_client import Access, make_client, proxy_before
 from hubbackup.stores.s3_errors import NOT_IMPLEMENTED, error_code
 from hubbackup.stores.s3_head import ARCHIVE_CLASSES, Address, Head, ObjectLock, head_object, refuse_taken
 from hubbackup.stores.s3_reader import open_object
@@ -41,10 +40,12 @@ class BucketLook:
 class S3Store:
     """Objects directly under `prefix`. boto3 is loaded, and the server asked, at the first call that needs it.
 
-    What is None or empty is left to boto3's own chain (environment, profile, role). `is_ours` says of a name whether
-    this program may have begun it: `remove_leftovers` ends no other's upload. `storage_class` and `tag` are of the
-    names that `in_storage_class` accepts, `lock` is of those that `in_lock` accepts. `cancel` ends every wait with
-    StoppedError. `worded` rewords remedies, which name the settings of the first bucket.
+    What is None or empty is left to boto3's own chain (environment, profile, role). `ca_bundle` is a file with the
+    authorities that sign for the server, `addressing_style` where the bucket's name is in a URL (`path`, `virtual`).
+    `is_ours` says of a name whether this program may have begun it: `remove_leftovers` ends no other's upload.
+    `storage_class` and `tag` are of the names that `in_storage_class` accepts, `lock` is of those that `in_lock`
+    accepts. `cancel` ends every wait with StoppedError. `worded` rewords remedies, which name the settings of the
+    first bucket.
     """
 
     remote = True
@@ -59,6 +60,8 @@ class S3Store:
         region: str | None = None,
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
+        ca_bundle: str | None = None,
+        addressing_style: str = "",
         storage_class: str | None = None,
         in_storage_class: Callable[[str], bool] = lambda name: True,
         tag: tuple[str, str] | None = None,
@@ -73,12 +76,7 @@ class S3Store:
         self.name = name
         self._bucket = self.bucket = bucket
         self._prefix = self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._endpoint_url = endpoint_url or None
-        self._region = region or None
-        self._credentials: dict[str, Any] = {
-            "aws_access_key_id": access_key_id or None,
-            "aws_secret_access_key": secret_access_key or None,
-        }
+        self._access = Access(endpoint_url, region, access_key_id, secret_access_key, ca_bundle, addressing_style)
         self._storage_class = storage_class
         self._in_storage_class = in_storage_class
         self.tag = tag
@@ -91,6 +89,10 @@ class S3Store:
         where = self.describe() + (f" at {_host_of(endpoint_url)}" if endpoint_url else "")
         self._cancel = cancel or Cancel()
         self._calls = S3Calls(lambda: self._client, bucket, where, self._limits, self._cancel, worded)
+
+    def proxy(self) -> str:
+        """The host of the proxy that is asked instead of the server; empty where there is none. Raises StoreError."""
+        return proxy_before(self._client.meta.endpoint_url)
 
     def describe(self) -> str:
         """`s3://bucket/prefix`."""
@@ -272,37 +274,7 @@ class S3Store:
 
     @cached_property
     def _client(self) -> S3Client:
-        import boto3
-        import botocore.session
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
-        config = Config(
-            connect_timeout=self._limits.connect_seconds,
-            read_timeout=self._limits.read_seconds,
-            retries={"total_max_attempts": 1, "mode": "standard"},  # s3_calls decides about another attempt
-            # Each part's md5 goes along and the ETags are checked; other vendors reject the newer checksums, and AWS
-            # would want them again, part by part, on completion.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            tcp_keepalive=True,
-            user_agent_extra="hubbackup",
-        )
-        # Where an endpoint is set, botocore's default addressing is by path; at AWS it is by host name.
-        region = self._region or ("us-east-1" if self._endpoint_url else None)
-        parts = botocore.session.Session()
-        parts.register_component("data_loader", loader())
-        try:
-            with READING:
-                session = boto3.session.Session(region_name=region, botocore_session=parts, **self._credentials)
-                client = session.client("s3", endpoint_url=self._endpoint_url, config=config)
-        except (BotoCoreError, ValueError) as error:
-            raise StoreError(
-                f"no S3 client can be made from these settings ({type(error).__name__})",
-                remedy="check S3_ENDPOINT_URL (it starts with https://), AWS_DEFAULT_REGION and the AWS_* variables",
-            ) from error
-        watch_answers(client, follow_regions=not self._endpoint_url)
-        return client
+        return make_client(self._access, self._limits)
 
 
 @dataclass(frozen=True)

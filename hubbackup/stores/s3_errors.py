@@ -44,6 +44,8 @@ _WRONG_REGION = {
     "PermanentRedirect",
 }
 THAW_REMEDY = "it is in an archive class: hubbackup restore NAME --from s3 --thaw has it thawed, which takes hours"
+PROXY_ASKS = 407
+PROXY_REMEDY = "check HTTPS_PROXY (http://user:password@proxy:3128), or name S3's host in NO_PROXY"
 NOT_IMPLEMENTED = {"MethodNotAllowed", "NotImplemented", "405", "501"}
 
 
@@ -98,6 +100,10 @@ def refused(error: Exception, doing: str, where: str, bucket: str) -> StoreError
         return StoreError(sentence, remedy="another run, or a rule of the bucket, ended this upload: run it again")
     if code in _FULL or status == 507:
         return StoreFullError(sentence, remedy="raise the bucket's quota, or lower S3_RETENTION_DAYS")
+    if status == PROXY_ASKS:
+        return StoreDeniedError(
+            f"could not {doing} ({where}): the proxy before it asks for a login (407)", remedy=PROXY_REMEDY
+        )
     if code == "RequestTimeTooSkewed":
         return StoreDeniedError(sentence, remedy="set this machine's clock right")
     if region := _region_of(error):
@@ -124,7 +130,9 @@ def unanswered(error: Exception, doing: str, where: str) -> StoreError:
     if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
         return StoreDeniedError(sentence, remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return StoreDeniedError(sentence, remedy="correct S3_ENDPOINT_URL, or give its authority in AWS_CA_BUNDLE")
+        return StoreDeniedError(
+            sentence, remedy="correct S3_ENDPOINT_URL, or name the file of its authority in S3_CA_BUNDLE"
+        )
     transient = isinstance(
         error,
         (
@@ -135,6 +143,8 @@ def unanswered(error: Exception, doing: str, where: str) -> StoreError:
         ),
     )
     remedy = "check S3_ENDPOINT_URL and that this container reaches it"
+    if isinstance(error, exceptions.ProxyConnectionError):
+        return StoreSilentError(sentence, remedy=PROXY_REMEDY, transient=True)
     silent = (
         exceptions.EndpointConnectionError,
         exceptions.ConnectTimeoutError,
@@ -186,6 +196,7 @@ def _in_words(error: Exception) -> str:
         "EndpointConnectionError": "no connection",
         "NoCredentialsError": "no credentials are set",
         "PartialCredentialsError": "only a part of the credentials is set",
+        "ProxyConnectionError": "no connection by the proxy before it",
         "ReadTimeoutError": "no answer within the time",
         "ResponseParserError": "the answer is not one of an S3 server",
         "SSLError": "no trusted TLS connection",

@@ -3,6 +3,9 @@
     with FaultProxy(upstream_url) as proxy:
         proxy.fault(answer(503, "SlowDown"), when=is_part(1), times=2)
 
+It speaks TLS where it is given a certificate, and also is a proxy in HTTP's own sense (HTTP_PROXY): then it is asked
+for URLs of any host, all of which are the upstream server's; and it connects (CONNECT) to any port of this machine.
+
 A fault is a function that is given the exchange in place of the server. `proxy.seen` records every request. All that
 it starts ends with its `with` block.
 """
@@ -10,15 +13,18 @@ it starts ends with its `with` block.
 from __future__ import annotations
 
 import http.client
+import select
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,13 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         url = urlsplit(self.path)
+        if url.netloc:  # asked as a proxy
+            self.path = urlunsplit(("", "", url.path, url.query, ""))
         query = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.seen = Seen(self.command, url.path, query, headers)
+        if self.command == "CONNECT":
+            self.seen = Seen(self.command, self.path, {}, headers)
         self.proxy.take(self.seen)(self)
 
     def allow_body(self) -> None:
@@ -80,7 +90,7 @@ class Exchange(BaseHTTPRequestHandler):
         body = self.request_body()
         upstream = http.client.HTTPConnection(self.proxy.upstream, timeout=30)
         try:
-            headers = {key: value for key, value in self.headers.items() if key.lower() != "expect"}
+            headers = {key: value for key, value in self.headers.items() if key.lower() not in ("expect", "host")}
             upstream.request(self.command, self.path, body, headers)
             response = upstream.getresponse()
             return response.status, response.getheaders(), response.read()
@@ -104,6 +114,19 @@ class Exchange(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def tunnel(self) -> None:
+        """Connect to the port that is asked for, at this machine, and carry bytes both ways to the end."""
+        self.close_connection = True
+        with socket.create_connection(("127.0.0.1", int(self.path.rpartition(":")[2]))) as there:
+            self.wfile.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            ways = {self.connection: there, there: self.connection}
+            while ready := select.select([*ways], [], [], self.timeout)[0]:
+                for one in ready:
+                    data = one.recv(65536)
+                    if not data:
+                        return
+                    ways[one].sendall(data)
+
     def reset(self) -> None:
         """End the connection with a TCP reset."""
         self.close_connection = True
@@ -125,9 +148,10 @@ Fault = Callable[[Exchange], None]
 
 @dataclass
 class FaultProxy:
-    """A proxy to `upstream_url` on a loopback port; `url` is its own."""
+    """A proxy to `upstream_url` on a loopback port; `url` is its own. `certificate` and its key: for `localhost`."""
 
     upstream_url: str
+    certificate: tuple[Path, Path] | None = None
     seen: list[Seen] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -138,6 +162,13 @@ class FaultProxy:
         handler = type("BoundExchange", (Exchange,), {"proxy": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if self.certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self.url = f"https://localhost:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         return self
@@ -191,7 +222,10 @@ class _Server(ThreadingHTTPServer):
 
 def pass_on(exchange: Exchange) -> None:
     """No fault."""
-    exchange.reply(*exchange.forward())
+    if exchange.command == "CONNECT":
+        exchange.tunnel()
+    else:
+        exchange.reply(*exchange.forward())
 
 
 def error_body(code: str, message: str = "") -> bytes:
