@@ -21,7 +21,7 @@ IMAGE = "python:3.13-slim"
 STAND_IN = """#!/bin/sh
 echo "ids $(id -u) $(id -g)"
 echo "parent $PPID $HUBBACKUP_IN_CONTAINER"
-for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE BACKUP_IDENTITY_FILE; do
+for name in BACKUP_ENV_FILE POSTGRES_PASSWORD_FILE BACKUP_IDENTITY_FILE PGSSLKEY PGPASSFILE; do
     eval "path=\\${$name:-}"
     [ -z "$path" ] || echo "$name $(cat "$path")"
 done
@@ -106,14 +106,18 @@ def test_a_secret_of_the_environment_is_handed_on(start: Start, tmp_path: Path) 
 
 
 def test_a_private_key_of_root_is_handed_on(start: Start, tmp_path: Path) -> None:
-    """BACKUP_IDENTITY_FILE, in the container's environment or in the settings file."""
-    key, settings = tmp_path / "config" / "backup.key", tmp_path / "config" / ".env.production"
-    key.write_text("AGE-SECRET-KEY-1")
-    settings.write_text("BACKUP_IDENTITY_FILE=/config/backup.key\n")
-    for file in (key, settings):
+    """BACKUP_IDENTITY_FILE, PGSSLKEY and PGPASSFILE, in the container's environment or in the settings file."""
+    config = tmp_path / "config"
+    named = {"BACKUP_IDENTITY_FILE": "AGE-SECRET-KEY-1", "PGSSLKEY": "key of TLS", "PGPASSFILE": "*:*:*:hub:x"}
+    for name, text in named.items():
+        (config / name).write_text(text)
+    (config / ".env.production").write_text("".join(f"{name}=/config/{name}\n" for name in named))
+    for file in config.iterdir():
         file.chmod(0o600)
-    assert "BACKUP_IDENTITY_FILE AGE-SECRET-KEY-1" in start("-e", "BACKUP_IDENTITY_FILE=/config/backup.key")
-    assert "copy /config/backup.key AGE-SECRET-KEY-1" in start("-e", "BACKUP_ENV_FILE=/config/.env.production")
+    lines = start(*(word for name in named for word in ("-e", f"{name}=/config/{name}")))
+    assert {f"{name} {text}" for name, text in named.items()} <= set(lines)
+    lines = start("-e", "BACKUP_ENV_FILE=/config/.env.production")
+    assert {f"copy /config/{name} {text}" for name, text in named.items()} <= set(lines)
 
 
 def test_a_command_from_the_host_is_told_from_one_of_a_shell_in_the_container(start: Start) -> None:
