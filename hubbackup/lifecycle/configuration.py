@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from hubbackup.errors import HubbackupError, NotFoundError, StoreDeniedError, StoreError, UsageError
 from hubbackup.lifecycle.checksum import sign_by_md5
-from hubbackup.lifecycle.rules import Difference, S3Rule, normal
+from hubbackup.lifecycle.rules import Difference, S3Rule, normal, takes_manifests
 from hubbackup.stores.s3_errors import NOT_IMPLEMENTED, error_code
 
 if TYPE_CHECKING:
@@ -92,7 +92,13 @@ class Configuration:
                 return
         kept = set(map(repr, map(normal, found.rules)))
         lost = [rule["ID"] for rule in rules if repr(normal(rule)) not in kept]
-        self._take_back(before)
+        try:
+            self._take_back(before)
+        except StoreError as error:
+            raise HubbackupError(
+                f"{where} did not keep the lifecycle rules as they were sent, and has them still: {error}",
+                remedy=f"remove the rules {', '.join(lost)} by the vendor's own console, at once",
+            ) from error
         raise UsageError(
             f"{where} did not keep the lifecycle rules as they were sent ({', '.join(lost) or 'there are others'}):"
             " they were taken back",
@@ -100,8 +106,10 @@ class Configuration:
         )
 
     def _take_back(self, before: Found) -> None:
-        if before.rules:
-            self._put([dict(rule) for rule in before.rules], before.minimum)
+        # One of ours that had lost its tag before, in a run that was killed here, does not come back.
+        rules = [dict(rule) for rule in before.rules if not takes_manifests(rule)]
+        if rules:
+            self._put(rules, before.minimum)
             return
         bucket = self._store.bucket
         self._store.ask("remove the lifecycle rules", lambda client: client.delete_bucket_lifecycle(Bucket=bucket))

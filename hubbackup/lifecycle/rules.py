@@ -149,6 +149,11 @@ def difference(there: Sequence[S3Rule], terms: Terms, rules: Sequence[Rule]) -> 
     )
 
 
+def takes_manifests(rule: S3Rule) -> bool:
+    """Whether it is ours for backups, and has lost the tag that spares what is beside them."""
+    return str(rule.get("ID", "")).startswith(f"{BACKUPS}:") and not filter_of(rule)[1]
+
+
 def removes_hidden(there: Sequence[S3Rule], prefix: str) -> bool:
     """Whether a rule, of whoever, removes hidden versions of all that is under the prefix."""
     for rule in there:
@@ -167,7 +172,7 @@ def normal(rule: Mapping[str, Any]) -> tuple[object, ...]:
         for key, value in rule.items()
         if key not in ("Filter", "Prefix") and value not in ([], {}, None)
     }
-    return prefix, tags, sizes, tuple(sorted(rest.items(), key=lambda item: item[0]))
+    return prefix, tuple(sorted(tags)), sizes, tuple(sorted(rest.items(), key=lambda item: item[0]))
 
 
 def filter_of(rule: Mapping[str, Any]) -> tuple[str, frozenset[tuple[str, str]], tuple[int | None, int | None]]:

@@ -37,7 +37,7 @@ def is_versioned(store: S3Store) -> bool:
         if error_code(error) in NOT_IMPLEMENTED:
             return False
         raise
-    return answer.get("Status", "") == "Enabled"
+    return answer.get("Status", "") in ("Enabled", "Suspended")  # in the latter those of before stay
 
 
 def hidden(store: S3Store) -> Hidden:

@@ -100,6 +100,14 @@ def test_rules_of_others_stay_as_they_are(theirs: list[dict[str, Any]], before: 
         assert again.merged() == merged
 
 
+def test_the_order_of_tags_means_nothing() -> None:
+    """However many a rule of others has."""
+    tags = [{"Key": f"k{number}", "Value": "v"} for number in range(9)]
+    one: dict[str, Any] = {"Status": "Enabled", "Filter": {"And": {"Prefix": "", "Tags": tags}}}
+    other: dict[str, Any] = {"Status": "Enabled", "Filter": {"And": {"Prefix": "", "Tags": tags[::-1]}}}
+    assert repr(normal(one)) == repr(normal(other))
+
+
 def test_a_rule_is_known_again_as_vendors_write_it() -> None:
     """A filter with one And, an old prefix beside it, tags in another order, a false that nobody asked for."""
     ours: dict[str, Any] = OURS[0]
