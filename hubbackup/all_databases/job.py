@@ -294,7 +294,7 @@ class AllDatabasesJob:
     def _tell(self, run: Run, ending: DatabaseEnding) -> None:
         """Log and show what became of one database."""
         name = printable(ending.database)
-        facts = {key: value for key, value in ending.facts().items() if value not in ("", 0, 0.0)}
+        facts = {key: value for key, value in ending.facts().items() if value}
         if ending.is_there:
             words = "is restored" if ending.ending == "restored" else "is there already, restored before"
             run.log.info("restore.database", message=f"{name} {words}", **facts)
