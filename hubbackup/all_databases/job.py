@@ -8,7 +8,6 @@ one was stopped.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,19 +17,17 @@ from shlex import quote
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
+from hubbackup.all_databases.finding import chosen, content_of, opened_by
 from hubbackup.all_databases.plan import Planned, ServerPlan, check_room, made_plan
-from hubbackup.catalog.listing import Listed, newest_first_of, scan_each
+from hubbackup.catalog.listing import scan_each
 from hubbackup.catalog.restored import Restored
 from hubbackup.catalog.target import Target
 from hubbackup.errors import (
     EXIT_FAILED,
     HubbackupError,
-    IdentityError,
-    NotFoundError,
     NotProvenError,
     StoppedError,
     StoreError,
-    UsageError,
 )
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.results import DatabaseEnding, RestoreResult, ServerRestoreResult
@@ -42,12 +39,10 @@ from hubbackup.restore.preflight import Request, check_server, free_on_server
 from hubbackup.restore.roles import create_missing
 from hubbackup.runners import Runner
 from hubbackup.shown_text import printable
-from hubbackup.streams.age import HEADER_BYTES
 from hubbackup.streams.age_keys import Identities
 from hubbackup.streams.cancel import Cancel
 from hubbackup.units import listed
-from hubbackup.verify.choice import Choice, newest_sound, tell_unreadable
-from hubbackup.verify.sealed import demand_key
+from hubbackup.verify.choice import tell_unreadable
 from hubbackup.verify.source import Source, taken
 
 REMEDY = "what is restored stays; mend the cause, and the same command goes on with the others"
@@ -109,69 +104,17 @@ class AllDatabasesJob:
         """What is to be done. Raises HubbackupError where nothing can be, or where something must be decided."""
         found = scan_each(self.targets).or_raise()
         tell_unreadable(run, found.failed)
-        choices = self._choices(run, found.listed, found.stores)
-        where = ", ".join(target.describe() for target in found.stores)
-        if not any(choice.backup for choice in choices):
-            raise self._nothing(choices, where)
-        opened = self._opened(choices)
+        choices = chosen(run, found.listed, found.stores, self.zone, foreign=self.foreign)
+        opened = opened_by(self.identities, choices)
         runner, connection = self.open_runner(run.cancel), self.connection(run.run_id)
         databases = Databases(runner, connection, opened[0].database)
         server = databases.look()
         check_server(server, connection.user)
         here = [one.database for one in opened if one.database in server.databases]
-        occupied = {name: said for name in here if (said := _content(databases, name))}
+        occupied = {name: said for name in here if (said := content_of(databases, name))}
         plan = made_plan(opened, server, self.request, occupied, self.restored, connection.user)
         check_room(plan, free_on_server(runner, connection, server), force=self.request.force)
         return replace(plan, not_listed=tuple(target.name for target, _ in found.failed))
-
-    def _choices(self, run: Run, found: Sequence[Listed], targets: Sequence[Target]) -> list[Choice]:
-        """The newest good backup of each database, by name."""
-        groups: dict[str, list[Listed]] = defaultdict(list)
-        for one in found:
-            groups[one.name.database].append(one)
-        choices = []
-        for database, group in sorted(groups.items()):
-            backups = newest_first_of(group, targets, self.zone)
-            choice = newest_sound(backups, targets, database, foreign=self.foreign)
-            for name, why in choice.passed_over:
-                remedy = f"to restore this one all the same: hubbackup restore {name}"
-                run.log.warning("source.skipped", message=f"{name} is passed over: {why}", name=name, remedy=remedy)
-            choices.append(choice)
-        return choices
-
-    def _nothing(self, choices: Sequence[Choice], where: str) -> HubbackupError:
-        foreign = [choice for choice in choices if any("foreign" in why for _, why in choice.passed_over)]
-        if foreign and not self.foreign:
-            return UsageError(
-                f"no backup in {where} is known to be of this server",
-                remedy="hubbackup config says how to carry the key of another server over. Where you know whose"
-                " backups they are: hubbackup restore --all --foreign",
-            )
-        return NotFoundError(
-            f"there is no good backup of any database in {where}",
-            remedy="hubbackup list shows what is there, and why it is not good",
-        )
-
-    def _opened(self, choices: Sequence[Choice]) -> list[Planned]:
-        """With their manifests; sealed ones by the keys at hand. Raises IdentityError where no key opens any."""
-        opened, locked = [], None
-        for choice in choices:
-            planned = Planned(choice)
-            if choice.backup is not None and choice.backup.manifest is not None:
-                manifest, name = choice.backup.manifest, planned.name
-                opener = partial(choice.targets[0].open, name, end=HEADER_BYTES)
-                try:
-                    demand_key(name, opener, manifest, self.identities)
-                    planned = planned.with_manifest(manifest.opened(self.identities))
-                except IdentityError as error:
-                    locked = error
-                    planned = replace(planned, why_not=str(error), remedy=error.remedy)
-                except (NotProvenError, StoreError) as error:
-                    planned = replace(planned, why_not=str(error), remedy=error.remedy)
-            opened.append(planned)
-        if locked is not None and all(one.manifest is None for one in opened):
-            raise locked
-        return opened
 
     def _make_roles(self, run: Run, plan: ServerPlan) -> tuple[str, ...]:
         """`--globals`: the roles of the newest backup, all or none. Raises HubbackupError.
@@ -275,7 +218,7 @@ class AllDatabasesJob:
     def _check_untouched(self, run: Run, planned: Planned) -> None:
         """Raises HubbackupError where somebody has filled the database since the question."""
         databases = Databases(self.open_runner(run.cancel), self.connection(run.run_id), planned.database)
-        if planned.database in databases.look().databases and (said := _content(databases, planned.database)):
+        if planned.database in databases.look().databases and (said := content_of(databases, planned.database)):
             raise HubbackupError(
                 f"the database {planned.database} {said} by now, and was empty when this restore began",
                 remedy=f"to replace it all the same: hubbackup restore --latest --database {quote(planned.database)}",
@@ -306,28 +249,6 @@ class AllDatabasesJob:
 def _numbered(make: ProgressMaker, position: str) -> ProgressMaker:
     """Progress that says which of them it is."""
     return lambda what, total_bytes: make(f"{position} {what}", total_bytes)
-
-
-OCCUPIED_SQL = """\
-SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
-          AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid
-                          AND deptype = 'e')),
-       (SELECT count(*) FROM pg_largeobject_metadata);
-"""
-
-
-def _content(databases: Databases, name: str) -> str:
-    """What is in a database of the server, beside what its extensions brought; empty where it is empty."""
-    try:
-        relations, large_objects = map(int, databases.sql(OCCUPIED_SQL, name).strip().split("|"))
-    except StoppedError:
-        raise
-    except HubbackupError as error:
-        return f"can't be looked into ({error})"
-    if relations:
-        return f"has {relations} tables, views and sequences"
-    return f"has {large_objects} large objects" if large_objects else ""
 
 
 def _restored(result: RestoreResult, target: Target, seconds: float) -> DatabaseEnding:
