@@ -27,6 +27,8 @@ COPY docker/backup-cron/postgres-tools /usr/local/lib/hubbackup/postgres-tools
 RUN /usr/local/lib/hubbackup/postgres-tools $POSTGRES_MAJORS
 
 ENV PYTHONUNBUFFERED=1 HUBBACKUP_RUNTIME_DIR=/run/hubbackup
+# A volume that Docker makes anew has this owner, so that a container without root can write into it.
+RUN install -d -o 10001 -g 10001 -m 0700 /var/backups/hub-chantier
 VOLUME /var/backups/hub-chantier
 HEALTHCHECK --interval=60s --timeout=10s --start-period=20s --retries=3 CMD ["hubbackup", "health"]
 ENTRYPOINT ["hubbackup"]

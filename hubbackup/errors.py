@@ -77,9 +77,16 @@ class PassphraseError(UsageError):
 
 
 class LockHeldError(HubbackupError):
-    """Another run of hubbackup holds the lock; this one left nothing behind."""
+    """Another run of hubbackup holds the lock; this one left nothing behind.
+
+    `elsewhere`: that of the database, from another host or directory.
+    """
 
     exit_code = EXIT_LOCKED
+
+    def __init__(self, message: str, *, remedy: str = "", elsewhere: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.elsewhere = elsewhere
 
 
 class StoppedError(HubbackupError):

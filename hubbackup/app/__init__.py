@@ -61,9 +61,12 @@ class App(Installation):
         """What is in backups, to be looked into."""
         return Contents(self)
 
-    def backup(self, *, upload: bool = True, progress: ProgressMaker | None = None) -> Outcome[BackupResult]:
-        """Take one backup now, under the lock. Raises HubbackupError."""
-        job = self.of().backup_job(upload=upload)
+    def backup(
+        self, *, upload: bool = True, slot: datetime | None = None, progress: ProgressMaker | None = None
+    ) -> Outcome[BackupResult]:
+        """Take one backup now, under the lock; for a `slot` of the schedule only where none has been made since, by
+        another daemon. Raises HubbackupError."""
+        job = self.of().backup_job(upload=upload, slot=slot)
         return self.run(with_hooks(job, hooks_of(self.settings, self.server), [self.database]), progress)
 
     def restore(

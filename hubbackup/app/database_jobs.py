@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from hubbackup.app.identities import identities_of
 from hubbackup.app.installation import Installation
@@ -29,8 +30,8 @@ class DatabaseJobs:
     installation: Installation
     database: str
 
-    def backup_job(self, *, upload: bool = True) -> BackupJob:
-        """A backup of it."""
+    def backup_job(self, *, upload: bool = True, slot: datetime | None = None) -> BackupJob:
+        """A backup of it; for a `slot` of the schedule only if nobody else has made one."""
         home = self.installation
         settings = home.settings
         return BackupJob(
@@ -55,6 +56,7 @@ class DatabaseJobs:
             find_key=home.manifest_key.make,
             restored=home.state.restored,
             keep_before_days=settings.backup_keep_before_days,
+            slot=slot,
             try_schema=self._try_schema if settings.backup_schema_drill else None,
         )
 

@@ -48,6 +48,8 @@ class DumpSource:
     """What the manifest is signed with."""
     before: Manifest | None = None
     """The last backup that counts, to say what changed since."""
+    begun: frozenset[str] = frozenset()
+    """The names that runs of this host had begun before, where no run elsewhere can have one of these at work."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic
 
-from hubbackup.errors import HubbackupError, StoppedError, StreamError
+from hubbackup.errors import HubbackupError, LockHeldError, StoppedError, StreamError
 from hubbackup.jobs.run import Job, Outcome, R_co, Run
 from hubbackup.runners import Process, Runner
 from hubbackup.runners.stderr import Tail
@@ -153,6 +153,7 @@ class WithHooks(Generic[R_co]):
     hooks: Hooks
     databases: tuple[str, ...]
     needs_lock: ClassVar[bool] = True
+    begins_itself: ClassVar[bool] = True
 
     @property
     def kind(self) -> str:
@@ -160,13 +161,29 @@ class WithHooks(Generic[R_co]):
         return self.job.kind
 
     def __call__(self, run: Run) -> Outcome[R_co]:
-        """Raises what the job raises; HubbackupError where the hook before it fails: then it is not done."""
-        try:
+        """Raises what the job raises; HubbackupError where the hook before it fails: then it is not done.
+
+        Neither is run where there is nothing to do, or where a run elsewhere is at work.
+        """
+        tell = run.on_begin
+
+        def begin() -> None:
+            tell()
             self.hooks.before(run, self.databases)
+
+        run.on_begin = begin
+        try:
+            if not getattr(self.job, "begins_itself", False):
+                run.begin()
             outcome = self.job(run)
         except BaseException as error:
-            self.hooks.after(run, self.databases, error)
+            if run.begun or not isinstance(error, LockHeldError):
+                self.hooks.after(run, self.databases, error)
             raise
+        finally:
+            run.on_begin = tell
+        if outcome.not_needed:
+            return outcome
         problems = self.hooks.after(run, self.databases, outcome)
         return replace(outcome, problems=(*outcome.problems, *problems)) if problems else outcome
 

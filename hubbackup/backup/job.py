@@ -25,8 +25,9 @@ from hubbackup.backup.anomalies import last_counting, last_normal
 from hubbackup.backup.dump import DumpOptions, DumpSource, Made, make
 from hubbackup.backup.leaving_out import NO_PATTERNS
 from hubbackup.backup.room import Room
+from hubbackup.backup.served import find_served, last_of_server
 from hubbackup.backup.upkeep import Upkeep, harmless
-from hubbackup.backup.upload import Upload, unfinished
+from hubbackup.backup.upload import Upload, begun_here, unfinished
 from hubbackup.catalog.backup import BackupName, Manifest, write_manifest
 from hubbackup.catalog.diff import summary
 from hubbackup.catalog.listing import newest_first
@@ -46,7 +47,7 @@ from hubbackup.errors import (
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
-from hubbackup.postgres import client
+from hubbackup.postgres import client, run_lock
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import expired_names
@@ -76,14 +77,20 @@ class BackupJob:
     keep_before_days: int = 7
     try_schema: Callable[[Run, Manifest, Sequence[Target], KeptSchema | None], SchemaVerdict] | None = None
     """Whether the schema of the backup that was just published in these targets restores."""
+    slot: datetime | None = None
+    """When a scheduled run was due: it makes nothing where a good backup of since then is in a remote target."""
+    locks: bool = True
+    """Whether it locks the database against runs elsewhere; else its caller has."""
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "backup"
     needs_lock: ClassVar[bool] = True
+    begins_itself: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[BackupResult]:
-        """Take the backup, upload it, prune. Raises HubbackupError where there is no good backup."""
+        """Take the backup, upload it, prune. Raises HubbackupError where there is no good backup, LockHeldError
+        where a run elsewhere is at work on the database."""
         with contextlib.ExitStack() as stack:
             return self._back_up(run, stack)
 
@@ -93,7 +100,11 @@ class BackupJob:
         started_at = self.now()
         with run.stage("prepare"):
             key, unsigned = self._key(run)
-            source = self._begin(run, started_at, key)
+            source = self._begin(run, started_at, key, stack)
+            served = self._served(run)
+            if served is not None:
+                return served
+            run.begin()
         room = Room(run, self.local, self.database, self.zone, self.now)
         room.prepare(source.normal.stored_bytes if source.normal is not None else 0)
         try:
@@ -139,7 +150,8 @@ class BackupJob:
             left_out=manifest.without or None,
             unrestorable=verdict.why if verdict.state == "refused" else None,
             remedy=verdict.remedy if verdict.state == "refused" else None,
-            **changes,
+            changes=changes.get("changes"),
+            changes_since=changes.get("changes_since"),
         )
         return Outcome("Backup termine", result, (*unsigned, *problems))
 
@@ -151,7 +163,7 @@ class BackupJob:
         schema = stack.enter_context(SchemaText()) if keep else None
         with self._draft(source.started_at, problems) as (working, draft):
             draft.growing.expected_bytes = _expected_bytes(source)
-            uploads = [Upload(run, target, draft.name, draft.growing) for target in self.remotes]
+            uploads = [Upload(run, target, draft.name, draft.growing, source.begun) for target in self.remotes]
             try:
                 for upload in uploads:
                     upload.start()
@@ -174,6 +186,13 @@ class BackupJob:
         copies += [upload.target.name for upload in uploads if upload.published]
         return made, copies
 
+    def _served(self, run: Run) -> Outcome[BackupResult] | None:
+        """The end of a scheduled run whose slot somebody else has served."""
+        if self.slot is None or not self.remotes:
+            return None
+        found = find_served(run, self.remotes, self.zone, self.database, self.slot, self.now())
+        return found.outcome(self.database, self.slot) if found is not None else None
+
     def _try_schema(self, run: Run, made: Made, copies: Sequence[str]) -> SchemaVerdict:
         """Before anything is pruned: what can't be restored counts for nothing."""
         if self.try_schema is None or self.local.name not in copies:
@@ -195,6 +214,8 @@ class BackupJob:
             remotes=[replace(target, policy=keep_all) for target in self.remotes],
             keep_before_days=0,
             options=replace(self.options, exclude=NO_PATTERNS),  # nothing else will have it
+            slot=None,
+            locks=False,
             try_schema=None if any_schema else self.try_schema,
         )
         made = job(run).result
@@ -229,16 +250,30 @@ class BackupJob:
             run.log.warning("local.unreadable", message=str(error), remedy=error.remedy)
             return None, None
 
-    def _begin(self, run: Run, started_at: datetime, key: SigningKey | None) -> DumpSource:
-        """Find the database, end what a killed run left there and on disk, and look at what is to be dumped."""
+    def _begin(
+        self, run: Run, started_at: datetime, key: SigningKey | None, stack: contextlib.ExitStack
+    ) -> DumpSource:
+        """Find the database, end what a killed run left there and on disk, lock it, and look at what is to be dumped.
+
+        Raises LockHeldError where a run elsewhere is at work on it.
+        """
         normal, before = self._last(run)
         runner = self.open_runner(run.cancel)
         connection = self.connection(run.run_id)
+        dead, begun = run.dead_runs.ids, begun_here(self.local)
         remove_leftovers(run.log, [self._sessions_of_the_dead(run, runner, connection), unfinished(self.local)])
         properties = client.describe(runner, connection, self.database)
+        if self.locks:
+            lock = stack.enter_context(run_lock.locked(run, runner, connection, self.database, dead))
+            begun = frozenset() if lock.why_not else begun
+        if before is None and normal is None and self.remotes:
+            found = last_of_server(
+                run, self.remotes, self.zone, self.database, properties.system_identifier, self.now()
+            )
+            normal = before = found
         if normal is not None and self.restored is not None:
             normal = self.restored.measure(self.database, normal, properties.system_identifier)
-        return DumpSource(self.database, runner, connection, properties, normal, started_at, key, before)
+        return DumpSource(self.database, runner, connection, properties, normal, started_at, key, before, begun)
 
     def _sessions_of_the_dead(self, run: Run, runner: Runner, connection: Connection) -> Leftovers:
         """The database sessions of runs that died: a pg_dump that waits for a lock does not notice it."""

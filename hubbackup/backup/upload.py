@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Container
 
 from hubbackup.catalog.backup import Manifest, write_manifest
-from hubbackup.catalog.target import Target
+from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.errors import HubbackupError, StoppedError, StoreError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.progress import Progress, silent
@@ -24,12 +25,16 @@ class Upload(threading.Thread):
     A slow or dead target never slows the dump: this thread reads the file, the dump's writer never waits for it.
     """
 
-    def __init__(self, run: Run, target: Target, name: str, source: GrowingFile) -> None:
+    def __init__(
+        self, run: Run, target: Target, name: str, source: GrowingFile, known: Container[str] = frozenset()
+    ) -> None:
+        """`known`: names whose uploads can only be dead ones of this host's."""
         super().__init__(name=f"upload-{target.name}", daemon=True)
         self.target = target
         self._run = run
         self._name = name
         self._source = source
+        self._known = known
         self._decided = threading.Event()
         self._manifest: Manifest | None = None
         self._draft: Draft | None = None
@@ -39,7 +44,7 @@ class Upload(threading.Thread):
     def run(self) -> None:
         try:
             # Here, so that a dead S3 does not hold up the dump's beginning.
-            remove_leftovers(self._run.log, [unfinished(self.target)])
+            remove_leftovers(self._run.log, [unfinished(self.target, self._known)])
             with self.target.store.create(self._name) as draft:
                 self._draft = draft
                 draft.follow(self._source)
@@ -97,6 +102,17 @@ def report_remark(run: Run, target: Target, draft: Draft) -> None:
         run.log.warning("copy.untagged", message=draft.remark, store=target.name, remedy=remedy)
 
 
-def unfinished(target: Target) -> Leftovers:
-    """What a killed run had begun to write there: `.partial` files, or uploads without an end."""
-    return Leftovers(target.store.remove_leftovers, fields={"store": target.name})
+def unfinished(target: Target, known: Container[str] = frozenset()) -> Leftovers:
+    """What a killed run had begun to write there: `.partial` files, or uploads without an end, of `known` names.
+
+    An upload of another name may be another daemon's, and at work.
+    """
+    return Leftovers(lambda: target.store.remove_leftovers(known), fields={"store": target.name})
+
+
+def begun_here(local: LocalTarget) -> frozenset[str]:
+    """The names that runs of this host have begun: their drafts and their backups; none where that can't be read."""
+    try:
+        return frozenset(local.store.begun())
+    except StoreError:
+        return frozenset()

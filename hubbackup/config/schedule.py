@@ -68,6 +68,17 @@ class Schedule:
             day += timedelta(days=1)
         return None
 
+    def last_until(self, moment: datetime) -> datetime | None:
+        """The last due time at or before `moment` (aware), in UTC; None where there was none in eight years."""
+        day = moment.astimezone(self.zone).date() + timedelta(days=1)
+        for _ in range(SEARCH_DAYS):
+            if self._is_due_on(day):
+                earlier = [due for due in self._times_on(day) if due <= moment]
+                if earlier:
+                    return max(earlier)
+            day -= timedelta(days=1)
+        return None
+
     @property
     def zone(self) -> ZoneInfo:
         """The time zone of the schedule."""

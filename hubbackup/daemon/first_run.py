@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from hubbackup.app import App
+from hubbackup.app.server import ASK_SECONDS
+from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import newest_good, scan
 from hubbackup.errors import HubbackupError
+from hubbackup.postgres.client import describe
 from hubbackup.status.overdue import missed_run
 
+EARLIEST = datetime.fromtimestamp(0, UTC)
+"""Any backup serves the slot of the first one."""
 WAIT_SECONDS = 120.0
 """How long the first backup waits for the database, which may be starting as well."""
 
@@ -21,6 +27,8 @@ class Reason:
     reason: str
     sentence: str
     due: datetime | None = None
+    slot: datetime | None = None
+    """A good backup of since then, by another daemon, takes its place."""
 
     @property
     def first(self) -> bool:
@@ -39,15 +47,40 @@ def reason_to_start_with_a_run(app: App, now: datetime) -> Reason | None:
         return Reason("BACKUP_ON_START", "BACKUP_ON_START")
     try:
         newest = newest_good([app.local], app.zone, app.database, now)
-        since = newest.started_at if newest is not None else None
+        last = newest or _of_this_server(app, now)
+        since = last.started_at if last is not None else None
         due = missed_run(settings.schedule, since, app.state.history, now)
         if settings.backup_catch_up and due is not None:
-            return Reason("missed", "the last scheduled one was missed", due)
+            return Reason("missed", "the last scheduled one was missed", due, _last_slot(app, due, now))
         if settings.backup_on_first_start and newest is None and _nowhere(app):
-            return Reason("first", f"there is none of {app.database} yet")
+            return Reason("first", f"there is none of {app.database} yet", slot=EARLIEST)
     except HubbackupError as error:
         app.log.warning("catch_up.unknown", message=str(error), remedy=error.remedy)
     return None
+
+
+def _of_this_server(app: App, now: datetime) -> Backup | None:
+    """The newest good backup in a remote target, for a disk that has none: a pod's spool begins empty.
+
+    Only of the very server that is there now. On a new one the database may still wait for its restore.
+    """
+    if app.state.history.last("backup") is not None or not app.remotes:
+        return None
+    for target in app.remotes:
+        with contextlib.suppress(HubbackupError):
+            newest = newest_good([target], app.zone, app.database, now)
+            if newest is None or newest.manifest is None:
+                continue
+            runner = app.server.open_runner(app.cancel, ASK_SECONDS)
+            there = describe(runner, app.server.connection("first"), app.database).system_identifier
+            return newest if newest.manifest.system_identifier == there else None
+    return None
+
+
+def _last_slot(app: App, due: datetime, now: datetime) -> datetime:
+    """Of all slots that were missed since `due`."""
+    last = app.settings.schedule.last_until(now)
+    return due if last is None else max(due, last)
 
 
 def _nowhere(app: App) -> bool:

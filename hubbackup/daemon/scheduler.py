@@ -12,12 +12,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.job import Job
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from hubbackup import package_version
@@ -58,6 +60,8 @@ class Shift:
 
     ended_at: datetime
     last: dict[str, datetime] = field(default_factory=dict)
+    waiting: datetime | None = None
+    """The slot of a backup that waits for another daemon's run."""
 
 
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
@@ -69,6 +73,18 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
         except JobLookupError:
             return None
         return seconds
+
+
+class _Worker(ThreadPoolExecutor):  # type: ignore[misc]
+    """Remembers for which slot it starts each job: APScheduler does not tell the job."""
+
+    def __init__(self, slots: dict[str, datetime]) -> None:
+        super().__init__(1)
+        self._slots = slots
+
+    def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
+        self._slots[job.id] = run_times[-1].astimezone(UTC)
+        super()._do_submit_job(job, run_times)
 
 
 class Daemon:
@@ -84,6 +100,8 @@ class Daemon:
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # a skipped slot is said here, once
         self._clock = Clock()
         self._triggers: dict[str, ScheduleTrigger] = {}
+        self._slots: dict[str, datetime] = {}
+        self._waiting: datetime | None = before.waiting if before is not None else None
         self._at_work = 0
         self._remark = ""
         self._counting = threading.Lock()
@@ -91,7 +109,7 @@ class Daemon:
             timezone=UTC,
             # One worker for the work: runs queue up behind each other. Heartbeat and watch must not wait for them,
             # nor they for the reading of old copies.
-            executors={name: ThreadPoolExecutor(1) for name in ("work", "reading", "beat", "watch")},
+            executors={name: _Worker(self._slots) for name in ("work", "reading", "beat", "watch")},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
 
@@ -135,6 +153,8 @@ class Daemon:
         self._schedule("verify", self._verify, settings.verifications, "reading")
         self._add_beats()
         add(self._remove_leftovers, id="leftovers", executor="work")
+        if self._waiting is not None:
+            self._wait_for_the_other(self._waiting)
         add(self._doctor, id="doctor", executor="watch")
         if any(change.name.startswith(RETENTION) for change in self._changes):
             add(self._prune, id="prune", executor="work")
@@ -185,7 +205,8 @@ class Daemon:
             self._app.cancel.check()
         stop_page()
         self._app.notifier.post.stop(POST_SECONDS)
-        return Shift(ended_at, {name: trigger.last for name, trigger in self._triggers.items()})
+        last = {name: trigger.last for name, trigger in self._triggers.items()}
+        return Shift(ended_at, last, self._waiting)
 
     def _shut_down(self) -> threading.Thread:
         waiter = threading.Thread(target=self._scheduler.shutdown, name="shutdown", daemon=True)
@@ -211,19 +232,38 @@ class Daemon:
         if reason is None:
             return
         self._log.info("backup.catch_up", message=f"a backup at the start: {reason.sentence}", **reason.fields())
-        self._scheduler.add_job(
-            self._first_backup if reason.first else self._backup, id="backup-at-start", executor="work"
-        )
+        work = self._first_backup if reason.first else self._back_up
+        self._scheduler.add_job(work, args=[reason.slot], id="backup-at-start", executor="work")
 
-    def _first_backup(self) -> None:
+    def _first_backup(self, slot: datetime | None) -> None:
         """At the first start the database's container may be starting as well."""
         with contextlib.suppress(HubbackupError):  # then the run says what is wrong
             self._app.server.wait_for(self._app.database, WAIT_SECONDS)
-        self._backup()
+        self._back_up(slot)
 
     def _backup(self) -> None:
-        self._guard("backup", lambda app: app.backup())
+        self._back_up(self._slots["backup"])
+
+    def _back_up(self, slot: datetime | None) -> None:
+        """For a slot of the schedule, or without one in any case."""
+        waited, self._waiting = self._waiting, None
+        with contextlib.suppress(JobLookupError):
+            self._scheduler.remove_job("backup-again")
+        self._guard("backup", lambda app: app.backup(slot=slot), slot, is_told=waited == slot)
         self._beat()
+
+    def _wait_for_the_other(self, slot: datetime) -> None:
+        """Look again in a moment: another daemon's run may serve the slot, or die of it. The next slot ends that."""
+        self._waiting = slot
+        due = datetime.now(UTC) + timedelta(seconds=LOOK_SECONDS)
+        self._scheduler.add_job(
+            self._back_up,
+            DateTrigger(due),
+            args=[slot],
+            id="backup-again",
+            executor="work",
+            replace_existing=True,
+        )
 
     def _drill(self) -> None:
         self._guard("drill", lambda app: app.drill())
@@ -248,14 +288,24 @@ class Daemon:
                 message=f"the {event.job_id} that was due {due} is skipped, since the one before is still at work",
             )
 
-    def _guard(self, kind: str, work: Callable[[App], object]) -> None:
-        """Do a run with the newest settings; the daemon survives whatever ends it. The run reports its end itself."""
+    def _guard(
+        self, kind: str, work: Callable[[App], object], slot: datetime | None = None, *, is_told: bool = False
+    ) -> None:
+        """Do a run with the newest settings; the daemon survives whatever ends it. The run reports its end itself.
+
+        For a `slot` a run elsewhere is waited for, and reported unless it `is_told`.
+        """
         with self._counting:
             self._at_work += 1
         try:
             work(self._edits.look())
         except LockHeldError as error:  # told here only: a run without the lock has no closing line of its own
-            self._log.warning(f"{kind}.skipped", message=str(error))
+            if slot is None or not error.elsewhere:
+                self._log.warning(f"{kind}.skipped", message=str(error))
+                return
+            if not is_told:
+                self._log.info("backup.waiting", message=f"{error}; what comes of it is awaited", slot=slot)
+            self._wait_for_the_other(slot)
         except HubbackupError:
             pass  # the run has told its end itself
         except Exception:  # noqa: BLE001 - as said above

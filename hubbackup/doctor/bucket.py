@@ -148,11 +148,14 @@ def leftovers(place: Place) -> Diagnosis:
     at_work = site.at_work
     if at_work is not None:
         return ok(f"a run is at work ({at_work.kind}, process {at_work.pid}): its uploads are not checked")
+    elsewhere = site.at_work_elsewhere
+    if elsewhere is not None:
+        return ok(f"a run is at work elsewhere ({elsewhere}): its uploads are not checked")
     unfinished = store.unfinished()
     if unfinished:
         return warn(
             f"unfinished uploads, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
-            "the next backup ends them",
+            "the next backup ends those of this host, and others after a day",
         )
     listed = scan([store], site.app.database)
     unproven = [str(one.name) for one in listed if store.name in one.copies and store.name not in one.manifests_in]

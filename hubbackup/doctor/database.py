@@ -11,7 +11,7 @@ from hubbackup.doctor.site import Site
 from hubbackup.dump import identifiers
 from hubbackup.dump.versions import major_of
 from hubbackup.errors import NoDataConnectionError, ToolError
-from hubbackup.postgres import session
+from hubbackup.postgres import run_lock, session
 from hubbackup.postgres.client import some
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.excluded import excluded
@@ -208,6 +208,23 @@ def excluded_tables(site: Site) -> Diagnosis:
     return ok(f"backups leave out the tables {gone or '-'} and the rows of {emptied or '-'}")
 
 
+def lock(site: Site) -> Diagnosis:
+    """Runs can keep others out of the database, from wherever."""
+    name = site.app.database
+    why = run_lock.why_not(site.runner, site.connection, name)
+    if why:
+        return warn(
+            f"a run of hubbackup elsewhere would not be noticed, there can be no lock on {name}: {why}",
+            f"let the role {site.connection.user} have {run_lock.FEWEST_CONNECTIONS} connections at once, and call"
+            " pg_try_advisory_xact_lock; a pooler must let it have transactions. With one hubbackup for this database"
+            " it does no harm",
+        )
+    elsewhere = site.at_work_elsewhere
+    if elsewhere is not None:
+        return ok(f"a run is at work on {name}: {elsewhere}")
+    return ok(f"runs lock {name} against others, from wherever")
+
+
 def leftovers(site: Site) -> Diagnosis:
     """Databases that restores put aside, or left half-filled."""
     app = site.app
@@ -247,6 +264,7 @@ def checks(site: Site) -> list[Check]:
         Check("readable", readable, needs=("database",)),
         Check("excluded tables", excluded_tables, needs=("database",)),
         *restorable.CHECKS,
+        Check("run lock", lock, needs=("database",)),
         Check("old databases", leftovers, needs=("database",)),
     ]
 

@@ -11,9 +11,11 @@ from hubbackup.app.stores import s3_store
 from hubbackup.catalog.backup import Backup
 from hubbackup.catalog.listing import list_backups
 from hubbackup.config.bucket import BucketSettings
+from hubbackup.errors import HubbackupError
 from hubbackup.jobs.current import AtWork
 from hubbackup.jobs.run import new_run_id
 from hubbackup.postgres.client import DatabaseProperties, describe
+from hubbackup.postgres.run_lock import Holder, holder
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner
 
@@ -70,6 +72,14 @@ class Site:
         )
         database = self.app.settings.postgres_db
         return s3_store(bucket, database, self.app.cancel, limits=limits, smallest_part_bytes=PART_BYTES)
+
+    @cached_property
+    def at_work_elsewhere(self) -> Holder | None:
+        """The run that is at work on the database from anywhere; None also where the server does not say."""
+        try:
+            return holder(self.runner, self.connection, self.app.database)
+        except HubbackupError:
+            return None
 
     @property
     def at_work(self) -> AtWork | None:

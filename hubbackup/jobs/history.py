@@ -57,6 +57,8 @@ class RunRecord(NamedTuple):
     """Why its backup is suspicious."""
     changes: str = ""
     """What changed in its tables since the backup before it."""
+    not_needed: bool = False
+    """It made nothing: the backup that it names, of another daemon's, served its slot."""
 
     @classmethod
     def parse(cls, line: str) -> RunRecord | None:
@@ -223,5 +225,6 @@ OPTIONAL: dict[str, Callable[[object], Any]] = {
     "ok": lambda value: value is not False,
     "warnings": _sentences,
     "changes": _sentence,
+    "not_needed": lambda value: value is True,
 }
 """How each field that not every run tells is read: a value of a wrong type is as good as none."""

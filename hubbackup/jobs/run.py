@@ -44,8 +44,17 @@ class Run:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     stage_name: str = "start"
     on_stage: Callable[[str], None] = lambda name: None
+    on_begin: Callable[[], None] = lambda: None
+    begun: bool = False
+    """Whether the observers know of it. Before that, a run that finds another one at work was none."""
     dead_runs: DeadRuns = field(default_factory=lambda: DeadRuns(None))
     """Those that held the same lock, and may have left something behind."""
+
+    def begin(self) -> None:
+        """It is admitted: from here on it is a run, whose end is recorded and told. A second call does nothing."""
+        if not self.begun:
+            self.begun = True
+            self.on_begin()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -69,6 +78,8 @@ class Outcome(Generic[R_co]):
     result: R_co
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
+    not_needed: bool = False
+    """There was nothing to do: another daemon has done it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problems", tuple(map(sentence, self.problems)))
@@ -129,7 +140,8 @@ def guarded(
     observers: Sequence[RunObserver] = (),
 ) -> Outcome[R_co]:
     """Run the job, under the lock where it needs it, and log its end in one closing line, `<kind>.finished` or
-    `<kind>.failed`. How far it has come is written beside the lock.
+    `<kind>.failed`. How far it has come is written beside the lock. A job that `begins_itself` calls `run.begin`
+    once nothing is in its way any more.
 
     Raises LockHeldError at once where another run is at work (a prune is waited for), whatever the job raises, and
     nothing else.
@@ -142,6 +154,7 @@ def guarded(
     shown = run_file.recorded(progress or logged(bound, job.kind))
     dead_runs = DeadRuns(lock.parent)
     run = Run(job.kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage, dead_runs=dead_runs)
+    run.on_begin = lambda: _tell(observers, run, lambda observer: observer.started(run))
     clock = time.monotonic()
     try:
         with contextlib.ExitStack() as stack:
@@ -150,11 +163,13 @@ def guarded(
                 dead_runs.note_killed(lock.with_name(FILE_NAME))
             stack.callback(run_file.remove)
             run_file.stage(run.stage_name)
-            _tell(observers, run, lambda observer: observer.started(run))
+            if not getattr(job, "begins_itself", False):
+                run.begin()
             outcome = job(run)
-    except LockHeldError:
-        raise  # it is not a run: the one at work writes the closing line and the record
     except Exception as error:
+        if isinstance(error, LockHeldError) and not run.begun:
+            raise  # it is not a run: the one at work writes the closing line and the record
+        run.begin()
         failure = error if isinstance(error, HubbackupError) else InternalError(error)
         _record_failure(run, failure, round(time.monotonic() - clock, 3), history)
         _tell(observers, run, lambda observer: observer.ended(run, failure))
@@ -192,7 +207,10 @@ def _record_end(run: Run, outcome: Outcome[Result], history: History) -> None:
     if outcome.problems:
         facts["problems"] = list(outcome.problems)
     level = run.log.warning if outcome.problems else run.log.info
-    level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **facts)
+    if outcome.not_needed:
+        run.log.info("backup.not_needed", message=outcome.message, exit_code=outcome.exit_code, **facts)
+    else:
+        level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **facts)
     history.add(kind, run.run_id, run.started_at, outcome.seconds, outcome.exit_code, facts)
 
 

@@ -88,7 +88,8 @@ def news_of(kind: str, ending: Ending, trouble: Trouble | None, level: str) -> N
         return "suspicious"
     if trouble is not None:
         return "recovered"
-    return "success" if level == "all" and kind not in MARKING_KINDS else None
+    idle = isinstance(ending.result, BackupResult) and ending.result.not_needed  # who made it has told everybody
+    return "success" if level == "all" and kind not in MARKING_KINDS and not idle else None
 
 
 def is_private(kind: str, exit_code: int, usage: bool) -> bool:

@@ -29,9 +29,10 @@ from hubbackup.load.part import PartReading
 from hubbackup.load.proof import prove
 from hubbackup.load.psql_compat import Dialect, parse_version
 from hubbackup.load.sessions import Choice, choose_loader
-from hubbackup.postgres import ddl
+from hubbackup.postgres import ddl, run_lock
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.run_lock import NO_LOCK, RunLock
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
@@ -86,9 +87,13 @@ class RestoreJob:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "restore"
     needs_lock: ClassVar[bool] = True
+    begins_itself: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[RestoreResult]:
-        """Restore. Raises HubbackupError; then the live database is as it was (see `Request.in_place`)."""
+        """Restore. Raises HubbackupError; then the live database is as it was (see `Request.in_place`).
+
+        LockHeldError where a run elsewhere is at work on it.
+        """
         request = self.request
         started = time.monotonic()
         with contextlib.ExitStack() as stack, run.stage("find"), self.find_source(run) as source:
@@ -114,6 +119,10 @@ class RestoreJob:
                 connection = role.connection if role is not None else self.connection(run.run_id)
                 databases = Databases(runner, connection, request.target)
                 server = databases.look(proof.encoding)
+                lock = NO_LOCK
+                if request.replace and request.target in server.databases:
+                    lock = stack.enter_context(run_lock.locked(run, runner, connection, request.target, shared=True))
+                run.begin()
                 properties = self._properties(runner, connection, server, source)
                 if role is not None and role.without_owners:
                     proof = proof.without_owners(ddl.needed_roles(properties))
@@ -155,10 +164,11 @@ class RestoreJob:
                     choice.loader,
                 ),
                 gone,
+                lock,
             )
         return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
-    def _restore(self, work: Work, gone: Lost) -> RestoreResult:
+    def _restore(self, work: Work, gone: Lost, lock: RunLock) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
         taken = work.server.databases
         live = taken.get(request.target)
@@ -174,7 +184,7 @@ class RestoreJob:
             with run.stage("create"):
                 filling.make()
             if in_place:
-                safety = self._drop_live(work, filling)
+                safety = self._drop_live(work, filling, lock)
             try:
                 filling.fill()
             except Exception as error:
@@ -186,6 +196,7 @@ class RestoreJob:
                 filling.fill()
             with run.stage("swap"):
                 self._note_arrival(work, filling.name)
+                lock.expect_its_end()
                 put_aside = databases.swap(live=request.target, aside=aside, new=filling.name, cancel=run.cancel)
             if put_aside:
                 filling.remarks += extensions.after_swap(databases, work.server, request.target)
@@ -244,7 +255,7 @@ class RestoreJob:
             return str(error)
         return ""
 
-    def _drop_live(self, work: Work, filling: Filling) -> str:
+    def _drop_live(self, work: Work, filling: Filling, lock: RunLock) -> str:
         """`--in-place`: the live database goes, after a backup of it, as late as can be: all that can be found out
         beforehand was. From here on nothing is dropped any more. Returns the words that restore that backup."""
         run, target = work.run, self.request.target
@@ -255,6 +266,7 @@ class RestoreJob:
                 raise _not_dropped(f"the live database's own schema can't be restored: {error.why}", error) from error
         with run.stage("drop"):
             filling.is_kept = True
+            lock.expect_its_end()
             message = f"database dropped (--in-place); to go back: hubbackup restore {safety}"
             run.log.warning("restore.dropping", message=message, database=target, safety=safety)
             work.databases.drop(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,9 @@ from hubbackup.catalog.restored import Restored
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import UndoResult
 from hubbackup.jobs.run import Outcome, Run
+from hubbackup.postgres import run_lock
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.run_lock import NO_LOCK
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, derived_time
@@ -31,19 +34,31 @@ class UndoJob:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "undo"
     needs_lock: ClassVar[bool] = True
+    begins_itself: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[UndoResult]:
-        """Raises UsageError where nothing was put aside, HubbackupError where the swap fails."""
+        """Raises UsageError where nothing was put aside, LockHeldError where a run elsewhere is at work on what is
+        live, HubbackupError where the swap fails."""
+        with contextlib.ExitStack() as stack:
+            return self._undo(run, stack)
+
+    def _undo(self, run: Run, stack: contextlib.ExitStack) -> Outcome[UndoResult]:
         target = self.target
-        databases = Databases(self.open_runner(run.cancel), self.connection(run.run_id), target)
+        runner, connection = self.open_runner(run.cancel), self.connection(run.run_id)
+        databases = Databases(runner, connection, target)
         with run.stage("find"):
             server = databases.look()
             kept = list(kept_aside(server, target))
             if not kept:
                 raise UsageError(f"no restore of {target} can be undone: no database {target}_before_… is there")
             newest = kept[-1]
+            lock = NO_LOCK
+            if target in server.databases:
+                lock = stack.enter_context(run_lock.locked(run, runner, connection, target, shared=True))
+            run.begin()
         aside = derived_name(target, "before", self.now(), server.databases)
         with run.stage("swap"):
+            lock.expect_its_end()
             put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
         remarks = extensions.after_swap(databases, server, target) if put_aside else []
         for remark in remarks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -35,6 +35,7 @@ class StoreView:
     newest: Backup | None = None
     good: int = 0
     problem: str = ""
+    remote: bool = field(default=True, compare=False)
     strangers: tuple[str, ...] = ()
     """Younger than the newest good one, and not ours, or from the future: a sentence each."""
 
@@ -44,7 +45,7 @@ class StoreView:
         try:
             listed = list(scan([store], database))
         except StoreError as error:
-            return cls(store.name, problem=str(error))
+            return cls(store.name, problem=str(error), remote=store.remote)
         problem = ""
         strangers: list[str] = []
         for backup in newest_first_of(listed, [store], zone):
@@ -54,8 +55,8 @@ class StoreView:
                 strangers.append(f"{store.name} holds {backup.name}, which is {strange}")
             elif backup.good_in(store.name):
                 good = sum(one.published_in(store.name) for one in listed) - len(strangers)
-                return cls(store.name, backup, good, problem, tuple(strangers))
-        return cls(store.name, problem=problem, strangers=tuple(strangers))
+                return cls(store.name, backup, good, problem, store.remote, tuple(strangers))
+        return cls(store.name, problem=problem, remote=store.remote, strangers=tuple(strangers))
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | N
     for store in stores:
         if store.problem:
             doubts.append(f"{store.name} can't be read: {store.problem}")
+        elif not store.remote and last_run and last_run.not_needed:
+            continue  # it is another daemon's, which has it on its own disk
         elif store.newest is None or store.newest.name != newest.name:
             doubts.append(f"{store.name} lacks it")
     doubts += [f"{doubt.word}: {doubt.why}" for doubt in newest.doubts] + _strangers(stores)

@@ -176,7 +176,9 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
             f"A backup of {database} was due {late} ago, and there is none.",
             "see the failed runs below; then make one now: hubbackup backup",
         )
-    answering = [store.name for store in snapshot.stores if not store.problem]
+    last = snapshot.last_run("backup")
+    elsewhere = last is not None and last.not_needed  # another daemon's, which has it on its own disk
+    answering = [store.name for store in snapshot.stores if not store.problem and not (store.on_disk and elsewhere)]
     lacking = [name for name in answering if name not in newest.good_in]
     if lacking:
         run = next((run for run in snapshot.runs_of("backup") if run.name == newest.name), None)

@@ -9,7 +9,7 @@ name, anything else leaves nothing behind. A store never overwrites, but by `rep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -166,10 +166,11 @@ class Store(Readable, Protocol):
         """Remove a file; one that is gone already is not an error. Raises StoreError."""
         ...
 
-    def remove_leftovers(self) -> list[str]:
+    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
         """Remove what an earlier process of ours left unfinished; returns what was removed, for the log.
 
-        Caller's duty: hold the run lock, so that nothing removed is still being written.
+        Caller's duty: hold the run lock, so that nothing removed is still being written. A store that others write
+        to as well has theirs too: of names that are not `known` to be ours it removes what is a day old. None: all.
         """
         ...
 

@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import stat as stat_modes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,7 +150,7 @@ class LocalStore:
         # A prune removes the manifest first: a power cut must not bring it back without its backup.
         self.sync_directory()
 
-    def remove_leftovers(self) -> list[str]:
+    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
         """Remove the `.partial` files of ours; returns their names, sorted."""
 
         def is_our_draft(name: str) -> bool:
@@ -162,6 +162,11 @@ class LocalStore:
             for name in names:
                 (self.directory / name).unlink(missing_ok=True)
         return names
+
+    def begun(self) -> list[str]:
+        """The names of ours that were ever begun here and not removed: whole files, and drafts. Raises StoreError."""
+        names = self._regular_files(lambda name: self._is_ours(name.removesuffix(PARTIAL_SUFFIX)))
+        return sorted({name.removesuffix(PARTIAL_SUFFIX) for name in names})
 
     def _regular_files(self, wanted: Callable[[str], bool]) -> Iterator[str]:
         with _errors_of(self.directory, "could not be listed"), os.scandir(self.directory) as entries:

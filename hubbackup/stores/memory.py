@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -74,7 +74,7 @@ class MemoryStore:
         self.files.pop(check_name(name), None)
         self.metadata.pop(name, None)
 
-    def remove_leftovers(self) -> list[str]:
+    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
         """Nothing: a draft leaves no trace here until it is committed."""
         return []
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -24,6 +24,9 @@ from hubbackup.streams.cancel import Cancel
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+ABANDONED = timedelta(days=1)
+"""After so long an unfinished upload is nobody's any more, whoever shares the prefix."""
 
 
 T = TypeVar("T")
@@ -214,39 +217,42 @@ class S3Store:
             if error_code(error) == "NoSuchBucket":
                 raise
 
-    def remove_leftovers(self) -> list[str]:
+    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
         """End the unfinished uploads of ours; returns their names, sorted. A server that can't list them: nothing."""
         removed = []
-        for name, key, upload_id in self._unfinished_of_ours():
-            self._end_upload(name, key, upload_id)
-            removed.append(name)
+        for name, upload in self._unfinished_of_ours():
+            if known is None or name in known or upload.is_abandoned:
+                self._end_upload(name, upload)
+                removed.append(name)
         return sorted(removed)
 
     def unfinished(self) -> list[str]:
         """The names whose uploads `remove_leftovers` would end: no listing shows them, and the vendor bills them."""
-        return sorted(name for name, _, _ in self._unfinished_of_ours())
+        return sorted(name for name, _ in self._unfinished_of_ours())
 
-    def _unfinished_of_ours(self) -> list[tuple[str, str, str]]:
-        names = [(key.removeprefix(self._prefix), key, upload_id) for key, upload_id in self._unfinished()]
+    def _unfinished_of_ours(self) -> list[tuple[str, _Unfinished]]:
+        names = [(upload.key.removeprefix(self._prefix), upload) for upload in self._unfinished()]
         return [
-            (name, key, upload_id)
-            for name, key, upload_id in names
-            if key.startswith(self._prefix) and is_flat_name(name) and self._is_ours(name)
+            (name, upload)
+            for name, upload in names
+            if upload.key.startswith(self._prefix) and is_flat_name(name) and self._is_ours(name)
         ]
 
-    def _end_upload(self, name: str, key: str, upload_id: str) -> None:
+    def _end_upload(self, name: str, upload: _Unfinished) -> None:
         try:
             self._calls.small(
                 f"give up the upload of {name}",
-                lambda client: client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id),
+                lambda client: client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=upload.key, UploadId=upload.upload_id
+                ),
             )
         except StoreError as error:
             if error_code(error) != "NoSuchUpload":  # that is: ended meanwhile
                 raise
 
-    def _unfinished(self) -> list[tuple[str, str]]:
-        """Key and id of each upload. All are read before one is ended: ending them would move the pages."""
-        found: list[tuple[str, str]] = []
+    def _unfinished(self) -> list[_Unfinished]:
+        """Each upload. All are read before one is ended: ending them would move the pages."""
+        found: list[_Unfinished] = []
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix}
         while True:
             try:
@@ -308,15 +314,31 @@ def _headers(client: S3Client, arguments: dict[str, Any]) -> dict[str, str]:
 def _list_uploads(client: S3Client, arguments: dict[str, Any]) -> _UploadsPage:
     page = client.list_multipart_uploads(**arguments)
     markers = {"KeyMarker": page.get("NextKeyMarker", ""), "UploadIdMarker": page.get("NextUploadIdMarker", "")}
-    uploads = [(upload["Key"], upload["UploadId"]) for upload in page.get("Uploads", [])]
+    uploads = [
+        _Unfinished(upload["Key"], upload["UploadId"], upload.get("Initiated")) for upload in page.get("Uploads", [])
+    ]
     return _UploadsPage(uploads, bool(page.get("IsTruncated")), markers)
 
 
 @dataclass(frozen=True)
-class _UploadsPage:
-    """A page of unfinished uploads: key and id of each."""
+class _Unfinished:
+    """A multipart upload without an end. `begun_at` is by the server's clock, None where it does not tell."""
 
-    uploads: list[tuple[str, str]]
+    key: str
+    upload_id: str
+    begun_at: datetime | None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whoever began it has given it up: no run takes so long."""
+        return self.begun_at is not None and datetime.now(UTC) - self.begun_at > ABANDONED
+
+
+@dataclass(frozen=True)
+class _UploadsPage:
+    """A page of unfinished uploads."""
+
+    uploads: list[_Unfinished]
     truncated: bool
     markers: dict[str, str]
 

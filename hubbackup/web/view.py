@@ -82,7 +82,7 @@ class View:
 
     def rows(self) -> Iterator[Row]:
         """Backups, and runs that gave none, the newest first."""
-        made = {run.name: run for run in self._snapshot.runs_of("backup") if run.name}
+        made = {run.name: run for run in self._snapshot.runs_of("backup") if run.name and not run.not_needed}
         drilled = {run.name for run in self._snapshot.runs_of("drill") if run.result in ("success", "degraded")}
         entries: list[tuple[datetime, Row]] = [
             (backup.started_at, self._backup_row(backup, made.get(backup.name), backup.name in drilled))
@@ -167,7 +167,7 @@ class View:
         drawn: list[Plot | None] = []
         for number, database in enumerate(self._snapshot.databases):
             mine = [run for run in runs if run.database in ("", database)]
-            done = [run for run in mine if run.result in ("success", "degraded")]
+            done = [run for run in mine if run.result in ("success", "degraded") and not run.not_needed]
             lost = [
                 (run.started_at, f"{self.time(run.started_at).text}: failed")
                 for run in mine

@@ -147,7 +147,7 @@ def test_blocks_that_are_not_run_say_why() -> None:
     """Few, and each with its reason."""
     not_run = [block for block in FURTHER if block.not_run]
     assert all(len(block.not_run) > 10 for block in not_run)
-    assert len(not_run) <= len(FURTHER) / 2
+    assert len(not_run) <= len(FURTHER) * 0.6
 
 
 LOST, PART, GONE, REFUSED, SEALED = (

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -535,6 +536,26 @@ def test_clean_ends_only_uploads_of_ours(s3: S3Server, bucket: str, proxy: Fault
     store = s3.store(bucket, is_ours=lambda name: name.endswith(".sql.gz"))
     assert store.remove_leftovers() == ["ours.sql.gz"]
     assert sorted(s3.unfinished(bucket)) == sorted(keys[1:])
+
+
+def test_clean_ends_no_upload_that_may_be_another_daemons(s3: S3Server, bucket: str, store: S3Store) -> None:
+    """Of names that were not begun here only those that are a day old: no run takes so long."""
+    age = timedelta(0)
+
+    def dated(parsed: dict[str, Any], **_: Any) -> None:
+        for upload in parsed["Uploads"]:
+            upload["Initiated"] = datetime.now(UTC) - age
+
+    # moto says of each that it was begun in 2010.
+    store._client.meta.events.register("after-call.s3.ListMultipartUploads", dated)
+    for name in ("mine.sql.gz", "theirs.sql.gz"):
+        s3.client.create_multipart_upload(Bucket=bucket, Key=f"backups/{name}")
+    assert store.remove_leftovers({"mine.sql.gz"}) == ["mine.sql.gz"]
+    age = timedelta(hours=23)
+    assert store.remove_leftovers(set()) == []
+    assert s3.unfinished(bucket) == ["backups/theirs.sql.gz"]
+    age = timedelta(hours=25)
+    assert store.remove_leftovers(set()) == ["theirs.sql.gz"]
 
 
 # 24: listing and deleting

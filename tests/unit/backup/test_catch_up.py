@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 
 from hubbackup.backup import catch_up
 from hubbackup.backup.catch_up import CatchUp, CaughtUp
-from hubbackup.catalog.backup import BackupName
+from hubbackup.catalog.backup import BackupName, write_manifest
 from hubbackup.catalog.listing import scan
 from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.jobs.progress import silent
@@ -23,7 +24,7 @@ from hubbackup.stores import Entry
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.cancel import Cancel
-from tests.support.backups import put_backup, target_of
+from tests.support.backups import DUMP, manifest_of, put_backup, put_file, target_of
 
 ZONE = ZoneInfo("UTC")
 START = datetime(2026, 2, 1, 3)
@@ -89,6 +90,18 @@ def test_what_is_not_listed_yet_is_not_uploaded_again(local: LocalTarget) -> Non
     assert store.files == before
     del store.files[names[2].manifest]
     assert caught_up(local, target_of(store)).problems  # a half copy that is not listed: can't be replaced blindly
+
+
+def test_what_another_daemon_made_in_the_same_second_stays(local: LocalTarget) -> None:
+    """Under one name each of two daemons has a good backup of its own: the bucket keeps the one it has."""
+    name = put_backup(local.store, "hub", START)
+    store = MemoryStore("s3", remote=True)
+    theirs = gzip.compress(DUMP + b"-- theirs\n")
+    put_file(store, str(name), theirs)
+    write_manifest(store, manifest_of(name, theirs, run_id="20260208T030000-000000"))
+    before = dict(store.files)
+    assert caught_up(local, target_of(store), now=datetime.now(UTC) + timedelta(hours=2)) == CaughtUp()
+    assert store.files == before
 
 
 def test_a_listing_that_never_shows_what_is_there_is_reported(local: LocalTarget) -> None:

@@ -219,3 +219,19 @@ def test_a_bad_expression_names_its_field(expression: str, complaint: str) -> No
     assert complaint in str(caught.value)
     assert isinstance(caught.value, SettingsError)
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("expression", ["0 3 * * *", "*/7 1-2 * * *", "30 2 * * 0", "0 12 29 2 *"])
+def test_the_last_due_time_is_the_one_before_the_next(expression: str) -> None:
+    """Also at the very moment, and over a change of the clocks."""
+    schedule = Schedule.parse(expression, "Europe/Paris")
+    moment = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+    last = schedule.last_until(moment)
+    assert last is not None
+    assert last <= moment
+    following = schedule.next_after(last)
+    assert following is not None
+    assert following > moment
+    assert schedule.last_until(last) == last
+    assert schedule.last_until(following - timedelta(seconds=1)) == last
+    assert Schedule.parse("0 0 30 2 *", "UTC").last_until(moment) is None

@@ -21,6 +21,7 @@ from tests.support.jobs import Doing, a_backup, done
 
 GOOD = a_backup()
 DEGRADED = a_backup(problems=("no copy in s3: 503",))
+NOT_NEEDED = a_backup(not_needed=True)
 SUSPICIOUS = a_backup(warnings=("half as big",))
 
 
@@ -29,6 +30,7 @@ SUSPICIOUS = a_backup(warnings=("half as big",))
     [
         ("backup", GOOD, "problems", None),
         ("backup", GOOD, "all", "success"),
+        ("backup", NOT_NEEDED, "all", None),
         ("backup", DEGRADED, "problems", "degraded"),
         ("backup", SUSPICIOUS, "problems", "suspicious"),
         ("backup", ToolError("x"), "problems", "failed"),

@@ -118,6 +118,14 @@ def test_a_doubt_is_a_warning(stores: list[StoreView], last_run: RunRecord | Non
     assert said in str(answer)
 
 
+def test_another_daemons_backup_is_not_missing_here() -> None:
+    """The last run stepped back for it: it is in the bucket, and on another host's disk."""
+    stores = [StoreView("local", backup(30), 1, remote=False), StoreView("s3", backup(), 2)]
+    stepped_back = ended(0, not_needed=True, name=str(backup().name))
+    assert ask(*stores, last_run=stepped_back).code == 0
+    assert "local lacks it" in str(ask(*stores, last_run=ended(0)))
+
+
 def test_a_backup_that_does_not_restore_is_critical() -> None:
     """However young it is."""
     refused = replace(backup(), marks={Mark.UNRESTORABLE: frozenset({"local"})}, refused_because="no function f")

@@ -51,6 +51,14 @@ def test_what_is_not_known_is_said(site: Site) -> None:
     assert verdict_of(site).summary == summary
 
 
+def test_another_daemons_backup_is_as_good_as_ours(site: Site) -> None:
+    """The run here stepped back for it: all is right, though it is not on this disk."""
+    name = site.add_backup(LAST_NIGHT, stores=("s3",))
+    assert verdict_of(site).level == Level.WARNING
+    site.add_run("backup", LAST_NIGHT + HOUR, 0.2, 0, name=str(name), copies=["s3"], not_needed=True)
+    assert verdict_of(site).findings == ()
+
+
 def failed_run(site: Site) -> None:
     site.add_failure(LAST_NIGHT + HOUR)
 
