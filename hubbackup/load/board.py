@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from hubbackup.load.phases import InTurn, Keys, Phase, Tables
 from hubbackup.load.plan import ForeignKey, Plan
-from hubbackup.load.tasks import Alone, Fill, Indexes, Script, Task
+from hubbackup.load.tasks import Alone, Fill, Indexes, Script, Task, weight_of
+
+LONG_BEFORE = 1.5
+"""A task of so many times the cost of all that the others have keeps them waiting."""
 
 
 @dataclass
@@ -67,8 +70,12 @@ class Board:
             self._phases.pop(0)
 
     def leaves_others_idle(self, tasks: Sequence[Task]) -> bool:
-        """Whether nobody else is at work, and nobody will be before these tasks are done."""
-        return len(self.at_work) == len(tasks) and not self._phases[0].has_more
+        """Whether the others have nothing to do by now, or as far as costs tell long before these tasks are done."""
+        phase = self._phases[0]
+        others = [each for each in self.at_work if not any(each is task for task in tasks)]
+        if not others and not phase.has_more:
+            return True
+        return sum(task.cost for task in tasks) > LONG_BEFORE * (phase.left + sum(map(weight_of, others)))
 
     def take_full(self) -> list[str]:
         """The tables that have become whole since the last time."""

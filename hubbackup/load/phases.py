@@ -13,7 +13,7 @@ from typing import Protocol
 
 from hubbackup.load.dump_text import Range
 from hubbackup.load.plan import ForeignKey, TableLoad, next_foreign_key
-from hubbackup.load.tasks import SMALL_COST, Fill, Indexes, Stretch, Task
+from hubbackup.load.tasks import SMALL_COST, Fill, Indexes, Stretch, Task, weight_of
 
 BATCH = 50
 """So many small tasks at most are given out at once."""
@@ -38,6 +38,11 @@ class Phase(Protocol):
     @property
     def has_more(self) -> bool:
         """Whether another session would be given something now."""
+        ...
+
+    @property
+    def left(self) -> int:
+        """The cost of all that was not given out yet."""
         ...
 
 
@@ -65,6 +70,10 @@ class InTurn:
     def has_more(self) -> bool:
         return bool(self._waiting) and not self._at_work
 
+    @property
+    def left(self) -> int:
+        return sum(task.cost for task in self._waiting)
+
 
 class Keys:
     """The other foreign keys, never two at once that share a table. A contract of `Phase`."""
@@ -91,6 +100,10 @@ class Keys:
     @property
     def has_more(self) -> bool:
         return next_foreign_key(self._waiting, self._running) is not None
+
+    @property
+    def left(self) -> int:
+        return sum(key.cost for key in self._waiting)
 
 
 @dataclass(slots=True)
@@ -229,6 +242,11 @@ class Tables:
     @property
     def has_more(self) -> bool:
         return bool(self._feeds or self._builds or self._next_key())
+
+    @property
+    def left(self) -> int:
+        keys = sum(key.cost for key in self._keys)
+        return keys + sum(map(weight_of, self._feeds)) + sum(build.cost for *_, build in self._builds)
 
 
 def _place(feed: Fill | Stretch) -> int:

@@ -73,6 +73,11 @@ class Stretch:
 Task = Script | Fill | Indexes | Alone | Stretch | ForeignKey
 
 
+def weight_of(task: Task) -> int:
+    """Its cost, and that of what can only follow it."""
+    return task.table.weight if isinstance(task, Fill) else task.cost
+
+
 def names_of(task: Task) -> Sequence[str]:
     """What it is about, as the dump writes it: for people."""
     if isinstance(task, Script):

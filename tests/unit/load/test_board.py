@@ -145,7 +145,7 @@ def test_who_is_alone_is_told_so() -> None:
     board.done(fill)
     build = board.take()
     assert board.leaves_others_idle(build)
-    two = table("two", 0, 50 * MEGABYTE, [20 * MEGABYTE, 10 * MEGABYTE])
+    two = table("two", 0, 50 * MEGABYTE, [20 * MEGABYTE, 15 * MEGABYTE])
     board = Board(Plan(pre=(TEXT,), loads=(two,), rest=(TEXT,)))
     board.done(board.take()[0])
     board.done(board.take()[0])
@@ -155,3 +155,16 @@ def test_who_is_alone_is_told_so() -> None:
     assert not board.leaves_others_idle(second)
     board.done(first[0])
     assert board.leaves_others_idle(second)
+
+
+def test_who_keeps_the_others_waiting_is_told_so_beforehand() -> None:
+    """An index that takes far longer than all others together is begun with the others' processors."""
+    giant = table("giant", 0, 50 * MEGABYTE, [90 * MEGABYTE, 20 * MEGABYTE, 20 * MEGABYTE])
+    board = Board(Plan(pre=(TEXT,), loads=(giant,), rest=(TEXT,)))
+    board.done(board.take()[0])
+    board.done(board.take()[0])
+    (longest,) = board.take()
+    assert longest.cost == 90 * MEGABYTE
+    assert board.leaves_others_idle([longest])
+    other = board.take()
+    assert not board.leaves_others_idle(other)
