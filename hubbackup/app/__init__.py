@@ -187,11 +187,10 @@ class App(Installation):
 
     def verify_due(self) -> Outcome[VerifyResult]:
         """Read the copies that were read longest ago, within the day's budget."""
-        targets = self.targets(self.settings.verify_store)
-        budget_bytes = self.settings.verify_daily_bytes
+        store, budget_bytes = self.settings.verify_store, self.settings.verify_daily_bytes
         job = VerifyJob(
-            choose=lambda run: due_copies(
-                targets, self.zone, self.state.copy_history, budget_bytes, datetime.now(UTC)
+            choose=lambda run: due_copies(  # a store that is not configured fails the run: else nobody would hear it
+                self.targets(store), self.zone, self.state.copy_history, budget_bytes, datetime.now(UTC)
             ),
             history=self.state.copy_history,
             decode=False,

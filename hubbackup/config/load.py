@@ -43,8 +43,7 @@ OTHER_SECRETS = ("AWS_SESSION_TOKEN", "PGPASSWORD", "PGSSLPASSWORD")
 """What libraries read from the environment themselves."""
 PAGE = frozenset({"status_port", "status_user", "status_password"})
 """Without a whole login there is no page at all: it might be one that everybody sees."""
-BUCKETS = frozenset(name for name in BucketFields.model_fields if name.startswith(("aws_", "s3_mirror_")))
-PAIRED = PAGE | BUCKETS
+PAIRED = PAGE | {"verify_store", *BucketFields.model_fields}
 """What is wrong where no setting is wrong by itself."""
 SEE_SETTINGS = "see `hubbackup config` for every setting, and docs/settings.md for its meaning"
 
@@ -115,7 +114,8 @@ def load_what_can_be_used(environ: Mapping[str, str]) -> LoadedSettings:
             wrong = {str(one["loc"][0]) for one in error.errors() if one["loc"]} or set(PAIRED)
             if not PAGE.isdisjoint(wrong):
                 wrong |= PAGE
-            values = {name: value for name, value in values.items() if name not in wrong}
+            kept = {name: value for name, value in values.items() if name not in wrong}
+            values = kept if kept != values else {}  # never the same again: it would go on for ever
 
 
 @dataclass(frozen=True)

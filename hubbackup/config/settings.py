@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hubbackup.config import values
-from hubbackup.config.bucket import S3, BucketFields, variable
+from hubbackup.config.bucket import MIRROR, S3, BucketFields, variable
 from hubbackup.config.commands import command
 from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
@@ -204,6 +204,15 @@ class Settings(BucketFields, OwnSettings):
             raise values.refused(
                 "STATUS_USER and STATUS_PASSWORD: one is set without the other",
                 "set both, or neither for a page that everybody may see",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_verified_is_there(self) -> Settings:
+        if self.verify_store == MIRROR and MIRROR not in self.buckets:
+            raise values.refused(
+                "VERIFY_STORE=mirror: S3_MIRROR_BACKUP_BUCKET is not set",
+                "name the mirror's bucket, or another store",
             )
         return self
 

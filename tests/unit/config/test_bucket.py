@@ -123,6 +123,11 @@ def test_a_mirror_beside_the_first_bucket_is_not(mirror: dict[str, str]) -> None
             "neither for those of AWS_ACCESS_KEY_ID",
         ),
         (
+            FIRST | {"VERIFY_STORE": "mirror"},
+            "VERIFY_STORE=mirror: S3_MIRROR_BACKUP_BUCKET is not set",
+            "name the mirror's bucket, or another store",
+        ),
+        (
             FIRST | {"S3_MIRROR_BACKUP_BUCKET": "second/path"},
             "S3_MIRROR_BACKUP_BUCKET=second/path (environment): has a path",
             "S3_MIRROR_PREFIX",
@@ -143,9 +148,21 @@ def test_half_a_mirror_is_refused(environ: dict[str, str], sentence: str, remedy
     assert CANARY not in f"{caught.value} {caught.value.remedy}"
 
 
-def test_a_bad_mirror_does_not_silence_the_alerts() -> None:
-    """Who is told of a wrong setting is still known where the mirror is what is wrong."""
-    loaded = load_what_can_be_used(FIRST | {"S3_MIRROR_BACKUP_BUCKET": "first", "NOTIFICATION_URLS": "json://sink"})
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"S3_MIRROR_BACKUP_BUCKET": "first"},
+        {"VERIFY_STORE": "mirror"},
+        {"S3_EXPIRE_AFTER_DAYS": "3", "S3_ARCHIVE_AFTER_DAYS": "9"},
+        {"S3_EXPIRE_AFTER_DAYS": "1", "S3_KEEP_YEARS": "9"},
+    ],
+)
+def test_a_bad_bucket_does_not_silence_the_alerts(wrong: dict[str, str]) -> None:
+    """Who is told of a wrong setting is still known where what is wrong is how settings of buckets go together."""
+    environ = FIRST | wrong | {"NOTIFICATION_URLS": "json://sink"}
+    with pytest.raises(SettingsError):
+        load_settings(environ)
+    loaded = load_what_can_be_used(environ)
     assert loaded.settings.notification_urls.get_secret_value() == "json://sink"
 
 
