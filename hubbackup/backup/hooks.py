@@ -65,7 +65,8 @@ class Hook:
 
 @dataclass(frozen=True)
 class Hooks:
-    """`pre` and `post`, where they are set, each for `seconds` at most; `open_runner` is given where: locally?"""
+    """`pre` and `post`, where they are set, each for `seconds` at most. `open_runner` is told whether it
+    is a local one."""
 
     pre: Hook | None
     post: Hook | None
