@@ -1,7 +1,7 @@
 """The lifecycle rules that the settings ask for, and how they go into a bucket beside those of others.
 
-Pure. A rule can't leave out a suffix, so what tells a backup from its manifest and marks is a tag: a filter that all
-vendors with an archive class know. Ours are recognised by their ids; those of others are passed on as they came.
+Pure. A rule can't leave out a suffix, so what tells a backup from its manifest and marks is a tag; whether the vendor
+has kept that filter is read back. Ours are recognised by their ids; those of others are passed on as they came.
 """
 
 from __future__ import annotations
