@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError
@@ -105,11 +106,15 @@ DECLARE
     name text;
 BEGIN
     FOR found IN
-        SELECT c.oid::regclass FROM pg_class c WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition
-            AND relpersistence <> 't' AND (c.oid NOT IN (SELECT to_regclass(s) FROM unnest({seen}) s)
-                OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL)
-                OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
-                OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))
+        SELECT oid::regclass FROM (
+            SELECT c.oid, row_number()
+                OVER (ORDER BY pg_relation_size(c.oid) * (c.oid >= {first_oid})::int DESC, c.oid)
+            FROM pg_class c WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition
+                AND relpersistence <> 't' AND (c.oid NOT IN (SELECT to_regclass(s) FROM unnest({seen}) s)
+                    OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL)
+                    OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
+                    OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))) AS each
+        WHERE row_number % {sessions} = {session}
     LOOP
         name := found;
         {own}
@@ -119,9 +124,14 @@ BEGIN
     END LOOP;
 END
 """
-"""What ANALYZE without a name takes, the catalogs included; a partitioned table brings its partitions along."""
+"""What ANALYZE without a name takes, the catalogs included; a partitioned table brings its partitions along. The
+largest tables go to the sessions in turn; what the catalogs' own sizes are changes meanwhile, and does not count."""
+FIRST_OID = 16384
+"""Of what is not PostgreSQL's own."""
 
 
+SESSIONS = 2
+"""Analyze what is left after a parallel load."""
 WORTH_ROWS = 10_000
 """A table of fewer rows is left for the end."""
 
@@ -189,10 +199,25 @@ class Statistics(threading.Thread):
                     self._loaded.wait(AGAIN_SECONDS)
             self._loaded.wait()
             if not self._abandoned:
-                body = REMAINDER.format(seen=_array(seen), own=OWN_PATH, ours=OUR_PATH)
-                self._sql(f"DO {literal(body)};" if self._known_how else "ANALYZE;")
+                self._remainder(seen)
         except HubbackupError as error:
             self._error = error
+
+    def _remainder(self, seen: Sequence[str]) -> None:
+        """All but what was `seen`, by as many sessions as a parallel load has at least."""
+        if not self._known_how:
+            self._sql("ANALYZE;")
+            return
+        count = SESSIONS if self._is_told else 1
+        bodies = [
+            REMAINDER.format(
+                seen=_array(seen), own=OWN_PATH, ours=OUR_PATH, first_oid=FIRST_OID, sessions=count, session=session
+            )
+            for session in range(count)
+        ]
+        with ThreadPoolExecutor(count, "statistics") as pool:
+            for answer in [pool.submit(self._sql, f"DO {literal(body)};") for body in bodies]:
+                answer.result()
 
     def _head_start(self) -> list[str]:
         """The tables that were analyzed whole, which the next call leaves out. One that fails has seen none."""

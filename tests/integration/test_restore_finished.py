@@ -121,11 +121,12 @@ def loading(server: EmbeddedPostgres, sql: str) -> Iterator[subprocess.Popen[str
         yield psql
 
 
-def gathering(server: EmbeddedPostgres, rows: dict[str, int]) -> Statistics:
+def gathering(server: EmbeddedPostgres, rows: dict[str, int], *, is_told: bool = False) -> Statistics:
     """What a restore starts beside its load."""
     connection = Connection(server.user, server.password, server.host, server.port, run_id="run")
     runner = DirectRunner(cancel=Cancel(), path=server.env()["PATH"])
-    statistics = Statistics(Databases(runner, connection, DATABASE), DATABASE, rows, "UTF8", server.major)
+    databases = Databases(runner, connection, DATABASE)
+    statistics = Statistics(databases, DATABASE, rows, "UTF8", server.major, is_told=is_told)
     statistics.start()
     return statistics
 
@@ -153,6 +154,19 @@ def test_what_is_full_is_analyzed_while_the_load_goes_on(server: EmbeddedPostgre
     statistics.loaded()
     statistics.wait(Cancel())
     assert analyzed(server) == {"first", "second", "third"}
+
+
+def test_what_a_parallel_load_leaves_is_analyzed_by_two_sessions(server: EmbeddedPostgres) -> None:
+    """Each table by one of them, the catalogs too: all that ANALYZE without a name takes."""
+    having = "SELECT schemaname, tablename FROM pg_stats WHERE schemaname IN ('public', 'pg_catalog') GROUP BY 1, 2"
+    server.psql("INSERT INTO third VALUES (1); ANALYZE", database=DATABASE)
+    every = server.psql(f"{having} ORDER BY 1, 2", database=DATABASE)
+    server.psql("DELETE FROM pg_statistic", database=DATABASE)
+    statistics = gathering(server, ROWS, is_told=True)
+    statistics.loaded()
+    statistics.wait(Cancel())
+    assert server.psql(f"{having} ORDER BY 1, 2", database=DATABASE) == every
+    assert every.startswith("pg_catalog|pg_aggregate\n")
 
 
 def test_the_load_is_not_held_up_by_a_lock_that_it_holds(server: EmbeddedPostgres) -> None:
