@@ -1,4 +1,8 @@
-"""Catching up: local backups that a remote target lacks are uploaded after a good backup, oldest first."""
+"""Catching up: local backups that a remote target lacks are uploaded after a good backup, oldest first.
+
+What is damaged or foreign there stays until the good copy is whole, and goes in one step; nothing is deleted before,
+so that a key that may not delete is enough.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.upload import TICK_SECONDS, report_remark
-from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, put_manifest, write_manifest
+from hubbackup.catalog.backup import SHA256, Backup, Manifest, Mark, put_manifest
 from hubbackup.catalog.listing import Listed, newest, read_backups
 from hubbackup.catalog.manifests import read_bytes
-from hubbackup.catalog.marks import drop_mark, put_mark
+from hubbackup.catalog.marks import lift_bad, put_mark
 from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.errors import (
@@ -147,34 +151,39 @@ class CatchUp:
 
         Returns the copy that is there already, though no listing shows it.
         """
-        if not backup.bad_in(target.name) and (found := _whole_copy(target, backup, manifest)):
+        marked = backup.bad_in(target.name)
+        if (found := _whole_copy(target, backup, manifest)) and not (marked and _is_marked(target, backup, found)):
+            if marked:
+                lift_bad(run, target.store, backup.name)
             return found
         _copy(run, backup, manifest, self.local.store, target, self.key)
         if manifest.hmac:  # as it is on the disk: a newer version may have written fields that we don't know
-            put_manifest(target.store, manifest, read_bytes(self.local, backup.name))
+            data = read_bytes(self.local, backup.name)
         else:
-            write_manifest(target.store, manifest.signed(self.key) if self.key is not None else manifest)
+            data = (manifest.signed(self.key) if self.key is not None else manifest).to_json()
+        put_manifest(target.store, manifest, data, replacing=target.name in backup.manifests_in)
+        if marked:  # it described the copy that is replaced
+            lift_bad(run, target.store, backup.name)
         return None
 
 
 def _copy(
     run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target, key: SigningKey | None
 ) -> None:
-    """The file and its marks: hashed first, so that a rotten copy is not spread. Raises HubbackupError."""
+    """The file and its marks: hashed first, so that a rotten copy is not spread. Raises HubbackupError.
+
+    It takes the place of what is listed there: a damaged copy, or an upload that died before its end.
+    """
     with local.open(manifest.name) as stream, run.progress("verify local", manifest.stored_bytes) as progress:
         check_file(stream, Expected.of(manifest), name=manifest.name, cancel=run.cancel, progress=progress)
-    if target.name in backup.manifests_in:  # of an object that is gone, or of another size
-        target.store.delete(backup.name.manifest)
-    if target.name in backup.copies:  # an upload that died before its end
-        target.store.delete(manifest.name)
-    if backup.bad_in(target.name):  # they described the copy that is replaced
-        drop_mark(target.store, backup.name, Mark.BAD)
     for mark in COPIED_MARKS:  # before the copy is there, so that it is never there without them
         if mark in backup.marks and target.name not in backup.marks[mark]:
             why = backup.refused_because if mark is Mark.UNRESTORABLE else "copied with the backup"
             put_mark(target.store, backup.name, mark, why=why, now=datetime.now(UTC), key=key)
     with (
-        target.store.create(manifest.name, {SHA256: manifest.sha256}) as draft,
+        target.store.create(
+            manifest.name, {SHA256: manifest.sha256}, replacing=target.name in backup.copies
+        ) as draft,
         run.progress("upload", manifest.stored_bytes) as progress,
         _watched(draft, progress),
     ):
@@ -198,6 +207,15 @@ def _whole_copy(target: Target, backup: Backup, manifest: Manifest) -> Entry | N
     there = theirs.manifest
     same = there.sha256 == manifest.sha256 or (there.run_id != manifest.run_id and not there.warnings)
     return found if same and found.size_bytes == there.stored_bytes and theirs.trusted else None
+
+
+def _is_marked(target: Target, backup: Backup, found: Entry) -> bool:
+    """Whether the mark `bad` is of this copy, and not of one that it has replaced, under a key that could not remove
+    the mark. Raises StoreError."""
+    try:
+        return target.store.stat(backup.name.mark(Mark.BAD)).modified_at >= found.modified_at
+    except NotFoundError:
+        return False
 
 
 @contextmanager

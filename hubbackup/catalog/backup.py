@@ -418,13 +418,14 @@ def write_manifest(store: Store, manifest: Manifest) -> None:
     put_manifest(store, manifest, manifest.to_json())
 
 
-def put_manifest(store: Store, manifest: Manifest, data: bytes) -> None:
-    """As `write_manifest`, of one that was read as `data`."""
+def put_manifest(store: Store, manifest: Manifest, data: bytes, *, replacing: bool = False) -> None:
+    """As `write_manifest`, of one that was read as `data`; `replacing`: in the place of what has its name."""
     name = BackupName.parse(manifest.name)
     if name is None:
         raise UsageError(f"{manifest.name} is not a name of a backup")
     # Dated before its backup: in the guide's `ls -lt | head -2` the backup comes first.
-    with store.create(name.manifest, {SHA256: manifest.sha256}, dated=manifest.started_at) as draft:
+    labels = {SHA256: manifest.sha256}
+    with store.create(name.manifest, labels, dated=manifest.started_at, replacing=replacing) as draft:
         draft.write(data)
         draft.commit()
 

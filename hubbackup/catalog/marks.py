@@ -18,7 +18,15 @@ from hubbackup.catalog.manifests import MARK_PURPOSE
 from hubbackup.catalog.origin import FIELD, SigningKey
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
-from hubbackup.errors import ExistsError, HubbackupError, NotFoundError, NotProvenError, StoreError, UsageError
+from hubbackup.errors import (
+    ExistsError,
+    HubbackupError,
+    NotFoundError,
+    NotProvenError,
+    StoreDeniedError,
+    StoreError,
+    UsageError,
+)
 from hubbackup.jobs.results import MarkResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores import Readable, Store
@@ -31,7 +39,8 @@ WHY_CHARACTERS = 1000
 def put_mark(
     store: Store, name: BackupName, mark: Mark, *, why: str, now: datetime, key: SigningKey | None = None
 ) -> None:
-    """Mark the backup in one store; where it is marked already, nothing is done. Raises StoreError.
+    """Mark the backup in one store; where it is marked already, nothing is done, but that a bucket dates a finding
+    (BAD) anew. Raises StoreError.
 
     Signed with `key`, which tells an operator's acceptance from one that somebody has put into the bucket.
     """
@@ -66,7 +75,8 @@ def _put(store: Store, name: BackupName, mark: Mark, text: bytes) -> None:
     if not store.remote:
         with contextlib.suppress(NotFoundError):  # like a manifest, it is never newer than its backup
             dated = store.stat(str(name)).modified_at - timedelta(seconds=1)
-    with store.create(name.mark(mark), dated=dated) as draft:
+    # A mark older than its copy is of one that was replaced.
+    with store.create(name.mark(mark), dated=dated, replacing=mark is Mark.BAD and store.remote) as draft:
         draft.write(text)
         draft.commit()
 
@@ -74,6 +84,23 @@ def _put(store: Store, name: BackupName, mark: Mark, text: bytes) -> None:
 def drop_mark(store: Store, name: BackupName, mark: Mark) -> None:
     """Remove the mark from one store; where there is none, nothing is done. Raises StoreError."""
     store.delete(name.mark(mark))
+
+
+def lift_bad(run: Run, store: Store, name: BackupName) -> None:
+    """Remove the mark of a copy that is good again. Raises StoreError.
+
+    Where the key may not delete, that is said: the copy is good, and counts as damaged until the mark is gone.
+    """
+    try:
+        drop_mark(store, name, Mark.BAD)
+    except StoreDeniedError as error:
+        run.log.warning(
+            "mark.failed",
+            message=f"{name} in {store.describe()} is good again, but its mark stays: {error}",
+            name=str(name),
+            store=store.name,
+            remedy=f"remove {name.mark(Mark.BAD)} there with a key that may delete",
+        )
 
 
 @dataclass(frozen=True)

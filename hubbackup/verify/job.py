@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import BackupName, Manifest, Mark
 from hubbackup.catalog.listing import Listed, Scanned, newest_first_of, scan_each
-from hubbackup.catalog.marks import drop_mark, put_mark
+from hubbackup.catalog.marks import lift_bad, put_mark
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import (
@@ -338,7 +338,7 @@ class VerifyJob:
                 )
                 put_mark(copy.target.store, copy.name, Mark.BAD, why=found.problem, now=now)
             elif found.verdict == "ok" and copy.marked_bad:
-                drop_mark(copy.target.store, copy.name, Mark.BAD)
+                lift_bad(run, copy.target.store, copy.name)
         except HubbackupError as error:  # a dying disk is read-only: the finding stands without its mark
             run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.target.name)
 

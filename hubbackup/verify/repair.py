@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from hubbackup.catalog.backup import SHA256, BackupName, Manifest, Mark
+from hubbackup.catalog.backup import SHA256, BackupName, Manifest
 from hubbackup.catalog.manifests import judge, read_bytes
-from hubbackup.catalog.marks import drop_mark
+from hubbackup.catalog.marks import lift_bad
 from hubbackup.catalog.origin import Origin
 from hubbackup.catalog.target import Target
 from hubbackup.errors import (
@@ -208,7 +208,7 @@ class RepairJob:
         if not self._has_manifest(target, name, signed):
             labels = {SHA256: signed.manifest.sha256}
             target.store.replace(name.manifest, signed.data, labels, dated=signed.manifest.started_at)
-        drop_mark(target.store, name, Mark.BAD)
+        lift_bad(run, target.store, name)
         return source
 
     def _is_whole(self, run: Run, target: Target, name: BackupName, manifest: Manifest) -> bool:

@@ -14,15 +14,17 @@ import pytest
 
 from hubbackup.backup import catch_up
 from hubbackup.backup.catch_up import CatchUp, CaughtUp
-from hubbackup.catalog.backup import BackupName, write_manifest
+from hubbackup.catalog.backup import BackupName, Mark, write_manifest
 from hubbackup.catalog.listing import scan
+from hubbackup.catalog.marks import put_mark
 from hubbackup.catalog.target import LocalTarget, Policy, Target
+from hubbackup.errors import StoreDeniedError, StoreError
 from hubbackup.jobs.progress import silent
 from hubbackup.jobs.run import Run
 from hubbackup.logs.setup import get_logger
 from hubbackup.stores import Entry
 from hubbackup.stores.local import LocalStore
-from hubbackup.stores.memory import MemoryStore
+from hubbackup.stores.memory import MemoryDraft, MemoryStore
 from hubbackup.streams.cancel import Cancel
 from tests.support.backups import DUMP, manifest_of, put_backup, put_file, target_of
 
@@ -134,3 +136,47 @@ def test_one_copy_that_fails_leaves_the_others(local: LocalTarget) -> None:
     assert list(done.uploaded) == later
     assert first in done.problems[0]
     assert store.files[first] == b"not a backup"
+
+
+class WriteOnly(MemoryStore):
+    """A bucket whose key may put and read, and not delete; while `is_dead` nothing can be put."""
+
+    is_dead = False
+
+    def delete(self, name: str) -> None:
+        raise StoreDeniedError(f"could not delete {name}: the server answered AccessDenied")
+
+    def create(self, name: str, *arguments: Any, **options: Any) -> MemoryDraft:
+        if self.is_dead:
+            raise StoreError("no answer")
+        return super().create(name, *arguments, **options)
+
+
+def marked_bad(local: LocalTarget) -> tuple[WriteOnly, BackupName]:
+    name = put_backup(local.store, "hub", START)
+    store = WriteOnly("s3", remote=True)
+    put_backup(store, "hub", START)
+    data = store.files[str(name)]
+    store.replace(str(name), data[:-1] + bytes([data[-1] ^ 1]))
+    put_mark(store, name, Mark.BAD, why="it is rotten", now=datetime.now(UTC))
+    return store, name
+
+
+def test_a_damaged_copy_goes_in_one_step_by_a_key_that_may_not_delete(local: LocalTarget) -> None:
+    """It is replaced by the good one, once: the mark that can't be removed is older than the copy."""
+    store, name = marked_bad(local)
+    assert caught_up(local, target_of(store)) == CaughtUp((str(name),))
+    assert store.files[str(name)] == (local.store.directory / str(name)).read_bytes()
+    assert caught_up(local, target_of(store)) == CaughtUp()
+    store.replace(str(name), b"rotten again")
+    put_mark(store, name, Mark.BAD, why="it is rotten", now=datetime.now(UTC))
+    assert caught_up(local, target_of(store)).uploaded == (str(name),)
+
+
+def test_a_damaged_copy_stays_until_the_good_one_is_whole(local: LocalTarget) -> None:
+    """Half a dump may be all that there is after the next fire."""
+    store, name = marked_bad(local)
+    before = dict(store.files)
+    store.is_dead = True
+    assert caught_up(local, target_of(store)).problems == (f"{name}: no answer",)
+    assert store.files == before

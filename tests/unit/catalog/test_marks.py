@@ -24,7 +24,7 @@ class Swept(LocalStore):
         super().__init__(directory)
         self.times = times
 
-    def create(self, name: str, metadata: object = None, *, dated: datetime | None = None) -> LocalDraft:
+    def create(self, name: str, metadata: object = None, **options: object) -> LocalDraft:
         draft = super().create(name)
         if self.times > 0:
             self.times -= 1
