@@ -7,15 +7,21 @@ database, `contents` what looks into a backup.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubbackup.app.contents import Contents
 from hubbackup.app.database_jobs import DatabaseJobs
 from hubbackup.app.hooks import hooks_of, with_hooks
 from hubbackup.app.installation import Installation
-from hubbackup.catalog.backup import Mark
+from hubbackup.backup.beside import SharedGlobals
+from hubbackup.backup.several import BackupsJob
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.known_databases import Seen
 from hubbackup.catalog.marks import MarkJob
 from hubbackup.errors import LockHeldError
 from hubbackup.jobs.leftovers import Leftovers
@@ -23,6 +29,7 @@ from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.results import (
     AdoptResult,
     BackupResult,
+    BackupsResult,
     DrillResult,
     MarkResult,
     RecoverResult,
@@ -31,7 +38,8 @@ from hubbackup.jobs.results import (
     ServerRestoreResult,
     UndoResult,
 )
-from hubbackup.jobs.run import Outcome
+from hubbackup.jobs.run import Outcome, Run
+from hubbackup.restore.drill import next_database
 from hubbackup.restore.job import Preview, RestoreJob
 from hubbackup.restore.preflight import Request
 from hubbackup.restore.undo import UndoJob
@@ -62,12 +70,42 @@ class App(Installation):
         return Contents(self)
 
     def backup(
-        self, *, upload: bool = True, slot: datetime | None = None, progress: ProgressMaker | None = None
-    ) -> Outcome[BackupResult]:
-        """Take one backup now, under the lock; for a `slot` of the schedule only where none has been made since, by
-        another daemon. Raises HubbackupError."""
-        job = self.of().backup_job(upload=upload, slot=slot)
-        return self.run(with_hooks(job, hooks_of(self.settings, self.server), [self.database]), progress)
+        self,
+        databases: Sequence[str] = (),
+        *,
+        upload: bool = True,
+        slot: datetime | None = None,
+        progress: ProgressMaker | None = None,
+    ) -> Outcome[BackupResult] | Outcome[BackupsResult]:
+        """Back up these databases now, or those of the settings, in one run under the lock; for a `slot` of the
+        schedule only those of which none has been made since, by another daemon. Raises HubbackupError."""
+        self.chosen.demand()
+        only = self.chosen.names.only if not databases else databases[0] if len(databases) == 1 else None
+        hooks = hooks_of(self.settings, self.server)
+        if only is not None:
+            one = with_hooks(self.of(only).backup_job(upload=upload, slot=slot), hooks, [only])
+            return self.run(one, progress, only)
+        roles = SharedGlobals()
+        job = BackupsJob(
+            choose=lambda run: self.chosen.find(run, databases, partial(self._tell_seen, run)),
+            waits=slot is not None,
+            job_of=lambda name: self.of(name).backup_job(upload=upload, slot=slot, roles=roles),
+        )
+        return self.run(with_hooks(job, hooks, databases or self.chosen.at_hand()), progress)
+
+    def _tell_seen(self, run: Run, seen: Seen) -> None:
+        """Say in the log what is new on the server; of what is gone, people are told too."""
+        for name in seen.new:
+            run.log.info("database.new", message=f"a database that is new here: {name}", database=name)
+        for name in seen.gone:
+            run.log.warning(
+                "database.gone",
+                message=f"the database {name} is not on the server any more; its backups are kept",
+                database=name,
+                remedy=f"to have it again: hubbackup restore --latest --database {shlex.quote(name)}",
+            )
+        if seen.gone:
+            self.notifier.tell_gone(seen.gone)
 
     def restore(
         self,
@@ -131,16 +169,18 @@ class App(Installation):
         request: RecoverRequest,
         name: str = "",
         *,
+        database: str = "",
         confirm: Callable[[RowReport], None],
         progress: ProgressMaker | None = None,
     ) -> Outcome[RecoverResult]:
         """Compare one table's rows in a backup with the live ones, and bring some back, under the lock."""
-        wanted = BackupSelector(self.database, name)
+        database = database or self.database_of(name)
+        wanted = BackupSelector(database, name)
         from hubbackup.recover.job import RecoverJob  # here: no other command needs it
 
         job = RecoverJob(
             request=request,
-            database=self.database,
+            database=database,
             find_source=lambda run: find(
                 run,
                 located(wanted, self.targets()),
@@ -156,14 +196,29 @@ class App(Installation):
         return self.run(job, progress)
 
     def drill_schema(
-        self, name: str = "", store: str = "", progress: ProgressMaker | None = None
+        self, name: str = "", store: str = "", progress: ProgressMaker | None = None, *, database: str = ""
     ) -> Outcome[SchemaDrillResult]:
         """Restore the schema of one backup, elsewhere."""
-        return self.run(self.of().schema_drill_job(name, store), progress)
+        database = database or self.database_of(name)
+        return self.run(self.of(database).schema_drill_job(name, store), progress, database)
 
-    def drill(self, name: str = "", store: str = "", progress: ProgressMaker | None = None) -> Outcome[DrillResult]:
-        """Restore one backup for real, elsewhere. Without a `store`, the targets take turns."""
-        return self.run(self.of().drill_job(name, store), progress)
+    def drill(
+        self, name: str = "", store: str = "", progress: ProgressMaker | None = None, *, database: str = ""
+    ) -> Outcome[DrillResult]:
+        """Restore one backup for real, elsewhere. Without a `store`, the targets take turns.
+
+        So do the databases, where neither one of them nor a backup is named.
+        """
+        database = database or (self.database_of(name) if name else self._next_database())
+        return self.run(self.of(database).drill_job(name, store), progress, database)
+
+    def _next_database(self) -> str:
+        return self.chosen.names.only or next_database(self.chosen.at_hand(), self.state.history.runs())
+
+    def database_of(self, name: str) -> str:
+        """The database that a command with the backup `name` is about: its own, where there are several."""
+        parsed = BackupName.parse(Path(name).name) if name and self.chosen.names.only is None else None
+        return parsed.database if parsed is not None else self.database
 
     def leftovers(self) -> list[Leftovers]:
         """What is to be removed when the daemon starts, before any run."""
@@ -174,10 +229,11 @@ class App(Installation):
         return self.run(job, progress)
 
     def verify_job(self, wanted: CopySelector, store: str = "all") -> VerifyJob:
-        """Read the wanted copies through, decoded."""
+        """Read the wanted copies through, decoded: of the databases here, where it does not say of which."""
         targets = self.targets(store)
+        databases = (wanted.database,) if wanted.database else self.chosen.at_hand()
         return VerifyJob(
-            choose=lambda run: wanted.copies(targets, self.zone, self.database),
+            choose=lambda run: wanted.copies(targets, self.zone, databases),
             history=self.state.copy_history,
             decode=True,
             read_unproven=bool(wanted.name),
@@ -216,12 +272,12 @@ class App(Installation):
         """Swap back what the last restore of the database `target` put aside. Raises HubbackupError."""
         return self.run(UndoJob(target, self.server.open_runner, self.server.connection, self.state.restored))
 
-    def prune(self, *, dry_run: bool = False, database: str | None = None) -> Outcome[PruneResult]:
+    def prune(self, *, dry_run: bool = False, databases: Sequence[str] | None = None) -> Outcome[PruneResult]:
         """Remove what the policies no longer keep, or with `dry_run` only plan it. Raises HubbackupError.
 
-        Of every database that the stores hold, or of one.
+        Of every database that the stores hold, or of these; never of one that is gone.
         """
-        return self.run(PruneJob(self.targets(), self.zone, dry_run, database))
+        return self.run(PruneJob(self.targets(), self.zone, dry_run, databases, frozenset(self.chosen.gone())))
 
     def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome[MarkResult]:
         """Pin, unpin or accept one backup, in every store that has it."""
@@ -237,18 +293,20 @@ class App(Installation):
         """Take the named backups for ours, or all of before; `confirm` is asked for foreign ones."""
         return self.run(AdoptJob(typed, self.targets(), self.manifest_key.make, confirm), progress)
 
-    def collector(self) -> Collector:
-        """The collector of everything that page, metrics and `hubbackup status` show."""
+    def collector(self, database: str = "") -> Collector:
+        """The collector of everything that page, metrics and `hubbackup status` show, of all databases or one."""
         return Collector(
             Scope(
-                databases=(self.database,),
+                databases=(lambda: (database,)) if database else self.chosen.at_hand,
+                several=self.chosen.names.only is None,
+                gone=self.chosen.gone,
                 targets=self.targets(),
                 history=self.state.history,
                 schedule=self.settings.schedule,
                 zone=self.zone,
                 drill_schedule=self.settings.drills,
-                watched_since=lambda: self.notifier.watch.began(),
-                aside=lambda: self.server.kept_databases(self.database),
+                watched_since=lambda name: self.notifier.watch(self.chosen.one_of_several(name)).began(),
+                aside=lambda: self.server.kept_databases(self.chosen.home),
                 alerts=self.alert_facts,
                 schema_proofs=self.state.schema_proofs if self.settings.backup_schema_drill else None,
             )

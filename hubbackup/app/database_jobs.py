@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from hubbackup.app.identities import identities_of
 from hubbackup.app.installation import Installation
+from hubbackup.backup.beside import SharedGlobals
 from hubbackup.backup.dump import DumpOptions
 from hubbackup.backup.job import BackupJob
 from hubbackup.backup.leaving_out import Patterns
@@ -16,6 +17,7 @@ from hubbackup.backup.pipeline import FileOptions
 from hubbackup.catalog.backup import Manifest
 from hubbackup.catalog.schema_proofs import SchemaVerdict
 from hubbackup.catalog.target import Target
+from hubbackup.jobs.history import RunRecord
 from hubbackup.jobs.run import Run
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.schema_drill import SchemaDrill, SchemaDrillJob
@@ -30,8 +32,13 @@ class DatabaseJobs:
     installation: Installation
     database: str
 
-    def backup_job(self, *, upload: bool = True, slot: datetime | None = None) -> BackupJob:
-        """A backup of it; for a `slot` of the schedule only if nobody else has made one."""
+    def backup_job(
+        self, *, upload: bool = True, slot: datetime | None = None, roles: SharedGlobals | None = None
+    ) -> BackupJob:
+        """A backup of it; for a `slot` of the schedule only if nobody else has made one.
+
+        `roles`: the server's, where a run that backs up several databases has read them.
+        """
         home = self.installation
         settings = home.settings
         return BackupJob(
@@ -57,6 +64,7 @@ class DatabaseJobs:
             restored=home.state.restored,
             keep_before_days=settings.backup_keep_before_days,
             slot=slot,
+            shared_globals=roles,
             try_schema=self._try_schema if settings.backup_schema_drill else None,
         )
 
@@ -100,16 +108,28 @@ class DatabaseJobs:
             find_source=lambda run: self._find_in(run, chosen, name),
         )
 
+    def _records(self) -> Iterator[RunRecord]:
+        """The runs that say something of this database."""
+        home = self.installation
+        database = home.chosen.one_of_several(self.database)
+        return (record for record in home.state.history.runs() if record.is_about(database))
+
+    def _checks(self) -> tuple[str, ...]:
+        """DRILL_SQL's: of several databases they are asked of POSTGRES_DB."""
+        home = self.installation
+        alone = home.chosen.names.only is not None or not home.settings.postgres_db
+        return home.settings.drill_checks if alone or self.database == home.settings.postgres_db else ()
+
     def drill_job(self, name: str = "", store: str = "") -> DrillJob:
         """A real restore of one backup, elsewhere. Without a `store`, the targets take turns."""
         home = self.installation
-        chosen = home.targets(store)[0] if store else whose_turn(home.targets(), home.state.history)
+        chosen = home.targets(store)[0] if store else whose_turn(home.targets(), self._records())
         return DrillJob(
             database=self.database,
             find_source=lambda run: self._find_in(run, chosen, name),
             store=chosen.name,
             open_server=lambda run: home.server.drill_server(run, self.database),
-            checks=home.settings.drill_checks,
+            checks=self._checks(),
             jobs=home.settings.restore_sessions,
             passed=self.schema_drill(home.targets()).passed,
         )

@@ -11,17 +11,19 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from hubbackup.app.chosen import ChosenDatabases
 from hubbackup.app.identities import identities_of
 from hubbackup.app.manifest_key import ManifestKey
 from hubbackup.app.server import DatabaseServer
 from hubbackup.app.state import State
 from hubbackup.app.stores import choose, local_target, remote_targets
 from hubbackup.catalog.backup import BackupName
+from hubbackup.catalog.listing import scan_each
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.config.load import LoadedSettings
 from hubbackup.config.reader import Reader, at_terminal, compose_facts, on_host
 from hubbackup.config.settings import Settings
-from hubbackup.errors import SettingsError, StoreError
+from hubbackup.errors import SettingsError, StoreError, UsageError
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.run import Job, Outcome, R_co, guarded
 from hubbackup.jobs.state_file import read_json, write_json
@@ -51,13 +53,29 @@ class Installation:
 
     @property
     def database(self) -> str:
-        """The database to back up. Raises SettingsError where none is named."""
-        if not self.settings.postgres_db:
-            raise SettingsError(
-                "POSTGRES_DB is not set",
-                remedy="name the database to back up, in .env.production",
-            )
-        return self.settings.postgres_db
+        """The database that is meant where none is named. Raises SettingsError where there is none, UsageError where
+        it could be any of several."""
+        return self.chosen.default
+
+    @cached_property
+    def chosen(self) -> ChosenDatabases:
+        """The databases to back up."""
+        settings = self.settings
+        return ChosenDatabases(settings.databases, settings.postgres_db, self.server, self.state.known_databases)
+
+    def demand_known(self, database: str) -> None:
+        """Raises UsageError where it is neither backed up here nor has any backup, StoreError where nobody knows."""
+        if database in self.chosen.at_hand():
+            return
+        found = scan_each(self.targets(), database)
+        if any(listed.copies for listed in found.listed):
+            return
+        if found.failed:
+            raise found.failed[0][1]
+        raise UsageError(
+            f"{database} is not backed up here, and has no backup",
+            remedy=f"these are: {', '.join(self.chosen.at_hand())}",
+        )
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -97,7 +115,7 @@ class Installation:
     @cached_property
     def remotes(self) -> tuple[Target, ...]:
         """The configured targets beside the local one."""
-        made = remote_targets(self.settings, self.cancel)
+        made = remote_targets(self.settings, self.chosen.ours, self.cancel)
         return tuple(replace(target, trust=self.manifest_key.trust) for target in made)
 
     def targets(self, which: str = "all") -> list[Target]:
@@ -110,7 +128,7 @@ class Installation:
         return Notifier(
             self.loaded,
             log=self.log,
-            database=self.settings.postgres_db,
+            databases=self.chosen.at_hand,
             history=self.state.history,
             state_directory=lambda: self.state.directory,
             local=self.local,
@@ -139,8 +157,8 @@ class Installation:
         with contextlib.suppress(OSError):
             write_json(self.state.compose_file, compose_facts(labels))
 
-    def run(self, job: Job[R_co], progress: ProgressMaker | None = None) -> Outcome[R_co]:
-        """One guarded run of a job. Raises HubbackupError."""
+    def run(self, job: Job[R_co], progress: ProgressMaker | None = None, database: str = "") -> Outcome[R_co]:
+        """One guarded run of a job; `database`: the one of several that it is for. Raises HubbackupError."""
         return guarded(
             job,
             lock=self.state.lock,
@@ -149,4 +167,5 @@ class Installation:
             history=self.state.history,
             progress=progress,
             observers=self.notifier.observers,
+            database=self.chosen.one_of_several(database),
         )

@@ -38,7 +38,8 @@ class Process:
     def check(self, loaded: LoadedSettings) -> None:
         """Whether runs can be made with these, as far as they alone tell. Raises SettingsError."""
         app = App(loaded, cancel=self.cancel, log=logs.get_logger())
-        _ = app.database, app.notifier
+        app.chosen.demand()
+        _ = app.notifier
 
     def app(self, loaded: LoadedSettings) -> App:
         """The App for these settings. From here on log and libraries go by them as well."""

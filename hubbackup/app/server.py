@@ -22,6 +22,7 @@ from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
 from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.listed_databases import ListedDatabase, listed
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import drills_of
 from hubbackup.postgres.transport import Tls
@@ -98,6 +99,11 @@ class DatabaseServer:
         """As `open_runner`, with the timeout that a restore needs."""
         return self.open_runner(cancel, RESTORE_IDLE_SECONDS)
 
+    def databases(self, home: str, run_id: str, cancel: Cancel) -> list[ListedDatabase]:
+        """Every database of the server, asked from `home` or another one. Raises HubbackupError."""
+        databases = Databases(self.open_runner(cancel, ASK_SECONDS), self.connection(run_id), home)
+        return listed(databases)
+
     def wait_for(self, database: str, seconds: float) -> None:
         """Wait until the database answers. Raises HubbackupError where it does not in `seconds`."""
         deadline = time.monotonic() + seconds
@@ -172,7 +178,7 @@ class DatabaseServer:
             raise SettingsError(
                 "DRILL_TARGET=container needs BACKUP_SOURCE=docker", remedy="set DRILL_TARGET=database"
             )
-        said = session.sql(runner, connection, database, LIKENESS_SQL).splitlines()
+        said = Databases(runner, connection, database).sql(LIKENESS_SQL).splitlines()
         libraries, tablespaces = said[0].strip(), [name for name in said[1:] if name]
         options = {"shared_preload_libraries": libraries} if libraries else {}
         # The database's own code runs there with all rights: it must not find the live server's password.

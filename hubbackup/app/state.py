@@ -6,6 +6,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 
+from hubbackup.catalog.known_databases import KnownDatabases
 from hubbackup.catalog.restored import Restored
 from hubbackup.catalog.schema_proofs import SchemaProofs
 from hubbackup.health import health_path
@@ -62,6 +63,11 @@ class State:
     def restored(self) -> Restored:
         """What restores have loaded."""
         return Restored(lambda: self.directory / "restored.json")
+
+    @cached_property
+    def known_databases(self) -> KnownDatabases:
+        """Which databases the server had when all of them were last backed up."""
+        return KnownDatabases(lambda: self.directory / "databases.json")
 
     @property
     def compose_file(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from hubbackup.stores.s3_calls import S3Limits
 
 
+Databases = Callable[[], Sequence[str]]
+"""Names those that are backed up here."""
+
+
 def local_target(settings: Settings) -> LocalTarget:
     """BACKUP_DIR."""
     store = LocalStore(
@@ -33,9 +37,9 @@ def local_target(settings: Settings) -> LocalTarget:
     return LocalTarget("the local store", store, local_policy(settings), fetch=fetch)
 
 
-def remote_targets(settings: Settings, cancel: Cancel) -> tuple[Target, ...]:
+def remote_targets(settings: Settings, databases: Databases, cancel: Cancel) -> tuple[Target, ...]:
     """The buckets of the settings, in their order."""
-    return tuple(_target(one, settings, cancel) for one in settings.buckets.values())
+    return tuple(_target(one, settings, databases, cancel) for one in settings.buckets.values())
 
 
 def choose(targets: Sequence[Target], which: str) -> list[Target]:
@@ -50,22 +54,22 @@ def choose(targets: Sequence[Target], which: str) -> list[Target]:
 
 def s3_store(
     bucket: BucketSettings,
-    database: str,
+    databases: Databases,
     cancel: Cancel,
     *,
     limits: S3Limits | None = None,
     smallest_part_bytes: int | None = None,
 ) -> S3Store:
-    """The store of a bucket, for the backups of `database`; `limits` instead of those that the settings give."""
+    """The store of a bucket, for the backups of `databases`; `limits` instead of those that the settings give."""
     from hubbackup.stores.s3 import S3Store
     from hubbackup.stores.s3_calls import S3Limits
     from hubbackup.stores.s3_head import ObjectLock
     from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES
 
     def is_ours(name: str) -> bool:
-        # Another host may share the prefix: only uploads of our own database can be our own leftovers.
+        # Another host may share the prefix: only uploads of our own databases can be our own leftovers.
         owner = BackupName.owner_of(name)
-        return bool(database) and owner is not None and owner.database == database
+        return owner is not None and owner.database in databases()
 
     return S3Store(
         bucket.bucket,
@@ -132,8 +136,8 @@ def bucket_policy(settings: Settings, bucket: BucketSettings) -> Policy:
     return replace(local_policy(settings), **given)
 
 
-def _target(bucket: BucketSettings, settings: Settings, cancel: Cancel) -> Target:
-    store = s3_store(bucket, settings.postgres_db, cancel)
+def _target(bucket: BucketSettings, settings: Settings, databases: Databases, cancel: Cancel) -> Target:
+    store = s3_store(bucket, databases, cancel)
     endpoint = f" --endpoint-url {shlex.quote(bucket.endpoint_url)}" if bucket.endpoint_url else ""
     authorities = f" --ca-bundle {shlex.quote(bucket.ca_bundle)}" if bucket.ca_bundle else ""
     fetch = f"aws s3 cp {store.describe()}{{name}} .{endpoint}{authorities}"

@@ -21,6 +21,13 @@ WithGlobals = Literal["true", "false", "with-passwords"]
 
 
 @dataclass
+class SharedGlobals:
+    """What the first database of a run has read of the server's roles, for the others; empty until then."""
+
+    text: str = ""
+
+
+@dataclass
 class Beside:
     """Two readings, one after the other in a thread of their own, from `start` on. Leaving waits for them."""
 
@@ -28,6 +35,7 @@ class Beside:
     connection: Connection
     properties: DatabaseProperties
     with_globals: WithGlobals
+    shared: SharedGlobals | None = None
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="beside"))
     _globals: Future[tuple[str, list[str]]] | None = None
     _views: Future[dict[str, int | None]] | None = None
@@ -49,6 +57,8 @@ class Beside:
     def _read_globals(self) -> tuple[str, list[str]]:
         if self.with_globals == "false":
             return "", []
+        if self.shared is not None and self.shared.text:
+            return self.shared.text, []
         options = ["--encoding=UTF8"]
         options += [] if self.with_globals == "with-passwords" else ["--no-role-passwords"]
         database = self.properties.database
@@ -56,9 +66,13 @@ class Beside:
         # A name is bytes in the encoding of the session that wrote it: mostly of `postgres`, else of the database.
         for where in ([], [f"--database={connection_string(database)}"]):
             try:
-                return dump_globals(self.runner, self.connection, database, options + where).decode(), []
+                text = dump_globals(self.runner, self.connection, database, options + where).decode()
             except (HubbackupError, UnicodeDecodeError) as error:
                 problem = problem or str(error)
+            else:
+                if self.shared is not None:
+                    self.shared.text = text
+                return text, []
         return "", [f"no roles in the backup: {problem}"]
 
     def _count_views(self) -> dict[str, int | None]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from hubbackup import package_version
 from hubbackup.backup.anomalies import like_with_like, suspicions
-from hubbackup.backup.beside import Beside, WithGlobals
+from hubbackup.backup.beside import Beside, SharedGlobals, WithGlobals
 from hubbackup.backup.dump_methods import dump_methods, dump_options, refuses_method
 from hubbackup.backup.leaving_out import NO_PATTERNS, LeavingOut, Patterns, leaving_out
 from hubbackup.backup.pipeline import DumpResult, FileOptions, pump
@@ -50,6 +50,7 @@ class DumpSource:
     """The last backup that counts, to say what changed since."""
     begun: frozenset[str] = frozenset()
     """The names that runs of this host had begun before, where no run elsewhere can have one of these at work."""
+    shared_globals: SharedGlobals | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def make(
             run, source.runner, source.connection, source.database, properties.encoding, options.exclude
         )
     with (
-        Beside(source.runner, source.connection, source.properties, options.with_globals) as beside,
+        Beside(
+            source.runner, source.connection, source.properties, options.with_globals, source.shared_globals
+        ) as beside,
         run.stage("dump"),
     ):
         result = _dump(run, source, options, draft, beside, schema, leaving)

@@ -22,6 +22,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_counting, last_normal
+from hubbackup.backup.beside import SharedGlobals
 from hubbackup.backup.dump import DumpOptions, DumpSource, Made, make
 from hubbackup.backup.leaving_out import NO_PATTERNS
 from hubbackup.backup.room import Room
@@ -75,6 +76,7 @@ class BackupJob:
     """The key of the manifests, made where there is none. Raises HubbackupError."""
     restored: Restored | None = None
     keep_before_days: int = 7
+    shared_globals: SharedGlobals | None = None
     try_schema: Callable[[Run, Manifest, Sequence[Target], KeptSchema | None], SchemaVerdict] | None = None
     """Whether the schema of the backup that was just published in these targets restores."""
     slot: datetime | None = None
@@ -273,7 +275,9 @@ class BackupJob:
             normal = before = found
         if normal is not None and self.restored is not None:
             normal = self.restored.measure(self.database, normal, properties.system_identifier)
-        return DumpSource(self.database, runner, connection, properties, normal, started_at, key, before, begun)
+        return DumpSource(
+            self.database, runner, connection, properties, normal, started_at, key, before, begun, self.shared_globals
+        )
 
     def _sessions_of_the_dead(self, run: Run, runner: Runner, connection: Connection) -> Leftovers:
         """The database sessions of runs that died: a pg_dump that waits for a lock does not notice it."""

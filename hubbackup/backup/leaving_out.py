@@ -59,7 +59,8 @@ def leaving_out(
     if not patterns:
         return LeavingOut()
     found = excluded(runner, connection, database, encoding, patterns.tables, patterns.rows)
-    for sentence, remedy in remarks(found, encoding):
+    # Of several databases a pattern may be meant for another one; the doctor says whether it is for none.
+    for sentence, remedy in remarks(found, encoding, idle=not run.database):
         run.log.warning("exclude.remark", message=sentence, remedy=remedy)
     if found.tables and not found.kept:
         raise SettingsError(
@@ -78,11 +79,15 @@ def leaving_out(
     return LeavingOut(record, tuple(found.options))
 
 
-def remarks(found: Excluded, encoding: str) -> list[tuple[str, str]]:
-    """What there is to say of patterns, for the log and for the doctor: a sentence and a remedy each."""
+def remarks(found: Excluded, encoding: str, *, idle: bool = True) -> list[tuple[str, str]]:
+    """What there is to say of patterns, for the log and for the doctor: a sentence and a remedy each.
+
+    `idle`: also of those that match nothing here.
+    """
     told = [
         (f"the pattern {text} matches nothing: nothing is left out by it", "mend it, or take it out of the settings")
         for text in found.idle
+        if idle
     ]
     for title, by in found.needed[:SHOWN]:
         told.append(

@@ -63,7 +63,7 @@ def diff(
     if earlier == LIVE:
         raise UsageError("live is not a backup", remedy="hubbackup diff NAME live compares it with one")
     app = make_opening_app(identity)
-    sides = _Sides(app, store, json)
+    sides = _Sides(app, store, app.database_of(earlier), json)
     before = sides.stored(earlier)
     after = sides.live() if later == LIVE else sides.stored(later or sides.newest())
     print_warnings([*before.remarks, *(after.remarks if isinstance(after, StoredBackup) else ())])
@@ -80,10 +80,11 @@ class _Sides:
 
     app: App
     store: str
+    database: str
     quiet: bool
 
     def newest(self) -> str:
-        return newest_name(self.app.targets(self.store), self.app.zone, self.app.database)
+        return newest_name(self.app.targets(self.store), self.app.zone, self.database)
 
     def stored(self, typed: str) -> StoredBackup:
         return self.app.contents.stored(typed, self.store, foreign=True)
@@ -91,7 +92,7 @@ class _Sides:
     def live(self) -> LiveDatabase:
         server = self.app.server
         connection = server.connection(new_run_id(datetime.now(UTC)))
-        return LiveDatabase(server.open_runner(self.app.cancel), connection, self.app.database)
+        return LiveDatabase(server.open_runner(self.app.cancel), connection, self.database)
 
     def content(self, side: StoredBackup) -> Content:
         return self.app.contents.known(side, progress(quiet=self.quiet))[1]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hubbackup.cli.options import Identity, Json, Latest, OptionalName
+from hubbackup.cli.options import Database, Identity, Json, Latest, OptionalName
 from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import progress
@@ -22,6 +22,7 @@ def drill(
     ] = "",
     identity: Identity = None,
     schema: Annotated[bool, typer.Option("--schema", help="The schema alone, without rows: seconds.")] = False,
+    database: Database = "",
     json: Json = False,
 ) -> int:
     """Restore a backup into a throwaway server, and time it.
@@ -30,16 +31,20 @@ def drill(
     """
     if name and latest:
         raise UsageError("drill takes a NAME or --latest, not both")
+    if name and database:
+        raise UsageError("a NAME says of which database it is: --database goes with --latest")
     app, shown = make_opening_app(identity), progress(quiet=json)
+    if database:
+        app.demand_known(database)
     if schema:
-        tried = app.drill_schema(name, store, progress=shown)
+        tried = app.drill_schema(name, store, progress=shown, database=database)
         return _answer(
             tried,
             f"The schema of {tried.result.name} restores: {tried.result.tables} tables in"
             f" {tried.result.drill_seconds} s, in {tried.result.place}, without their rows.",
             json=json,
         )
-    outcome = app.drill(name, store, progress=shown)
+    outcome = app.drill(name, store, progress=shown, database=database)
     drilled = outcome.result
     return _answer(
         outcome,

@@ -8,7 +8,7 @@ from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.errors import EXIT_FAILED, EXIT_SUCCESS, SettingsError
-from hubbackup.notify.alerts import compose_test
+from hubbackup.notify.messages import compose_test
 from hubbackup.notify.sinks import DAEMON_SECONDS
 
 

@@ -22,4 +22,7 @@ Identity = Annotated[
         show_default=False,
     ),
 ]
+Database = Annotated[
+    str, typer.Option("--database", metavar="DATABASE", help="Of this database alone.", show_default=False)
+]
 Latest = Annotated[bool, typer.Option("--latest", help="The newest good backup.")]

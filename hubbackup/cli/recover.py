@@ -9,7 +9,7 @@ from typing import Annotated, cast
 import typer
 
 from hubbackup.app import App
-from hubbackup.cli.options import Identity, Json, Latest
+from hubbackup.cli.options import Database, Identity, Json, Latest
 from hubbackup.cli.output import complain, print_json, say
 from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress, read_line
@@ -54,6 +54,7 @@ def recover(
             " Default: only look.",
         ),
     ] = "",
+    database: Database = "",
     identity: Identity = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     json: Json = False,
@@ -84,6 +85,7 @@ def recover(
     outcome = app.recover(
         RecoverRequest(table, where or "", key or "", cast(Apply, apply)),
         from_,
+        database=database,
         confirm=confirm,
         progress=progress(quiet=json),
     )

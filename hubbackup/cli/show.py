@@ -13,7 +13,7 @@ from hubbackup.catalog.backup import Manifest
 from hubbackup.catalog.diff import Content, State, TableChange, content_of, diff, title
 from hubbackup.catalog.left_out import LeftOut
 from hubbackup.cli.columns import Column
-from hubbackup.cli.options import Identity, Json, OptionalName, Store
+from hubbackup.cli.options import Database, Identity, Json, OptionalName, Store
 from hubbackup.cli.output import print_columns, print_json, print_json_with_items, print_text, say
 from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import print_warnings, progress
@@ -43,6 +43,7 @@ def show(
     ] = "",
     schema: Annotated[bool, typer.Option("--schema", help="Print the whole schema, as SQL.")] = False,
     store: Store = "all",
+    database: Database = "",
     identity: Identity = None,
     json: Json = False,
 ) -> int:
@@ -55,9 +56,12 @@ def show(
         raise UsageError("--table shows the DDL of one table, --schema that of all: take one of them")
     if schema and json:
         raise UsageError("--schema prints SQL: it can't go with --json")
+    if name and database:
+        raise UsageError("a NAME says of which database it is: --database goes without one")
     app = make_opening_app(identity)
     targets = app.targets(store)
-    stored = app.contents.stored(name or newest_name(targets, app.zone, app.database), store, foreign=True)
+    newest = "" if name else newest_name(targets, app.zone, database or app.database)
+    stored = app.contents.stored(name or newest, store, foreign=True)
     print_warnings(stored.remarks)
     if schema:
         return _print_schema(app, stored)

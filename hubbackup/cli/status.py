@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.schema_proofs import SchemaProof
-from hubbackup.cli.options import Json
+from hubbackup.cli.options import Database, Json
 from hubbackup.cli.output import print_json, say
 from hubbackup.cli.remedies import typable
 from hubbackup.cli.session import make_app
@@ -21,7 +21,7 @@ from hubbackup.status.verdict import Verdict, judge
 from hubbackup.units import human_age, human_bytes
 
 
-def status(json: Json = False) -> int:
+def status(database: Database = "", json: Json = False) -> int:
     """Show whether all is well, the last good backup, the next run.
 
     Also the copies and their sizes, how the last runs ended, and how far the runs at work have come.
@@ -30,7 +30,9 @@ def status(json: Json = False) -> int:
     at_work = app.state.at_work()
     beside = [run for run in all_alive(app.state.directory) if at_work is None or run.run_id != at_work.run_id]
     now = datetime.now(UTC)
-    snapshot = app.collector().take(now)
+    if database:
+        app.demand_known(database)
+    snapshot = app.collector(database).take(now)
     healthy, sentence = check_beat(health_path())
     busy = at_work is not None and at_work.alive and at_work.kind == "backup"
     remark = remark_of(health_path()) if healthy else ""
@@ -68,8 +70,30 @@ def _aside_document(aside: Aside) -> dict[str, Any]:
 
 
 def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, Any]:
-    """The snapshot for machines. Times are ISO 8601, sizes bytes; the newest is first."""
-    database = snapshot.databases[0]
+    """The snapshot for machines. Times are ISO 8601, sizes bytes; the newest is first.
+
+    What is of one database stands under its name where there are several, and else at the top.
+    """
+    each = [_database_document(snapshot, database, now) for database in snapshot.databases]
+    several = {"databases": each, "gone": dict(snapshot.gone)} if snapshot.several else {}
+    return {
+        **(each[0] if len(each) == 1 else {}),
+        "verdict": verdict.level.name.lower(),
+        "summary": verdict.summary,
+        "findings": [
+            {"level": one.level.name.lower(), "text": one.text, "remedy": typable(one.remedy)}
+            for one in verdict.findings
+        ],
+        **several,
+        "next_run": snapshot.schedule.next_after(now),
+        "schedule": snapshot.schedule.expression,
+        "time_zone": snapshot.schedule.time_zone,
+        "backups": [asdict(backup) for backup in snapshot.backups],
+        "leaving": [asdict(one) for one in snapshot.leaving],
+    }
+
+
+def _database_document(snapshot: Snapshot, database: str, now: datetime) -> dict[str, Any]:
     newest = snapshot.last_good(database)
     stores = {}
     for store in snapshot.stores:
@@ -85,23 +109,12 @@ def _document(snapshot: Snapshot, verdict: Verdict, now: datetime) -> dict[str, 
         }
     return {
         "database": database,
-        "verdict": verdict.level.name.lower(),
-        "summary": verdict.summary,
-        "findings": [
-            {"level": one.level.name.lower(), "text": one.text, "remedy": typable(one.remedy)}
-            for one in verdict.findings
-        ],
         "last_good": newest.name if newest else None,
         "last_good_age_seconds": round((now - newest.started_at).total_seconds()) if newest else None,
-        "last_run": _run_document(snapshot.last_run("backup")),
-        "last_drill": _run_document(snapshot.last_run("drill")),
+        "last_run": _run_document(snapshot.last_run("backup", database)),
+        "last_drill": _run_document(snapshot.last_run("drill", database)),
         "schema_drill": _schema_document(snapshot.schema_proofs.get(database)),
-        "next_run": snapshot.schedule.next_after(now),
-        "schedule": snapshot.schedule.expression,
-        "time_zone": snapshot.schedule.time_zone,
         "stores": stores,
-        "backups": [asdict(backup) for backup in snapshot.backups],
-        "leaving": [asdict(one) for one in snapshot.leaving],
     }
 
 
@@ -130,22 +143,12 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
     for at_work in runs:
         say(f"at work     {_progress(at_work, zone)}")
     for database in snapshot.databases:
-        newest = snapshot.last_good(database)
-        say(f"database    {database}")
-        age = f", {human_age((now - newest.started_at).total_seconds())} ago" if newest else ""
-        say(f"last good   {newest.name if newest else 'none'}{age}")
-        if newest and newest.left_out:
-            say(f"left out    {newest.left_out}")
-    for kind, label in (("backup", "last run"), ("drill", "last drill")):
-        run = snapshot.last_run(kind)
-        if run:
-            word = run.result if run.result in ("success", "degraded") else run.result.upper()
-            cause = f": {run.cause}" if run.cause else ""
-            started = run.started_at.astimezone(zone).isoformat(timespec="seconds")
-            say(f"{label:<11} {started} {word} in {run.seconds:.1f} s{cause}")
-    for proof in snapshot.schema_proofs.values():
-        if proof.passed_at is not None:
-            say(f"schema      restored {proof.passed_at.astimezone(zone).isoformat(timespec='seconds')}")
+        _print_database(snapshot, database, now)
+    for name, since in snapshot.gone.items():
+        count = sum(backup.database == name for backup in snapshot.backups)
+        if count:
+            gone_at = since.astimezone(zone).isoformat(timespec="seconds")
+            say(f"gone        {name}, from the server since {gone_at}; {count} backups of it are kept")
     due = snapshot.schedule.next_after(now)
     shown = due.astimezone(zone).isoformat() if due else "never"
     say(f"next run    {shown} ({snapshot.schedule.expression} in {snapshot.schedule.time_zone})")
@@ -155,6 +158,26 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
         size = human_bytes(sum(backup.stored_bytes for backup in held))
         free = f", {human_bytes(store.free_bytes)} free" if store.free_bytes is not None else ""
         say(f"{store.name:<11} {store.where}: {store.problem or f'{len(held)} good, {size}{free}'}")
+
+
+def _print_database(snapshot: Snapshot, database: str, now: datetime) -> None:
+    zone = snapshot.schedule.zone
+    newest = snapshot.last_good(database)
+    say(f"database    {database}")
+    age = f", {human_age((now - newest.started_at).total_seconds())} ago" if newest else ""
+    say(f"last good   {newest.name if newest else 'none'}{age}")
+    if newest and newest.left_out:
+        say(f"left out    {newest.left_out}")
+    for kind, label in (("backup", "last run"), ("drill", "last drill")):
+        run = snapshot.last_run(kind, database)
+        if run:
+            word = run.result if run.result in ("success", "degraded") else run.result.upper()
+            cause = f": {run.cause}" if run.cause else ""
+            started = run.started_at.astimezone(zone).isoformat(timespec="seconds")
+            say(f"{label:<11} {started} {word} in {run.seconds:.1f} s{cause}")
+    proof = snapshot.schema_proofs.get(database)
+    if proof is not None and proof.passed_at is not None:
+        say(f"schema      restored {proof.passed_at.astimezone(zone).isoformat(timespec='seconds')}")
 
 
 def _progress(run: AtWork, zone: ZoneInfo) -> str:

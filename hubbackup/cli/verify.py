@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hubbackup.app import App
-from hubbackup.cli.options import Identity, Json, OptionalName, Store
+from hubbackup.cli.options import Database, Identity, Json, OptionalName, Store
 from hubbackup.cli.output import print_error, print_json, say
 from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import progress
@@ -27,6 +27,7 @@ def verify(
     ] = False,
     identity: Identity = None,
     store: Store = "all",
+    database: Database = "",
     json: Json = False,
 ) -> int:
     """Read backups through and prove that they are whole.
@@ -35,8 +36,12 @@ def verify(
     """
     if bool(name) + latest + everything > 1:
         raise UsageError("verify takes one of NAME, --latest and --all")
+    if name and database:
+        raise UsageError("a NAME says of which database it is: --database goes with --latest or --all")
     app = make_opening_app(identity)
-    job = app.verify_job(CopySelector(name, everything), store)
+    if database:
+        app.demand_known(database)
+    job = app.verify_job(CopySelector(name, everything, database), store)
     failure: HubbackupError | None = None
     try:
         result = app.verify(job, progress=progress(quiet=json)).result

@@ -32,11 +32,6 @@ COPIES_VARIABLE = "HUBBACKUP_COPIES_DIR"
 RECIPIENTS = "BACKUP_ENCRYPT_RECIPIENTS"
 OWN_PREFIXES = ("BACKUP_", "S3_", "DRILL_", "DB_", "VERIFY_", "NOTIFICATION_", "STATUS_", "LOG_", "HEARTBEAT_")
 
-RESERVED = frozenset({
-    "BACKUP_DATABASES",
-})  # fmt: skip
-"""Names of the design's contract that this version does not act on yet: refused, since to ignore one would be
-a silent failure."""
 NAMES = ("POSTGRES_DB", "POSTGRES_USER", "PGHOST", "DB_SERVICE", "DB_CONTAINER", "S3_BACKUP_BUCKET")
 """Settings that every answer shows."""
 OTHER_SECRETS = ("AWS_SESSION_TOKEN", "PGPASSWORD", "PGSSLPASSWORD")
@@ -199,16 +194,11 @@ def readable_copy(path: Path) -> Path:
 
 
 def _unknown_names(raw: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
-    """A sentence for each name that looks like ours and isn't. Raises SettingsError for a reserved one."""
+    """A sentence for each name that looks like ours and isn't."""
     known = {name.upper() for name in Settings.model_fields} | {ENV_FILE_VARIABLE}
     known |= {f"{name}_FILE" for name in known if is_secret(name)}
     sentences = []
     for name in sorted(raw):
-        if name in RESERVED and raw[name]:
-            raise SettingsError(
-                f"{name} ({origins[name]}) is not supported by this version of hubbackup",
-                remedy="remove it, or install a version that has it",
-            )
         if name in known or not name.startswith(OWN_PREFIXES):
             continue
         nearest = difflib.get_close_matches(name, known, n=1)

@@ -5,6 +5,7 @@ How they are read, and from where, is in `load`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from hubbackup.config import values
 from hubbackup.config.bucket import MIRROR, S3, BucketFields, variable
 from hubbackup.config.commands import command
+from hubbackup.config.database_names import DatabaseNames, parse_names, parse_patterns
 from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
 from hubbackup.streams.age_keys import Recipient, parse_recipients
@@ -25,6 +27,12 @@ class OwnSettings(BaseSettings):
     """The settings of everything but the buckets."""
 
     postgres_db: str = Field(default="", description="the database to back up")
+    backup_databases: values.DatabaseList = Field(
+        default="", description="the databases to back up, with commas, or * for every one; unset: POSTGRES_DB"
+    )
+    backup_exclude_databases: values.DatabasePatterns = Field(
+        default="", description="with BACKUP_DATABASES=*: what is left out; * and ? stand for any characters and one"
+    )
     postgres_user: str = Field(default="postgres", description="the role that connects")
     postgres_password: SecretStr = Field(default=SecretStr(""), description="that role's password")
     backup_source: Literal["docker", "direct"] = Field(
@@ -199,6 +207,15 @@ class Settings(BucketFields, OwnSettings):
         return value
 
     @model_validator(mode="after")
+    def _only_of_every_database_some_are_left_out(self) -> Settings:
+        if self.backup_exclude_databases and not self.databases.every:
+            raise values.refused(
+                "BACKUP_EXCLUDE_DATABASES leaves databases out of every one, and BACKUP_DATABASES is not *",
+                "set BACKUP_DATABASES=*, or name only what is to be backed up",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _status_login_is_whole(self) -> Settings:
         if bool(self.status_user) != bool(self.status_password.get_secret_value()):
             raise values.refused(
@@ -235,6 +252,13 @@ class Settings(BucketFields, OwnSettings):
                     f"set {expire}={kept[longest]} or more, or lower {longest}, or unset {expire}",
                 )
         return self
+
+    @property
+    def databases(self) -> DatabaseNames:
+        """BACKUP_DATABASES, or else POSTGRES_DB."""
+        if not self.backup_databases:
+            return DatabaseNames((self.postgres_db,) if self.postgres_db else ())
+        return replace(parse_names(self.backup_databases), excluded=parse_patterns(self.backup_exclude_databases))
 
     @property
     def backup_format(self) -> Format:

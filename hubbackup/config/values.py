@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from hubbackup.config.commands import command
+from hubbackup.config.database_names import parse_names, parse_patterns
 from hubbackup.config.patterns import table_patterns
 from hubbackup.config.schedule import Schedule
 from hubbackup.config.urls import is_web_url
@@ -60,6 +61,16 @@ def _cron_line_or_off(value: str) -> str:
 def _jobs(value: str) -> str:
     if value != AUTO and not (value.isascii() and value.isdigit() and 1 <= int(value) <= MOST_JOBS):
         raise ValueError(f"must be {AUTO}, or a number from 1 to {MOST_JOBS}")
+    return value
+
+
+def _databases(value: str) -> str:
+    parse_names(value)
+    return value
+
+
+def _database_patterns(value: str) -> str:
+    parse_patterns(value)
     return value
 
 
@@ -175,6 +186,8 @@ Zone = Annotated[str, AfterValidator(_zone)]
 CronLine = Annotated[str, AfterValidator(_cron_line)]
 CronLineOrOff = Annotated[str, AfterValidator(_cron_line_or_off)]
 Jobs = Annotated[str, AfterValidator(_jobs)]
+DatabaseList = Annotated[str, AfterValidator(_databases)]
+DatabasePatterns = Annotated[str, AfterValidator(_database_patterns)]
 Schemas = Annotated[str, AfterValidator(_schemas)]
 Folder = Annotated[str, AfterValidator(_folder)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]

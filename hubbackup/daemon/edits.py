@@ -16,7 +16,7 @@ from hubbackup.config.changes import Change, compare
 from hubbackup.config.load import ENV_FILE_VARIABLE, LoadedSettings
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.state_file import read_json, write_json
-from hubbackup.notify.alerts import compose_refused_settings
+from hubbackup.notify.messages import compose_refused_settings
 
 SETTLE_SECONDS = 1.0
 """A file that was written within this time may be half-written."""

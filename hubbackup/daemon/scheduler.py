@@ -64,6 +64,11 @@ class Shift:
     """The slot of a backup that waits for another daemon's run."""
 
 
+def _databases_field(app: App) -> dict[str, object]:
+    only = app.chosen.names.only
+    return {"database": only} if only is not None else {"databases": list(app.chosen.at_hand())}
+
+
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
     """Its thread may be about to remove a job at the moment of the shutdown, and then dies of not finding it."""
 
@@ -125,7 +130,7 @@ class Daemon:
             "daemon.started",
             message="the backup service has started",
             version=package_version(),
-            database=app.database,
+            **_databases_field(app),
             schedule=app.settings.backup_schedule,
             time_zone=app.settings.tz,
             next_run=self._next_run(),
@@ -233,23 +238,23 @@ class Daemon:
             return
         self._log.info("backup.catch_up", message=f"a backup at the start: {reason.sentence}", **reason.fields())
         work = self._first_backup if reason.first else self._back_up
-        self._scheduler.add_job(work, args=[reason.slot], id="backup-at-start", executor="work")
+        self._scheduler.add_job(work, args=[reason.slot, reason.databases], id="backup-at-start", executor="work")
 
-    def _first_backup(self, slot: datetime | None) -> None:
+    def _first_backup(self, slot: datetime | None, databases: Sequence[str]) -> None:
         """At the first start the database's container may be starting as well."""
         with contextlib.suppress(HubbackupError):  # then the run says what is wrong
-            self._app.server.wait_for(self._app.database, WAIT_SECONDS)
-        self._back_up(slot)
+            self._app.server.wait_for(self._app.chosen.home, WAIT_SECONDS)
+        self._back_up(slot, databases)
 
     def _backup(self) -> None:
         self._back_up(self._slots["backup"])
 
-    def _back_up(self, slot: datetime | None) -> None:
-        """For a slot of the schedule, or without one in any case."""
+    def _back_up(self, slot: datetime | None, databases: Sequence[str] = ()) -> None:
+        """For a slot of the schedule, or without one in any case; of these databases, or of all."""
         waited, self._waiting = self._waiting, None
         with contextlib.suppress(JobLookupError):
             self._scheduler.remove_job("backup-again")
-        self._guard("backup", lambda app: app.backup(slot=slot), slot, is_told=waited == slot)
+        self._guard("backup", lambda app: app.backup(databases, slot=slot), slot, is_told=waited == slot)
         self._beat()
 
     def _wait_for_the_other(self, slot: datetime) -> None:
@@ -273,7 +278,7 @@ class Daemon:
 
     def _prune(self) -> None:
         """A changed retention holds now, not after the next good backup, which it may have to make room for."""
-        self._guard("prune", lambda app: app.prune(database=app.database))
+        self._guard("prune", lambda app: app.prune(databases=app.chosen.at_hand()))
 
     def _remove_leftovers(self) -> None:
         with contextlib.suppress(StoppedError):

@@ -11,9 +11,10 @@ from itertools import islice
 
 from hubbackup.app import App
 from hubbackup.catalog.listing import newest_first
+from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError
 from hubbackup.jobs.state_file import read_json, write_json
-from hubbackup.notify.alerts import compose_strangers
+from hubbackup.notify.messages import compose_strangers
 
 LOOK_EVERY = timedelta(hours=1)
 FILE_NAME = "strangers.json"
@@ -42,12 +43,8 @@ class Strangers:
         found: dict[str, str] = {}
         for target in app.targets():
             try:
-                for backup in islice(newest_first([target], app.zone, app.database), LOOKED_AT):
-                    strange = backup.stranger(now)
-                    if strange and (backup.foreign or target.remote):  # of the disk the watchdog tells the future
-                        found[f"{target.name}:{backup.name}"] = f"{backup.name} in {target.describe()} is {strange}"
-                    elif backup.good_in(target.name):
-                        break
+                for database in app.chosen.at_hand():
+                    found |= _strangers_of(app, database, target, now)
             except HubbackupError as error:
                 app.cancel.check()
                 app.log.debug("watch.unreadable", message=str(error), store=target.name)
@@ -70,3 +67,15 @@ class Strangers:
             self._told = set(found)
             with contextlib.suppress(OSError):  # then the next start reports them once more
                 write_json(path, sorted(self._told))
+
+
+def _strangers_of(app: App, database: str, target: Target, now: datetime) -> dict[str, str]:
+    """What is younger in `target` than its newest good one, a sentence for each. Raises HubbackupError."""
+    found = {}
+    for backup in islice(newest_first([target], app.zone, database), LOOKED_AT):
+        strange = backup.stranger(now)
+        if strange and (backup.foreign or target.remote):  # of the disk the watchdog tells the future
+            found[f"{target.name}:{backup.name}"] = f"{backup.name} in {target.describe()} is {strange}"
+        elif backup.good_in(target.name):
+            break
+    return found

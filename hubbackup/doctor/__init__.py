@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hubbackup.doctor.site import Site
 
 Status = Literal["ok", "warn", "fail", "skipped"]
+BADNESS: tuple[Status, ...] = ("skipped", "ok", "warn", "fail")
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,57 @@ def skip(sentence: str, remedy: str = "") -> Diagnosis:
     return Diagnosis("skipped", sentence, remedy)
 
 
+def each(probe: Callable[[Site], Diagnosis], *, reachable: bool = True) -> Callable[[Site], Diagnosis]:
+    """The probe of every database: one diagnosis, as bad as the worst, that names those which are not well.
+
+    One that fails keeps back no other's probe; `reachable`: one that can't be looked into is passed over, since
+    another check says so.
+    """
+
+    def probed(site: Site) -> Diagnosis:
+        if site.app.chosen.names.only is not None:
+            return probe(site)
+        found = {one.database: _probed(probe, one) for one in (site.reachable if reachable else site.each)}
+        if not found:
+            return skip("no database can be looked into")
+        worst = max((one.status for one in found.values()), key=BADNESS.index)
+        if worst in ("ok", "skipped"):
+            return Diagnosis(worst, "; ".join(_each(found, worst, lambda one: one.sentence)))
+        bad = {name: one for name, one in found.items() if one.status in ("warn", "fail")}
+        ordered = dict(sorted(bad.items(), key=lambda item: -BADNESS.index(item[1].status)))
+        return Diagnosis(
+            worst,
+            "; ".join(f"{name}: {one.sentence}" for name, one in ordered.items()),
+            "; ".join(f"{name}: {one.remedy}" for name, one in ordered.items() if one.remedy),
+        )
+
+    return probed
+
+
+def _each(found: dict[str, Diagnosis], status: Status, text: Callable[[Diagnosis], str]) -> list[str]:
+    """The texts of those with this status, the equal ones once."""
+    names: dict[str, list[str]] = {}
+    for name, one in found.items():
+        if one.status == status:
+            names.setdefault(text(one), []).append(name)
+    return [f"{', '.join(mine)}: {said}" for said, mine in names.items()]
+
+
+def _probed(probe: Callable[[Site], Diagnosis], site: Site) -> Diagnosis:
+    try:
+        return probe(site)
+    except HubbackupError as error:
+        site.app.cancel.check()
+        return fail(str(error), error.remedy)
+
+
 def examine(site: Site, checks: Sequence[Check]) -> Iterator[Finding]:
     """Run the checks in order, one finding each. Raises StoppedError once a stop is asked for."""
     failed: dict[str, str] = {}  # of a check that was skipped, the one that really failed
+    several = site.app.chosen.names.only is None
     for check in checks:
         site.app.cancel.check()
-        missing = [name for name in check.needs if name in failed]
+        missing = [name for name in check.needs if name in failed and not (several and name == "database")]
         if missing:
             failed[check.name] = failed[missing[0]]
             yield Finding(check.name, "skipped", f"not checked, since {failed[check.name]} failed")

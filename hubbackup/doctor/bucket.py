@@ -157,7 +157,7 @@ def leftovers(place: Place) -> Diagnosis:
             f"unfinished uploads, which no listing shows and the vendor bills: {', '.join(unfinished[:5])}",
             "the next backup ends those of this host, and others after a day",
         )
-    listed = scan([store], site.app.database)
+    listed = (one for database in site.app.chosen.at_hand() for one in scan([store], database))
     unproven = [str(one.name) for one in listed if store.name in one.copies and store.name not in one.manifests_in]
     if unproven:
         return warn(

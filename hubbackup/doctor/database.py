@@ -6,7 +6,7 @@ import json
 import re
 
 from hubbackup.backup.leaving_out import remarks
-from hubbackup.doctor import Check, Diagnosis, fail, ok, restorable, skip, warn
+from hubbackup.doctor import Check, Diagnosis, each, fail, ok, restorable, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.dump import identifiers
 from hubbackup.dump.versions import major_of
@@ -14,7 +14,7 @@ from hubbackup.errors import NoDataConnectionError, ToolError
 from hubbackup.postgres import run_lock, session
 from hubbackup.postgres.client import some
 from hubbackup.postgres.databases import Databases
-from hubbackup.postgres.excluded import excluded
+from hubbackup.postgres.excluded import Excluded, excluded
 from hubbackup.postgres.messages import explain
 from hubbackup.postgres.side_databases import derived_time
 from hubbackup.postgres.transport import is_near
@@ -112,7 +112,7 @@ def login(site: Site) -> Diagnosis:
         if not session.refused(error):
             raise
         try:
-            Databases(site.runner, site.connection, site.app.database).sql("SELECT 1;")
+            Databases(site.runner, site.connection, site.database).sql("SELECT 1;")
         except ToolError:
             raise error from None
         return ok(f"the server takes the role {user}")
@@ -123,7 +123,7 @@ def transport(site: Site) -> Diagnosis:
     """The connection as it is: encrypted or not, and whether it is known who answers."""
     connection = site.connection
     where = connection.host or "a local socket"
-    said = session.sql(site.runner, connection, site.app.database, "\\conninfo\n")
+    said = session.sql(site.runner, connection, site.database, "\\conninfo\n")
     found = TLS_PROTOCOL.search(said)
     if found is None:
         if is_near(connection.host):
@@ -148,6 +148,23 @@ def database(site: Site) -> Diagnosis:
     return ok(f"{found.database}: {found.size_bytes:,} bytes, {found.encoding}, owned by {found.owner}")
 
 
+def databases(site: Site) -> Diagnosis:
+    """Which databases are backed up; every pattern that leaves some out does so."""
+    chosen = site.app.chosen
+    there = [one.name for one in site.app.server.databases(chosen.home, "doctor", site.app.cancel)]
+    missing = [name for name in chosen.names.names if name not in there]
+    if missing:
+        return fail(f"the server has no database {some(missing)}", f"it has {some(there)}; correct BACKUP_DATABASES")
+    idle = [pattern.text for pattern in chosen.names.excluded if not any(map(pattern.matches, there))]
+    if idle:
+        return warn(
+            f"BACKUP_EXCLUDE_DATABASES leaves nothing out by {some(idle)}: the server has no such database",
+            f"it has {some(there)}; * stands for any characters, and upper case is not lower case",
+        )
+    names = chosen.at_hand()
+    return ok(f"{len(names)} databases are backed up: {some(names)}")
+
+
 def versions(site: Site) -> Diagnosis:
     """pg_dump is not older than the server."""
     server = site.properties
@@ -169,7 +186,7 @@ def versions(site: Site) -> Diagnosis:
 
 def readable(site: Site) -> Diagnosis:
     """The role may read every table, and all of its rows."""
-    facts = json.loads(session.sql(site.runner, site.connection, site.app.database, READABLE_SQL))
+    facts = json.loads(session.sql(site.runner, site.connection, site.database, READABLE_SQL))
     user = site.connection.user
     if facts["unreadable"]:
         return fail(
@@ -192,18 +209,34 @@ def readable(site: Site) -> Diagnosis:
 def excluded_tables(site: Site) -> Diagnosis:
     """What BACKUP_EXCLUDE_TABLES and BACKUP_EXCLUDE_TABLE_DATA come to now."""
     settings = site.app.settings
-    tables, rows = settings.excluded_tables, settings.excluded_rows
-    if not tables and not rows:
+    if not settings.excluded_tables and not settings.excluded_rows:
         return ok("backups leave nothing out")
-    encoding = site.properties.encoding
-    found = excluded(site.runner, site.connection, site.app.database, encoding, tables, rows)
+    if site.app.chosen.names.only is not None:
+        return _excluded_of(site)
+    idle = [set(_excluded(one).idle) for one in site.reachable]
+    if nowhere := sorted(set.intersection(*idle)) if idle else []:
+        return warn(
+            f"the pattern {some(nowhere)} matches nothing in any database: nothing is left out by it",
+            "mend it, or take it out of the settings",
+        )
+    return each(_excluded_of)(site)
+
+
+def _excluded(site: Site) -> Excluded:
+    settings = site.app.settings
+    tables, rows = settings.excluded_tables, settings.excluded_rows
+    return excluded(site.runner, site.connection, site.database, site.properties.encoding, tables, rows)
+
+
+def _excluded_of(site: Site) -> Diagnosis:
+    found, encoding = _excluded(site), site.properties.encoding
     if found.tables and not found.kept:
         return fail("BACKUP_EXCLUDE_TABLES leaves out every table", "choose patterns that match fewer")
-    said = remarks(found, encoding)
+    said = remarks(found, encoding, idle=site.app.chosen.names.only is not None)
     if said:
         return warn("; ".join(text for text, _ in said), said[0][1])
     gone, emptied = (
-        some([identifiers.readable(one.title, encoding) for one in each]) for each in (found.tables, found.rows)
+        some([identifiers.readable(one.title, encoding) for one in some_of]) for some_of in (found.tables, found.rows)
     )
     return ok(f"backups leave out the tables {gone or '-'} and the rows of {emptied or '-'}")
 
@@ -230,10 +263,12 @@ def leftovers(site: Site) -> Diagnosis:
     app = site.app
     if not site.properties.siblings:
         return ok("no database is left over from a restore")
-    sizes = Databases(site.runner, site.connection, app.database).look().databases
+    ours = app.chosen.at_hand()
+    sizes = Databases(site.runner, site.connection, site.database).look().databases
     names = [name for name in site.properties.siblings if name in sizes]
-    half = [name for name in names if derived_time(name, app.database, "restore") and not sizes[name].in_use]
-    kept = [name for name in names if derived_time(name, app.database, "before")]
+    left = [name for name in names if any(derived_time(name, one, "restore") for one in ours)]
+    half = [name for name in left if not sizes[name].in_use]
+    kept = [name for name in names if any(derived_time(name, one, "before") for one in ours)]
     if half and site.at_work is None:
         return warn(
             f"left by a restore that died: {some([f'{name} ({sizes[name].size_bytes:,} bytes)' for name in half])}",
@@ -258,10 +293,11 @@ def checks(site: Site) -> list[Check]:
         *(of_docker if docker else []),
         Check("tools", tools, needs=("container",)),
         Check("login", login, needs=("tools",)),
-        Check("database", database, needs=("login",)),
+        *([] if site.app.chosen.names.only is not None else [Check("databases", databases, needs=("login",))]),
+        Check("database", each(database, reachable=False), needs=("login",)),
         *([] if docker else [Check("connection", transport, needs=("database",))]),
         Check("versions", versions, needs=("database",)),
-        Check("readable", readable, needs=("database",)),
+        Check("readable", each(readable), needs=("database",)),
         Check("excluded tables", excluded_tables, needs=("database",)),
         *restorable.CHECKS,
         Check("run lock", lock, needs=("database",)),
@@ -273,4 +309,4 @@ def _version_of(site: Site, tool: str) -> str:
     try:
         return run(site.runner, [tool, "--version"], {"LC_ALL": "C"}).decode(errors="replace").strip()
     except ToolError as error:
-        raise explain(error, site.connection.user, site.app.database) from error
+        raise explain(error, site.connection.user, site.database) from error

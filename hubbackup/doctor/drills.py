@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hubbackup.doctor import Check, Diagnosis, ok, skip, warn
+from hubbackup.doctor import Check, Diagnosis, each, ok, skip, warn
 from hubbackup.doctor.site import Site
 from hubbackup.runners.engine import Engine
 
@@ -31,7 +31,7 @@ def schema(site: Site) -> Diagnosis:
     app = site.app
     if not app.settings.backup_schema_drill:
         return skip("BACKUP_SCHEMA_DRILL=false: whether the schema restores is seen only by a drill")
-    proof = app.state.schema_proofs.of(app.database)
+    proof = app.state.schema_proofs.of(site.database)
     if proof.skipped_because:
         return warn(
             f"whether the schema restores could not be tried: {proof.skipped_because}",
@@ -44,5 +44,5 @@ def schema(site: Site) -> Diagnosis:
 
 CHECKS = (
     Check("drill server", server, needs=("database",)),
-    Check("schema drill", schema),
+    Check("schema drill", each(schema, reachable=False)),
 )

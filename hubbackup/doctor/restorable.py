@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hubbackup.doctor import Check, Diagnosis, ok, warn
+from hubbackup.doctor import Check, Diagnosis, each, ok, warn
 from hubbackup.doctor.site import Site
 from hubbackup.postgres import session
 from hubbackup.postgres.client import some
@@ -69,7 +69,7 @@ def restorable(site: Site) -> Diagnosis:
     bound = ", ".join(f"('{name}', '{extension.stage}')" for name, extension in BOUND.items())
     versioned = site.properties.server_major >= COLLATION_VERSIONS_SINCE
     sql = _OBSTACLES.format(bound=bound, other_collation=_OTHER_COLLATION if versioned else "false")
-    found = json.loads(session.sql(site.runner, site.connection, site.app.database, sql))
+    found = json.loads(session.sql(site.runner, site.connection, site.database, sql))
     problems = []
     if names := found["begin"]:
         problems.append(
@@ -115,7 +115,7 @@ def restorable(site: Site) -> Diagnosis:
 
 def search_path(site: Site) -> Diagnosis:
     """What a load runs of the database's functions needs no search_path: the dump empties it."""
-    answer = session.sql(site.runner, site.connection, site.app.database, SEARCH_PATH_SQL, own_settings=True)
+    answer = session.sql(site.runner, site.connection, site.database, SEARCH_PATH_SQL, own_settings=True)
     found = dependents(json.loads(answer))
     if not found:
         return ok("no function that a restore runs needs a search_path")
@@ -137,7 +137,7 @@ def _remedy(found: list[Dependent]) -> str:
 
 def left_out(site: Site) -> Diagnosis:
     """What pg_dump passes over without a word; docs/limits.md has what it never holds."""
-    found = json.loads(session.sql(site.runner, site.connection, site.app.database, LEFT_OUT_SQL))
+    found = json.loads(session.sql(site.runner, site.connection, site.database, LEFT_OUT_SQL))
     problems = [
         (sentence.format(some(found[kind])), remedy)
         for kind, sentence, remedy in (
@@ -162,7 +162,7 @@ def left_out(site: Site) -> Diagnosis:
 
 
 CHECKS = [
-    Check("restorable", restorable, needs=("database",)),
-    Check("search path", search_path, needs=("database",)),
-    Check("left out", left_out, needs=("database",)),
+    Check("restorable", each(restorable), needs=("database",)),
+    Check("search path", each(search_path), needs=("database",)),
+    Check("left out", each(left_out), needs=("database",)),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -31,11 +32,43 @@ IDLE_SECONDS = 20.0
 class Site:
     """Each part is opened by the check that asks for it first, which then reports what is wrong with it."""
 
-    def __init__(self, app: App, *, by_hand: bool = True) -> None:
-        """`by_hand`: somebody has asked, so that a probe may be large; the daemon looks at each of its starts."""
+    def __init__(self, app: App, *, by_hand: bool = True, database: str = "") -> None:
+        """`by_hand`: somebody has asked, so that a probe may be large; the daemon looks at each of its starts.
+
+        `database`: the one that is looked at, where there are several.
+        """
         self.app = app
+        self._database = database
         self.by_hand = by_hand
         self.now = datetime.now(UTC)
+
+    @property
+    def database(self) -> str:
+        """The one that is looked at."""
+        return self._database or self.app.chosen.names.only or self.app.chosen.home
+
+    @cached_property
+    def each(self) -> list[Site]:
+        """A site for each database, by the same runner and connection. Raises HubbackupError."""
+        if self.app.chosen.names.only is not None:
+            return [self]
+        found = []
+        for name in self.app.chosen.at_hand():
+            one = Site(self.app, by_hand=self.by_hand, database=name)
+            one.__dict__ |= {"runner": self.runner, "connection": self.connection}
+            found.append(one)
+        return found
+
+    @cached_property
+    def reachable(self) -> list[Site]:
+        """Those of `each` that can be looked into."""
+        found = []
+        for one in self.each:
+            with contextlib.suppress(HubbackupError):
+                _ = one.properties
+                found.append(one)
+        self.app.cancel.check()
+        return found
 
     @cached_property
     def runner(self) -> Runner:
@@ -50,12 +83,14 @@ class Site:
     @cached_property
     def properties(self) -> DatabaseProperties:
         """Raises HubbackupError."""
-        return describe(self.runner, self.connection, self.app.database)
+        return describe(self.runner, self.connection, self.database)
 
     @cached_property
     def backups(self) -> list[Backup]:
-        """The database's backups on disk, oldest first. Raises StoreError."""
-        return list_backups([self.app.local], self.app.zone, self.app.database)
+        """The databases' backups on disk, oldest first. Raises StoreError."""
+        names = self.app.chosen.at_hand()
+        found = [one for name in names for one in list_backups([self.app.local], self.app.zone, name)]
+        return found if len(names) == 1 else sorted(found, key=lambda one: one.started_at)
 
     def bucket(self, bucket: BucketSettings) -> S3Store:
         """The store of a bucket, asked with little patience."""
@@ -70,8 +105,8 @@ class Site:
             no_progress_seconds=30,
             backoff_seconds=0.2,
         )
-        database = self.app.settings.postgres_db
-        return s3_store(bucket, database, self.app.cancel, limits=limits, smallest_part_bytes=PART_BYTES)
+        databases = self.app.chosen.ours
+        return s3_store(bucket, databases, self.app.cancel, limits=limits, smallest_part_bytes=PART_BYTES)
 
     @cached_property
     def at_work_elsewhere(self) -> Holder | None:

@@ -31,8 +31,9 @@ def whose(site: Site) -> Diagnosis:
     found = list(site.backups)
     for target in app.remotes:
         try:
-            chosen, _ = newest(scan([target], app.database), LOOKED_AT)
-            found += read_backups(chosen, [target], app.zone)
+            for database in app.chosen.at_hand():
+                chosen, _ = newest(scan([target], database), LOOKED_AT)
+                found += read_backups(chosen, [target], app.zone)
         except StoreError:  # the bucket's own check says so
             continue
     foreign = list(dict.fromkeys(str(one.name) for one in found if one.foreign))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hubbackup.errors import EXIT_DEGRADED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_SUCCESS
+from hubbackup.jobs.parts import badness
 from hubbackup.jobs.state_file import write_text
 from hubbackup.shown_text import sentence
 
@@ -83,6 +85,10 @@ class RunRecord(NamedTuple):
         """It came to its end: what it made is there."""
         return self.exit_code in (EXIT_SUCCESS, EXIT_DEGRADED)
 
+    def is_about(self, database: str) -> bool:
+        """Whether it says something of `database`: each does where none is named, and one that names none."""
+        return not database or self.database in ("", database)
+
     @property
     def result(self) -> str:
         """One of RESULTS."""
@@ -91,6 +97,28 @@ class RunRecord(NamedTuple):
         if not self.finished or not self.ok:
             return "failed"
         return "degraded" if self.exit_code == EXIT_DEGRADED else "success"
+
+
+def whole_runs(records: Iterable[RunRecord]) -> Iterator[RunRecord]:
+    """The runs in their order: the records that one run for several databases has left are one, the worst counts."""
+    for _, group in itertools.groupby(records, lambda record: (record.kind, record.run_id)):
+        mine = list(group)
+        yield mine[0] if len(mine) == 1 else _whole_of(mine)
+
+
+def _whole_of(records: Sequence[RunRecord]) -> RunRecord:
+    worst = max(records, key=lambda record: badness(record.exit_code))
+    of = [record for record in records if record.exit_code == worst.exit_code]
+    causes = [f"{record.database}: {record.cause}" for record in of if record.cause]
+    return worst._replace(
+        started_at=min(record.started_at for record in records),
+        seconds=round(sum(record.seconds for record in records), 3),
+        cause="; ".join(causes),
+        problems=tuple(f"{record.database}: {problem}" for record in records for problem in record.problems),
+        warnings=tuple(f"{record.database}: {warning}" for record in records for warning in record.warnings),
+        database="",
+        name="",
+    )
 
 
 class History:
@@ -147,11 +175,11 @@ class History:
         for _, record in self._lines():
             yield record
 
-    def last(self, kind: str) -> RunRecord | None:
-        """The newest run of one kind, or None."""
+    def last(self, kind: str, database: str = "") -> RunRecord | None:
+        """The newest run of one kind, or None; with a `database`, what it came to for that one."""
         newest = None
         for record in self.runs():
-            if record.kind == kind:
+            if record.kind == kind and record.is_about(database):
                 newest = record
         return newest
 

@@ -59,6 +59,13 @@ class BackupResult(Result):
 
 
 @dataclass(frozen=True)
+class BackupsResult(Result):
+    """What came of the backup of each of several databases: what a run of its own would say, and its exit code."""
+
+    databases: tuple[dict[str, object], ...]
+
+
+@dataclass(frozen=True)
 class RestoreResult(Result):
     """A database as the backup has it."""
 

@@ -22,6 +22,7 @@ from hubbackup.jobs.current import FILE_NAME, RunFile, read, unlocked_file
 from hubbackup.jobs.dead_runs import DeadRuns
 from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
+from hubbackup.jobs.parts import Part, PartsFailedError
 from hubbackup.jobs.progress import ProgressMaker, logged
 from hubbackup.jobs.results import Result
 from hubbackup.shown_text import sentence
@@ -49,6 +50,8 @@ class Run:
     """Whether the observers know of it. Before that, a run that finds another one at work was none."""
     dead_runs: DeadRuns = field(default_factory=lambda: DeadRuns(None))
     """Those that held the same lock, and may have left something behind."""
+    database: str = ""
+    """The one that it is for, where there are several that it could be for."""
 
     def begin(self) -> None:
         """It is admitted: from here on it is a run, whose end is recorded and told. A second call does nothing."""
@@ -71,7 +74,7 @@ class Outcome(Generic[R_co]):
     """How a run ended that did not fail. `problems` are sentences; a run with problems is degraded.
 
     `message` is the closing line's text for people, `result` what it came to. `seconds` is how long it took: as
-    the job counts, or (0) as the run does when it has ended.
+    the job counts, or (0) as the run does when it has ended. `parts`: each of the databases, of a run for several.
     """
 
     message: str
@@ -80,6 +83,7 @@ class Outcome(Generic[R_co]):
     seconds: float = 0.0
     not_needed: bool = False
     """There was nothing to do: another daemon has done it."""
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problems", tuple(map(sentence, self.problems)))
@@ -138,10 +142,11 @@ def guarded(
     history: History,
     progress: ProgressMaker | None = None,
     observers: Sequence[RunObserver] = (),
+    database: str = "",
 ) -> Outcome[R_co]:
     """Run the job, under the lock where it needs it, and log its end in one closing line, `<kind>.finished` or
     `<kind>.failed`. How far it has come is written beside the lock. A job that `begins_itself` calls `run.begin`
-    once nothing is in its way any more.
+    once nothing is in its way any more. `database`: the one of several that it is for.
 
     Raises LockHeldError at once where another run is at work (a prune is waited for), whatever the job raises, and
     nothing else.
@@ -155,6 +160,7 @@ def guarded(
     dead_runs = DeadRuns(lock.parent)
     run = Run(job.kind, run_id, cancel, bound, shown, started_at, on_stage=run_file.stage, dead_runs=dead_runs)
     run.on_begin = lambda: _tell(observers, run, lambda observer: observer.started(run))
+    run.database = database
     clock = time.monotonic()
     try:
         with contextlib.ExitStack() as stack:
@@ -211,26 +217,42 @@ def _record_end(run: Run, outcome: Outcome[Result], history: History) -> None:
         run.log.info("backup.not_needed", message=outcome.message, exit_code=outcome.exit_code, **facts)
     else:
         level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **facts)
-    history.add(kind, run.run_id, run.started_at, outcome.seconds, outcome.exit_code, facts)
+    if not outcome.parts:
+        history.add(kind, run.run_id, run.started_at, outcome.seconds, outcome.exit_code, facts)
+    _record_parts(run, outcome.parts, history)
 
 
 def _record_failure(run: Run, failure: HubbackupError, seconds: float, history: History) -> None:
     """The closing line and the record of a run that failed."""
     kind = run.kind
+    parts = failure.parts if isinstance(failure, PartsFailedError) else ()
+    stage = failure.stage if isinstance(failure, PartsFailedError) else run.stage_name
+    about: dict[str, object] = {"databases": [part.summary() for part in parts]} if parts else {}
     run.log.error(
         f"{kind}.failed",
         message=f"{kind} failed: {failure}",
-        stage=run.stage_name,
+        stage=stage,
         error=failure.kind,
         cause=str(failure),
         remedy=failure.remedy,
         seconds=seconds,
         exit_code=failure.exit_code,
+        **about,
     )
-    facts: dict[str, object] = {"stage": run.stage_name, "cause": str(failure)}
-    if failure.remedy:
-        facts["remedy"] = failure.remedy
-    history.add(kind, run.run_id, run.started_at, seconds, failure.exit_code, facts)
+    if not parts:
+        facts: dict[str, object] = {"stage": stage, "cause": str(failure)}
+        if failure.remedy:
+            facts["remedy"] = failure.remedy
+        if run.database:
+            facts["database"] = run.database
+        history.add(kind, run.run_id, run.started_at, seconds, failure.exit_code, facts)
+    _record_parts(run, parts, history)
+
+
+def _record_parts(run: Run, parts: Sequence[Part], history: History) -> None:
+    """A record for each database: what is known of one is asked by its name."""
+    for part in parts:
+        history.add(run.kind, run.run_id, part.started_at, part.seconds, part.exit_code, part.facts())
 
 
 def _tell(observers: Sequence[RunObserver], run: Run, say: Callable[[RunObserver], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,9 +21,11 @@ from hubbackup.errors import StoreError
 from hubbackup.jobs.history import History
 from hubbackup.jobs.run import RunObserver
 from hubbackup.jobs.state_file import write_text
-from hubbackup.notify.alerts import Alerts, Heartbeats, LastGood, Place
+from hubbackup.notify.alerts import Alerts, Heartbeats
 from hubbackup.notify.deliveries import FILE_NAME, Deliveries
 from hubbackup.notify.heartbeat import Pinger
+from hubbackup.notify.messages import LastGood, Place, compose_gone
+from hubbackup.notify.several import some_names
 from hubbackup.notify.sinks import Post, Sinks
 from hubbackup.notify.spool import Message, Spool
 from hubbackup.status.overdue import Watch
@@ -41,19 +43,21 @@ class Notifier:
         loaded: LoadedSettings,
         *,
         log: structlog.stdlib.BoundLogger,
-        database: str,
+        databases: Callable[[], Sequence[str]],
         history: History,
         state_directory: Callable[[], Path],
         local: Target,
         typable: Callable[[str], str] = str,
     ) -> None:
-        """`typable` makes a text's commands such as its readers can type them.
+        """`databases` names those that are backed up.
+
+        `typable` makes a text's commands such as its readers can type them.
 
         Raises SettingsError where NOTIFICATION_URLS or HEARTBEAT_URL has something that is not a URL of a sink.
         """
         settings = loaded.settings
         self._settings = settings
-        self._database = database
+        self._databases = databases
         self._history = history
         self._state_directory = state_directory
         self._local = local
@@ -65,7 +69,7 @@ class Notifier:
         self.post = Post(self.spool, self.sinks, log, self.deliveries.note)
         heartbeat_url = settings.heartbeat_url.get_secret_value()
         self.pinger = Pinger(heartbeat_url, log) if heartbeat_url else None
-        self.watch = Watch(lambda: state_directory() / "watch.json")
+        self._watches: dict[str, Watch] = {}
 
     @cached_property
     def observers(self) -> tuple[RunObserver, ...]:
@@ -77,7 +81,7 @@ class Notifier:
             place=self.place,
             last_good=self.last_good,
             next_run=lambda: self._settings.schedule.next_after(datetime.now(UTC)),
-            on_good=self.watch.quiet,
+            on_good=lambda database: self.watch(database).quiet(),
         )
         if self.pinger is None:
             return (alerts,)
@@ -93,20 +97,37 @@ class Notifier:
         waiting = len(self.spool.waiting()) if self.sinks.labels else 0
         return self.deliveries.facts(self.sinks.labels, heartbeat=self.pinger is not None, waiting=waiting)
 
-    def place(self) -> Place:
-        """Which host and database a message is about."""
-        return Place(self._settings.notification_host or self._learned_host(), self._database, self._zone)
+    def tell_gone(self, names: Sequence[str]) -> None:
+        """Tell people that the server has these databases no more."""
+        self.send(compose_gone(names, self.place(), datetime.now(UTC)))
+
+    def watch(self, database: str = "") -> Watch:
+        """The watch over one of several databases, or over the only one, which is not named."""
+        path = self._state_directory
+        return self._watches.setdefault(database, Watch(lambda: path() / "watch.json", database))
+
+    def place(self, database: str = "") -> Place:
+        """Which host and database a message is about; all of them, where none is named."""
+        title = database or some_names(self._databases())
+        return Place(self._settings.notification_host or self._learned_host(), title, self._zone)
 
     def learn_host(self, name: str) -> None:
         """Keep what the Docker engine calls its host: in a container, the host name is only the container's id."""
         with contextlib.suppress(OSError):
             write_text(self._state_directory() / HOST_FILE, name)
 
-    def last_good(self) -> LastGood | None:
-        """The newest good backup that can be seen without asking the network: on disk, or in the history."""
+    def last_good(self, database: str = "") -> LastGood | None:
+        """The newest good backup that can be seen without asking the network: on disk, or in the history.
+
+        Of `database`, or of any that is backed up.
+        """
+        names = (database,) if database else tuple(self._databases())
+        return max(filter(None, map(self._last_good, names)), key=lambda good: good.started_at, default=None)
+
+    def _last_good(self, database: str) -> LastGood | None:
         found: list[LastGood] = []
         with contextlib.suppress(StoreError):
-            on_disk = newest_good([self._local], self._zone, self._database, datetime.now(UTC))
+            on_disk = newest_good([self._local], self._zone, database, datetime.now(UTC))
             if on_disk is not None:
                 found.append(LastGood(str(on_disk.name), on_disk.started_at))
         found += [
@@ -115,6 +136,7 @@ class Notifier:
             if record.kind == "backup"
             and record.finished
             and record.name
+            and record.is_about(database)
             # Of what was on disk the directory itself is the better witness.
             and self._local.name not in record.copies
         ]

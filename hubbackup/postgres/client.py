@@ -80,7 +80,7 @@ PROPERTIES_SQL = f"SELECT {raw_json(_PROPERTIES)} FROM pg_database d WHERE d.dat
 
 END_SESSIONS_SQL = """\
 SELECT CASE WHEN pg_terminate_backend(pid) THEN application_name || ' ' || pid END FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
+WHERE pid <> pg_backend_pid()
   AND EXISTS (SELECT FROM unnest(ARRAY[{names}]) own (name) WHERE left(application_name, length(name)) = name);
 """
 """Ends only what the whole WHERE has let through: a condition that ended sessions could be evaluated first."""
@@ -125,7 +125,7 @@ def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:
 
 
 def end_sessions(runner: Runner, connection: Connection, database: str, run_ids: Sequence[str]) -> list[str]:
-    """End the sessions that these runs have in `database`; returns their names.
+    """End the sessions that these runs have on the server of `database`; returns their names.
 
     A dropped exec connection does not stop pg_dump, so a run that is stopped ends its own, and a later one those of
     a run that was killed. Caller's duty: they are runs of one's own, and over.

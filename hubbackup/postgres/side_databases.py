@@ -20,6 +20,8 @@ TIME_FORMAT = "%Y%m%d_%H%M%S"
 OURS = "_(before|restore|loaded)_[0-9]{8}_[0-9]{6}$"
 """As a pattern of PostgreSQL's, too."""
 SUFFIX = re.compile(r"_(before|restore|loaded)_([0-9]{8}_[0-9]{6})\Z")
+SIDE = re.compile(r"_(before|restore|loaded|drill)_[0-9]{8}_[0-9]{6}\Z")
+"""Of every one, the scratch databases of drills included."""
 HASH_DIGITS = 8
 
 
@@ -82,6 +84,11 @@ def derived_kind(name: str) -> str:
     empty."""
     found = SUFFIX.search(name)
     return found.group(1) if found else ""
+
+
+def is_side_database(name: str) -> bool:
+    """Whether it is one of those: nobody's data by itself, so that a backup of every database leaves it out."""
+    return SIDE.search(name) is not None
 
 
 def expired_names(names: Iterable[str], database: str, keep_days: int, now: datetime) -> list[str]:

@@ -7,7 +7,7 @@ restore on the worst day would have found: a missing role, an extension that the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from typing import ClassVar, Self
 from hubbackup.catalog.target import Target
 from hubbackup.dump.census import DumpFacts
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
-from hubbackup.jobs.history import History
+from hubbackup.jobs.history import RunRecord
 from hubbackup.jobs.results import DrillResult, RestoreResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.databases import Databases
@@ -183,7 +183,7 @@ class Place:
                 self._last.discard(name)
 
 
-def whose_turn(targets: Sequence[Target], history: History) -> Target:
+def whose_turn(targets: Sequence[Target], records: Iterable[RunRecord]) -> Target:
     """The target that the next drill reads: the remote ones first, then the local one, and round again.
 
     A drill that failed has had its turn, though its record names no store. A target whose copies are all archived
@@ -193,11 +193,17 @@ def whose_turn(targets: Sequence[Target], history: History) -> Target:
     order = sorted(readable or targets, key=lambda target: not target.remote)
     names = [target.name for target in order]
     turn = 0
-    for record in history.runs():
+    for record in records:
         if record.kind == "drill":
             store = record.store or names[turn]
             turn = (names.index(store) + 1) % len(names) if store in names else 0
     return order[turn]
+
+
+def next_database(databases: Sequence[str], records: Iterable[RunRecord]) -> str:
+    """The database that the next drill is of: one that never had one, or else the one that waits longest."""
+    last = {record.database: record.started_at for record in records if record.kind == "drill"}
+    return min(databases, key=lambda name: (name in last, last.get(name), name))
 
 
 def _never(run: Run) -> str:

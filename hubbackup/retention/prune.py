@@ -69,13 +69,15 @@ class PruneResult(Result):
 
 @dataclass(frozen=True)
 class PruneJob:
-    """Removes from `targets` what their policies no longer keep, of one database or all; `dry_run`: it only plans."""
+    """Removes from `targets` what their policies no longer keep; `dry_run`: it only plans."""
 
     targets: Sequence[Target]
     zone: ZoneInfo
     dry_run: bool = False
-    database: str | None = None
+    databases: Sequence[str] | None = None
     """None: of every one."""
+    gone: Container[str] = frozenset()
+    """Those of them that the server has no more: their backups may be all that is left, and stay."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "prune"
 
@@ -91,17 +93,19 @@ class PruneJob:
         """
         now = self.now().astimezone(self.zone)
         with run.stage("plan"):
-            found = scan_each(self.targets, self.database).or_raise()
+            found = scan_each(self.targets).or_raise()
+            listed = [one for one in found.listed if self.databases is None or one.name.database in self.databases]
             problems = tuple(f"nothing is pruned in {target.name}: {error}" for target, error in found.failed)
-            plans = make_plans(found.listed, found.stores, now, reader(found.stores, self.zone))
+            plans = make_plans(listed, found.stores, now, reader(found.stores, self.zone), self.gone)
         if self.dry_run:
             return Outcome("dry run: nothing was removed", PruneResult(tuple(plans)), problems)
         with run.stage("prune"):
             pruned = apply_plans(plans)
-            swept = sweep(found.stores, self.database, self.zone, now)
-            pruned = replace(
-                pruned, removed=pruned.removed + swept.removed, problems=pruned.problems + swept.problems
-            )
+            for database in (None,) if self.databases is None else self.databases:
+                swept = sweep(found.stores, database, self.zone, now)
+                pruned = replace(
+                    pruned, removed=pruned.removed + swept.removed, problems=pruned.problems + swept.problems
+                )
         if pruned.problems:
             raise HubbackupError("; ".join((*problems, *pruned.problems)), remedy="the next prune tries again")
         removed = tuple(f"{target}:{name}" for target, name in pruned.removed)
@@ -114,21 +118,30 @@ def reader(stores: Sequence[Repository], zone: ZoneInfo) -> Load:
     return lambda listed: read_backups(listed, stores, zone, silent)
 
 
-def make_plans(listed: Iterable[Listed], targets: Sequence[Target], now: datetime, load: Load) -> list[TargetPlan]:
+def make_plans(
+    listed: Iterable[Listed],
+    targets: Sequence[Target],
+    now: datetime,
+    load: Load,
+    gone: Container[str] = frozenset(),
+) -> list[TargetPlan]:
     """Plan each target and each database by itself. Nothing is done. `now` is in the operator's time zone.
 
-    `listed` comes from all the targets at once: a pin or a suspicion in one of them counts in each.
+    `listed` comes from all the targets at once: a pin or a suspicion in one of them counts in each. Of the databases
+    that are `gone` nothing is removed.
     """
     databases: dict[str, list[Listed]] = {}
     for one in listed:
         databases.setdefault(one.name.database, []).append(one)
     return [
-        made for database in sorted(databases) for made in _plan(database, databases[database], targets, now, load)
+        made
+        for database in sorted(databases)
+        for made in _plan(database, databases[database], targets, now, load, gone=database in gone)
     ]
 
 
 def _plan(
-    database: str, listed: Sequence[Listed], targets: Sequence[Target], now: datetime, load: Load
+    database: str, listed: Sequence[Listed], targets: Sequence[Target], now: datetime, load: Load, *, gone: bool
 ) -> list[TargetPlan]:
     """Plan by what is known, read what that plan rests on, and plan again, until it rests on what was read."""
     known = {one.name: _Known(one, now) for one in listed}
@@ -139,6 +152,8 @@ def _plan(
         doubt = newest.doubt if newest is not None else None
         frozen_by = str(newest.listed.name) if newest is not None and doubt is not None else ""
         frozen = f"{frozen_by} is {doubt.state}" if doubt is not None else ""
+        if gone:
+            frozen = "its database is not on the server any more"
         unread = {newest.listed.name} if newest is not None else set()
         for target in targets:
             here = [one for one in known.values() if target.name in one.listed.copies]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from hubbackup.catalog.schema_proofs import SchemaProofs
 from hubbackup.catalog.target import Target
 from hubbackup.config.schedule import Schedule
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StoreError, StoreSilentError
-from hubbackup.jobs.history import History, RunRecord
+from hubbackup.jobs.history import History, RunRecord, whole_runs
 from hubbackup.retention.forecast import removals
 from hubbackup.retention.prune import make_plans, reader
 from hubbackup.shown_text import printable
@@ -46,17 +46,22 @@ READ_MANIFESTS = 120
 class Scope:
     """What to look at, put together by `app`."""
 
-    databases: tuple[str, ...]
+    databases: Callable[[], Sequence[str]]
     targets: Sequence[Target]
     history: History
     schedule: Schedule
     zone: ZoneInfo
     drill_schedule: Schedule | None = None
-    watched_since: Callable[[], datetime | None] = lambda: None
+    watched_since: Callable[[str], datetime | None] = lambda database: None
+    """Since when there should be backups of a database."""
     aside: Callable[[], Sequence[KeptDatabase]] | None = None
     """Asks the server for the databases beside the live ones. Raises HubbackupError."""
     alerts: Callable[[], AlertFacts] = AlertFacts
     schema_proofs: SchemaProofs | None = None
+    several: bool = False
+    """Whether runs say of which database they are."""
+    gone: Callable[[], Mapping[str, datetime]] = dict
+    """The databases that the server has no more, and since when."""
 
 
 class Collector:
@@ -73,12 +78,13 @@ class Collector:
     def take(self, now: datetime) -> Snapshot:
         """Look at everything now (aware). Raises StoppedError where the process is asked to stop."""
         scope = self._scope
+        names, gone = scope.databases(), scope.gone()
         views = [_View(target, self._memories[target.name].under(target.trust())) for target in scope.targets]
         found = _Found()
         while any(view.error is None for view in views):
             answering = [view for view in views if not view.error]
             try:
-                found = self._look(answering, now)
+                found = self._look(answering, now, (*names, *gone))
                 break
             except StoreError:  # a view that failed meanwhile is left out, and the others are asked again
                 if all(view.error is None for view in answering):
@@ -90,13 +96,13 @@ class Collector:
             version=package_version(),
             schedule=scope.schedule,
             drill_schedule=scope.drill_schedule,
-            watched_since=scope.watched_since(),
+            watched_since={printable(name): since for name in names if (since := scope.watched_since(name))},
             aside=self._look_aside(now),
             alerts=scope.alerts(),
-            schema_proofs={
-                printable(name): scope.schema_proofs.of(name) for name in scope.databases if scope.schema_proofs
-            },
-            databases=tuple(printable(name) for name in scope.databases),
+            schema_proofs={printable(name): scope.schema_proofs.of(name) for name in names if scope.schema_proofs},
+            databases=tuple(printable(name) for name in names),
+            several=scope.several,
+            gone={printable(name): since for name, since in gone.items()},
             stores=tuple(_store_facts(view.target, view.error) for view in views),
             backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),
             runs=tuple(sorted(self._runs(), key=lambda run: run.started_at, reverse=True)),
@@ -104,18 +110,18 @@ class Collector:
             tally=dict(self._tally),
         )
 
-    def _look(self, views: Sequence[_View], now: datetime) -> _Found:
+    def _look(self, views: Sequence[_View], now: datetime, databases: Sequence[str]) -> _Found:
         """The backups of the views that answer, and what the coming runs will remove. Raises StoreError."""
         zone = self._scope.zone
         runs = [due.astimezone(zone) for due in itertools.islice(_due_times(self._scope.schedule, now), OUTLOOK_RUNS)]
         found = _Found()
-        for database in self._scope.databases:
+        for database in databases:
             listed = list(scan(views, database))
             told, _ = newest(listed, READ_MANIFESTS)
             read = {backup.name: backup for backup in read_backups(told, views, zone)}
             found.backups += [_backup_facts(one, read.get(one.name), zone) for one in listed]
             targets = [view.target for view in views]
-            for plan in make_plans(listed, targets, now.astimezone(zone), reader(views, zone)):
+            for plan in make_plans(listed, targets, now.astimezone(zone), reader(views, zone), self._scope.gone()):
                 candidates = [decision.candidate for decision in plan.decisions]
                 found.leaving += [
                     Leaving(one.at.astimezone(UTC), plan.target.name, printable(database), one.name, one.reason)
@@ -143,13 +149,14 @@ class Collector:
 
     def _runs(self) -> Iterator[RunRecord]:
         """The recorded runs. A new one is counted here, since the record is trimmed and a counter must not fall."""
+        runs = [_shown(run) for run in self._scope.history.runs()]
         present = set()
-        for run in map(_shown, self._scope.history.runs()):
+        for run in whole_runs(runs):
             present.add(run.run_id)
             if run.run_id not in self._counted:
                 self._tally[run.kind, run.result] += 1
-            yield run
         self._counted = present
+        yield from runs
 
 
 @dataclass

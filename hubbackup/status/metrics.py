@@ -72,6 +72,20 @@ def _last_runs(figure: Callable[[RunRecord], float]) -> Callable[[Snapshot, date
     return samples
 
 
+def _of_each_database(
+    figure: Callable[[RunRecord], float],
+) -> Callable[[Snapshot, datetime], Iterator[Sample]]:
+    """A gauge's samples by database, of what its last backup run came to."""
+
+    def samples(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
+        for database in snapshot.databases:
+            run = snapshot.last_run("backup", database)
+            if run:
+                yield (database,), figure(run)
+
+    return samples
+
+
 def _last_drill_success(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
     drill = snapshot.last_run("drill")
     if drill:
@@ -195,6 +209,24 @@ GAUGES = (
         "Exit code of the last run of a kind: 0 success, 1 failed, 3 degraded, 143 stopped.",
         ("kind",),
         _last_runs(lambda run: run.exit_code),
+    ),
+    Gauge(
+        "hubbackup_last_backup_exit_code",
+        "What the last backup run came to for a database, as an exit code.",
+        ("database",),
+        _of_each_database(lambda run: run.exit_code),
+    ),
+    Gauge(
+        "hubbackup_last_backup_timestamp_seconds",
+        "When the last backup run began with a database, however it ended.",
+        ("database",),
+        _of_each_database(lambda run: run.started_at.timestamp()),
+    ),
+    Gauge(
+        "hubbackup_gone_databases",
+        "Databases that the server has no more, whose backups are kept.",
+        (),
+        lambda snapshot, _: iter([((), len(snapshot.gone))]),
     ),
     Gauge("hubbackup_next_run_timestamp_seconds", "When the next run of a kind is due.", ("kind",), _next_runs),
     Gauge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,6 +18,8 @@ from hubbackup.jobs.history import RunRecord
 from hubbackup.shown_text import mask, printable
 from hubbackup.units import human_age
 
+BADNESS = (NAGIOS_OK, NAGIOS_WARNING, NAGIOS_UNKNOWN, NAGIOS_CRITICAL)
+"""The codes in ascending order: what is known to be bad is worse than what is not known."""
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 NAMED = 3
 """Strangers that are named; of the others the number is enough."""
@@ -122,6 +124,27 @@ def assess(
         store.name for store in stores if store.newest is not None and store.newest.name == newest.name
     )
     return PluginOutput(code, "; ".join([f"{shown} (in {copies})", *doubts]), " ".join(performance))
+
+
+def worst_of(outputs: Mapping[str, PluginOutput]) -> PluginOutput:
+    """One answer for several databases, as bad as the worst of them; those that are not well are named first."""
+    order = sorted(outputs, key=lambda name: (-BADNESS.index(outputs[name].code), name))
+    code = outputs[order[0]].code
+    well = [name for name in order if outputs[name].code == NAGIOS_OK]
+    texts = [f"{name}: {outputs[name].text}" for name in order if name not in well]
+    if well:
+        texts.append(f"well: {', '.join(well)}" if texts else f"{len(well)} databases are well: {', '.join(well)}")
+    performance = (
+        datum.replace("'", f"'{_label(name)} ", 1)
+        for name in sorted(outputs)
+        for datum in outputs[name].performance.split()
+    )
+    return PluginOutput(code, "; ".join(texts), " ".join(performance))
+
+
+def _label(database: str) -> str:
+    """The name without what would end a label, or the line."""
+    return re.sub(r"['=|]", "_", printable(database))
 
 
 def _doubts(newest: Backup, stores: Sequence[StoreView], last_run: RunRecord | None) -> list[str]:

@@ -6,16 +6,18 @@ again as the last one took; after that, silence is an alarm.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hubbackup.config.schedule import Schedule
-from hubbackup.jobs.history import History
+from hubbackup.jobs.history import RunRecord
 from hubbackup.jobs.state_file import read_json, write_json
 
 GRACE = timedelta(hours=2)
+EACH = "databases"
+"""Under which the file has what is remembered of each of several."""
 TELL_EVERY = timedelta(days=1)
 LONGEST_RUN = timedelta(days=1)
 """The longest that a run at work holds back the alarm."""
@@ -50,13 +52,15 @@ def deadline_of(
     return Deadline(due, deadline, now > deadline and not busy)
 
 
-def missed_run(schedule: Schedule, since: datetime | None, history: History, now: datetime) -> datetime | None:
+def missed_run(
+    schedule: Schedule, since: datetime | None, records: Iterable[RunRecord], now: datetime
+) -> datetime | None:
     """When a scheduled backup was due and none was made since, or None. `since`: the newest good one's start.
 
     Where there never was a good one, the oldest recorded run counts as the time since when there should be.
     """
     if since is None:
-        first = next(history.runs(), None)
+        first = next(iter(records), None)
         since = first.started_at if first else None
     due = schedule.next_after(since) if since is not None else None
     return due if due is not None and due <= now else None
@@ -68,11 +72,15 @@ def should_tell(told_at: datetime | None, now: datetime) -> bool:
 
 
 class Watch:
-    """What the watch remembers over restarts: since when it watches, and when it raised its last alarm."""
+    """What the watch remembers over restarts: since when it watches, and when it raised its last alarm.
 
-    def __init__(self, path: Callable[[], Path]) -> None:
+    Each of several databases has its own, under its name; the only one has no name.
+    """
+
+    def __init__(self, path: Callable[[], Path], database: str = "") -> None:
         """`path` is called each time: the state directory may move."""
         self._path = path
+        self._database = database
         self._unwritten: dict[str, datetime | None] = {}
 
     def since(self, now: datetime) -> datetime:
@@ -117,7 +125,13 @@ class Watch:
     def _read(self) -> dict[str, datetime]:
         try:
             texts = read_json(self._path())
-            facts = {name: datetime.fromisoformat(text).astimezone(UTC) for name, text in texts.items() if text}
+            if self._database:
+                texts = texts.get(EACH, {}).get(self._database, {})
+            facts = {
+                name: datetime.fromisoformat(text).astimezone(UTC)
+                for name, text in texts.items()
+                if text and name != EACH
+            }
         except (ValueError, TypeError, AttributeError):
             facts = {}
         return {name: moment for name, moment in {**facts, **self._unwritten}.items() if moment is not None}
@@ -125,8 +139,17 @@ class Watch:
     def _write(self, **changes: datetime | None) -> None:
         path = self._path()
         facts = {name: moment.isoformat() if moment else None for name, moment in {**self._read(), **changes}.items()}
+        kept = read_json(path)
+        kept = kept if isinstance(kept, dict) else {}
+        each = kept.get(EACH)
+        each = each if isinstance(each, dict) else {}
+        document = (
+            {**kept, EACH: {**each, self._database: facts}}
+            if self._database
+            else {**facts, **({EACH: each} if each else {})}
+        )
         try:
-            write_json(path, facts)
+            write_json(path, document)
             self._unwritten = {}
         except OSError:  # remembered here at least, so that the alarm is not raised at each check
             self._unwritten |= changes

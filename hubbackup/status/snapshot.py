@@ -6,6 +6,7 @@ snapshot can show it without asking anybody. Times are aware UTC, names are prin
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ from hubbackup.catalog.backup import CLOCK_TOLERANCE
 from hubbackup.catalog.origin import Origin
 from hubbackup.catalog.schema_proofs import SchemaProof
 from hubbackup.config.schedule import Schedule
-from hubbackup.jobs.history import RunRecord
+from hubbackup.jobs.history import RunRecord, whole_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,16 @@ class Snapshot:
     runs: tuple[RunRecord, ...] = ()
     leaving: tuple[Leaving, ...] = ()
     drill_schedule: Schedule | None = None
-    watched_since: datetime | None = None
-    """Since when there should be backups."""
+    watched_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when there should be backups of each database."""
     aside: Aside = Aside()
     alerts: AlertFacts = AlertFacts()
     schema_proofs: Mapping[str, SchemaProof] = field(default_factory=dict)
     """What is known of each database's schema: when it was last shown to restore."""
+    several: bool = False
+    """Whether more than one database is backed up, of which a run's record says whose it is."""
+    gone: Mapping[str, datetime] = field(default_factory=dict)
+    """The databases that the server has no more, and since when; their backups are kept."""
     tally: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """How many runs of a kind came to a result since the daemon started."""
 
@@ -175,10 +180,17 @@ class Snapshot:
         """The backups that are good in `store`, newest first."""
         return [b for b in self.backups if store in b.good_in and database in ("", b.database)]
 
+    def typed(self, database: str) -> str:
+        """What a command needs behind it to be about this database: nothing, where it is the only one."""
+        return f" {shlex.quote(database)}" if self.several else ""
+
     def runs_of(self, kind: str) -> list[RunRecord]:
-        """The runs of one kind, newest first."""
+        """The runs of one kind, newest first; one for several databases is there for each of them."""
         return [run for run in self.runs if run.kind == kind]
 
-    def last_run(self, kind: str) -> RunRecord | None:
-        """The newest run of one kind."""
-        return next((run for run in self.runs if run.kind == kind), None)
+    def last_run(self, kind: str, database: str = "") -> RunRecord | None:
+        """The newest run of one kind; of several databases what it came to for this one, or for the worst."""
+        if not self.several:
+            return next((run for run in self.runs if run.kind == kind and run.is_about(self.databases[0])), None)
+        mine = (run for run in self.runs if run.kind == kind and run.is_about(database))
+        return next(mine if database else whole_runs(mine), None)

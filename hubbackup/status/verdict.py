@@ -70,8 +70,8 @@ def judge(
         *waiting,
         *_of_the_daemon(snapshot, now, healthy, health_sentence, remark),
         *(finding for one in first if first[one] is None for finding in _of_the_newest(snapshot, one, now)),
-        *_of_the_last_run(snapshot, now),
-        *_of_the_last_drill(snapshot, now),
+        *(finding for one in snapshot.databases for finding in _of_the_last_run(snapshot, one, now)),
+        *(finding for one in snapshot.databases for finding in _of_the_last_drill(snapshot, one, now)),
         *_of_the_stores(snapshot),
         *_of_damaged_copies(snapshot),
         *_of_strangers(snapshot, now),
@@ -85,17 +85,17 @@ def judge(
 
 def _first_to_come(snapshot: Snapshot, database: str, now: datetime, busy: bool) -> Concern | None:
     """Nothing was ever backed up, and it is not late yet: that is how everybody begins."""
-    begun = any(backup.database == database for backup in snapshot.backups) or snapshot.last_run("backup")
+    begun = any(backup.database == database for backup in snapshot.backups) or snapshot.last_run("backup", database)
     if begun or any(store.problem for store in snapshot.stores):
         return None
     if busy:
         return Concern(Level.WARNING, f"The first backup of {database} is being made now.")
-    coming = deadline_of(snapshot.schedule, since=snapshot.watched_since or now, now=now)
+    coming = deadline_of(snapshot.schedule, since=snapshot.watched_since.get(database, now), now=now)
     if coming.due is None or coming.overdue:
         return None
     due = coming.due.astimezone(snapshot.schedule.zone)
     text = f"There is no backup of {database} yet. The first is due {due:%d %b %H:%M %Z}."
-    return Concern(Level.WARNING, text, "make it now: hubbackup backup")
+    return Concern(Level.WARNING, text, f"make it now: hubbackup backup{snapshot.typed(database)}")
 
 
 def _summary(snapshot: Snapshot, now: datetime) -> str:
@@ -164,7 +164,7 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
         yield Concern(
             Level.CRITICAL,
             f"There is no good backup of {database} {where}.",
-            "make one now: hubbackup backup",
+            f"make one now: hubbackup backup{snapshot.typed(database)}",
         )
         return
     took = timedelta(seconds=(newest.dump_seconds or 0) + (newest.verify_seconds or 0))
@@ -174,7 +174,7 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
         yield Concern(
             Level.CRITICAL,
             f"A backup of {database} was due {late} ago, and there is none.",
-            "see the failed runs below; then make one now: hubbackup backup",
+            f"see the failed runs below; then make one now: hubbackup backup{snapshot.typed(database)}",
         )
     last = snapshot.last_run("backup")
     elsewhere = last is not None and last.not_needed  # another daemon's, which has it on its own disk
@@ -187,13 +187,14 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
         yield Concern(
             Level.WARNING,
             f"The last good backup of {database} is not in {where}{detail}.",
-            "the next run uploads what is missing; to do it now: hubbackup backup",
+            f"the next run uploads what is missing; to do it now: hubbackup backup{snapshot.typed(database)}",
         )
     if newest.unrestorable:
         yield Concern(
             Level.CRITICAL,
             f"The last backup of {database} can't be restored: {newest.unrestorable}.",
-            f"mend the schema, then: hubbackup backup; to try this one again: hubbackup drill --schema {newest.name}",
+            f"mend the schema, then: hubbackup backup{snapshot.typed(database)}; to try this one again:"
+            f" hubbackup drill --schema {newest.name}",
         )
     for warning in newest.warnings:
         yield Concern(
@@ -235,39 +236,42 @@ def _of_strangers(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
             )
 
 
-def _of_the_last_run(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
-    last = snapshot.last_run("backup")
+def _of_the_last_run(snapshot: Snapshot, database: str, now: datetime) -> Iterator[Concern]:
+    last = snapshot.last_run("backup", database)
     if last is None:
         return
+    of = f" of {database}" if snapshot.several else ""
     ago = human_age((now - last.started_at).total_seconds())
     if last.result == "failed":
         stage = f" at the stage {last.stage}" if last.stage else ""
         yield Concern(
             Level.CRITICAL,
-            f"The last run, {ago} ago, failed{stage}: {last.cause or 'no cause was recorded'}.",
+            f"The last run{of}, {ago} ago, failed{stage}: {last.cause or 'no cause was recorded'}.",
             last.remedy or "hubbackup doctor",
         )
     elif last.result == "stopped":
-        yield Concern(Level.WARNING, f"The last run, {ago} ago, was stopped before its end.", "hubbackup backup")
+        yield Concern(Level.WARNING, f"The last run{of}, {ago} ago, was stopped before its end.", "hubbackup backup")
     elif last.result == "degraded":
-        newest = [snapshot.last_good(database) for database in snapshot.databases]
+        newest = [snapshot.last_good(name) for name in snapshot.databases]
         made = next((backup for backup in newest if backup and backup.name == last.name), None)
         refused = made is not None and bool(made.unrestorable)
         problems = [one for one in last.problems if not (refused and one.startswith(REFUSED))]
         # A missing copy, and that it can't be restored, are reported already.
         if problems and (made is None or len(made.good_in) == len(snapshot.stores)):
-            yield Concern(Level.WARNING, f"The last run, {ago} ago, was not complete: {'; '.join(problems)}.")
+            yield Concern(Level.WARNING, f"The last run{of}, {ago} ago, was not complete: {'; '.join(problems)}.")
 
 
-def _of_the_last_drill(snapshot: Snapshot, now: datetime) -> Iterator[Concern]:
-    last = snapshot.last_run("drill")
+def _of_the_last_drill(snapshot: Snapshot, database: str, now: datetime) -> Iterator[Concern]:
+    last = snapshot.last_run("drill", database)
     if last is not None and last.result == "failed":
         ago = human_age((now - last.started_at).total_seconds())
         cause = f": {last.cause}" if last.cause else ""
+        of = f" of {database}" if snapshot.several else ""
+        which = f"--database{snapshot.typed(database)}" if snapshot.several else "--latest"
         yield Concern(
             Level.CRITICAL,
-            f"The last restore drill, {ago} ago, failed{cause}.",
-            last.remedy or "hubbackup drill --latest",
+            f"The last restore drill{of}, {ago} ago, failed{cause}.",
+            last.remedy or f"hubbackup drill {which}",
         )
 
 

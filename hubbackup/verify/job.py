@@ -192,15 +192,38 @@ def _unlisted(found: Scanned[Target]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class CopySelector:
-    """What the operator asks to be read: the copies of `name`, of `everything`, or else of the newest backup."""
+    """What the operator asks to be read: the copies of `name`, of `everything`, or else of the newest backup.
+
+    Of `database` alone, where one is named.
+    """
 
     name: str = ""
     everything: bool = False
+    database: str = ""
 
-    def copies(self, targets: Sequence[Target], zone: ZoneInfo, database: str) -> Choice:
-        """Raises UsageError, NotFoundError where there is no such backup, StoreError where nothing can be listed."""
+    def copies(self, targets: Sequence[Target], zone: ZoneInfo, databases: Sequence[str]) -> Choice:
+        """The newest backup is that of each of `databases`: one of them without any does not keep back the others.
+
+        Raises UsageError, NotFoundError where there is no such backup, StoreError where nothing can be listed.
+        """
+        if self.name or self.everything or len(databases) == 1:
+            return self._copies(targets, zone, databases[0])
+        copies: list[Copy] = []
+        problems: dict[str, None] = {}
+        for database in databases:
+            try:
+                found = self._copies(targets, zone, database)
+            except NotFoundError as error:
+                problems[str(error)] = None
+                continue
+            copies += found.copies
+            problems |= dict.fromkeys(found.problems)
+        return Choice(copies, tuple(problems))
+
+    def _copies(self, targets: Sequence[Target], zone: ZoneInfo, database: str) -> Choice:
         wanted = parse_name(self.name, targets) if self.name else None
-        scope = None if self.everything else wanted.database if wanted is not None else database
+        every = self.database or None
+        scope = every if self.everything else wanted.database if wanted is not None else database
         found = scan_each(targets, scope).or_raise()
         listed = found.listed
         if not self.everything:

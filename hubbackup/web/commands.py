@@ -22,8 +22,9 @@ def _of(backup: BackupFacts, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     on_disk = bool(by_use) and by_use[0].on_disk
     source = name if on_disk else f"--from-s3 {name}" if where == "s3" else f"{name} --from {where}"
     key = " --identity FILE" if backup.sealed else ""
+    over = f" --database{snapshot.typed(backup.database)}" if snapshot.several else ""
     if backup.good:
-        yield "Restore it (asks first, keeps the old database)", f"hubbackup restore {source}{key}"
+        yield "Restore it (asks first, keeps the old database)", f"hubbackup restore {source}{over}{key}"
         yield "Restore it beside the live one", f"hubbackup restore {source} --into {_beside(backup)}{key}"
         if not backup.unrestorable:
             yield "Try it in a throwaway server", f"hubbackup drill {name} --store {where}{key}"

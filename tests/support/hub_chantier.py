@@ -100,7 +100,8 @@ class Site:
         s3 = Target("S3", self.s3, Policy(30, 1), fetch=f"aws s3 cp {self.s3.describe()}{{name}} .")
         return Collector(
             Scope(
-                databases=databases or (self.database,),
+                databases=lambda: databases or (self.database,),
+                several=len(databases) > 1,
                 targets=[local, s3] if self.with_s3 else [local],
                 history=self.history,
                 schedule=self.schedule,

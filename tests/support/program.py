@@ -171,7 +171,8 @@ class Program:
         parsed = BackupName.parse(name)
         assert parsed is not None
         older = replace(parsed, local_time=parsed.local_time - age)
-        changes = {"name": str(older), "started_at": manifest.started_at - age}
+        started_at, finished_at = manifest.started_at - age, manifest.finished_at - age
+        changes = {"name": str(older), "started_at": started_at, "finished_at": finished_at}
         (self.backups / str(older)).write_bytes((self.backups / name).read_bytes())
         (self.backups / older.manifest).write_bytes(self.signed(manifest.model_copy(update=changes)).to_json())
         return str(older)

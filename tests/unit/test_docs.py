@@ -12,7 +12,6 @@ from hubbackup import errors
 from hubbackup.catalog.backup import Manifest
 from hubbackup.cli import EXIT_CODES
 from hubbackup.cli.commands import COMMANDS, LazyCommand
-from hubbackup.config.load import RESERVED
 from hubbackup.config.settings import Settings, is_secret
 from hubbackup.streams.codecs import CODECS
 from scripts import rooms
@@ -74,12 +73,6 @@ def test_every_codec_is_offered() -> None:
         assert f"`{codec.word}` (`{codec.suffix}`)" in meaning
         assert re.search(rf"{codec.word}\b[^;]*\b{codec.levels[0]}\b[^;]*\b{codec.levels[-1]}\b", levels), codec
         assert f"`{codec.word}:`" in written
-
-
-def test_a_setting_that_is_refused_is_not_offered() -> None:
-    """What this version refuses is not a setting of it."""
-    assert not RESERVED & rows_of("settings.md").keys()
-    assert not RESERVED & {name.upper() for name in Settings.model_fields}
 
 
 def test_every_command_and_option_is_named() -> None:

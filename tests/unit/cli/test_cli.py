@@ -118,7 +118,7 @@ def test_without_a_word_the_help_is_shown(capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nosuch"], ["backup", "--nosuch"], ["backup", "extra"], ["list", "--store"], ["--nosuch"]]
+    "arguments", [["nosuch"], ["backup", "--nosuch"], ["prune", "extra"], ["list", "--store"], ["--nosuch"]]
 )
 def test_bad_usage_is_exit_2(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     """A command line that means nothing is one sentence with the next step, and no traceback."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.config.load import ENV_FILE_VARIABLE, RESERVED, LoadedSettings, load_settings
+from hubbackup.config.load import ENV_FILE_VARIABLE, LoadedSettings, load_settings
 from hubbackup.config.settings import Settings, is_secret
 from hubbackup.errors import SettingsError
 from hubbackup.shown_text import mask
@@ -271,14 +271,6 @@ def test_rows_and_repr_hide_secrets() -> None:
     assert {rows[name] for name in secrets} == {"********"}
     assert CANARY not in f"{loaded!r}{loaded.settings}{loaded.rows()}"
     assert {value for name, value, _ in load_settings({}).rows() if name in secrets} == {""}
-
-
-@pytest.mark.parametrize("name", sorted(RESERVED))
-def test_a_reserved_name_is_refused(name: str) -> None:
-    """A setting of the contract that this version does not act on is refused: to ignore it would be silent."""
-    with pytest.raises(SettingsError, match=rf"{name} \(environment\) is not supported"):
-        load_settings({name: "1"})
-    load_settings({name: ""})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import structlog
 from hubbackup.errors import HubbackupError, InternalError, SettingsError, StoppedError, ToolError, UsageError
 from hubbackup.jobs.history import History, RunRecord
 from hubbackup.jobs.run import Outcome, guarded
-from hubbackup.notify.alerts import Alerts, LastGood, Place, news_of, trouble_before
+from hubbackup.notify.alerts import Alerts, news_of, trouble_before
+from hubbackup.notify.messages import LastGood, Place
 from hubbackup.notify.spool import Message
 from hubbackup.shown_text import Secrets
 from hubbackup.streams.cancel import Cancel
@@ -88,10 +89,10 @@ class Office:
             send=lambda message: self.messages.append(message.safe()),
             level=level,
             history=self.history,
-            place=lambda: Place("srv1", "hub_chantier", ZoneInfo("Europe/Paris")),
-            last_good=lambda: LastGood("hub_x.sql.gz", datetime.now(UTC) - timedelta(hours=27)),
+            place=lambda database: Place("srv1", "hub_chantier", ZoneInfo("Europe/Paris")),
+            last_good=lambda database: LastGood("hub_x.sql.gz", datetime.now(UTC) - timedelta(hours=27)),
             next_run=lambda: datetime(2026, 2, 10, 2, 0, tzinfo=UTC),
-            on_good=lambda: self.was_silent,
+            on_good=lambda database: self.was_silent,
         )
 
     def run(self, result: Outcome[Any] | Exception, kind: str = "backup") -> None:

@@ -32,7 +32,7 @@ def test_the_targets_take_turns(tmp_path: Path, names: list[str], turns: list[st
     history = History(tmp_path / "history.jsonl")
     targets = [target(name) for name in names]
     for expected in turns:
-        chosen = whose_turn(targets, history)
+        chosen = whose_turn(targets, history.runs())
         assert chosen.name == expected
         facts = {"cause": "no role"} if failed else {"store": chosen.name}
         history.add("backup", "run", datetime.now(UTC), 1.0, 0, {"store": "local"})
@@ -43,4 +43,4 @@ def test_a_target_that_is_gone_had_its_turn(tmp_path: Path) -> None:
     """The round begins anew where the last drill's store is not configured any more."""
     history = History(tmp_path / "history.jsonl")
     history.add("drill", "run", datetime.now(UTC), 1.0, 0, {"store": "mirror"})
-    assert whose_turn([target("local"), target("s3")], history).name == "s3"
+    assert whose_turn([target("local"), target("s3")], history.runs()).name == "s3"

@@ -91,9 +91,9 @@ def test_a_run_that_was_due_while_nobody_watched_is_missed(tmp_path: Path) -> No
     history = History(tmp_path / "history.jsonl")
     morning = datetime(2026, 2, 8, 9, tzinfo=UTC)
     due = datetime(2026, 2, 8, 3, tzinfo=UTC)
-    assert missed_run(schedule, due, history, morning) is None
-    assert missed_run(schedule, due - timedelta(days=1), history, morning) == due
-    assert missed_run(schedule, due - timedelta(days=1), history, due - timedelta(seconds=1)) is None
-    assert missed_run(schedule, None, history, morning) is None
+    assert missed_run(schedule, due, history.runs(), morning) is None
+    assert missed_run(schedule, due - timedelta(days=1), history.runs(), morning) == due
+    assert missed_run(schedule, due - timedelta(days=1), history.runs(), due - timedelta(seconds=1)) is None
+    assert missed_run(schedule, None, history.runs(), morning) is None
     history.add("backup", "run", due - timedelta(hours=20), 1.0, 1, {"cause": "no socket"})
-    assert missed_run(schedule, None, history, morning) == due
+    assert missed_run(schedule, None, history.runs(), morning) == due

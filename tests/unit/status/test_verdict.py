@@ -164,7 +164,7 @@ def test_the_first_start_is_not_red(site: Site) -> None:
     assert (verdict.level, verdict.headline) == (Level.WARNING, "Waiting for the first backup.")
     assert "The first is due 09 Feb 03:00 CET." in verdict.findings[0].text
     assert "is being made now" in judge(snapshot, NOW, busy=True).findings[0].text
-    late = replace(snapshot, watched_since=NOW - timedelta(days=2))
+    late = replace(snapshot, watched_since={snapshot.databases[0]: NOW - timedelta(days=2)})
     assert judge(late, NOW).level == Level.CRITICAL
     local, s3 = snapshot.stores
     assert judge(replace(snapshot, stores=(local, replace(s3, problem="no answer"))), NOW).level == Level.CRITICAL

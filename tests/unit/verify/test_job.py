@@ -80,7 +80,7 @@ def verify(
     history: History, stores: list[MemoryStore], wanted: CopySelector, **options: Any
 ) -> Outcome[VerifyResult]:
     job = VerifyJob(
-        choose=lambda run: wanted.copies(targets(stores), ZONE, "hub"),
+        choose=lambda run: wanted.copies(targets(stores), ZONE, ["hub"]),
         history=history,
         decode=True,
         read_unproven=bool(wanted.name),
@@ -163,7 +163,7 @@ def test_a_flipped_bit_is_found_and_marked(
     """The run fails and names the copy and its store; that copy counts no more, the other store's still does."""
     damaged = names(stores[store])[1]
     flip(stores[store], damaged)
-    job = VerifyJob(lambda run: CopySelector(everything=True).copies(targets(stores), ZONE, "hub"), history, decode)
+    job = VerifyJob(lambda run: CopySelector(everything=True).copies(targets(stores), ZONE, ["hub"]), history, decode)
     with pytest.raises(VerifyFailedError, match=f"{damaged} is damaged.*in {stores[store].name}:") as failure:
         job(run())
     assert (failure.value.kind, failure.value.exit_code) == ("NotProvenError", 1)
@@ -224,7 +224,7 @@ def test_a_store_that_does_not_answer_damages_nothing(history: History, stores: 
     down.files = dict(stores[1].files)
     down.faults = dict.fromkeys(down.files, silence())
     job = VerifyJob(
-        lambda run: CopySelector(everything=True).copies(targets([stores[0], down]), ZONE, "hub"), history, True
+        lambda run: CopySelector(everything=True).copies(targets([stores[0], down]), ZONE, ["hub"]), history, True
     )
     with pytest.raises(VerifyFailedError, match="3 copies could not be read") as failure:
         job(run())
@@ -283,7 +283,7 @@ def test_a_stop_is_heard(history: History, stores: list[MemoryStore]) -> None:
     working = run()
     working.cancel.set()
     clock = time.monotonic()
-    job = VerifyJob(lambda run: CopySelector(everything=True).copies(targets(stores), ZONE, "hub"), history, True)
+    job = VerifyJob(lambda run: CopySelector(everything=True).copies(targets(stores), ZONE, ["hub"]), history, True)
     with pytest.raises(Exception, match="stopped by a signal"):
         job(working)
     assert time.monotonic() - clock < 2
