@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.jobs.history import KEEP_LINES, OPTIONAL, History, RunRecord
+from hubbackup.jobs.history import KEEP_LINES, OPTIONAL, History, RunRecord, whole_runs
+from hubbackup.jobs.parts import badness
 
 START = datetime(2026, 2, 8, 3, tzinfo=UTC)
 WHOLE = {"kind": "backup", "run_id": "r", "started_at": START.isoformat(), "seconds": 1.5, "exit_code": 0}
@@ -156,3 +157,32 @@ def test_what_is_kept_is_kept_as_it_was(path: Path) -> None:
 def test_every_field_of_a_record_is_read() -> None:
     """A field that is added to the record and not to the reading would stay empty forever."""
     assert OPTIONAL.keys() == RunRecord._field_defaults.keys()
+
+
+def test_a_run_for_several_databases_is_one(tmp_path: Path) -> None:
+    """Each has its record, by which it is asked for; the whole is as bad as its worst, which it names."""
+    history = History(tmp_path / "history.jsonl")
+    now = datetime.now(UTC)
+    history.add("backup", "r1", now, 1.0, 0, {"database": "a"})
+    history.add("backup", "r2", now, 1.0, 0, {"database": "a", "problems": ["no copy"]})
+    history.add("backup", "r2", now, 2.0, 1, {"database": "b", "cause": "no room"})
+    history.add("backup", "r2", now, 3.0, 3, {"database": "c"})
+    first, second = whole_runs(history.runs())
+    assert (first.database, first.exit_code) == ("a", 0)
+    assert (second.exit_code, second.seconds, second.cause) == (1, 6.0, "b: no room")
+    assert second.problems == ("a: no copy",)
+    found = {name: history.last("backup", name) for name in ("", "a", "b")}
+    assert {name: (one.run_id, one.exit_code) for name, one in found.items() if one} == {
+        "": ("r2", 3),
+        "a": ("r2", 0),
+        "b": ("r2", 1),
+    }
+    assert history.last("backup", "nosuch") is None
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"), [([0, 3, 0], 3), ([3, 4], 4), ([4, 2], 2), ([2, 1], 1), ([1, 143], 143), ([0], 0)]
+)
+def test_the_worst_exit_code_counts(codes: list[int], worst: int) -> None:
+    """In the order in which somebody has to act."""
+    assert max(codes, key=badness) == worst

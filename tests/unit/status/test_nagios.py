@@ -15,7 +15,7 @@ from hubbackup.catalog.backup import Backup, BackupName, Manifest, Mark
 from hubbackup.catalog.origin import Origin
 from hubbackup.errors import StoreError, UsageError
 from hubbackup.jobs.history import RunRecord
-from hubbackup.status.nagios import PluginOutput, StoreView, assess, parse_age
+from hubbackup.status.nagios import PluginOutput, StoreView, assess, parse_age, worst_of
 from hubbackup.stores import Entry
 from hubbackup.stores.memory import MemoryStore
 from tests.support.backups import put_backup, target_of
@@ -207,3 +207,18 @@ def test_no_age(text: str) -> None:
     """Anything else is told, not guessed."""
     with pytest.raises(UsageError):
         parse_age(text)
+
+
+def test_of_several_databases_the_worst_counts() -> None:
+    """One line that names what is wrong first, with the figures of each; what is known to be bad is worse than what
+    is not known."""
+    found = {
+        "a": PluginOutput(0, "fine", "'age'=1s;;;0 'size'=2B;;;0"),
+        "b": PluginOutput(3, "no answer"),
+        "c d='|": PluginOutput(2, "none", "'good_local'=0;;;0"),
+    }
+    said = worst_of(found)
+    assert said.code == 2
+    assert said.text == "c d='|: none; b: no answer; well: a"
+    assert said.performance == "'a age'=1s;;;0 'a size'=2B;;;0 'c d___ good_local'=0;;;0"
+    assert worst_of({"a": found["a"], "b": found["a"]}).text == "2 databases are well: a, b"
