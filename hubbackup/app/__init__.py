@@ -130,7 +130,7 @@ class App(Installation):
             try_schema=self.of().schema_drill(self.targets(), request.target).ensure,
             restored=self.state.restored,
         )
-        return self.run(job, progress)
+        return self.run(job, progress, self.chosen.several(request.target))
 
     def thaw(self, typed: str, store: str, order: ThawOrder) -> None:
         """Have a copy in a bucket thawed. Raises ThawingError where it is not there yet. No lock: it takes hours."""
@@ -193,7 +193,7 @@ class App(Installation):
             connection=self.server.connection,
             confirm=confirm,
         )
-        return self.run(job, progress)
+        return self.run(job, progress, self.chosen.several(database))
 
     def drill_schema(
         self, name: str = "", store: str = "", progress: ProgressMaker | None = None, *, database: str = ""

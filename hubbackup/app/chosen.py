@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -16,6 +17,8 @@ from hubbackup.postgres.listed_databases import ListedDatabase
 from hubbackup.shown_text import printable
 from hubbackup.streams.cancel import Cancel
 
+ASK_EVERY_SECONDS = 60.0
+"""Between two questions to a server that has not answered, where no run has found its databases yet."""
 ANY = "postgres"
 """Where nothing else is known: the database that every server begins with."""
 
@@ -29,6 +32,7 @@ class ChosenDatabases:
         self._first = first
         self._server = server
         self._found: tuple[str, ...] = ()
+        self._asked_at = -ASK_EVERY_SECONDS
 
     def demand(self) -> None:
         """Raises SettingsError where no database is named at all."""
@@ -62,7 +66,8 @@ class ChosenDatabases:
         if not self.names.every:
             return self.names.names
         known = tuple(name for name in self.known.there() if not self.names.excludes(name))
-        if not known and not self._found:
+        if not known and not self._found and time.monotonic() - self._asked_at >= ASK_EVERY_SECONDS:
+            self._asked_at = time.monotonic()
             with contextlib.suppress(HubbackupError):
                 self._found = tuple(one.name for one in self._every("status", Cancel()))
         return known or self._found or (self.home,)
@@ -74,6 +79,10 @@ class ChosenDatabases:
     def one_of_several(self, database: str) -> str:
         """`database`; nothing where it is the only one, of whose runs no record needs to name it."""
         return "" if database == self.names.only else database
+
+    def several(self, database: str) -> str:
+        """`database`, where there are several that a command could be about."""
+        return database if self.names.only is None else ""
 
     def gone(self) -> dict[str, datetime]:
         """Those that vanished from the server, and since when: their backups stay."""

@@ -9,6 +9,7 @@ import typer
 
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import print_error, print_json, say
+from hubbackup.cli.remedies import typable
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings, progress
 from hubbackup.errors import HubbackupError, SettingsError
@@ -72,7 +73,8 @@ def _print_failed(error: PartsFailedError, *, json: bool) -> int:
     """What came of each database, where it is not good of all."""
     if json:
         summaries = [part.summary() for part in error.parts]
-        print_json({"exit_code": error.exit_code, "message": str(error), "databases": summaries, "problems": []})
+        document = {"error": error.kind, "message": str(error), "remedy": typable(error.remedy)}
+        print_json({"exit_code": error.exit_code, **document, "databases": summaries})
     else:
         _print_parts(error.parts)
         print_error(error)

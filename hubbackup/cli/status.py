@@ -146,9 +146,8 @@ def _print(snapshot: Snapshot, verdict: Verdict, now: datetime, health_sentence:
         _print_database(snapshot, database, now)
     for name, since in snapshot.gone.items():
         count = sum(backup.database == name for backup in snapshot.backups)
-        if count:
-            gone_at = since.astimezone(zone).isoformat(timespec="seconds")
-            say(f"gone        {name}, from the server since {gone_at}; {count} backups of it are kept")
+        gone_at = since.astimezone(zone).isoformat(timespec="seconds")
+        say(f"gone        {name}, from the server since {gone_at}; {count} backups of it are kept")
     due = snapshot.schedule.next_after(now)
     shown = due.astimezone(zone).isoformat() if due else "never"
     say(f"next run    {shown} ({snapshot.schedule.expression} in {snapshot.schedule.time_zone})")

@@ -102,7 +102,11 @@ class Collector:
             schema_proofs={printable(name): scope.schema_proofs.of(name) for name in names if scope.schema_proofs},
             databases=tuple(printable(name) for name in names),
             several=scope.several,
-            gone={printable(name): since for name, since in gone.items()},
+            gone={
+                printable(name): since
+                for name, since in gone.items()
+                if any(backup.database == printable(name) for backup in found.backups)
+            },
             stores=tuple(_store_facts(view.target, view.error) for view in views),
             backups=tuple(sorted(found.backups, key=lambda one: (one.started_at, one.name), reverse=True)),
             runs=tuple(sorted(self._runs(), key=lambda run: run.started_at, reverse=True)),

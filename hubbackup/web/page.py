@@ -25,6 +25,8 @@ from hubbackup.web.view import SHOWN_REMOVALS, View
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_BACKUPS = 7
 """Rows of the table before the rest is folded away: a week of nights."""
+MOST_DATABASES = 4
+"""Of more the week is folded away, too."""
 MOST_BACKUPS = 120
 RELOAD_SECONDS = 300
 RELOAD_AT_WORK_SECONDS = 10
@@ -79,6 +81,7 @@ def render(
     view = View(snapshot, now, typable)
     days = last_days(snapshot, now)
     rows = list(view.rows())
+    shown = SHOWN_BACKUPS * min(len(snapshot.databases), MOST_DATABASES)
     return _template().render(
         style=Markup(stylesheet()),  # noqa: S704 - our own text
         script=Markup(script()),  # noqa: S704
@@ -96,8 +99,8 @@ def render(
         work=view.work(at_work),
         reload_seconds=RELOAD_AT_WORK_SECONDS if at_work else RELOAD_SECONDS,
         facts=view.facts(),
-        rows=rows[:SHOWN_BACKUPS],
-        older=rows[SHOWN_BACKUPS:MOST_BACKUPS],
+        rows=rows[:shown],
+        older=rows[shown:MOST_BACKUPS],
         plots=view.plots(),
         drills=view.drills(),
         next_drill=view.next_drill(),

@@ -261,8 +261,16 @@ class View:
         )
 
     def kept(self) -> list[KeptView]:
-        """The databases beside the live ones."""
-        return [
+        """The databases beside the live ones, and those of which only backups are left."""
+        gone = [
+            KeptView(
+                name,
+                human_bytes(sum(one.stored_bytes for one in self._snapshot.backups if one.database == name)),
+                f"gone from the server since {self.time(since).text}; its backups are kept",
+            )
+            for name, since in self._snapshot.gone.items()
+        ]
+        return gone + [
             KeptView(
                 one.name,
                 human_bytes(one.size_bytes),

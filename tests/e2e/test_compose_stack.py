@@ -291,6 +291,43 @@ def test_a_drill_restores_into_a_throwaway_server(quiet: Stack) -> None:
     assert left == ""
 
 
+def test_every_database_goes_to_two_buckets(quiet: Stack) -> None:
+    """Five databases of one server, two buckets: with BACKUP_DATABASES=* and a mirror one run makes a backup of each,
+    and each is on the disk and in both buckets; one of them, restored from the mirror, is what it was."""
+    others, mirror = ("crm", "a,b", "données d'été", "-x"), f"{BUCKET}-mirror"
+    for name in others:
+        quiet.psql('CREATE DATABASE :"name"', variables={"name": name})
+        quiet.psql("CREATE TABLE t AS SELECT generate_series(1, 100) AS i", database=name)
+    quiet.s3.create_bucket(Bucket=mirror, CreateBucketConfiguration={"LocationConstraint": "fr-par"})
+    settings = {
+        "BACKUP_DATABASES": "*",
+        "BACKUP_EXCLUDE_DATABASES": "postgres",
+        "BACKUP_SCHEMA_DRILL": "false",
+        "S3_MIRROR_BACKUP_BUCKET": mirror,
+        "S3_MIRROR_ENDPOINT_URL": "http://s3:5000",
+        "S3_MIRROR_DEFAULT_REGION": "fr-par",
+    }
+    variables = [word for name, value in settings.items() for word in ("-e", f"{name}={value}")]
+    command = ["exec", "-T", *variables, "backup-cron", "hubbackup"]
+    try:
+        made = json.loads(quiet.compose(*command, "backup", "--json").stdout)["databases"]
+        assert {one["database"] for one in made} == {DATABASE, *others}
+        assert all(one["copies"] == ["local", "s3", "mirror"] for one in made)
+        files = {f"backups/{one['name']}" for one in made}
+        keys = [{entry["Key"] for entry in quiet.s3.list_objects_v2(Bucket=b)["Contents"]} for b in (BUCKET, mirror)]
+        assert all(files <= found for found in keys)
+        assert files <= {f"backups/{name}" for name in quiet.local_names()}
+        (crm,) = [one["name"] for one in made if one["database"] == "crm"]
+        expected = fingerprint(quiet.psql, "crm")
+        quiet.psql("DROP TABLE t", database="crm")
+        quiet.compose(*command, "restore", crm, "--from", "mirror", "--database", "crm", "--yes")
+        assert diff(expected, fingerprint(quiet.psql, "crm")) == []
+    finally:
+        for name in json.loads(quiet.psql("SELECT jsonb_agg(datname) FROM pg_database")):
+            if name.startswith((*others, "crm_")):
+                quiet.psql('DROP DATABASE :"name" WITH (FORCE)', variables={"name": name})
+
+
 @dataclass(frozen=True)
 class Busy:
     """What was seen while a backup by `docker exec` waited for a locked table."""

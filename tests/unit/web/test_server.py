@@ -226,6 +226,18 @@ def test_several_databases_are_kept_apart(tmp_path: Path) -> None:
     assert "Size as stored of other" in body
 
 
+def test_a_database_of_which_only_backups_are_left(tmp_path: Path) -> None:
+    """It is shown with what is kept of it, and is no reason to worry."""
+    site = Site(tmp_path)
+    site.add_backup(NOW)
+    snapshot = replace(site.snapshot(), gone={"wiki": NOW - timedelta(days=40)})
+    with served(snapshot) as page:
+        body = ask(page)[2]
+    assert "wiki" in body
+    assert "gone from the server since" in body
+    assert "All right." in body
+
+
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Served]:
     site = Site(tmp_path)
