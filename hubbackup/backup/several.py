@@ -43,12 +43,7 @@ class BackupsJob:
                 raise LockHeldError("; ".join(f"{part.database}: {part.ending}" for part in parts))
             causes = "; ".join(f"{part.database}: {part.ending}" for part in failed)
             raise PartsFailedError(f"{len(failed)} of {len(chosen)} databases have no new backup: {causes}", parts)
-        problems = [
-            f"{part.database}: {problem}"
-            for part in parts
-            if isinstance(part.ending, Outcome)
-            for problem in part.ending.problems
-        ]
+        problems = [f"{part.database}: {problem}" for part in parts for problem in part.problems]
         result = BackupsResult(tuple(part.summary() for part in parts))
         return Outcome("Backup termine", result, tuple(problems), parts=parts)
 

@@ -45,6 +45,11 @@ class Part:
         """There is nothing to show for it."""
         return isinstance(self.ending, HubbackupError)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Of one that did not fail."""
+        return () if isinstance(self.ending, HubbackupError) else self.ending.problems
+
     def facts(self) -> dict[str, object]:
         """For the history: what the record of a run by itself has, and which database it is about."""
         if isinstance(self.ending, HubbackupError):
@@ -53,13 +58,19 @@ class Part:
                 facts["remedy"] = self.ending.remedy
         else:
             facts = self.ending.facts()
-            if self.ending.problems:
-                facts["problems"] = list(self.ending.problems)
+            if self.problems:
+                facts["problems"] = list(self.problems)
         return {"database": self.database, **facts, "seconds": self.seconds}
 
     def summary(self) -> dict[str, object]:
         """For the closing line and `--json`."""
         return {**self.facts(), "exit_code": self.exit_code}
+
+
+def own_problems(problems: Sequence[str], parts: Sequence[Part]) -> list[str]:
+    """Those of a run that are no database's, such as a hook's."""
+    theirs = {f"{part.database}: {problem}" for part in parts for problem in part.problems}
+    return [problem for problem in problems if problem not in theirs]
 
 
 class PartsFailedError(HubbackupError):

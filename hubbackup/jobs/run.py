@@ -22,7 +22,7 @@ from hubbackup.jobs.current import FILE_NAME, RunFile, read, unlocked_file
 from hubbackup.jobs.dead_runs import DeadRuns
 from hubbackup.jobs.history import History
 from hubbackup.jobs.lock import locked
-from hubbackup.jobs.parts import Part, PartsFailedError
+from hubbackup.jobs.parts import Part, PartsFailedError, badness, own_problems
 from hubbackup.jobs.progress import ProgressMaker, logged
 from hubbackup.jobs.results import Result
 from hubbackup.shown_text import sentence
@@ -219,7 +219,7 @@ def _record_end(run: Run, outcome: Outcome[Result], history: History) -> None:
         level(f"{kind}.finished", message=outcome.message, exit_code=outcome.exit_code, **facts)
     if not outcome.parts:
         history.add(kind, run.run_id, run.started_at, outcome.seconds, outcome.exit_code, facts)
-    _record_parts(run, outcome.parts, history)
+    _record_parts(run, outcome.parts, history, own_problems(outcome.problems, outcome.parts))
 
 
 def _record_failure(run: Run, failure: HubbackupError, seconds: float, history: History) -> None:
@@ -249,10 +249,14 @@ def _record_failure(run: Run, failure: HubbackupError, seconds: float, history: 
     _record_parts(run, parts, history)
 
 
-def _record_parts(run: Run, parts: Sequence[Part], history: History) -> None:
-    """A record for each database: what is known of one is asked by its name."""
+def _record_parts(run: Run, parts: Sequence[Part], history: History, problems: Sequence[str] = ()) -> None:
+    """A record for each database: what is known of one is asked by its name. `problems` of the run are each one's."""
     for part in parts:
-        history.add(run.kind, run.run_id, part.started_at, part.seconds, part.exit_code, part.facts())
+        facts, code = part.facts(), part.exit_code
+        if problems:
+            facts["problems"] = [*part.problems, *problems]
+            code = max(code, EXIT_DEGRADED, key=badness)
+        history.add(run.kind, run.run_id, part.started_at, part.seconds, code, facts)
 
 
 def _tell(observers: Sequence[RunObserver], run: Run, say: Callable[[RunObserver], None]) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from hubbackup.errors import EXIT_INTERRUPTED, EXIT_SUCCESS, HubbackupError, UsageError
 from hubbackup.jobs.history import History, RunRecord, whole_runs
+from hubbackup.jobs.parts import own_problems
 from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.notify.heartbeat import Pinger
@@ -97,6 +98,8 @@ def compose(
     word = "ALERTE" if MESSAGE_KINDS[news] != "success" else "OK"
     rows: list[tuple[str, str]] = []
     if parts:
+        problems = ending.problems if isinstance(ending, Outcome) else ()
+        rows += [("What is wrong", one) for one in own_problems(problems, parts)]
         rows += rows_of_parts(parts, place, last_good, now)
     elif isinstance(ending, HubbackupError):
         rows += [

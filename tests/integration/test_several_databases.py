@@ -238,6 +238,20 @@ def test_a_pattern_of_tables_may_be_meant_for_one_of_them(program: Program, serv
             assert [one["status"] for one in doctor if one["name"] == "excluded tables"] == [status]
 
 
+def test_a_hook_that_fails_is_the_whole_run_s(program: Program) -> None:
+    """What no database has done (the command after the run) is a problem of the run: in its closing line, its exit
+    code, each record and the alert, while every backup is good."""
+    with http_sink() as sink:
+        hook = {"BACKUP_POST_EXEC": "local:false", "NOTIFICATION_URLS": sink.apprise_url}
+        done = program.run("backup", "--json", **hook)
+        assert (done.code, ends(done)) == (3, dict.fromkeys(ROWS, 0))
+        (problem,) = done.document["problems"]
+        assert [(one["exit_code"], one["problems"]) for one in history(program)] == [(3, [problem])] * 2
+        (body,) = [body for _, _, body in sink.requests if body]
+        assert "is degraded" in body["title"]
+        assert problem in body["message"]
+
+
 # -- databases that come and go
 
 
