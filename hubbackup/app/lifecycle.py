@@ -35,7 +35,7 @@ class Lifecycle:
         if credentials is not None:
             key, secret = map(SecretStr, credentials)
             bucket = replace(self._bucket, access_key_id=key, secret_access_key=secret)
-            self._store = s3_store(bucket, installation.settings.postgres_db, installation.cancel)
+            self._store = s3_store(bucket, installation.chosen.ours, installation.cancel)
             self._target = replace(self._target, store=self._store)
 
     @property
