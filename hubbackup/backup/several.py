@@ -15,6 +15,10 @@ from hubbackup.jobs.progress import Progress
 from hubbackup.jobs.results import BackupResult, BackupsResult
 from hubbackup.jobs.run import Job, Outcome, Run
 
+LOOK_SECONDS = 15.0
+"""Between two looks at a database that a run elsewhere is at work on."""
+LONGEST_SECONDS = 6 * 3600.0
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -30,31 +34,50 @@ class BackupsJob:
 
     choose: Callable[[Run], Sequence[Chosen]]
     job_of: Callable[[str], Job[BackupResult]]
+    waits: bool = False
+    """Whether a database that a run elsewhere is at work on is waited for: that run may serve its slot, or die."""
     kind: ClassVar[str] = "backup"
     needs_lock: ClassVar[bool] = True
+    begins_itself: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[BackupsResult]:
         """Raises PartsFailedError where one has no new backup; the others have. HubbackupError before any."""
         with run.stage("databases"):
             chosen = self.choose(run)
         parts = tuple(self._parts(run, chosen))
+        if not run.begun and any(_locked(part) for part in parts):
+            raise next(part.ending for part in parts if isinstance(part.ending, LockHeldError))
+        if self.waits:
+            parts = tuple(self._waited_for(run, part) for part in parts)
+        for part in parts:
+            _tell(run, part)
         if failed := [part for part in parts if part.failed]:
-            if all(isinstance(part.ending, LockHeldError) for part in parts):
-                raise LockHeldError("; ".join(f"{part.database}: {part.ending}" for part in parts))
             causes = "; ".join(f"{part.database}: {part.ending}" for part in failed)
             raise PartsFailedError(f"{len(failed)} of {len(chosen)} databases have no new backup: {causes}", parts)
         problems = [f"{part.database}: {problem}" for part in parts for problem in part.problems]
         result = BackupsResult(tuple(part.summary() for part in parts))
-        return Outcome("Backup termine", result, tuple(problems), parts=parts)
+        idle = all(isinstance(part.ending, Outcome) and part.ending.not_needed for part in parts)
+        message = "no backup is needed: another daemon has made those of this slot" if idle else "Backup termine"
+        return Outcome(message, result, tuple(problems), parts=parts, not_needed=idle)
 
     def _parts(self, run: Run, chosen: Sequence[Chosen]) -> Iterator[Part]:
         """What came of each; a stop ends them."""
         for one in chosen:
             part = self._part(run, one)
-            _tell(run, part)
             yield part
             if isinstance(part.ending, StoppedError):
                 return
+
+    def _waited_for(self, run: Run, part: Part) -> Part:
+        """What comes of a database that a run elsewhere was at work on."""
+        deadline = time.monotonic() + LONGEST_SECONDS
+        if _locked(part):
+            message = f"{part.database}: {part.ending}; what comes of it is awaited"
+            run.log.info("backup.waiting", message=message, database=part.database)
+        while _locked(part) and time.monotonic() < deadline:
+            run.cancel.wait(LOOK_SECONDS)
+            part = self._part(run, Chosen(part.database))
+        return part
 
     def _part(self, run: Run, chosen: Chosen) -> Part:
         """A run within the run: with its own stage, and the name of its database in each log line."""
@@ -68,6 +91,7 @@ class BackupsJob:
             log=run.log.bind(database=name),
             progress=progress,
             stage_name="start",
+            on_begin=run.begin,
             on_stage=lambda stage: run.on_stage(f"{stage} of {name}"),
             database=name,
         )
@@ -85,12 +109,19 @@ class BackupsJob:
         return Part(name, started_at, round(time.monotonic() - clock, 3), ending, inner.stage_name)
 
 
+def _locked(part: Part) -> bool:
+    return isinstance(part.ending, LockHeldError) and part.ending.elsewhere
+
+
 def _tell(run: Run, part: Part) -> None:
     """One line for each, as a run of its own would end."""
     facts = part.summary()
     if isinstance(part.ending, HubbackupError):
         error = part.ending
         run.log.error("database.failed", message=f"no backup of {part.database}: {error}", error=error.kind, **facts)
+        return
+    if part.ending.not_needed:
+        run.log.info("backup.not_needed", message=part.ending.message, **facts)
         return
     level = run.log.warning if part.ending.problems else run.log.info
     level("database.backed_up", message=f"{part.database} is backed up: {facts['name']}", **facts)

@@ -58,7 +58,8 @@ def reason_to_start_with_a_run(app: App, now: datetime) -> Reason | None:
     due = min((one.due for one in found.values() if one.due is not None), default=None)
     # Where it is all of them, a run of its own kind finds those that nobody has named yet.
     databases = tuple(found) if len(found) < len(names) else ()
-    return Reason(first.reason, f"{first.sentence} ({', '.join(found)})", due, databases)
+    slot = max((one.slot for one in found.values() if one.slot is not None), default=None)
+    return Reason(first.reason, f"{first.sentence} ({', '.join(found)})", due, slot, databases)
 
 
 def _reason(app: App, database: str, now: datetime) -> Reason | None:

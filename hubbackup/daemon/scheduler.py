@@ -254,17 +254,17 @@ class Daemon:
         waited, self._waiting = self._waiting, None
         with contextlib.suppress(JobLookupError):
             self._scheduler.remove_job("backup-again")
-        self._guard("backup", lambda app: app.backup(databases, slot=slot), slot, is_told=waited == slot)
+        self._guard("backup", lambda app: app.backup(databases, slot=slot), slot, databases, is_told=waited == slot)
         self._beat()
 
-    def _wait_for_the_other(self, slot: datetime) -> None:
+    def _wait_for_the_other(self, slot: datetime, databases: Sequence[str] = ()) -> None:
         """Look again in a moment: another daemon's run may serve the slot, or die of it. The next slot ends that."""
         self._waiting = slot
         due = datetime.now(UTC) + timedelta(seconds=LOOK_SECONDS)
         self._scheduler.add_job(
             self._back_up,
             DateTrigger(due),
-            args=[slot],
+            args=[slot, databases],
             id="backup-again",
             executor="work",
             replace_existing=True,
@@ -294,7 +294,13 @@ class Daemon:
             )
 
     def _guard(
-        self, kind: str, work: Callable[[App], object], slot: datetime | None = None, *, is_told: bool = False
+        self,
+        kind: str,
+        work: Callable[[App], object],
+        slot: datetime | None = None,
+        databases: Sequence[str] = (),
+        *,
+        is_told: bool = False,
     ) -> None:
         """Do a run with the newest settings; the daemon survives whatever ends it. The run reports its end itself.
 
@@ -310,7 +316,7 @@ class Daemon:
                 return
             if not is_told:
                 self._log.info("backup.waiting", message=f"{error}; what comes of it is awaited", slot=slot)
-            self._wait_for_the_other(slot)
+            self._wait_for_the_other(slot, databases)
         except HubbackupError:
             pass  # the run has told its end itself
         except Exception:  # noqa: BLE001 - as said above

@@ -118,6 +118,7 @@ def _whole_of(records: Sequence[RunRecord]) -> RunRecord:
         warnings=tuple(f"{record.database}: {warning}" for record in records for warning in record.warnings),
         database="",
         name="",
+        not_needed=all(record.not_needed for record in records),
     )
 
 
