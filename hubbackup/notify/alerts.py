@@ -52,7 +52,7 @@ def news_of(kind: str, ending: Ending, trouble: Trouble | None, level: str) -> N
         return "suspicious"
     if trouble is not None:
         return "recovered"
-    idle = ending.not_needed  # who made it has told everybody
+    idle = ending.not_needed or (made is not None and made.not_needed)  # who made it has told everybody
     return "success" if level == "all" and kind not in MARKING_KINDS and not idle else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from hubbackup.app import App
 from hubbackup.config.load import load_settings
 from hubbackup.daemon.watchdog import watch
+from hubbackup.jobs.run import Outcome
 from hubbackup.logs.setup import get_logger
 from hubbackup.streams.cancel import Cancel
 from tests.support.daemon import NEVER, running
@@ -250,6 +252,40 @@ def test_a_hook_that_fails_is_the_whole_run_s(program: Program) -> None:
         (body,) = [body for _, _, body in sink.requests if body]
         assert "is degraded" in body["title"]
         assert problem in body["message"]
+
+
+# -- beside another daemon
+
+
+def test_of_two_daemons_each_database_is_backed_up_by_one(
+    program: Program, server: EmbeddedPostgres, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two daemons on two directories and one bucket: while one holds a database, the other's run for the same slot
+    backs up the rest, waits for what becomes of that one, and steps back from it; a later one makes none."""
+    monkeypatch.setenv("PATH", program.settings["PATH"])
+    monkeypatch.setattr("hubbackup.backup.several.LOOK_SECONDS", 0.1)
+    shared = {**s3.settings(s3.bucket()), "BACKUP_MANIFEST_KEY": "k" * 32}
+    first = program.but(**shared)
+    values = {**first.env(), "BACKUP_DIR": str(tmp_path / "other")}
+    (tmp_path / "other").mkdir()
+    other = App(load_settings(values), cancel=Cancel(), log=get_logger())
+    slot = datetime.now(UTC)
+    with ThreadPoolExecutor(1) as pool:
+        with locked_table(server, "crm", "t"):
+            process = first.start("backup", "crm")
+            wait_until(lambda: waiting(server), "pg_dump waits for the lock")
+            running_other = pool.submit(other.backup, slot=slot)
+            wait_until(lambda: list((tmp_path / "other").glob("shop_*.manifest.json")), "the other database")
+            assert not running_other.done()
+        assert finish(process).code == 0
+        outcome = running_other.result(60)
+    assert (outcome.exit_code, outcome.not_needed) == (0, False)
+    found = {part.database: isinstance(part.ending, Outcome) and part.ending.not_needed for part in outcome.parts}
+    assert found == {"crm": True, "shop": False}
+    again = other.backup(slot=slot)
+    assert (again.exit_code, again.not_needed) == (0, True)
+    made = [key for key in s3.keys(shared["S3_BACKUP_BUCKET"]) if key.endswith(".sql.gz")]
+    assert sorted(key.split("_")[0] for key in made) == ["backups/crm", "backups/shop"]
 
 
 # -- databases that come and go
