@@ -26,7 +26,7 @@ class State:
     @property
     def directory(self) -> Path:
         """In BACKUP_DIR; where that can't be written, the container's own runtime directory, for S3's sake."""
-        writable = self._backup_dir.is_dir() and os.access(self._backup_dir, os.W_OK)
+        writable = os.path.isdir(self._backup_dir) and os.access(self._backup_dir, os.W_OK)
         return self.home if writable else health_path().parent
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import shlex
 import shutil
 import tempfile
@@ -234,7 +235,7 @@ class BackupJob:
         try:
             return self.find_key(), []
         except HubbackupError as error:
-            if not self.remotes and not self.local.store.directory.is_dir():
+            if not self.remotes and not os.access(self.local.store.directory, os.X_OK):
                 return None, []  # the run fails by that itself, a moment later
             problem = f"the backup is not signed, so it does not count as one of ours: {error}"
             run.log.warning("key.failed", message=problem, remedy=error.remedy)

@@ -43,7 +43,10 @@ def about_the_key(loaded: LoadedSettings) -> list[str]:
         origin = loaded.origins[name]
         return [f"manifests are signed with {name} ({origin}). To carry it to another server, set it there too."]
     path = State(loaded.settings.backup_dir).home / KEY_FILE
-    there = "is" if path.exists() else "will be, from the first start or backup on,"
+    try:
+        there = "is" if path.exists() else "will be, from the first start or backup on,"
+    except PermissionError:
+        there = "is, or will be,"
     read = f"docker exec {CONTAINER} cat" if in_container() else "sudo cat"
     return [
         f"manifests are signed with a key that {there} in {path}. Keep a copy of it outside this server.",

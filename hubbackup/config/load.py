@@ -185,7 +185,7 @@ def _read_secret_files(raw: dict[str, str], origins: dict[str, str]) -> None:
 def _readable(path: Path, copies: str) -> Path:
     """`path`, or the copy that the container's entry made for us of a file that only root may read."""
     copy = Path(copies) / str(path).lstrip("/")
-    return copy if copies and not os.access(path, os.R_OK) and copy.is_file() else path
+    return copy if copies and not os.access(path, os.R_OK) and os.path.isfile(copy) else path
 
 
 def readable_copy(path: Path) -> Path:

@@ -92,7 +92,7 @@ def on_host(learned: Any = None, environ: Mapping[str, str] | None = None) -> Re
     ).parent
     for scripts in SCRIPTS:
         # Not by Path: that raises where the application's directory may not be looked into.
-        if application.is_absolute() and os.path.isfile(application / scripts / "hubbackup"):  # noqa: PTH113
+        if application.is_absolute() and os.path.isfile(application / scripts / "hubbackup"):
             return of_scripts(f"./{scripts}/hubbackup", files)
     return Reader(f"{compose_command(files)} --profile backup exec {SERVICE} hubbackup", files=files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -112,8 +113,9 @@ def _places(typed: str, targets: Sequence[Target]) -> list[Target]:
     if found or local is None or typed.startswith(S3_SCHEME):
         return found or list(targets)
     directory = Path(typed).absolute().parent
-    if not directory.is_dir():
-        raise NotFoundError(f"there is no {typed}: the directory {directory} does not exist", remedy=REMEDY)
+    with contextlib.suppress(PermissionError):  # the store says that better
+        if not directory.is_dir():
+            raise NotFoundError(f"there is no {typed}: the directory {directory} does not exist", remedy=REMEDY)
     return [replace(local, store=LocalStore(directory, name=local.name))]
 
 

@@ -77,7 +77,7 @@ def log_file(site: Site) -> Diagnosis:
     if not name:
         return skip("LOG_FILE is not set: docker logs has the log")
     path = Path(name)
-    writable = os.access(path, os.W_OK) if path.exists() else os.access(path.parent, os.W_OK)
+    writable = os.access(path, os.W_OK) if os.path.exists(path) else os.access(path.parent, os.W_OK)
     if not writable:
         return fail(
             f"LOG_FILE={path} can't be written", f"let user id {os.geteuid()} write there, and mount the directory"

@@ -137,14 +137,17 @@ class Part:
         if self.foreign_keys:
             lines = [
                 ddl.tried(
-                    "".join(map(_text, key.statements)),
-                    f"left out: the foreign key {_text(key.owned[1])} of {_text(key.owned[0])}",
+                    "".join(map(self._shown, key.statements)),
+                    f"left out: the foreign key {self._shown(key.owned[1])} of {self._shown(key.owned[0])}",
                 )
                 for key in self.foreign_keys
             ]
-            answer = databases.sql("\n".join([*lines, ddl.TELL_REFUSED]), database, self.encoding)
+            answer = databases.sql("\n".join([*lines, ddl.TELL_REFUSED]), database)
             remarks += [line for line in answer.split("\n") if line]
         return remarks
+
+    def _shown(self, raw: bytes) -> str:
+        return plain_name(raw, self.encoding, unquoted=False)
 
 
 def owned_key(start: bytes) -> Owned | None:

@@ -76,7 +76,7 @@ def file_handler(path: Path, *, rotate: bool) -> logging.Handler:
     Only the daemon rotates; a command line that runs at the same time follows the file to its new name, since
     two processes that rename the same files would lose some. Raises OSError where it can't be opened.
     """
-    fresh = not path.exists()
+    fresh = not os.path.exists(path)
     if rotate:
         handler: logging.Handler = _LogFile(
             path, maxBytes=FILE_BYTES, backupCount=FILE_BACKUPS, encoding="utf-8", errors="backslashreplace"

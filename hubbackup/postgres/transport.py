@@ -84,7 +84,7 @@ def authorities(environ: Mapping[str, str]) -> str:
 
     As a file, since libpq before 16 knows no other way.
     """
-    if (Path(environ.get("HOME") or "/nonexistent") / ".postgresql/root.crt").is_file():
+    if os.path.isfile(Path(environ.get("HOME") or "/nonexistent") / ".postgresql/root.crt"):
         return ""
     named = environ.get("SSL_CERT_FILE", "")
-    return next((path for path in (named, *BUNDLES) if path and Path(path).is_file()), OF_OPENSSL)
+    return next((path for path in (named, *BUNDLES) if path and os.path.isfile(path)), OF_OPENSSL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -164,7 +166,7 @@ def located(selector: BackupSelector, targets: Sequence[Target]) -> BackupSelect
     if not selector.file or selector.store or selector.file.startswith(S3_SCHEME) or not remotes:
         return selector
     path = in_path(selector.file)
-    if path.parent not in (Path(), Path("backups"), local.directory) or (local.directory / path.name).exists():
+    if path.parent not in (Path(), Path("backups"), local.directory) or os.path.exists(local.directory / path.name):
         return selector
     found = next((target for target in remotes if _holds(target, path.name)), remotes[0])
     return replace(selector, file=path.name, store=found.name)
@@ -300,11 +302,12 @@ def of_file(local: LocalStore, typed: str, zone: ZoneInfo, *, trust: Trust) -> S
     store = local
     if path.parent not in (Path(), local.directory):
         store = LocalStore(path.absolute().parent)
-        if not store.directory.is_dir():
-            raise NotFoundError(
-                f"there is no {typed} here: the directory {store.directory} does not exist",
-                remedy=f"a backup of {local.directory} is named by its name alone, one in S3 by NAME --from s3",
-            )
+        with contextlib.suppress(PermissionError):  # the store says that better
+            if not store.directory.is_dir():
+                raise NotFoundError(
+                    f"there is no {typed} here: the directory {store.directory} does not exist",
+                    remedy=f"a backup of {local.directory} is named by its name alone, one in S3 by NAME --from s3",
+                )
     entry = store.stat(path.name)
     name = BackupName.parse(path.name)
     judged = _judged_if_any(lambda found: read_manifest(store, found, trust), name) if name is not None else None

@@ -186,6 +186,23 @@ def test_unwritable_directory(program: Program, nobody: pwd.struct_passwd) -> No
     refused(program, done, 1, f"{program.backups} does not let", "Permission denied", "chown")
 
 
+def test_directory_that_can_not_be_entered(program: Program, nobody: pwd.struct_passwd) -> None:
+    """Nor can the directory above it: each command says so, and the settings are shown all the same."""
+    above = program.directory / "above"
+    inside = above / "backups"
+    inside.mkdir(parents=True)
+    os.chown(above, nobody.pw_uid, nobody.pw_gid)
+    above.chmod(0o700)
+    locked = replace(program, before=WITHOUT_ROOTS_POWERS, settings={**program.settings, "BACKUP_DIR": str(inside)})
+    for words in (["backup"], ["list"], ["restore", str(inside / "x.sql.gz"), "--yes"], ["show", str(above / "x/y")]):
+        refused(locked, locked.run(*words), 1, f"{above}", "Permission denied", "chown")
+    assert locked.run("config").code == 0
+    found = {one["name"]: one for one in locked.run("doctor", "--json").document["findings"]}
+    assert found["directory"]["status"] == "fail"
+    assert found["directory"]["sentence"].endswith(": Permission denied")
+    assert "broke" not in found["directory"]["sentence"]
+
+
 def test_missing_directory(program: Program) -> None:
     """The directory that is not there, and that it is to be mounted; it is not made in the container."""
     absent = program.directory / "absent"

@@ -136,3 +136,21 @@ def test_without_a_manifest_and_by_a_plain_role(hub: Program, tmp_path: Path) ->
     assert done.code == 0, done.said
     assert rows(hub, *ALL) == ["0", "0", "300", "0", "0"]
     assert "The rows of public.lignes alone are in it" in done.out
+
+
+def test_a_foreign_key_of_another_encoding(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
+    """One that does not hold is named as people read it, and so does the server's reason."""
+    name = "tables_latin1"
+    postgres18.create_database(name, options="TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    hub = for_server(postgres18, name, tmp_path)
+    try:
+        hub.psql(
+            'CREATE TABLE "père" (id int PRIMARY KEY); INSERT INTO "père" VALUES (1);'
+            ' CREATE TABLE "clé" (id int CONSTRAINT "à" REFERENCES "père"); INSERT INTO "clé" VALUES (1);',
+            database=name,
+        )
+        hub.backup()
+        (said,) = restored(hub, '"clé"').document["remarks"][1:]
+        assert 'left out: the foreign key "à" of public."clé": insert or update on table "clé" violates' in said
+    finally:
+        hub.drop(name, "beside")
