@@ -27,16 +27,19 @@ def postgres_container(
     user: str = USER,
     database: str = DATABASE,
     settings: Mapping[str, str] | None = None,
+    *,
+    in_memory: bool = True,
 ) -> Iterator[str]:
-    """Start it, with an empty database; its name. Removed at the end with its data.
+    """Start it, with an empty database; its name. Removed at the end with its data, if they are `in_memory` at its
+    first stop already.
 
     In the `network` named `bridge` it can connect to this machine, and so take the data connection.
     """
     name = f"hub-test-{secrets.token_hex(6)}"
     account = [f"-ePOSTGRES_USER={user}", "-ePOSTGRES_PASSWORD=x", f"-ePOSTGRES_DB={database}"]
     account += ["-ePOSTGRES_INITDB_ARGS=--no-sync"]
-    memory = f"--mount=type=tmpfs,destination={_volume_of(image)}"
-    run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", memory, *account, image, *QUICK]
+    memory = [f"--mount=type=tmpfs,destination={_volume_of(image)}"] if in_memory else []
+    run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", *memory, *account, image, *QUICK]
     run += [f"-c{setting}={value}" for setting, value in (settings or {}).items()]
     subprocess.run(run, check=True, capture_output=True)
     try:
