@@ -75,6 +75,8 @@ class Server:
     """`shared_preload_libraries`; None where the role may not see them."""
     homes: dict[str, str] = field(default_factory=dict)
     """The database that each extension of `extensions.BOUND` is bound to, where its library is loaded."""
+    home_encoding: str = ""
+    """Of the database that orders go out from."""
     psql_version: str = ""
     """Of the psql beside it, as psql writes it: `17.6 (Debian 17.6-1)`."""
 
@@ -150,6 +152,7 @@ jsonb_build_object(
         WHERE rolname = current_user GROUP BY me.rolconnlimit),
     'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
     'homes', jsonb_build_object({_HOMES}),
+    'home_encoding', getdatabaseencoding(),
     'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user))
 """
 SERVER_SQL = f"SELECT {raw_json(_SERVER)};\n\\echo :VERSION_NAME\n"
@@ -207,6 +210,7 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
         in_recovery=facts["in_recovery"],
         preloaded=None if facts["preloaded"] is None else frozenset(map(str.strip, facts["preloaded"].split(","))),
         homes={name: home for name, home in facts["homes"].items() if home is not None},
+        home_encoding=facts["home_encoding"],
         psql_version=psql_version,
         system_identifier=facts["system_identifier"],
         free_connections=facts["free_connections"],

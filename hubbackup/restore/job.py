@@ -40,7 +40,7 @@ from hubbackup.restore import extensions, roles
 from hubbackup.restore.filling import Filling, Work
 from hubbackup.restore.lacking import NOTHING, Lost, carry_over, lost
 from hubbackup.restore.loading_role import LoadingRole, without_owners_of
-from hubbackup.restore.preflight import Request, globals_of, preflight
+from hubbackup.restore.preflight import Request, preflight, roles_of
 from hubbackup.runners import Runner
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.source import Source
@@ -146,7 +146,8 @@ class RestoreJob:
                 plan = roles.NOTHING
                 if request.with_globals:
                     needed = set(proof.facts.roles) | ddl.needed_roles(properties)
-                    plan = roles.plan_roles(globals_of(source), server, needed, only_needed=request.needed_roles_only)
+                    text = roles_of(source, server, needed)
+                    plan = roles.plan_roles(text, server, needed, only_needed=request.needed_roles_only)
                 _tell_how(run, choice, proof.encoding)
             result = self._restore(
                 Work(

@@ -6,12 +6,13 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from hubbackup.dump.census import DumpFacts
-from hubbackup.dump.identifiers import quoted
+from hubbackup.dump.identifiers import quoted, readable
 from hubbackup.dump.versions import major_of
 from hubbackup.errors import HubbackupError, NotProvenError, UsageError
 from hubbackup.postgres import ddl
 from hubbackup.postgres.client import DatabaseProperties, some
 from hubbackup.postgres.databases import free_bytes
+from hubbackup.postgres.globals_text import parsed
 from hubbackup.postgres.server import Server, ServerDatabase
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_time
@@ -149,7 +150,9 @@ def _check_roles(user: str, server: Server, request: Request, source: Source, ne
         )
     missing = needed - server.roles
     try:
-        plan = roles.plan_roles(globals_of(source), server, needed, only_needed=request.needed_roles_only)
+        plan = roles.plan_roles(
+            roles_of(source, server, needed), server, needed, only_needed=request.needed_roles_only
+        )
     except NotProvenError:
         if request.with_globals:
             raise
@@ -266,3 +269,19 @@ def _sees_the_server(runner: Runner, connection: Connection) -> bool:
 def globals_of(source: Source) -> str:
     """The roles that the backup holds, as SQL; empty where it holds none."""
     return source.manifest.globals_sql if source.manifest is not None else ""
+
+
+def roles_of(source: Source, server: Server, needed: Set[str]) -> str:
+    """The same, by the names that its own database has for them.
+
+    A name is bytes in the encoding of the session that wrote it. pg_dumpall has read them out of `postgres`, mostly
+    in UTF-8, or, where it could not, out of the database itself. Which one, `needed` tells by a name that is not
+    ASCII; where there is none, they are made so that this server's own `postgres` reads them as they stand there.
+    """
+    text = globals_of(source)
+    encoding = str(source.manifest.properties.get("encoding", "UTF8")) if source.manifest is not None else "UTF8"
+    if text.isascii() or encoding in ("UTF8", "SQL_ASCII"):
+        return text
+    odd = {name for name in needed if not name.isascii()}
+    as_they_stand = not odd.isdisjoint(found.role for found in parsed(text).statements)
+    return text if as_they_stand or (not odd and server.home_encoding != "UTF8") else readable(text, encoding)

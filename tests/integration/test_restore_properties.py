@@ -177,6 +177,33 @@ def test_other_encodings(hub: Program, encoding: str, text: str, way: str) -> No
         assert found == good
 
 
+@pytest.mark.parametrize("owned", [True, False])
+def test_roles_of_a_server_in_another_encoding(hub: Program, owned: bool) -> None:
+    """Roles that were made in `postgres`, in UTF-8, come back byte for byte with a database in LATIN1, whether or not
+    it needs them: another name would be one that no session in UTF-8 can read, a later backup's included."""
+    create(hub, "CREATE TABLE t AS SELECT 1 a", options="ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    made = ('gérant "du" chantier', "É…")
+    for role in made:
+        hub.psql('CREATE ROLE :"role"', variables={"role": role})
+    if owned:
+        own = "SELECT format('ALTER TABLE t OWNER TO %I', rolname) FROM pg_roles WHERE rolname ~ '^g.*r' \\gexec"
+        hub.psql(own, database=DATABASE)
+    names = "SELECT encode(rolname::text::bytea, 'hex') FROM pg_roles ORDER BY 1"
+    good = hub.psql(names)
+    name = hub.backup().name
+    hub.drop(DATABASE)
+    for role in made:
+        hub.psql('DROP ROLE :"role"', variables={"role": role})
+    try:
+        done = hub.run("restore", name, "--globals", "--yes", "--json")
+        assert done.code == 0, done.said
+        assert hub.psql(names) == good
+    finally:
+        hub.drop(DATABASE, *hub.derived("before"))
+        for role in made:
+            hub.psql('DROP ROLE IF EXISTS :"role"', variables={"role": role})
+
+
 def test_materialized_views_are_compared(hub: Program) -> None:
     """One that was out of date at the backup holds other rows after a restore: said, and no reason to fail."""
     made = '''
