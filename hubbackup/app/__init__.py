@@ -116,6 +116,7 @@ class App(Installation):
         progress: ProgressMaker | None = None,
     ) -> Outcome[RestoreResult]:
         """Restore one backup, under the lock. Raises HubbackupError."""
+        home = self.of(self.chosen.home)
         job = RestoreJob(
             request=request,
             find_source=lambda run: find(
@@ -125,9 +126,10 @@ class App(Installation):
             connection=self.server.connection,
             confirm=confirm,
             safety_backup=lambda run: (
-                self.of().backup_job().safety_backup(run, request.target, any_schema=request.untried)
+                home.backup_job().safety_backup(run, request.target, any_schema=request.untried)
+                + self.chosen.option(request.target)
             ),
-            try_schema=self.of().schema_drill(self.targets(), request.target).ensure,
+            try_schema=home.schema_drill(self.targets(), request.target).ensure,
             restored=self.state.restored,
         )
         return self.run(job, progress, self.chosen.several(request.target))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -51,6 +52,13 @@ class ChosenDatabases:
         ):
             return self._first
         raise UsageError("several databases are backed up here", remedy="name one: --database NAME")
+
+    def option(self, database: str) -> str:
+        """What a command has to be given so that it is about `database`; nothing where it is that anyway."""
+        with contextlib.suppress(UsageError):
+            if self.default == database:
+                return ""
+        return f" --database {shlex.quote(database)}"
 
     @property
     def home(self) -> str:

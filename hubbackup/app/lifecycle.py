@@ -48,11 +48,12 @@ class Lifecycle:
 
     def plan(self) -> Plan:
         """What is there, and what `apply` would do. Raises UsageError, StoreError."""
-        return make_plan(self._target, self._store, self._terms, self._home.database)
+        return make_plan(self._target, self._store, self._terms, self._home.chosen.at_hand())
 
     def apply(self, confirm: Callable[[Plan], None]) -> Outcome[LifecycleResult]:
         """Do it, under the lock; `confirm` is shown the plan first. Raises HubbackupError."""
-        return self._home.run(LifecycleJob(self._target, self._store, self._terms, self._home.database, confirm))
+        databases = self._home.chosen.at_hand()
+        return self._home.run(LifecycleJob(self._target, self._store, self._terms, databases, confirm))
 
     def thaw(self, typed: str, order: ThawOrder) -> None:
         """Have a copy that can be read when this returns; one that is not archived can be.

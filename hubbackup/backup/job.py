@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import logging
 import os
-import shlex
 import shutil
 import tempfile
 import time
@@ -204,7 +203,7 @@ class BackupJob:
         return self.try_schema(run, made.manifest, targets, made.kept)
 
     def safety_backup(self, run: Run, database: str, *, any_schema: bool = False) -> str:
-        """Back up `database` before it is dropped; returns the options that restore it. Nothing is pruned meanwhile.
+        """Back up `database` before it is dropped; returns the words that find it. Nothing is pruned meanwhile.
 
         Raises UnrestorableError where a server refuses its schema, which is not asked for `any_schema`; another
         HubbackupError where there is no good backup.
@@ -227,8 +226,7 @@ class BackupJob:
                 f"{made.name} can't be restored: {made.unrestorable}", why=made.unrestorable, remedy=made.remedy or ""
             )
         where = "" if self.local.name in made.copies else made.copies[0]
-        way = f"--from-s3 {made.name}" if where == FIRST_BUCKET else made.name + (where and f" --from {where}")
-        return f"{way} --database {shlex.quote(database)}" if database != self.database else way
+        return f"--from-s3 {made.name}" if where == FIRST_BUCKET else made.name + (where and f" --from {where}")
 
     def _key(self, run: Run) -> tuple[SigningKey | None, list[str]]:
         """What the manifest is signed with, or why there is nothing: then the backup is taken all the same."""

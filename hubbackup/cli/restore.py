@@ -20,7 +20,6 @@ from hubbackup.lifecycle.thaw import ThawOrder
 from hubbackup.postgres.side_databases import check_target
 from hubbackup.restore.job import Preview
 from hubbackup.restore.preflight import Request
-from hubbackup.streams.cancel import Cancel
 from hubbackup.units import human_age, human_bytes
 from hubbackup.verify.source import BackupSelector
 
@@ -192,20 +191,30 @@ def restore(
             tables=tuple(tables or ()),
         ),
         BackupSelector(
-            target if replace else app.database,
+            target if replace else _database_of(app, name, target),
             file=name,
             store=store,
             any_database=not replace,
             foreign=foreign or sys.stdin.isatty(),  # where somebody can be asked, they are
         ),
-        confirm=lambda preview: _confirm(preview, app.cancel, yes=yes, foreign=foreign, quiet=json),
+        confirm=lambda preview: _confirm(preview, app, yes=yes, foreign=foreign, quiet=json),
         progress=progress(quiet=json),
     )
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts()})
     else:
-        _print_restored(outcome.result, outcome.seconds, replaced=replace)
+        _print_restored(outcome.result, outcome.seconds, app.chosen.option(target), replaced=replace)
     return outcome.exit_code
+
+
+def _database_of(app: App, name: str, new: str) -> str:
+    """The one whose backup goes into the database `new`, which is not known of every file."""
+    try:
+        return app.database_of(name)
+    except UsageError as error:
+        if name:
+            return new
+        raise UsageError(str(error), remedy="name the backup: hubbackup list") from error
 
 
 def _check_somebody(yes: bool) -> None:
@@ -226,8 +235,8 @@ def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
     return outcome.exit_code
 
 
-def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) -> None:
-    """What was restored, and what to do now."""
+def _print_restored(restored: RestoreResult, seconds: float, option: str, *, replaced: bool) -> None:
+    """What was restored, and what to do now; `option`: what a command needs to be about its database."""
     if restored.only:
         say(f"The rows of {', '.join(restored.only)} alone are in it; its other tables are empty.")
     proof = "" if restored.proven else " It had no manifest: only the file itself could be proven."
@@ -246,7 +255,7 @@ def _print_restored(restored: RestoreResult, seconds: float, *, replaced: bool) 
             say(f"Note: {remark}")
     if restored.kept_as:
         size = human_bytes(restored.kept_bytes)
-        say(f"The old database is kept as {restored.kept_as} ({size}). To go back: hubbackup restore --undo")
+        say(f"The old database is kept as {restored.kept_as} ({size}). To go back: hubbackup restore --undo{option}")
     if restored.safety_backup:
         say(f"Its previous state is in a safety backup. To go back: hubbackup restore {restored.safety_backup}")
     if replaced:
@@ -260,7 +269,7 @@ def _print_undone(undone: UndoResult) -> None:
     say(NEXT_STEP)
 
 
-def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quiet: bool) -> None:
+def _confirm(preview: Preview, app: App, *, yes: bool, foreign: bool, quiet: bool) -> None:
     """Show what will happen, and ask for the database's name. Raises UsageError where it is not typed.
 
     `yes` does not answer for a backup that is foreign: only `foreign` does.
@@ -303,7 +312,8 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quie
             if preview.untried:
                 lines.append(f"RISK      whether its schema restores could not be tried: {preview.untried}")
         else:
-            lines.append("          it is kept beside, and `hubbackup restore --undo` brings it back")
+            undo = f"hubbackup restore --undo{app.chosen.option(request.target)}"
+            lines.append(f"          it is kept beside, and `{undo}` brings it back")
     if preview.sessions > 1:
         lines.append(f"load      by {preview.sessions} sessions at once; --jobs 1 takes one")
     lines += [f"note      {note}" for note in preview.notes]
@@ -316,4 +326,4 @@ def _confirm(preview: Preview, cancel: Cancel, *, yes: bool, foreign: bool, quie
     if ask or not quiet:
         complain(*lines)
     if ask:
-        ask_for_name(cancel, request.target, WHOSE if source.foreign else "")
+        ask_for_name(app.cancel, request.target, WHOSE if source.foreign else "")

@@ -243,8 +243,8 @@ def _excluded_of(site: Site) -> Diagnosis:
 
 def lock(site: Site) -> Diagnosis:
     """Runs can keep others out of the database, from wherever."""
-    name = site.app.database
-    why = run_lock.why_not(site.runner, site.connection, name)
+    name = site.database if site.app.chosen.names.only is not None else "the database"
+    why = run_lock.why_not(site.runner, site.connection, site.database)
     if why:
         return warn(
             f"a run of hubbackup elsewhere would not be noticed, there can be no lock on {name}: {why}",
@@ -300,7 +300,7 @@ def checks(site: Site) -> list[Check]:
         Check("readable", each(readable), needs=("database",)),
         Check("excluded tables", excluded_tables, needs=("database",)),
         *restorable.CHECKS,
-        Check("run lock", lock, needs=("database",)),
+        Check("run lock", each(lock), needs=("database",)),
         Check("old databases", leftovers, needs=("database",)),
     ]
 

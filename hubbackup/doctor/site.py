@@ -110,11 +110,12 @@ class Site:
 
     @cached_property
     def at_work_elsewhere(self) -> Holder | None:
-        """The run that is at work on the database from anywhere; None also where the server does not say."""
-        try:
-            return holder(self.runner, self.connection, self.app.database)
-        except HubbackupError:
-            return None
+        """The run that is at work from anywhere, on the database or any of them; None also where no server says."""
+        for name in [self._database] if self._database else self.app.chosen.at_hand():
+            with contextlib.suppress(HubbackupError):
+                if found := holder(self.runner, self.connection, name):
+                    return found
+        return None
 
     @property
     def at_work(self) -> AtWork | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,7 +46,7 @@ class LifecycleResult(Result):
     tagged: int = 0
 
 
-def make_plan(target: Target, store: S3Store, terms: Terms, database: str) -> Plan:
+def make_plan(target: Target, store: S3Store, terms: Terms, databases: Sequence[str]) -> Plan:
     """Looks, and changes nothing. Raises UsageError where the service has no such rules, StoreError."""
     configuration = Configuration(store)
     found = configuration.read()
@@ -55,18 +55,18 @@ def make_plan(target: Target, store: S3Store, terms: Terms, database: str) -> Pl
     change = difference(found.rules, terms, wanted(terms, BACKUP))
     tagless: tuple[Untagged, ...] = ()
     if terms.archive_after_days or terms.expire_after_days:
-        tagless = untagged(store, scan([target], database))
+        tagless = tuple(one for name in databases for one in untagged(store, scan([target], name)))
     return Plan(store.describe(), found, change, tagless)
 
 
 @dataclass(frozen=True)
 class LifecycleJob:
-    """Sets the rules, and tags the backups of `database` that are there. `confirm` is shown the plan first."""
+    """Sets the rules, and tags the backups of `databases` that are there. `confirm` is shown the plan first."""
 
     target: Target
     store: S3Store
     terms: Terms
-    database: str
+    databases: Sequence[str]
     confirm: Callable[[Plan], None]
     kind: ClassVar[str] = "lifecycle"
     needs_lock: ClassVar[bool] = True
@@ -74,7 +74,7 @@ class LifecycleJob:
     def __call__(self, run: Run) -> Outcome[LifecycleResult]:
         """Raises UsageError, StoreError; a backup that could not be tagged is a problem of the outcome."""
         with run.stage("look"):
-            plan = make_plan(self.target, self.store, self.terms, self.database)
+            plan = make_plan(self.target, self.store, self.terms, self.databases)
         if plan.empty:
             return Outcome("the rules are as the settings ask: nothing was done", LifecycleResult(self.store.name))
         self.confirm(plan)

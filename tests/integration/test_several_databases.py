@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,8 @@ def test_each_has_its_copy_in_the_bucket(program: Program, s3: S3Server) -> None
     second = program.run("backup", "--json", **s3.settings(bucket))
     assert second.code == 0, second.said
     assert all(one["copies"] == ["local", "s3"] for one in second.document["databases"])
+    rules = program.run("lifecycle", "show", POSTGRES_DB="", S3_ARCHIVE_AFTER_DAYS="9", **s3.settings(bucket))
+    assert rules.code == 0, rules.said
     names = {*names_of(first).values(), *names_of(second).values()}
     assert set(s3.keys(bucket)) == {f"backups/{part}" for name in names for part in (name, beside(name))}
 
@@ -403,6 +406,29 @@ def test_a_command_that_could_mean_any_says_so(program: Program) -> None:
         "hubbackup: several databases are backed up here",
         "  what to do: name one: --database NAME",
     ]
+
+
+def test_a_restore_where_none_of_them_is_the_first(program: Program, server: EmbeddedPostgres) -> None:
+    """Without POSTGRES_DB `--database`, or the backup's own name with `--into`, says enough; what goes back names the
+    database too; the doctor and the bucket's rules are about all of them."""
+    none = program.but(POSTGRES_DB="")
+    before = none.databases()
+    name = none.run("backup", "crm", "--json").document["name"]
+    try:
+        done = none.run("restore", "--latest", "--database", "crm", "--yes")
+        assert done.code == 0, done.said
+        assert "To go back: hubbackup restore --undo --database crm" in done.out
+        assert "`hubbackup restore --undo --database crm` brings it back" in done.err
+        done = none.run("restore", "--latest", "--in-place", "--database", "crm", "--yes")
+        assert done.code == 0, done.said
+        assert re.search(r"To go back: hubbackup restore crm_backup_\S+ --database crm$", done.out, re.MULTILINE)
+        assert none.run("restore", name, "--into", "beside", "--yes").code == 0
+        asked = none.run("restore", "--latest", "--into", "beside2", "--yes")
+        assert (asked.code, asked.sentences[1]) == (2, "  what to do: name the backup: hubbackup list")
+    finally:
+        none.drop(*(none.databases() - before))
+    found = {one["name"]: one for one in none.run("doctor", "--json").document["findings"]}
+    assert found["run lock"]["sentence"] == "crm, shop: runs lock the database against others, from wherever"
 
 
 @pytest.mark.parametrize(
