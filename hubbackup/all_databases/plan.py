@@ -124,7 +124,7 @@ def made_plan(
     done.
     """
     ordered = sorted(choices, key=lambda one: (-_moment(one), one.database))
-    present = [_found(one, server, occupied, restored) for one in ordered]
+    present = [_found(one, server, restored) for one in ordered]
     _check_empty(present, occupied)
     judged = [_judged(one, server, request) for one in present]
     wanted = [one for one in judged if one.is_restored]
@@ -150,14 +150,13 @@ def _moment(one: Planned) -> float:
     return one.choice.backup.started_at.timestamp() if one.choice.backup is not None else 0.0
 
 
-def _found(one: Planned, server: Server, occupied: Mapping[str, str], restored: Restored) -> Planned:
-    """With what is known of the database of that name that is there."""
+def _found(one: Planned, server: Server, restored: Restored) -> Planned:
+    """With what is known of the database of that name that is there; one of ours may be empty, as its backup is."""
     live = server.databases.get(one.database)
     if live is None:
         return one
     place = f"{server.system_identifier}/{live.oid}"
-    source = restored.whence(one.database, place) if one.database in occupied else ""
-    return replace(one, exists=True, present_from=source)
+    return replace(one, exists=True, present_from=restored.whence(one.database, place))
 
 
 def _check_empty(found: Sequence[Planned], occupied: Mapping[str, str]) -> None:

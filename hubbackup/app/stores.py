@@ -47,9 +47,9 @@ def choose(targets: Sequence[Target], which: str) -> list[Target]:
     found = [target for target in targets if which in ("all", target.name)]
     if found:
         return found
-    names = " or ".join(f"--store {target.name}" for target in targets)
+    names = " or ".join(target.name for target in targets)
     turn_on = f"set {variable(which, 'bucket')}, or " if which in (S3, MIRROR) else ""
-    raise UsageError(f"the store {which} is not configured", remedy=f"{turn_on}use {names}")
+    raise UsageError(f"the store {which} is not configured", remedy=f"{turn_on}take {names}")
 
 
 def s3_store(

@@ -129,7 +129,8 @@ def restore(
     """
     if sum(map(bool, (file, latest, from_s3, undo, everything))) != 1:
         raise UsageError(
-            "restore needs one of FILE, --latest, --from-s3 NAME, --all or --undo", remedy="hubbackup list"
+            "restore needs one of FILE, --latest, --from-s3 NAME, --all or --undo, and no second one",
+            remedy="hubbackup list has the names",
         )
     if everything and (database is not None or into is not None or in_place or tables or untried):
         raise UsageError(

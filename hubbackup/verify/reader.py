@@ -18,7 +18,7 @@ from hubbackup.errors import NotProvenError
 from hubbackup.jobs.progress import Progress, silent
 from hubbackup.streams.age import MAGIC, SealedDecoder
 from hubbackup.streams.cancel import Cancel
-from hubbackup.streams.codecs import Decoder
+from hubbackup.streams.codecs import CODECS, Decoder
 from hubbackup.streams.growing_file import CHUNK_BYTES
 from hubbackup.streams.read_ahead import ReadAhead
 from hubbackup.verify.index import index_of
@@ -99,7 +99,7 @@ def checked_chunks(
             cancel.check()
             digest.update(data)
             stored_bytes += len(data)
-            yield from counted(_decoded(decoder, data, is_first=stored_bytes == len(data)))
+            yield from counted(_decoded(decoder, data, name if stored_bytes == len(data) else ""))
             progress(stored_bytes)
         if expected is not None and stored_bytes != expected.stored_bytes:
             raise NotProvenError(f"it has {stored_bytes} bytes, {expected.stored_bytes} were expected")
@@ -111,16 +111,18 @@ def checked_chunks(
         _compare(name, expected, stored_bytes, digest.hexdigest())
 
 
-def _decoded(decoder: Decoder, data: bytes, *, is_first: bool) -> Iterator[bytes]:
-    """What `data` decodes to. Where the file's first bytes are none of that codec, the error says what they are."""
+def _decoded(decoder: Decoder, data: bytes, begins: str) -> Iterator[bytes]:
+    """What `data` decodes to. With it `begins` the file of this name: where that is not as the name says, the error
+    says what it is."""
     begun = False
     try:
         for plain in decoder.pieces(data):
             begun = begun or bool(plain)
             yield plain
     except NotProvenError as error:
-        kind = kind_of(data) if is_first and not begun else ""
-        if not kind or (isinstance(decoder, SealedDecoder) and data.startswith(MAGIC)):
+        kind = kind_of(data) if begins and not begun else ""
+        as_named = any(begins.endswith(one.suffix) and data.startswith(one.magic) for one in CODECS.values())
+        if not kind or as_named or (isinstance(decoder, SealedDecoder) and data.startswith(MAGIC)):
             raise
         raise NotProvenError(f"{error}; it is {kind}") from error
 

@@ -104,7 +104,8 @@ def test_roles_that_are_missing() -> None:
 def test_what_a_restore_of_ours_has_made_stays(tmp_path: Path) -> None:
     """Known by the server's identifier and the database's own number: not by its name, nor on another server.
 
-    One that was about to be swapped in when the restore was killed counts, if it was.
+    One that was about to be swapped in when the restore was killed counts, if it was. So does an empty one: else each
+    call would put it aside and make it again.
     """
     restored = Restored(lambda: tmp_path / "restored.json")
     restored.note("a", Loaded("older", 1, 1, {}), NOW)
@@ -120,6 +121,8 @@ def test_what_a_restore_of_ours_has_made_stays(tmp_path: Path) -> None:
             "a is there from older.sql.gz, and its newest good backup is a_backup_" in note for note in found.notes
         )
         assert "no backup of it is here, and it stays as it is: z" in found.notes
+        empty = plan(planned("a"), planned("b"), server=there, restored=restored)
+        assert [one.database for one in empty.restored] == ["b"]
     for other in (
         replace(SERVER, databases={"a": ServerDatabase("a", 1, 0, oid=501)}),
         replace(there, system_identifier="75"),
