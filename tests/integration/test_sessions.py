@@ -232,7 +232,7 @@ def surrounded(other_address: str) -> Iterator[str]:
         "PGPORT": "5544",
         "PG_COLOR": "always",
     }
-    with postgres_container("postgres:17", network="bridge", in_memory=False) as first:
+    with postgres_container("postgres:17", network="bridge") as first:
         docker("stop", "--time", "20", first)
         options = [word for item in environment.items() for word in ("--env", "=".join(item))]
         docker(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
 import secrets
 import subprocess
 import tempfile
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from hubbackup.runners.throwaway import LABEL
 from tests.support import Psql, psql_through
+from tests.support.embedded_postgres import memory_disk
 
 USER, DATABASE = "hubchantier", "hub_chantier"
 START_SECONDS = 120
@@ -27,26 +30,38 @@ def postgres_container(
     user: str = USER,
     database: str = DATABASE,
     settings: Mapping[str, str] | None = None,
-    *,
-    in_memory: bool = True,
 ) -> Iterator[str]:
-    """Start it, with an empty database; its name. Removed at the end with its data, if they are `in_memory` at its
-    first stop already.
+    """Start it, with an empty database; its name. Removed at the end with its data.
 
     In the `network` named `bridge` it can connect to this machine, and so take the data connection.
     """
     name = f"hub-test-{secrets.token_hex(6)}"
     account = [f"-ePOSTGRES_USER={user}", "-ePOSTGRES_PASSWORD=x", f"-ePOSTGRES_DB={database}"]
     account += ["-ePOSTGRES_INITDB_ARGS=--no-sync"]
-    memory = [f"--mount=type=tmpfs,destination={_volume_of(image)}"] if in_memory else []
-    run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", *memory, *account, image, *QUICK]
-    run += [f"-c{setting}={value}" for setting, value in (settings or {}).items()]
-    subprocess.run(run, check=True, capture_output=True)
-    try:
+    run = ["docker", "run", "--detach", f"--network={network}", f"--name={name}", *account]
+    with contextlib.ExitStack() as stack:
+        if data := stack.enter_context(_memory()):
+            run.append(f"--volume={data}:{_volume_of(image)}")
+        stack.callback(subprocess.run, ["docker", "rm", "--force", "--volumes", name], capture_output=True)
+        run += [image, *QUICK, *(f"-c{setting}={value}" for setting, value in (settings or {}).items())]
+        subprocess.run(run, check=True, capture_output=True)
         _wait_until_ready(name)
         yield name
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
+
+
+@contextmanager
+def _memory() -> Iterator[str]:
+    """A directory in memory for a server's data; nothing where there is none, or it could not be removed.
+
+    Not a tmpfs of the container: the engine shows nobody what is in one, so hubbackup could not see who owns it.
+    """
+    disk = memory_disk() if os.geteuid() == 0 else None
+    if disk is None:
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(prefix="hub-data-", dir=disk) as directory:
+        Path(directory).chmod(0o755)
+        yield directory
 
 
 @functools.cache
