@@ -139,6 +139,7 @@ class Diff:
         for state in (State.MOVED, State.SAME_COUNT, State.UNCHANGED, State.LEFT_OUT):
             if count := self.count(state):
                 words = f"with {state}" if state is State.SAME_COUNT else str(state)
+                words += " of one of the two" if state is State.LEFT_OUT else ""
                 shown.append(f"{count:,} table{'s' if count > 1 else ''} {words}")
         return ", ".join(shown) or "no tables"
 

@@ -61,7 +61,7 @@ MEANINGS = (
     _meaning(
         r'database "(?P<name>(?:.|\n)*)" does not exist|la base de données « (?P<nom>(?:.|\n)*) » n\'existe pas',
         "the database {name} does not exist on the server",
-        "check POSTGRES_DB; `psql -l` lists the databases",
+        "check POSTGRES_DB, or BACKUP_DATABASES; `psql -l` lists the databases",
         codes=("3D000",),
     ),
     _meaning(
@@ -137,6 +137,14 @@ MEANINGS = (
         "a table is damaged on the database's own disk",
         "pin the last good backup (hubbackup pin), find what is damaged with pg_amcheck, and look at the disk",
         codes=("XX001",),
+        work="reading",
+    ),
+    _meaning(
+        r'permission denied for database "(?P<name>(?:.|\n)*)"\s+DETAIL: .*CONNECT'
+        r"|droit refusé pour la base de données « (?P<nom>(?:.|\n)*) »\s+\S+.*CONNECT",
+        "the role {user} may not connect to the database {name}",
+        "as its owner or a superuser: GRANT CONNECT ON DATABASE … TO the role; of several databases"
+        " BACKUP_EXCLUDE_DATABASES leaves it out",
         work="reading",
     ),
     _meaning(

@@ -49,6 +49,16 @@ SAID = [
         "may not read la table salaires",
     ),
     (
+        'psql: error: connection to server at "db", port 5432 failed: FATAL:  permission denied for database "a b"\n'
+        "DETAIL:  User does not have CONNECT privilege.",
+        "the role hub may not connect to the database a b",
+    ),
+    (
+        "psql: erreur : FATAL:  droit refusé pour la base de données « paie »\n"
+        "DÉTAIL : L'utilisateur n'a pas le droit CONNECT.",
+        "the role hub may not connect to the database paie",
+    ),
+    (
         "psql: error: connection to server failed: FATAL:  la base de données « hub » n'existe pas",
         "the database hub does not exist",
     ),
