@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hubbackup.doctor.bucket import Place
 
 NAMES = {
-    S3: ("versions", "object lock", "lifecycle rules"),
+    S3: ("hidden versions", "object lock", "lifecycle rules"),
     MIRROR: ("mirror versions", "mirror object lock", "mirror rules"),
 }
 

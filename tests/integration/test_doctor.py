@@ -63,7 +63,9 @@ class Patient:
         app = App(load_settings(self.environ | changes), cancel=Cancel(), log=get_logger())
         site = Site(app)
         chosen = checks(site) if callable(checks) else checks
-        found = {finding.name: finding for finding in examine(site, chosen)}
+        findings = list(examine(site, chosen))
+        found = {finding.name: finding for finding in findings}
+        assert len(found) == len(findings), "each check has a name of its own"
         for finding in found.values():
             assert finding.sentence
             assert finding.remedy or finding.status in ("ok", "skipped"), finding

@@ -152,7 +152,7 @@ def test_hidden_versions_that_pile_up_are_told(program: Program, s3: S3Server, b
         s3.client.delete_object(Bucket=bucket, Key="backups/marks")
     s3.client.put_object(Bucket=bucket, Key="elsewhere/a", Body=b"1")
     s3.client.put_object(Bucket=bucket, Key="elsewhere/a", Body=b"2")
-    found = findings(program)["versions"]
+    found = findings(program)["hidden versions"]
     assert found["status"] == "warn"
     # Three, and the two probes of the doctor itself.
     assert (
@@ -165,6 +165,6 @@ def test_hidden_versions_that_pile_up_are_told(program: Program, s3: S3Server, b
     (rule,) = [one for one in rules if one["ID"] == "hubbackup-versions:backups/"]
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
     assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}
-    assert findings(program)["versions"]["status"] == "ok"
-    plain = findings(program, S3_BACKUP_BUCKET=s3.bucket())["versions"]
+    assert findings(program)["hidden versions"]["status"] == "ok"
+    plain = findings(program, S3_BACKUP_BUCKET=s3.bucket())["hidden versions"]
     assert "it keeps no versions" in plain["sentence"]

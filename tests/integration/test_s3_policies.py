@@ -97,7 +97,7 @@ def test_backup_without_a_right_to_delete(program: Program, s3: S3Server, bucket
             found = {one["name"]: one for one in keeps.run("doctor", "--json").document["findings"]}
             assert found["probe object"]["status"] == "ok", found["probe object"]
             assert "the key may not delete" in found["probe object"]["sentence"]
-            assert found["versions"]["status"] == "skipped"
+            assert found["hidden versions"]["status"] == "skipped"
         assert len([name for name in s3.keys(bucket) if "probe" in name]) == 1
         assert set(proxy.denied) == {"s3:DeleteObject", "s3:GetBucketVersioning"}
         old = older(program, s3, bucket)
