@@ -22,6 +22,7 @@ from hubbackup.postgres import pins, session
 from hubbackup.postgres.conversation import Conversation
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Runner
+from hubbackup.shown_text import printable
 
 KEY = 0x68756272
 """The first half of the lock's number, `classid` in pg_locks; an advisory lock is of one database already."""
@@ -47,13 +48,20 @@ FROM (VALUES ('tcp_keepalives_idle', '60'), ('tcp_keepalives_interval', '10'), (
 """
 """The server notices within two minutes that our host is gone."""
 HOLDER_SQL = """\
-SELECT pg_catalog.concat_ws('|', coalesce(pg_catalog.host(a.client_addr), ''),
-    pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), a.application_name)
+SELECT pg_catalog.concat_ws('|', may.back_up, coalesce(pg_catalog.host(a.client_addr), ''),
+    coalesce(pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), ''),
+    CASE WHEN may.back_up THEN a.application_name ELSE a.usename END)
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    JOIN pg_catalog.pg_database d ON d.oid = l.database
+    JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+    LEFT JOIN pg_catalog.pg_roles readers ON readers.rolname = 'pg_read_all_data',
+    LATERAL (SELECT r.rolsuper OR r.rolname = SESSION_USER OR pg_catalog.pg_has_role(r.oid, d.datdba, 'MEMBER')
+        OR coalesce(pg_catalog.pg_has_role(r.oid, readers.oid, 'MEMBER'), false)) AS may (back_up)
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {key} AND l.objid = {number} AND l.objsubid = 2
-  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = {database})
-LIMIT 1;
+  AND d.datname = {database}
+ORDER BY may.back_up DESC LIMIT 1;
 """
+"""Any role that connects can take the lock. Only of one that may read the whole database it is to be believed."""
 
 _TOLD: set[tuple[str, str]] = set()
 """The databases of which this process has said already that there is no lock."""
@@ -61,17 +69,21 @@ _TOLD: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock, as far as the server tells this role."""
+    """Who holds the lock, as far as the server tells this role. `stranger`: a role that can't be making backups."""
 
     application: str = ""
     address: str = ""
     since: str = ""
+    stranger: str = ""
 
     @classmethod
     def of(cls, answer: str) -> Holder | None:
         """Out of HOLDER_SQL's answer."""
-        parts = answer.split("|", 2)
-        return cls(parts[2], parts[0], parts[1]) if len(parts) == 3 else None
+        believed, *parts = answer.split("|", 3)
+        if len(parts) != 3:
+            return None
+        address, since, name = parts
+        return cls(name, address, since) if believed == "t" else cls("", address, since, name)
 
     def __str__(self) -> str:
         who = self.application or "a session that does not tell its name"
@@ -101,7 +113,8 @@ NO_LOCK = RunLock("there is no database to lock")
 def holder(runner: Runner, connection: Connection, database: str) -> Holder | None:
     """Who is at work on `database`, from wherever; None where nobody holds the lock. Raises HubbackupError."""
     sql = HOLDER_SQL.format(key=KEY, number=RUN, database=literal(database))
-    return Holder.of(session.sql(runner, connection, database, sql).strip("\n"))
+    found = Holder.of(session.sql(runner, connection, database, sql).strip("\n"))
+    return None if found is None or found.stranger else found
 
 
 def why_not(runner: Runner, connection: Connection, database: str) -> str:
@@ -204,6 +217,11 @@ def _locking(
             by = Holder.of(found[0]) if found else None
             is_dead = by is not None and by.is_of(ended)
             if time.monotonic() - began > (DEAD_SECONDS if is_dead else PATIENCE_SECONDS):
+                if by is not None and by.stranger:
+                    raise HubbackupError(
+                        f"the role {printable(by.stranger)}, which can't be making backups, holds it ({by})",
+                        remedy="end that session (pg_terminate_backend), and find out why it took this lock",
+                    )
                 raise LockHeldError(
                     f"another run of hubbackup is at work on the database {database}: {by or 'it has just ended'}",
                     remedy="wait for it to end; it runs on another host, or with another BACKUP_DIR",

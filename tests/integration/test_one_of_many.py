@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -217,6 +218,26 @@ def test_where_there_can_be_no_lock_it_is_said_and_the_run_goes_on(two: Two, pos
     finally:
         postgres18.psql("DROP OWNED BY modest", database=name)
         postgres18.psql("DROP ROLE modest")
+
+
+def test_a_role_without_rights_can_not_keep_backups_from_being_made(two: Two, postgres18: EmbeddedPostgres) -> None:
+    """Anybody who may connect can take an advisory lock: the run names the role, and goes on without the lock."""
+    program = two[0]
+    postgres18.psql("CREATE ROLE guest LOGIN PASSWORD 'x'", database=program.database)
+    guest = {**postgres18.env(), "PGUSER": "guest", "PGPASSWORD": "x", "PGDATABASE": program.database}
+    try:
+        with subprocess.Popen(["psql", "-qXAt"], env=guest, stdin=subprocess.PIPE, text=True) as psql:
+            assert psql.stdin is not None
+            psql.stdin.write(f"BEGIN; DO 'BEGIN PERFORM pg_advisory_xact_lock({KEY}, {RUN}); END';\n")
+            psql.stdin.flush()
+            wait_until(lambda: locks(program) == 1, "the lock")
+            done = program.run("backup")
+            psql.communicate()
+    finally:
+        postgres18.psql("DROP ROLE guest", database=program.database)
+    assert done.code == 0, done.said
+    said = done.event("lock.unavailable")["message"]
+    assert "the role guest, which can't be making backups, holds it (a session that does not tell its name" in said
 
 
 def test_the_lock_is_of_one_database(two: Two, postgres18: EmbeddedPostgres) -> None:
