@@ -74,6 +74,8 @@ class Made:
     lacking: tuple[str, ...] = ()
     kept: KeptSchema | None = None
     """Of a sealed one."""
+    unmatched: tuple[str, ...] = ()
+    """The patterns of tables that match nothing here."""
 
 
 def make(
@@ -147,7 +149,7 @@ def make(
     if source.key is not None:
         published = published.signed(source.key)
     kept = KeptSchema(manifest, facts, schema) if schema is not None else None
-    return Made(published, (*lacking, *without, *_too_large(run, published)), kept)
+    return Made(published, (*lacking, *without, *_too_large(run, published)), kept, leaving.unmatched)
 
 
 def _digest_key(source: DumpSource, options: DumpOptions) -> bytes | None:

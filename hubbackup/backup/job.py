@@ -150,6 +150,7 @@ class BackupJob:
             dropped=tuple(dropped),
             warnings=manifest.warnings,
             left_out=manifest.without or None,
+            unmatched=made.unmatched or None,
             unrestorable=verdict.why if verdict.state == "refused" else None,
             remedy=verdict.remedy if verdict.state == "refused" else None,
             changes=changes.get("changes"),

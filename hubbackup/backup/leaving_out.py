@@ -34,10 +34,11 @@ NO_PATTERNS = Patterns()
 
 @dataclass(frozen=True)
 class LeavingOut:
-    """`record` goes into the manifest, `options` to pg_dump."""
+    """`record` goes into the manifest, `options` to pg_dump. `unmatched`: the patterns that match nothing."""
 
     record: LeftOut | None = None
     options: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
     def as_found(self, run: Run, rows: Mapping[str, int]) -> LeftOut | None:
         """The record, of what the dump really has no `rows` of."""
@@ -59,7 +60,7 @@ def leaving_out(
     if not patterns:
         return LeavingOut()
     found = excluded(runner, connection, database, encoding, patterns.tables, patterns.rows)
-    # Of several databases a pattern may be meant for another one; the doctor says whether it is for none.
+    # Of several databases a pattern may be meant for another one; the run says whether it is for none.
     for sentence, remedy in remarks(found, encoding, idle=not run.database):
         run.log.warning("exclude.remark", message=sentence, remedy=remedy)
     if found.tables and not found.kept:
@@ -76,7 +77,7 @@ def leaving_out(
     )
     if sentence := record.sentence(encoding):
         run.log.info("exclude.applied", message=f"left out of this backup: {sentence}", left_out=sentence)
-    return LeavingOut(record, tuple(found.options))
+    return LeavingOut(record, tuple(found.options), tuple(found.idle))
 
 
 def remarks(found: Excluded, encoding: str, *, idle: bool = True) -> list[tuple[str, str]]:
@@ -84,11 +85,7 @@ def remarks(found: Excluded, encoding: str, *, idle: bool = True) -> list[tuple[
 
     `idle`: also of those that match nothing here.
     """
-    told = [
-        (f"the pattern {text} matches nothing: nothing is left out by it", "mend it, or take it out of the settings")
-        for text in found.idle
-        if idle
-    ]
+    told = [unmatched(text) for text in found.idle if idle]
     for title, by in found.needed[:SHOWN]:
         told.append(
             (
@@ -108,6 +105,12 @@ def remarks(found: Excluded, encoding: str, *, idle: bool = True) -> list[tuple[
             )
         )
     return told
+
+
+def unmatched(pattern: str, where: str = "") -> tuple[str, str]:
+    """The sentence and the remedy for a pattern that matches nothing; `where`: in which databases."""
+    sentence = f"the pattern {pattern} matches nothing{where}: nothing is left out by it"
+    return sentence, "mend it, or take it out of the settings"
 
 
 def _key(one: Sequence[str], encoding: str) -> str:

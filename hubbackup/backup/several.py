@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from hubbackup.backup.leaving_out import unmatched
 from hubbackup.errors import HubbackupError, InternalError, LockHeldError, StoppedError
 from hubbackup.jobs.parts import Part, PartsFailedError
 from hubbackup.jobs.progress import Progress
@@ -51,6 +52,7 @@ class BackupsJob:
             parts = tuple(self._waited_for(run, part) for part in parts)
         for part in parts:
             _tell(run, part)
+        _tell_of_unmatched(run, parts)
         if failed := [part for part in parts if part.failed]:
             causes = "; ".join(f"{part.database}: {part.ending}" for part in failed)
             raise PartsFailedError(f"{len(failed)} of {len(chosen)} databases have no new backup: {causes}", parts)
@@ -107,6 +109,15 @@ class BackupsJob:
         except Exception as error:  # noqa: BLE001 - a fault that one database brings to light is not the others'
             ending = InternalError(error)
         return Part(name, started_at, round(time.monotonic() - clock, 3), ending, inner.stage_name)
+
+
+def _tell_of_unmatched(run: Run, parts: Sequence[Part]) -> None:
+    """The patterns of tables that none of the databases has a table for."""
+    results = [part.ending.result for part in parts if isinstance(part.ending, Outcome)]
+    each = [set(one.unmatched or ()) for one in results if isinstance(one, BackupResult) and not one.not_needed]
+    for pattern in sorted(set.intersection(*each)) if each else ():
+        sentence, remedy = unmatched(pattern, " in any of these databases")
+        run.log.warning("exclude.remark", message=sentence, remedy=remedy)
 
 
 def _locked(part: Part) -> bool:

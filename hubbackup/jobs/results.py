@@ -54,6 +54,8 @@ class BackupResult(Result):
     """The backup that it was compared with."""
     left_out: str | None = None
     """What it was made without; None where nothing was left out."""
+    unmatched: tuple[str, ...] | None = None
+    """The patterns that match no table here; None where each does."""
     not_needed: bool | None = None
     """The run made nothing: this backup, of another daemon's, serves its slot."""
 

@@ -230,7 +230,7 @@ def test_sessions_of_a_killed_run_are_ended_whichever_database_they_are_in(
 
 
 def test_a_pattern_of_tables_may_be_meant_for_one_of_them(program: Program, server: EmbeddedPostgres) -> None:
-    """What is left out of one database need not be in the others; the doctor says what matches in none of them."""
+    """What is left out of one database need not be in the others; run and doctor say what matches in none of them."""
     with databases(server, "wiki"):
         server.psql("CREATE TABLE cache AS SELECT 1 AS i", database="wiki")
         leaving = {"BACKUP_EXCLUDE_TABLE_DATA": "cache"}
@@ -238,6 +238,9 @@ def test_a_pattern_of_tables_may_be_meant_for_one_of_them(program: Program, serv
         assert done.code == 0, done.said
         assert [one for one in done.events if one["event"] == "exclude.remark"] == []
         assert [one["rows"] for one in done.document["databases"]] == [104, 103]
+        done = program.run("backup", "wiki", "crm", BACKUP_EXCLUDE_TABLE_DATA="nosuch,cache")
+        said = "the pattern nosuch matches nothing in any of these databases: nothing is left out by it"
+        assert done.event("exclude.remark")["message"] == said
         for pattern, status in (("cache", "ok"), ("nosuch", "warn")):
             doctor = program.run("doctor", "--json", BACKUP_EXCLUDE_TABLE_DATA=pattern).document["findings"]
             assert [one["status"] for one in doctor if one["name"] == "excluded tables"] == [status]
