@@ -93,7 +93,7 @@ def test_a_stop_leaves_nothing(near_17: str, tmp_path: Path) -> None:
     """SIGTERM in the middle: exit 143, no file, and no pg_dump that goes on in the container."""
     program = program_for(near_17, tmp_path, BACKUP_RATE_LIMIT="1MB")
     with in_the_middle(program) as process:
-        assert program.psql(OURS).strip() == "1"
+        assert program.psql(OURS).strip() == "2", "the dump's session, and the run lock's"
         process.send_signal(signal.SIGTERM)
     assert finish(process).code == 143
     assert program.files() == {}
@@ -104,7 +104,7 @@ def test_a_killed_program_takes_its_dump_along(near_17: str, tmp_path: Path) -> 
     """kill -9: pg_dump has nobody to write to and ends, which a dropped exec alone would not make it do."""
     program = program_for(near_17, tmp_path, BACKUP_RATE_LIMIT="1MB")
     with in_the_middle(program) as process:
-        assert program.psql(OURS).strip() == "1"
+        assert program.psql(OURS).strip() == "2", "the dump's session, and the run lock's"
         process.kill()
     assert finish(process).code == -signal.SIGKILL
     wait_until(lambda: program.psql(OURS).strip() == "0", "the end of pg_dump")
