@@ -149,14 +149,14 @@ def test_the_doctor_tells_how_to_get_it(docker_engine: str, tmp_path: Path) -> N
     assert "networks:" in found["remedy"]
 
 
-def test_a_backup_takes_three_commands_and_the_dump_does_not_wait_for_the_last(near_17: str, tmp_path: Path) -> None:
-    """One that describes the database, the dump, and the roles beside it: the engine starts one after another, and
-    each costs some 50 ms. Materialized views are asked for only where there are any."""
+def test_a_backup_takes_four_commands_and_the_dump_does_not_wait_for_the_last(near_17: str, tmp_path: Path) -> None:
+    """One that describes the database, one that holds the run lock, the dump, and the roles beside it: the engine
+    starts one after another, and each costs some 50 ms. Materialized views are asked for only where there are any."""
     program = program_for(near_17, tmp_path, BACKUP_GLOBALS="true")
     plain = commands_of(near_17, lambda: program.run("backup", POSTGRES_DB="postgres").code)
-    assert plain == ["psql", "pg_dump", "pg_dumpall"]
+    assert plain == ["psql", "psql", "pg_dump", "pg_dumpall"]
     with_views = commands_of(near_17, lambda: program.run("backup").code)
-    assert with_views == ["psql", "pg_dump", "pg_dumpall", "psql"]
+    assert with_views == ["psql", "psql", "pg_dump", "pg_dumpall", "psql"]
 
 
 def commands_of(container: str, act: Callable[[], int]) -> list[str]:
