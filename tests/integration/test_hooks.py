@@ -151,13 +151,13 @@ def test_in_the_databases_container(docker_engine: str, tmp_path: Path) -> None:
         hook = program.but(
             BACKUP_PRE_EXEC=f"sh -c {shlex.quote(script)}",
             BACKUP_POST_EXEC="sh -c 'sleep 4322'",
-            BACKUP_EXEC_TIMEOUT_SECONDS="2",
+            BACKUP_EXEC_TIMEOUT_SECONDS="6",
         )
         made = hook.run("backup", "--json")
         assert made.code == 3, made.said
         assert program.manifest(made.document["name"]).rows == {"public.h": 0}
         assert made.event("hook.finished")["output"].startswith("hubchantier\n")
-        assert "BACKUP_POST_EXEC was ended after 2 s" in made.document["problems"][0]
+        assert "BACKUP_POST_EXEC was ended after 6 s" in made.document["problems"][0]
         there = subprocess.run(["docker", "top", container, "-eo", "pid,args"], capture_output=True, text=True).stdout
         assert "postgres" in there
         assert "sleep 4322" not in there
