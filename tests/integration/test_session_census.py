@@ -49,9 +49,10 @@ COMMANDS = {
     ("prune",): 0,
 }
 """Each command, and how many sessions it has at least."""
-OF_A_RESTORE = 12
-"""What is there; the claim; the new database; its properties; statistics beside the load; the load; the counts;
-indexes and constraints; what is left of the statistics; the live database's oid; who ends its sessions; the swap."""
+OF_A_RESTORE = 15
+"""Which tools the server wants, where there is a choice; what is there; the run lock; the claim; the new database; its
+properties; statistics beside the load; the load; the counts; indexes and constraints; what is left of the statistics,
+by two after a load by several; the live database's oid; who ends its sessions; the swap."""
 
 
 @dataclass
