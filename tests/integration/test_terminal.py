@@ -18,7 +18,7 @@ from tests.support.terminal import on_terminal
 
 STEPS = {
     "1": ("prove ", "load ", "indexes and constraints ", "compare ", "statistics "),
-    "2": ("prove ", "load: 0 of 1 tables, 0 of 0 indexes", "compare ", "statistics "),
+    "2": ("prove ", "compare ", "statistics "),  # a load of a thousand rows may end before it is drawn
 }
 """Of a restore, by how many sessions load."""
 ABSENT = "the database absent does not exist"
@@ -196,7 +196,7 @@ def test_remedies_are_those_of_the_scripts(program: Program) -> None:
     """Whoever typed ./scripts/… is told what to type there: in errors, in their JSON, in the table and the answer."""
     called = {"HUBBACKUP_CALLED_AS": "./scripts/hubbackup"}
     done = program.run("restore", "--json", **called)
-    assert done.document["remedy"] == "./scripts/hubbackup list"
+    assert done.document["remedy"] == "./scripts/hubbackup list has the names"
     assert "what to do: ./scripts/hubbackup list" in done.err
     shown = program.run("status", **called).out
     assert "now: ./scripts/hubbackup backup" in shown
