@@ -139,6 +139,7 @@ class Hosts:
         wait_until(
             lambda: all(ended(daemon) > before[number] for number, daemon in self.up.items()),
             f"the end of the slot of {self.clock.slot}",
+            180,
         )
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
