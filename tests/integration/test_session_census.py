@@ -50,7 +50,7 @@ COMMANDS = {
 }
 """Each command, and how many sessions it has at least."""
 OF_A_RESTORE = 15
-"""Which tools the server wants, where there is a choice; what is there; the run lock; the claim; the new database; its
+"""Which tools the server wants; what is there; the run lock; the claim; the new database; its
 properties; statistics beside the load; the load; the counts; indexes and constraints; what is left of the statistics,
 by two after a load by several; the live database's oid; who ends its sessions; the swap."""
 
