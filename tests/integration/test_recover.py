@@ -724,7 +724,7 @@ def test_other_peoples_objects_are_not_run(make: Make) -> None:
         since="DELETE FROM t WHERE id < 5; UPDATE t SET f = f + 1e-15, at = at + 1, m = 'sad' WHERE id = 9;"
         + SETTRAP,
     )
-    quiet = "SET default_transaction_read_only = off; SET statement_timeout = 0;"
+    quiet = "SET default_transaction_read_only = off;"
     found = recovered(hub, "t", "--apply", "changed")
     assert counts(found) == (4, 1, 0, 4, 1)
     assert found["differing"] == {"at": 1, "f": 1, "m": 1}

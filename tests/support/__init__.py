@@ -10,6 +10,9 @@ import subprocess
 from collections.abc import Mapping
 from typing import Protocol
 
+# What a test does to a database (`ALTER DATABASE … SET statement_timeout = '1ms'`) must not end the test's own psql.
+WITHOUT_TIMEOUT = " options='-c statement_timeout=0'"
+
 PSQL_OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1")
 
 
@@ -43,7 +46,7 @@ def psql_through(*argv: str, env: Mapping[str, str] | None = None, timeout_secon
     def psql(sql: str, *, database: str = "postgres", variables: Mapping[str, str] | None = None) -> str:
         assignments = [f"--set={name}={value}" for name, value in (variables or {}).items()]
         done = subprocess.run(
-            [*argv, *PSQL_OPTIONS, *assignments, "-d", conninfo(database)],
+            [*argv, *PSQL_OPTIONS, *assignments, "-d", conninfo(database) + WITHOUT_TIMEOUT],
             input=sql.encode(),
             capture_output=True,
             env=env,
