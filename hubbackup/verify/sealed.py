@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 from hubbackup.catalog.backup import Manifest
@@ -30,13 +30,21 @@ def demand_key(name: str, opener: Opener, manifest: Manifest | None, identities:
     """
     if is_sealed(name):
         recipients = manifest.recipients if manifest is not None else ()
-        identities.demand(name, read_header(name, opener), recipients)
+        header = read_header(name, opener)
+        with _damage_of(name):
+            identities.demand(name, header, recipients)
 
 
 def read_header(name: str, opener: Opener) -> bytes:
     """The header of a sealed file. Raises NotProvenError, StoreError."""
-    with opener() as stream:
-        try:
-            return header_of(stream)
-        except NotProvenError as error:
-            raise NotProvenError(f"{name} is damaged: {error}") from error
+    with opener() as stream, _damage_of(name):
+        return header_of(stream)
+
+
+@contextmanager
+def _damage_of(name: str) -> Iterator[None]:
+    """Names the file in what its header's reader says."""
+    try:
+        yield
+    except NotProvenError as error:
+        raise NotProvenError(f"{name} is damaged: {error}") from error
