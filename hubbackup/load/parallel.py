@@ -113,9 +113,9 @@ class _Work:
                 thread.start()
             try:
                 while self._at_work:
+                    progress(self._fed_bytes, self._now())
                     with self._changed:
                         self._changed.wait_for(lambda: not self._at_work, TICK_SECONDS)
-                    progress(self._fed_bytes, self._now())
                     load.run.cancel.check()
             except BaseException:
                 self._part.set()
