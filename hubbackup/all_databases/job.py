@@ -180,9 +180,6 @@ class AllDatabasesJob:
             self._check_untouched(run, planned)
             self.shown.begun(planned, preview)
 
-        def never(run: Run) -> str:
-            raise NotImplementedError
-
         for target in planned.choice.targets:
             job = RestoreJob(
                 request=request,
@@ -190,7 +187,6 @@ class AllDatabasesJob:
                 open_runner=self.open_runner,
                 connection=self.connection,
                 confirm=confirm,
-                safety_backup=never,
                 restored=self.restored,
             )
             try:

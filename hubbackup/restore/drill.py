@@ -146,7 +146,6 @@ class Place:
             open_runner=lambda cancel: self._server.runner,
             connection=lambda run_id: self._server.connection,
             confirm=lambda preview: None,
-            safety_backup=_never,
             choose_role=self.choose_role,
         )
         try:
@@ -204,7 +203,3 @@ def next_database(databases: Sequence[str], records: Iterable[RunRecord]) -> str
     """The database that the next drill is of: one that never had one, or else the one that waits longest."""
     last = {record.database: record.started_at for record in records if record.kind == "drill"}
     return min(databases, key=lambda name: (name in last, last.get(name), name))
-
-
-def _never(run: Run) -> str:
-    raise UsageError("a drill replaces nothing")

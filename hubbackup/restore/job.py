@@ -73,8 +73,9 @@ class RestoreJob:
     connection: Callable[[str], Connection]
     confirm: Callable[[Preview], None]
     """Raises UsageError where the operator does not agree."""
-    safety_backup: Callable[[Run], str]
-    """Takes a backup of the target within this run; returns the words that make `hubbackup restore` go back to it.
+    safety_backup: Callable[[Run], str] | None = None
+    """Takes a backup of the target within this run, which `in_place` needs; returns the words that make
+    `hubbackup restore` go back to it.
 
     Raises UnrestorableError where a server refuses its schema, unless the request has it `untried`.
     """
@@ -260,6 +261,7 @@ class RestoreJob:
         """`--in-place`: the live database goes, after a backup of it, as late as can be: all that can be found out
         beforehand was. From here on nothing is dropped any more. Returns the words that restore that backup."""
         run, target = work.run, self.request.target
+        assert self.safety_backup is not None  # noqa: S101 - `in_place` needs it
         with run.stage("safety backup"):
             try:
                 safety = self.safety_backup(run)
