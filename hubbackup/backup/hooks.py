@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic
 
+from hubbackup.config.database_names import written
 from hubbackup.errors import HubbackupError, LockHeldError, StoppedError, StreamError
 from hubbackup.jobs.run import Job, Outcome, R_co, Run
 from hubbackup.runners import Process, Runner
@@ -102,7 +103,7 @@ class Hooks:
         return {
             "HUBBACKUP_HOOK": which,
             "HUBBACKUP_RUN_ID": run.run_id,
-            "HUBBACKUP_DATABASE": ",".join(databases),
+            "HUBBACKUP_DATABASE": written(databases),
         }
 
     def _run(self, run: Run, hook: Hook, env: dict[str, str], seconds: float, *, last: bool = False) -> None:

@@ -7,6 +7,7 @@ quotes, a quote in it doubled, as in SQL. Nothing is folded to lower case.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 EVERY = "*"
@@ -62,6 +63,14 @@ def parse_names(text: str) -> DatabaseNames:
                 " with such a character is written in double quotes"
             )
     return DatabaseNames(tuple(dict.fromkeys(entry.text for entry in entries)))
+
+
+def written(names: Iterable[str]) -> str:
+    """The names as `parse_names` takes them, each in quotes that needs them. No name may be empty."""
+    return ",".join(
+        '"' + name.replace('"', '""') + '"' if name != name.strip() or re.search(r'[",*?]', name) else name
+        for name in names
+    )
 
 
 def parse_patterns(text: str) -> tuple[DatabasePattern, ...]:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.containers import postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
+from tests.support.moments import wait_until
 from tests.support.program import Program, for_container, for_server
 
 ALL = "env | grep ^HUBBACKUP_ | sort > {file}"
@@ -158,6 +159,9 @@ def test_in_the_databases_container(docker_engine: str, tmp_path: Path) -> None:
         assert program.manifest(made.document["name"]).rows == {"public.h": 0}
         assert made.event("hook.finished")["output"].startswith("hubchantier\n")
         assert "BACKUP_POST_EXEC was ended after 6 s" in made.document["problems"][0]
-        there = subprocess.run(["docker", "top", container, "-eo", "pid,args"], capture_output=True, text=True).stdout
-        assert "postgres" in there
-        assert "sleep 4322" not in there
+        top = ["docker", "top", container, "-eo", "pid,args"]
+        assert "postgres" in subprocess.run(top, capture_output=True, text=True).stdout
+        wait_until(
+            lambda: "sleep 4322" not in subprocess.run(top, capture_output=True, text=True).stdout,
+            "the command's end",
+        )

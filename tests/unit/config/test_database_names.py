@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hubbackup.config.database_names import DatabaseNames, parse_names, parse_patterns
+from hubbackup.config.database_names import NAME_BYTES, DatabaseNames, parse_names, parse_patterns, written
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,15 @@ from hubbackup.config.database_names import DatabaseNames, parse_names, parse_pa
 def test_names_are_taken_as_they_are(text: str, names: list[str]) -> None:
     """Commas part them, double quotes hold what would mean something else, and nothing is folded."""
     assert parse_names(text) == DatabaseNames(tuple(names))
+
+
+NAMES = st.text(min_size=1).filter(lambda name: len(name.encode(errors="surrogateescape")) <= NAME_BYTES)
+
+
+@given(st.lists(NAMES, min_size=1, unique=True))
+def test_names_that_are_written_are_read_again(names: list[str]) -> None:
+    """Whatever is in them: a hook splits HUBBACKUP_DATABASE as the setting is split."""
+    assert parse_names(written(names)) == DatabaseNames(tuple(names))
 
 
 def test_a_star_is_every_one() -> None:
