@@ -74,7 +74,9 @@ def list_(
         else:
             where = ", ".join(target.describe() for target in app.targets(store))
             say(f"no backups yet{f' of {database}' if database else ''} in {where}")
-            say("  to take one now: hubbackup backup")
+            ours = app.chosen.at_hand()
+            known = not database or database in ours
+            say("  to take one now: hubbackup backup" if known else f"  backed up here: {', '.join(ours)}")
     if left_out:
         complain(f"{left_out} older backups are not shown; --limit 0 shows all")
     problems = [f"{one.name} is not listed whole: {one.error}" for one in targets if one.error is not None]

@@ -92,6 +92,7 @@ def render(
         alerts=view.alerts(),
         kept=view.kept(),
         kept_problem=snapshot.aside.problem,
+        undo=typable("hubbackup restore --undo" + " --database NAME" * snapshot.several),
         verdict=verdict,
         state=WORDS[verdict.level],
         words=WORDS,

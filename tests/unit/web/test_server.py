@@ -434,6 +434,8 @@ def test_databases_put_aside_are_shown(tmp_path: Path) -> None:
         body = ask(page)[2]
         for words in ("hub_before_1", "5.0 MB", "./scripts/restore.sh --undo", "hub_restore_2", "half-filled"):
             assert words in body
+        page.snapshot = replace(snapshot, several=True)
+        assert "./scripts/restore.sh --undo --database NAME" in ask(page)[2]
         page.snapshot = replace(snapshot, aside=Aside(problem="it does not answer"))
         assert "the server can't be asked. it does not answer" in ask(page)[2]
         page.snapshot = replace(snapshot, aside=Aside(()))
