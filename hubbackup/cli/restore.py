@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
 
 from hubbackup.app import App
 from hubbackup.cli.options import Identity, Json, Latest
-from hubbackup.cli.output import complain, print_json, say
-from hubbackup.cli.restore_all import NEXT_STEP, WHOSE, restore_all
+from hubbackup.cli.output import print_json, say
+from hubbackup.cli.restore_all import NEXT_STEP, restore_all
+from hubbackup.cli.restore_question import confirm
 from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import SENTENCES, ask_for_name, progress
+from hubbackup.config.bucket import S3
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RestoreResult, UndoResult
 from hubbackup.lifecycle.thaw import ThawOrder
 from hubbackup.postgres.side_databases import check_target
-from hubbackup.restore.job import Preview
 from hubbackup.restore.preflight import Request
-from hubbackup.units import human_age, human_bytes
-from hubbackup.verify.source import BackupSelector
+from hubbackup.units import human_bytes
+from hubbackup.verify.selector import BackupSelector
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A backup's path or name.", show_default=False)]
 FromS3 = Annotated[str, typer.Option(metavar="NAME", help="As NAME --from s3.", show_default=False)]
@@ -141,7 +141,7 @@ def restore(
     # Asked by `is not None`: an empty --into "$NAME" must never turn into a restore over the live database.
     if into is not None and (database is not None or in_place or undo):
         raise UsageError("--into replaces nothing: it can't go with --database, --in-place or --undo")
-    if from_s3 and from_store not in ("", "s3"):
+    if from_s3 and from_store not in ("", S3):
         raise UsageError(f"--from-s3 NAME is NAME --from s3: it can't go with --from {from_store}")
     if undo and (
         in_place or no_owner or with_globals or force or foreign or identity or from_store or jobs is not None
@@ -154,57 +154,49 @@ def restore(
         )
     if untried and not in_place:
         raise UsageError("--untried is for --in-place: nothing else drops a database before the restore is done")
-    name, store = file or from_s3, "s3" if from_s3 else from_store.removeprefix("all")
+    name, store = file or from_s3, S3 if from_s3 else from_store.removeprefix("all")
     if thaw and (everything or not (name and store)):
         raise UsageError("--thaw takes one copy in one bucket", remedy="hubbackup restore NAME --from s3 --thaw")
     if wait and not thaw:
         raise UsageError("--wait is for --thaw: nothing else takes hours")
     app = make_opening_app(identity)
+    named = "" if everything else into if into is not None else app.database if database is None else database
+    request = Request(
+        named if everything else check_target(named),
+        into is None,
+        in_place=in_place,
+        no_owner=no_owner,
+        with_globals=with_globals,
+        force=force,
+        untried=untried,
+        jobs=app.settings.restore_sessions if jobs is None else jobs,
+        tables=tuple(tables or ()),
+    )
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
     if everything:
-        _check_somebody(yes)
-        request = Request(
-            "",
-            True,
-            no_owner=no_owner,
-            with_globals=with_globals,
-            force=force,
-            jobs=app.settings.restore_sessions if jobs is None else jobs,
-        )
         return restore_all(app, request, from_store or "all", yes=yes, foreign=foreign, json=json)
-    named = into if into is not None else database
-    target = check_target(app.database if named is None else named)
-    _check_somebody(yes)
     if undo:
-        return _undo(app, target, yes=yes, json=json)
+        return _undo(app, request.target, yes=yes, json=json)
     if thaw:
         app.thaw(name, store, ThawOrder(thaw_days, thaw_tier, wait))
-    replace = into is None
     outcome = app.restore(
-        Request(
-            target,
-            replace,
-            in_place=in_place,
-            no_owner=no_owner,
-            with_globals=with_globals,
-            force=force,
-            untried=untried,
-            jobs=app.settings.restore_sessions if jobs is None else jobs,
-            tables=tuple(tables or ()),
-        ),
+        request,
         BackupSelector(
-            target if replace else _database_of(app, name, target),
+            request.target if request.replace else _database_of(app, name, request.target),
             file=name,
             store=store,
-            any_database=not replace,
+            any_database=not request.replace,
             foreign=foreign or sys.stdin.isatty(),  # where somebody can be asked, they are
         ),
-        confirm=lambda preview: _confirm(preview, app, yes=yes, foreign=foreign, quiet=json),
+        confirm=lambda preview: confirm(preview, app, yes=yes, foreign=foreign, quiet=json),
         progress=progress(quiet=json),
     )
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts()})
     else:
-        _print_restored(outcome.result, outcome.seconds, app.chosen.option(target), replaced=replace)
+        option = app.chosen.option(request.target)
+        _print_restored(outcome.result, outcome.seconds, option, replaced=request.replace)
     return outcome.exit_code
 
 
@@ -216,11 +208,6 @@ def _database_of(app: App, name: str, new: str) -> str:
         if name:
             return new
         raise UsageError(str(error), remedy="name the backup: hubbackup list") from error
-
-
-def _check_somebody(yes: bool) -> None:
-    if not yes and not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm this", remedy="run it on a terminal, or add --yes")
 
 
 def _undo(app: App, target: str, *, yes: bool, json: bool) -> int:
@@ -268,63 +255,3 @@ def _print_undone(undone: UndoResult) -> None:
     if undone.kept_as:
         say(f"What was live is kept as {undone.kept_as} ({human_bytes(undone.kept_bytes)}).")
     say(NEXT_STEP)
-
-
-def _confirm(preview: Preview, app: App, *, yes: bool, foreign: bool, quiet: bool) -> None:
-    """Show what will happen, and ask for the database's name. Raises UsageError where it is not typed.
-
-    `yes` does not answer for a backup that is foreign: only `foreign` does.
-    """
-    source, request = preview.source, preview.request
-    age = (
-        f", {human_age((datetime.now(UTC) - source.started_at).total_seconds())} old"
-        if source.started_at is not None
-        else ""
-    )
-    proof = "FOREIGN" if source.foreign else "proven" if source.manifest is not None else "UNPROVEN"
-    ask = not yes or (source.foreign and not foreign)
-    rows = sum(preview.facts.rows.values())
-    lines = [
-        f"backup    {source.name} from {source.where}: {proof}{age}, {human_bytes(source.stored_bytes)},"
-        f" {preview.facts.table_count} tables, {rows} rows",
-    ]
-    without = source.manifest.without if source.manifest is not None else ""
-    if without:
-        lines.append(f"left out  the backup was made without {without}")
-    live = preview.server.databases.get(request.target)
-    if live is None:
-        lines.append(f"database  {request.target} will be created")
-    else:
-        lines.append(
-            f"database  {request.target} ({human_bytes(live.size_bytes)}) will be replaced;"
-            f" {live.sessions} live connections will be ended"
-        )
-        if preview.lost.sentence:
-            kept = "the safety backup" if request.in_place else "the database that is kept beside"
-            lines.append(
-                f"RISK      {request.target} holds rows that the backup was made without: {preview.lost.sentence};"
-                f" afterwards they are only in {kept}"
-            )
-        if request.in_place:
-            lines.append(
-                "RISK      --in-place drops it first: until the end there is no database, and if the restore fails"
-                " there are the safety backup and what was loaded"
-            )
-            if preview.untried:
-                lines.append(f"RISK      whether its schema restores could not be tried: {preview.untried}")
-        else:
-            undo = f"hubbackup restore --undo{app.chosen.option(request.target)}"
-            lines.append(f"          it is kept beside, and `{undo}` brings it back")
-    if preview.sessions > 1:
-        lines.append(f"load      by {preview.sessions} sessions at once; --jobs 1 takes one")
-    lines += [f"note      {note}" for note in preview.notes]
-    if preview.untried and yes and not request.untried:
-        raise UsageError(
-            "--in-place drops the live database, and whether the schema restores could not be tried:"
-            f" {preview.untried}",
-            remedy="--yes alone is not enough for that: add --untried, or answer on a terminal, without --yes",
-        )
-    if ask or not quiet:
-        complain(*lines)
-    if ask:
-        ask_for_name(app.cancel, request.target, WHOSE if source.foreign else "")
