@@ -48,7 +48,7 @@ from hubbackup.status.collect import Collector, Scope
 from hubbackup.verify.adopt import AdoptJob, Stranger
 from hubbackup.verify.job import CopyResult, CopySelector, VerifyFailedError, VerifyJob, VerifyResult, due_copies
 from hubbackup.verify.repair import RepairJob, RepairResult, repairable
-from hubbackup.verify.source import BackupSelector, find, located
+from hubbackup.verify.selector import BackupSelector, find, located
 
 if TYPE_CHECKING:
     from hubbackup.all_databases.job import Shown

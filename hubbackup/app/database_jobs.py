@@ -22,7 +22,8 @@ from hubbackup.jobs.run import Run
 from hubbackup.restore.drill import DrillJob, whose_turn
 from hubbackup.restore.schema_drill import SchemaDrill, SchemaDrillJob
 from hubbackup.verify.kept import KeptSchema
-from hubbackup.verify.source import Source, find_in, of_kept
+from hubbackup.verify.selector import find_in
+from hubbackup.verify.source import Source, of_kept
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from hubbackup.app.identities import identities_of
 from hubbackup.app.manifest_key import ManifestKey
 from hubbackup.app.server import DatabaseServer
 from hubbackup.app.state import State
-from hubbackup.app.stores import choose, local_target, remote_targets
+from hubbackup.app.stores import local_target, remote_targets
 from hubbackup.catalog.backup import BackupName
 from hubbackup.catalog.listing import scan_each
-from hubbackup.catalog.target import LocalTarget, Target
+from hubbackup.catalog.target import LocalTarget, Target, choose
 from hubbackup.config.load import LoadedSettings
 from hubbackup.config.reader import Reader, at_terminal, compose_facts, on_host
 from hubbackup.config.settings import Settings

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from hubbackup.catalog.backup import ITSELF, MANIFEST_SUFFIX, BackupName, split
 from hubbackup.catalog.target import LocalTarget, Policy, Target
-from hubbackup.config.bucket import MIRROR, S3, BucketSettings, variable
+from hubbackup.config.bucket import BucketSettings
 from hubbackup.config.reader import SERVICE, in_container
 from hubbackup.config.settings import Settings
-from hubbackup.errors import UsageError
 from hubbackup.lifecycle.rules import Terms
 from hubbackup.lifecycle.tags import BACKUP, PINNED, put_tag
 from hubbackup.stores.local import LocalStore
@@ -40,16 +39,6 @@ def local_target(settings: Settings) -> LocalTarget:
 def remote_targets(settings: Settings, databases: Databases, cancel: Cancel) -> tuple[Target, ...]:
     """The buckets of the settings, in their order."""
     return tuple(_target(one, settings, databases, cancel) for one in settings.buckets.values())
-
-
-def choose(targets: Sequence[Target], which: str) -> list[Target]:
-    """The one of that name, or `all`. Raises UsageError for one that is not configured."""
-    found = [target for target in targets if which in ("all", target.name)]
-    if found:
-        return found
-    names = " or ".join(target.name for target in targets)
-    turn_on = f"set {variable(which, 'bucket')}, or " if which in (S3, MIRROR) else ""
-    raise UsageError(f"the store {which} is not configured", remedy=f"{turn_on}take {names}")
 
 
 def s3_store(

@@ -25,6 +25,7 @@ from hubbackup.backup.anomalies import last_counting, last_normal
 from hubbackup.backup.beside import SharedGlobals
 from hubbackup.backup.dump import DumpOptions, DumpSource, Made, make
 from hubbackup.backup.leaving_out import NO_PATTERNS
+from hubbackup.backup.results import result_of
 from hubbackup.backup.room import Room
 from hubbackup.backup.served import find_served, last_of_server
 from hubbackup.backup.upkeep import Upkeep, harmless
@@ -36,6 +37,7 @@ from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.restored import Restored
 from hubbackup.catalog.schema_proofs import REFUSED, SchemaVerdict
 from hubbackup.catalog.target import LocalTarget, Policy, Target
+from hubbackup.config.bucket import S3
 from hubbackup.dump.schema_text import SchemaText
 from hubbackup.errors import (
     ExistsError,
@@ -56,9 +58,6 @@ from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.kept import KeptSchema
-
-FIRST_BUCKET = "s3"
-"""The users' own words name this one alone."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +133,8 @@ class BackupJob:
         changes: dict[str, str] = {}
         with harmless(run, "the comparison with the last backup", problems):
             changes |= _changes(source.before, manifest)
-        result = BackupResult(
-            database=self.database,
-            name=manifest.name,
-            plain_bytes=manifest.plain_bytes,
-            stored_bytes=manifest.stored_bytes,
-            dump_seconds=manifest.dump_seconds,
-            verify_seconds=manifest.verify_seconds,
-            plain_bytes_per_second=round(manifest.plain_bytes / max(manifest.dump_seconds, 0.001)),
-            copies=tuple(copies),
-            rows=sum(manifest.rows.values()),
-            tables=manifest.table_count,
+        result = replace(
+            result_of(manifest, copies),
             uploaded_late=tuple(upkeep.uploaded),
             pruned=(*room.removed, *upkeep.pruned),
             dropped=tuple(dropped),
@@ -194,7 +184,7 @@ class BackupJob:
         if self.slot is None or not self.remotes:
             return None
         found = find_served(run, self.remotes, self.zone, self.database, self.slot, self.now())
-        return found.outcome(self.database, self.slot) if found is not None else None
+        return found.outcome(self.slot) if found is not None else None
 
     def _try_schema(self, run: Run, made: Made, copies: Sequence[str]) -> SchemaVerdict:
         """Before anything is pruned: what can't be restored counts for nothing."""
@@ -227,7 +217,7 @@ class BackupJob:
                 f"{made.name} can't be restored: {made.unrestorable}", why=made.unrestorable, remedy=made.remedy or ""
             )
         where = "" if self.local.name in made.copies else made.copies[0]
-        return f"--from-s3 {made.name}" if where == FIRST_BUCKET else made.name + (where and f" --from {where}")
+        return f"--from-s3 {made.name}" if where == S3 else made.name + (where and f" --from {where}")
 
     def _key(self, run: Run) -> tuple[SigningKey | None, list[str]]:
         """What the manifest is signed with, or why there is nothing: then the backup is taken all the same."""
@@ -348,7 +338,7 @@ class BackupJob:
             with run.progress("upload", stored_bytes) as progress:
                 error = upload.wait(run.cancel, deadline, progress)
             if error is not None:
-                which = "" if upload.target.name == FIRST_BUCKET else f" ({upload.target.name})"
+                which = "" if upload.target.name == S3 else f" ({upload.target.name})"
                 run.log.warning(
                     "upload.failed",
                     message=f"AVERTISSEMENT: Echec upload S3{which}: {error}",

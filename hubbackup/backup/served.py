@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from hubbackup.backup.anomalies import last_normal
+from hubbackup.backup.results import result_of
 from hubbackup.catalog.backup import Backup, Manifest
 from hubbackup.catalog.listing import NAME_DOUBT, newest_first, newest_first_of, scan
 from hubbackup.catalog.origin import Origin
@@ -35,24 +36,12 @@ class Served:
     manifest: Manifest
     target: Target
 
-    def outcome(self, database: str, slot: datetime) -> Outcome[BackupResult]:
+    def outcome(self, slot: datetime) -> Outcome[BackupResult]:
         """How a run ends for which there is nothing to do."""
         made = self.manifest
         return Outcome(
             f"no backup is needed: {made.name} in {self.target.name} was made since {slot:%Y-%m-%d %H:%M:%S} UTC",
-            BackupResult(
-                database=database,
-                name=made.name,
-                plain_bytes=made.plain_bytes,
-                stored_bytes=made.stored_bytes,
-                dump_seconds=made.dump_seconds,
-                verify_seconds=made.verify_seconds,
-                plain_bytes_per_second=round(made.plain_bytes / max(made.dump_seconds, 0.001)),
-                copies=(self.target.name,),
-                rows=sum(made.rows.values()),
-                tables=made.table_count,
-                not_needed=True,
-            ),
+            replace(result_of(made, (self.target.name,)), not_needed=True),
             not_needed=True,
         )
 

@@ -6,7 +6,7 @@ settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +15,8 @@ from typing import BinaryIO
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.manifests import Judged, is_signed, read_manifest
 from hubbackup.catalog.origin import Put, Trust
+from hubbackup.config.bucket import MIRROR, S3, variable
+from hubbackup.errors import UsageError
 from hubbackup.stores import Entry, Store
 from hubbackup.stores.local import LocalStore
 
@@ -123,3 +125,13 @@ class LocalTarget(Target):
     def disk(self) -> LocalStore:
         """The store."""
         return self.store
+
+
+def choose(targets: Sequence[Target], which: str) -> list[Target]:
+    """The one of that name, or `all`. Raises UsageError for one that is not configured."""
+    found = [target for target in targets if which in ("all", target.name)]
+    if found:
+        return found
+    names = " or ".join(target.name for target in targets)
+    turn_on = f"set {variable(which, 'bucket')}, or " if which in (S3, MIRROR) else ""
+    raise UsageError(f"the store {which} is not configured", remedy=f"{turn_on}take {names}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from hubbackup.config.bucket import S3
 from hubbackup.status.snapshot import BackupFacts, Snapshot, StoreFacts
 
 
@@ -18,9 +19,9 @@ def _of(backup: BackupFacts, snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     name = backup.name
     here = [store for store in snapshot.stores if store.name in (*backup.good_in, *backup.not_good_in)]
     by_use = sorted(here, key=lambda store: (not store.on_disk, store.name not in backup.good_in))
-    where = by_use[0].name if by_use else "s3"
+    where = by_use[0].name if by_use else S3
     on_disk = bool(by_use) and by_use[0].on_disk
-    source = name if on_disk else f"--from-s3 {name}" if where == "s3" else f"{name} --from {where}"
+    source = name if on_disk else f"--from-s3 {name}" if where == S3 else f"{name} --from {where}"
     key = " --identity FILE" if backup.sealed else ""
     over = f" --database{snapshot.typed(backup.database)}" if snapshot.several else ""
     if backup.good:

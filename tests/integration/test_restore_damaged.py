@@ -31,7 +31,7 @@ from hubbackup.runners import Runner
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.codecs import CODECS
-from hubbackup.verify.source import BackupSelector, find
+from hubbackup.verify.selector import BackupSelector, find
 from tests.support.backups import key_in, plain_of, signed_text
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint

@@ -24,7 +24,8 @@ from hubbackup.logs import setup as logs
 from hubbackup.stores import Entry
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
-from hubbackup.verify.source import SCRATCH_PREFIX, BackupSelector, Source, find
+from hubbackup.verify.selector import BackupSelector, find
+from hubbackup.verify.source import SCRATCH_PREFIX, Source
 
 UTC_ZONE = ZoneInfo("UTC")
 NAME = "hub_backup_20260208_030000.sql.gz"
@@ -224,10 +225,11 @@ def test_what_is_not_there(
 def test_s3_that_is_not_configured(stores: tuple[LocalStore, Remote]) -> None:
     """--from-s3 without a bucket is exit 2, and names the setting."""
     with (
-        pytest.raises(UsageError, match="S3_BACKUP_BUCKET"),
+        pytest.raises(UsageError, match="the store s3 is not configured") as caught,
         found(stores, IN_S3, s3=False),
     ):
         pass
+    assert "set S3_BACKUP_BUCKET" in caught.value.remedy
 
 
 def test_from_one_store(stores: tuple[LocalStore, Remote]) -> None:
