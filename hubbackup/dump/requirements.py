@@ -14,19 +14,19 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hubbackup.dump.dump_lexer import WHOLE, WHOLE_BYTES, WORD
+from hubbackup.dump.dump_lexer import WHOLE, WHOLE_BYTES
+from hubbackup.dump.dump_statements import MANY, NAME
 from hubbackup.dump.sql_tokens import Token, tokens
 
 HEAD_BYTES = 1024
 """The lexer's window: a head of that length may be cut inside its last token."""
 PRIVILEGED_KEPT = 20
 
-_NAME = rb'(?:"(?:[^"]|"")*+"|' + WORD + rb")"
-_NAMES = _NAME + rb"(?:\s*,\s*" + _NAME + rb")*+"
-_OWNER = re.compile(rb"\sOWNER\s+TO\s+(" + _NAME + rb")\s*\Z", re.IGNORECASE)
+_NAMES = NAME + rb"(?:\s*,\s*" + NAME + MANY
+_OWNER = re.compile(rb"\sOWNER\s+TO\s+(" + NAME + rb")\s*\Z", re.IGNORECASE)
 _GRANTEES = re.compile(
     rb"\s(?:TO|FROM)\s+(?:GROUP\s+)?(" + _NAMES + rb")(?:\s+WITH\s+GRANT\s+OPTION)?"
-    rb"(?:\s+GRANTED\s+BY\s+(" + _NAME + rb"))?(?:\s+(?:CASCADE|RESTRICT))?\s*\Z",
+    rb"(?:\s+GRANTED\s+BY\s+(" + NAME + rb"))?(?:\s+(?:CASCADE|RESTRICT))?\s*\Z",
     re.IGNORECASE,
 )
 _FORCED = re.compile(rb"\sFORCE\s+ROW\s+LEVEL\s+SECURITY\s*\Z", re.IGNORECASE)

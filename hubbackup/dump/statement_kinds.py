@@ -10,11 +10,11 @@ import re
 import sys
 from dataclasses import dataclass
 
-from hubbackup.dump.dump_statements import NAME
+from hubbackup.dump.dump_statements import MANY, NAME
 
 QUALIFIED = NAME + rb"\." + NAME
 _SCHEMA = re.compile(rb"(" + NAME + rb")\.")
-NAMES = NAME + rb"(?:, " + NAME + rb")*+"
+NAMES = NAME + rb"(?:, " + NAME + MANY
 
 _TABLE = re.compile(rb"CREATE (?P<how>UNLOGGED |FOREIGN |)TABLE (?P<table>" + QUALIFIED + rb")\s")
 _PARTITIONED = re.compile(rb"^PARTITION BY ", re.MULTILINE)
@@ -41,14 +41,15 @@ _REFERENCES = re.compile(
     + NAME
     + rb"(?:, (?:PERIOD )?"
     + NAME
-    + rb")*+\) REFERENCES (?P<other>"
+    + MANY
+    + rb"\) REFERENCES (?P<other>"
     + QUALIFIED
     + rb")[(\s;]"
 )
 _UNCHECKED = re.compile(rb"(?: NOT VALID| NOT ENFORCED);\s*\Z")
 _TRIGGER = re.compile(
     rb"CREATE (?:CONSTRAINT )?TRIGGER (?P<name>" + NAME + rb") (?:BEFORE|AFTER|INSTEAD OF) "
-    rb"(?:[^\"]|\"(?:[^\"]|\"\")*+\")*? ON (?P<table>" + QUALIFIED + rb")\s"
+    rb"(?:[^\"]|\"(?:[^\"]|\"\"" + MANY + rb"\")*? ON (?P<table>" + QUALIFIED + rb")\s"
 )
 _CODE = re.compile(
     rb"CREATE (?P<kind>FUNCTION|PROCEDURE|DOMAIN|TYPE|VIEW|MATERIALIZED VIEW|OPERATOR CLASS|OPERATOR FAMILY|OPERATOR"

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hubbackup.dump.dump_statements import NAME
+from hubbackup.dump.dump_statements import MANY, NAME
 from hubbackup.dump.statement_subjects import parts, shown
 
 _TOKEN = re.compile(
-    rb"(?P<name>\"(?:[^\"]|\"\")*+\")|(?P<escaped>[eE]'(?:[^'\\]|''|\\.)*+')|(?P<string>'(?:[^']|'')*+')"
+    rb"(?P<name>\"(?:[^\"]|\"\"" + MANY + rb"\")"
+    rb"|(?P<escaped>[eE]'(?:[^'\\]|''|\\." + MANY + rb"')|(?P<string>'(?:[^']|''" + MANY + rb"')"
     rb"|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)|(?P<blank>\s++)|(?P<mark>.)",
     re.DOTALL,
 )

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hubbackup.dump.copy_blocks import Span
 from hubbackup.dump.dump_lexer import Lexer
-from hubbackup.dump.dump_statements import WORD
+from hubbackup.dump.dump_statements import NAME
 
 HELD_BYTES = 1 << 20
 """A statement that is longer is none of those: it has at most the names of 1600 columns."""
 
-_NAME = rb'(?:"(?:[^"]|"")*+"|' + WORD + rb")"
 _OF_ROLES = re.compile(rb"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES|(?:SET|RESET) SESSION AUTHORIZATION)(?![a-z_])")
-_OWNER_TO = re.compile(rb"\sOWNER TO " + _NAME + rb"\Z")
+_OWNER_TO = re.compile(rb"\sOWNER TO " + NAME + rb"\Z")
 _END_OF_STATEMENT, _END_OF_ROWS = b";\n", b"\\.\n"
 
 

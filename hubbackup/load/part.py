@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.copy_blocks import CopyBlock
 from hubbackup.dump.dump_relations import Relations
-from hubbackup.dump.dump_statements import NAME
+from hubbackup.dump.dump_statements import MANY, NAME
 from hubbackup.dump.identifiers import plain_name
 from hubbackup.dump.table_names import find_table
 from hubbackup.errors import UsageError
@@ -19,7 +19,7 @@ from hubbackup.postgres.databases import Databases
 
 _TABLE = NAME + rb"(?:\." + NAME + rb")?"
 _HEAD = re.compile(rb"ALTER TABLE (?:ONLY )?(" + _TABLE + rb")\s+ADD CONSTRAINT (" + NAME + rb") FOREIGN KEY ")
-_REFERENCES = re.compile(rb"\(" + NAME + rb"(?:, " + NAME + rb")*+\) REFERENCES (" + _TABLE + rb")\(")
+_REFERENCES = re.compile(rb"\(" + NAME + rb"(?:, " + NAME + MANY + rb"\) REFERENCES (" + _TABLE + rb")\(")
 _COMMENT = re.compile(rb"COMMENT ON CONSTRAINT (" + NAME + rb") ON (" + _TABLE + rb") IS ")
 _REFRESH = b"REFRESH MATERIALIZED VIEW "
 Owned = tuple[bytes, bytes]

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hubbackup.dump.dump_statements import MANY
 from hubbackup.dump.identifiers import literal
 from hubbackup.errors import NotProvenError
 
@@ -22,10 +23,12 @@ EDGE_BYTES = 8192
 HEADER = re.compile(
     rb"--\n-- PostgreSQL database dump\n--\n\n"
     rb"(?P<restrict>\\restrict [0-9A-Za-z]+\n\n)?"
-    rb"(?:-- [^\n]*\n)*+\n"
-    rb"(?:SET (?!transaction_timeout|client_encoding)[^\n]*\n)*+(?P<timeout>SET transaction_timeout = 0;\n)?"
+    rb"(?:-- [^\n]*\n" + MANY + rb"\n"
+    rb"(?:SET (?!transaction_timeout|client_encoding)[^\n]*\n"
+    + MANY
+    + rb"(?P<timeout>SET transaction_timeout = 0;\n)?"
     rb"(?:SET client_encoding = '(?P<encoding>[0-9A-Za-z_]+)';\n)?"
-    rb"(?:SET [^\n]*\n)*+(?:SELECT pg_catalog\.set_config\('search_path', (?P<path>''), false\);\n)?"
+    rb"(?:SET [^\n]*\n" + MANY + rb"(?:SELECT pg_catalog\.set_config\('search_path', (?P<path>''), false\);\n)?"
 )
 """pg_dump's own first lines. Whatever looks like them further down is data, and stays."""
 TRAILER = re.compile(
