@@ -308,7 +308,7 @@ class App(Installation):
                 zone=self.zone,
                 drill_schedule=self.settings.drills,
                 watched_since=lambda name: self.notifier.watch(self.chosen.one_of_several(name)).began(),
-                aside=lambda: self.server.kept_databases(self.chosen.home),
+                aside=lambda: self.server.kept_databases(self.chosen.home, database),
                 alerts=self.alert_facts,
                 schema_proofs=self.state.schema_proofs if self.settings.backup_schema_drill else None,
             )

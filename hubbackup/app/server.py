@@ -24,7 +24,7 @@ from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.listed_databases import ListedDatabase, listed
 from hubbackup.postgres.session import Connection
-from hubbackup.postgres.side_databases import drills_of
+from hubbackup.postgres.side_databases import derived_time, drills_of
 from hubbackup.postgres.transport import Tls
 from hubbackup.restore.drill import DrillServer
 from hubbackup.runners import Runner
@@ -141,15 +141,16 @@ class DatabaseServer:
             pass_file="" if connection.password else _pass_file(settings.pgpassfile),
         )
 
-    def kept_databases(self, database: str) -> list[KeptDatabase]:
-        """What restores put aside or left half-filled, if the server answers soon. Raises HubbackupError."""
+    def kept_databases(self, database: str, of: str = "") -> list[KeptDatabase]:
+        """What restores put aside or left half-filled, all of them or those `of` one database, if the server answers
+        soon. Raises HubbackupError."""
         databases = Databases(self.open_runner(self._cancel, ASK_SECONDS), self.connection("status"), database)
         server = databases.look()
         return [
             KeptDatabase(printable(one.name), one.size_bytes, kind)
             for kind in ("before", "restore", "loaded")
             for one in server.of_kind(kind)
-            if kind != "restore" or not one.in_use
+            if (kind != "restore" or not one.in_use) and (not of or derived_time(one.name, of, kind))
         ]
 
     @contextmanager

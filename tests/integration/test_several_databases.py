@@ -422,6 +422,9 @@ def test_a_restore_where_none_of_them_is_the_first(program: Program, server: Emb
         assert done.code == 0, done.said
         assert "To go back: hubbackup restore --undo --database crm" in done.out
         assert "`hubbackup restore --undo --database crm` brings it back" in done.err
+        for database, kept in (("crm", 1), ("shop", 0)):
+            shown = none.run("status", "--database", database, "--json").document
+            assert len(shown["kept_databases"]) == kept, database
         done = none.run("restore", "--latest", "--in-place", "--database", "crm", "--yes")
         assert done.code == 0, done.said
         assert re.search(r"To go back: hubbackup restore crm_backup_\S+ --database crm$", done.out, re.MULTILINE)
