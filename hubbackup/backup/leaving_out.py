@@ -66,7 +66,8 @@ def leaving_out(
     if found.tables and not found.kept:
         raise SettingsError(
             f"BACKUP_EXCLUDE_TABLES leaves out every table of {database}: nothing would be backed up",
-            remedy="choose patterns that match fewer",
+            remedy="choose patterns that match fewer"
+            + ", or leave the database out by BACKUP_EXCLUDE_DATABASES" * bool(run.database),
         )
     record = LeftOut(
         table_patterns=patterns.tables,
