@@ -67,7 +67,7 @@ def leaving_out(
         raise SettingsError(
             f"BACKUP_EXCLUDE_TABLES leaves out every table of {database}: nothing would be backed up",
             remedy="choose patterns that match fewer"
-            + ", or leave the database out by BACKUP_EXCLUDE_DATABASES" * bool(run.database),
+            + ", or leave the database out by BACKUP_DATABASES or BACKUP_EXCLUDE_DATABASES" * bool(run.database),
         )
     record = LeftOut(
         table_patterns=patterns.tables,
