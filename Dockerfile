@@ -19,6 +19,9 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
 
 FROM python:3.13-slim
 
+# The official image has no compiled standard library, and without root no command could keep what it has compiled.
+RUN python3 -m compileall -q -x '/tests?/' "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+
 # PostgreSQL's client tools for BACKUP_SOURCE=direct. By default those of 15 to 18 that can be had where this is built;
 # majors that are named must be had: --build-arg POSTGRES_MAJORS="16 17"; none leaves them out.
 ARG POSTGRES_MAJORS=

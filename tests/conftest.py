@@ -37,6 +37,12 @@ hypothesis.settings.load_profile("hubbackup")
 DOCKER_MISSING = "DOCKER-MISSING"
 TESTS = Path(__file__).parent
 ORDER = ("e2e", "integration", "contract", "unit")
+FIRST = (
+    "e2e/test_documents.py",  # it builds the image; while it does, nobody else needs it
+    "integration/test_restore_killed.py",
+    "integration/test_three_daemons.py",
+    "integration/test_restore_parallel.py",
+)
 REQUIRE_DOCKER = "HUBBACKUP_REQUIRE_DOCKER"
 """Set by .ci/run: a test that needs Docker and finds none fails."""
 
@@ -128,7 +134,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "docker_engine" in getattr(item, "fixturenames", ()):
             item.add_marker("docker")
-    items.sort(key=lambda item: ORDER.index(item.path.relative_to(TESTS).parts[0]))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[int, int]:
+    path = item.path.relative_to(TESTS)
+    place = FIRST.index(path.as_posix()) if path.as_posix() in FIRST else len(FIRST)
+    return place, ORDER.index(path.parts[0])
 
 
 def pytest_collection_finish() -> None:

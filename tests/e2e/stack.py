@@ -7,6 +7,7 @@ unchanged; `docker-compose.test.yml` overrides only what two runs on one machine
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -42,8 +43,8 @@ services:
     volumes: ["db-data:/var/lib/postgresql/data"]
     healthcheck:
       test: ["CMD", "pg_isready", "-h", "127.0.0.1", "-U", "{USER}"]
-      interval: 1s
-      retries: 60
+      interval: 4s
+      retries: 15
   s3:
     image: motoserver/moto:5
     ports: ["127.0.0.1::5000"]
@@ -306,7 +307,14 @@ def name_at(moment: datetime) -> str:
 
 
 def build_image() -> None:
-    """Build the real Dockerfile as compose does for a user."""
+    """Build the real Dockerfile as compose does for a user; of several workers one does, the others find it done."""
+    lock = Path(tempfile.gettempdir()) / f"{IMAGE.replace(':', '-')}.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _build_image()
+
+
+def _build_image() -> None:
     env = dict(os.environ)
     if subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode != 0:
         env["DOCKER_BUILDKIT"] = "0"

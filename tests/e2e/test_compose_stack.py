@@ -538,6 +538,19 @@ def test_an_include_makes_the_guides_command_work(quiet: Stack) -> None:
         file.write_text(own)
 
 
+def test_a_command_in_the_image_compiles_nothing(stack: Stack) -> None:
+    """Without root it could not keep it, and each command and health check would take a second more."""
+    script = (
+        "import boto3, docker, hubbackup.app, hubbackup.cli, hubbackup.daemon.service, hubbackup.stores.s3, os, sys\n"
+        "names = {m.__name__: getattr(m, '__cached__', None) for m in list(sys.modules.values())}\n"
+        "print(len(names), [name for name, kept in names.items() if kept and not os.path.exists(kept)])"
+    )
+    run = ["docker", "run", "--rm", "--entrypoint", "/opt/venv/bin/python", IMAGE, "-B", "-c", script]
+    count, _, missing = subprocess.run(run, capture_output=True, text=True, check=True).stdout.partition(" ")
+    assert int(count) > 500
+    assert missing.strip() == "[]"
+
+
 def test_the_image_is_small(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """Beside its base image it takes 90 MB at most."""
     base = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1]
