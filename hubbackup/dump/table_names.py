@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from hubbackup.dump.identifiers import quoted
 from hubbackup.errors import UsageError
 
-_NAME = r'"(?:[^"]|"")+"|[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*'
+_FOREIGN = r"[^\x00-\x7f]"
+"""Beside ASCII every letter may stand in a name."""
+_NAME = rf'"(?:[^"]|"")+"|(?:[A-Za-z_]|{_FOREIGN})(?:[A-Za-z0-9_$]|{_FOREIGN})*'
 _QUALIFIED = re.compile(rf"\s*(?:({_NAME})\s*\.\s*)?({_NAME})\s*", re.DOTALL)
 _LIST = re.compile(rf"\s*({_NAME})\s*(?:,|\Z)", re.DOTALL)
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
