@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError
@@ -132,6 +132,8 @@ FIRST_OID = 16384
 
 SESSIONS = 2
 """Analyze what is left after a parallel load."""
+NO_TABLE = ""
+"""Put behind the full ones when the load has ended."""
 WORTH_ROWS = 10_000
 """A table of fewer rows is left for the end."""
 
@@ -162,6 +164,8 @@ class Statistics(threading.Thread):
         self._is_told = is_told
         self._full: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._loaded = threading.Event()
+        self._turn = threading.Event()
+        """Set once the load has ended, and once the tables at work are analyzed."""
         self._abandoned = False
         self._error: HubbackupError | None = None
 
@@ -173,11 +177,13 @@ class Statistics(threading.Thread):
     def loaded(self) -> None:
         """All of the dump is there."""
         self._loaded.set()
+        self._turn.set()
+        self._full.put(NO_TABLE)
 
     def abandon(self) -> None:
         """The database is to be dropped, which ends the session in it."""
         self._abandoned = True
-        self._loaded.set()
+        self.loaded()
 
     def wait(self, cancel: Cancel) -> None:
         """Wait for the last table; raises what stopped the gathering."""
@@ -188,27 +194,53 @@ class Statistics(threading.Thread):
             raise self._error
 
     def run(self) -> None:
-        seen: list[str] = []
         try:
-            while self._known_how and self._rows and not self._loaded.is_set():
-                if self._is_told:
-                    seen += self._of_full()
-                    continue
-                seen += self._head_start()
-                if self._rows:
-                    self._loaded.wait(AGAIN_SECONDS)
-            self._loaded.wait()
-            if not self._abandoned:
-                self._remainder(seen)
+            if not self._known_how:
+                self._loaded.wait()
+                if not self._abandoned:
+                    self._sql("ANALYZE;")
+            elif self._is_told:
+                self._beside_several()
+            else:
+                self._beside_one()
         except HubbackupError as error:
             self._error = error
 
-    def _remainder(self, seen: Sequence[str]) -> None:
-        """All but what was `seen`, by as many sessions as a parallel load has at least."""
-        if not self._known_how:
-            self._sql("ANALYZE;")
-            return
-        count = SESSIONS if self._is_told else 1
+    def _beside_one(self) -> None:
+        """A head start, as long as one session loads, then the others."""
+        seen: list[str] = []
+        while self._rows and not self._loaded.is_set():
+            seen += self._head_start()
+            if self._rows:
+                self._loaded.wait(AGAIN_SECONDS)
+        self._loaded.wait()
+        if not self._abandoned:
+            self._remainder(seen)
+
+    def _beside_several(self) -> None:
+        """Each table once it is full; then the others, beside those that are still at work when the load ends."""
+        seen: list[str] = []
+        at_work: list[str] = []
+        with ThreadPoolExecutor(1, "statistics") as pool:
+            answer: Future[list[str]] = Future()
+            while not self._loaded.is_set():
+                if at_work := self._full_by_now():
+                    answer = pool.submit(self._of_full, at_work)
+                    answer.add_done_callback(lambda _: self._turn.set())
+                    while not (answer.done() or self._loaded.is_set()):
+                        self._turn.wait()
+                        self._turn.clear()
+                    if answer.done():
+                        seen += answer.result()
+                        at_work = []
+            if self._abandoned:
+                return
+            self._remainder([*seen, *at_work], 1 if at_work else SESSIONS)
+            if at_work and (unseen := set(at_work) - set(answer.result())):
+                self._sql("".join(f"ANALYZE {table};\n" for table in sorted(unseen)))
+
+    def _remainder(self, seen: Sequence[str], count: int = 1) -> None:
+        """All but what was `seen`, by so many sessions."""
         bodies = [
             REMAINDER.format(
                 seen=_array(seen), own=OWN_PATH, ours=OUR_PATH, first_oid=FIRST_OID, sessions=count, session=session
@@ -236,15 +268,16 @@ class Statistics(threading.Thread):
             del self._rows[table]
         return seen
 
-    def _of_full(self) -> list[str]:
-        """Those of the tables that are full by now, once there is one."""
-        tables: list[str] = []
+    def _full_by_now(self) -> list[str]:
+        """Those that are full and not analyzed yet. The first is waited for, or the end of the load."""
+        tables = [self._full.get()]
         with contextlib.suppress(queue.Empty):
-            tables.append(self._full.get(timeout=TICK_SECONDS))
             while True:
                 tables.append(self._full.get_nowait())
-        if not tables:
-            return []
+        return [table for table in tables if table != NO_TABLE]
+
+    def _of_full(self, tables: Sequence[str]) -> list[str]:
+        """Those of the tables that were analyzed whole."""
         body = OF_FULL.format(tables=_array(tables), seen=SEEN, own=OWN_PATH, ours=OUR_PATH)
         return self._analyzed(tables, body)[0]
 

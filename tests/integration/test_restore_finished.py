@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.load.analyze import LOAD_SUFFIX, Statistics
+from hubbackup.load.analyze import LOAD_SUFFIX, WORTH_ROWS, Statistics
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.session import Connection
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres, installed_versions
 from tests.support.fingerprint import diff, fingerprint
+from tests.support.moments import wait_until
 from tests.support.program import DATABASE, for_server
 from tests.support.sample import SMALL
 
@@ -167,6 +168,21 @@ def test_what_a_parallel_load_leaves_is_analyzed_by_two_sessions(server: Embedde
     statistics.wait(Cancel())
     assert server.psql(f"{having} ORDER BY 1, 2", database=DATABASE) == every
     assert every.startswith("pg_catalog|pg_aggregate\n")
+
+
+def test_what_is_at_work_when_the_load_ends_holds_up_no_other(server: EmbeddedPostgres) -> None:
+    """The others are analyzed beside it, and nothing is left out."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with loading(server, "LOCK TABLE first IN SHARE UPDATE EXCLUSIVE MODE") as psql:
+        statistics = gathering(server, {**ROWS, "public.first": WORTH_ROWS}, is_told=True)
+        statistics.full("public.first")
+        wait_until(lambda: server.psql(waiting, database=DATABASE) == "1", "an ANALYZE that waits")
+        statistics.loaded()
+        wait_for(server, {"second"})
+        assert statistics.is_alive()
+        psql.communicate("COMMIT;\n", timeout=20)
+    statistics.wait(Cancel())
+    assert analyzed(server) == {"first", "second"}
 
 
 def test_the_load_is_not_held_up_by_a_lock_that_it_holds(server: EmbeddedPostgres) -> None:
