@@ -78,7 +78,7 @@ def data_connection(site: Site) -> Diagnosis:
     if not site.app.settings.db_data_connection:
         return skip("DB_DATA_CONNECTION=false: dumps pass through the Docker engine, which is slower")
     try:
-        with site.runner.start(["head", "-c", str(TRIED_BYTES), "/dev/zero"], {}, bulk=True) as process:
+        with site.runner.start(["head", "-c", str(TRIED_BYTES), "/dev/zero"], {}, bulk="output") as process:
             came = sum(len(chunk) for chunk in process.chunks())
             end = process.wait()
     except NoDataConnectionError as error:

@@ -11,13 +11,22 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
-from hubbackup.errors import HubbackupError, NotProvenError, StreamError, ToolError, UnrestorableError
+from hubbackup.errors import (
+    HubbackupError,
+    NoDataConnectionError,
+    NotProvenError,
+    StreamError,
+    ToolError,
+    UnrestorableError,
+)
 from hubbackup.load.analyze import LOAD_SUFFIX
+from hubbackup.load.loader import Load
 from hubbackup.postgres.messages import explain
-from hubbackup.postgres.session import Connection, open_psql
-from hubbackup.runners import Exit, Process, Runner, tool_error
+from hubbackup.postgres.session import open_psql
+from hubbackup.runners import Exit, Process, tool_error
 from hubbackup.runners.stderr import failed_statement, reason, sqlstate
 from hubbackup.streams.cancel import TICK_SECONDS, Cancel
 
@@ -35,6 +44,8 @@ MEND = {
 }
 """What to do by the class of the SQLSTATE."""
 MEND_THE_SCHEMA = "mend what the message names in the live database, then take a new backup"
+BULK_BYTES = 32 << 20
+"""So many bytes of rows are worth a data connection for each session."""
 LINE_BYTES = 4096
 """Of a line that psql prints, so much is looked at."""
 COPY_TAG = re.compile(rb"COPY ([0-9]+)")
@@ -126,23 +137,23 @@ class LoadSession:
 
 @contextmanager
 def open_load_session(
-    runner: Runner,
-    connection: Connection,
-    database: str,
-    name: str,
-    cancel: Cancel,
-    opening: bytes,
-    *,
-    is_trial: bool = False,
-    buffers_input: bool = False,
+    load: Load, cancel: Cancel, opening: bytes, *, buffers_input: bool = False
 ) -> Iterator[LoadSession]:
-    """A session that loads the backup `name`; `opening` is what it is told first. Leaving ends it, done or not.
+    """A session that loads the backup, or a part; `opening` is what it is told first. Leaving ends it, done or not.
 
     `buffers_input` as `open_psql` has it.
     """
-    named = dataclasses.replace(connection, run_id=f"{connection.run_id}{LOAD_SUFFIX}")
-    with open_psql(runner, named, database, buffers_input=buffers_input) as process:
-        session = LoadSession(process, name, connection.user, cancel, is_trial=is_trial)
+    named = dataclasses.replace(load.connection, run_id=f"{load.connection.run_id}{LOAD_SUFFIX}")
+    open_process = partial(open_psql, load.runner.under(cancel), named, load.database, buffers_input=buffers_input)
+    with ExitStack() as stack:
+        try:
+            process = stack.enter_context(open_process(bulk=load.row_bytes >= BULK_BYTES))
+        except NoDataConnectionError as error:
+            message = f"rows go through the Docker engine, which is slower: {error}"
+            load.run.log.info("load.relayed", message=message)
+            process = stack.enter_context(open_process())
+        is_trial = load.proof.schema is not None
+        session = LoadSession(process, load.source.name, load.connection.user, cancel, is_trial=is_trial)
         session.write(TELLING + opening + RELAXED)
         yield session
 

@@ -32,6 +32,11 @@ class Load:
     on_full: Callable[[str], None] = ignore
     """Told of each table that is full and has its indexes, by its name in the dump."""
 
+    @property
+    def row_bytes(self) -> int:
+        """All tables' rows, as the dump has them."""
+        return sum(block.row_bytes for block in self.proof.facts.blocks)
+
 
 class Loader(Protocol):
     """Loads all of a dump, or raises."""

@@ -132,15 +132,8 @@ class _Work:
         load = self._load
         dialect = replace(load.dialect, load_path=load.connection.load_path)
         try:
-            with open_load_session(
-                load.runner.under(self._part),
-                load.connection,
-                load.database,
-                load.source.name,
-                self._part,
-                dialect.opening() + settings(self._loader.memory_bytes),
-                buffers_input=self._loader.buffers_input,
-            ) as session:
+            opening = dialect.opening() + settings(self._loader.memory_bytes)
+            with open_load_session(load, self._part, opening, buffers_input=self._loader.buffers_input) as session:
                 is_open = False
                 while tasks := self._take():
                     if not is_open and not isinstance(tasks[0], Script):

@@ -14,19 +14,10 @@ from hubbackup.verify.reader import checked_chunks
 
 def load_serially(load: Load) -> list[int]:
     """A contract of `hubbackup.load.loader.Loader`."""
-    run, proof = load.run, load.proof
     dialect = dataclasses.replace(load.dialect, load_path=load.connection.load_path)
-    with open_load_session(
-        load.runner,
-        load.connection,
-        load.database,
-        load.source.name,
-        run.cancel,
-        dialect.opening(),
-        is_trial=proof.schema is not None,
-    ) as session:
+    with open_load_session(load, load.run.cancel, dialect.opening()) as session:
         session.feed(_text(load, dialect))
-        with run.progress("indexes and constraints", 0):
+        with load.run.progress("indexes and constraints", 0):
             return session.finish()
 
 

@@ -98,18 +98,19 @@ def sql(
 
 @contextmanager
 def open_psql(
-    runner: Runner, connection: Connection, database: str, *, buffers_input: bool = False
+    runner: Runner, connection: Connection, database: str, *, buffers_input: bool = False, bulk: bool = False
 ) -> Iterator[Process]:
     """A psql that reads SQL from its stdin for as long as it is written; it ends at the first error.
 
-    `buffers_input`: it reads as much of it at once as a pipe holds, where psql itself reads 4 KiB.
+    `buffers_input`: it reads as much of it at once as a pipe holds, where psql itself reads 4 KiB. `bulk`: much is
+    to come; raises NoDataConnectionError where there is no cheap way for it (`Runner.start`).
 
     It keeps the encoding, the search_path and the formats that the database gives it: the text to come was made to
     be read like that, and names its own encoding.
     """
     env = _env(runner, connection, database, _known(runner, connection), formats=False)
     buffered = BUFFERED_INPUT if buffers_input else ()
-    with runner.start([*buffered, *PSQL, *STRICT], env, stdin=True) as process:
+    with runner.start([*buffered, *PSQL, *STRICT], env, stdin=True, bulk="input" if bulk else "") as process:
         with suppress(StreamError):  # a psql that can't connect is gone already: its reader hears the reason
             process.write(pins.preamble(formats=False).encode())
         yield process
@@ -129,7 +130,7 @@ def open_dump(
     `encoding` is what the dump is written in: the database's own, so that nothing is converted.
     """
     env = _env(runner, connection, database, _known(runner, connection), encoding=encoding, formats=True)
-    return runner.start(["pg_dump", "--no-password", *options], env, bulk=bulk)
+    return runner.start(["pg_dump", "--no-password", *options], env, bulk="output" if bulk else "")
 
 
 def dump_globals(runner: Runner, connection: Connection, database: str, options: Sequence[str]) -> bytes:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hubbackup.errors import HubbackupError, StreamError, ToolError
 from hubbackup.runners.stderr import reason
@@ -22,6 +22,8 @@ CLEAN_UP_SECONDS = 4.0
 """The idle limit of a detached runner: a container gets ten seconds to stop, and this is a part of it."""
 
 
+Bulk = Literal["", "input", "output"]
+"""The stream of a command, if any, by which so much comes or goes that a byte must cost little."""
 BUFFERED = ("stdbuf", "--output=1M")
 """Before a command: a large buffer for a stdout that it leaves to the C library."""
 BUFFERED_INPUT = ("stdbuf", "--input=64K")
@@ -97,15 +99,15 @@ class Runner(Protocol):
         ...
 
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: Bulk = ""
     ) -> AbstractContextManager[Process]:
         """Start `argv` with `env` added to the environment there; leaving the context ends the connection.
 
         A name whose value is None is not set for the command, whatever is there.
         `argv` is visible to others (process lists, Docker events): secrets go into `env` only.
-        `bulk`: much will come out of stdout, and must come by a way on which a byte costs little; it gets a large
-        buffer, where coreutils' `stdbuf` is there to give it. Raises NoDataConnectionError where there is no such
-        way, another RunnerError.
+        `bulk`: much will come out of stdout, or go into stdin (which is open then), and must go by a way on which a
+        byte costs little; an output gets a large buffer, where coreutils' `stdbuf` is there to give it. Raises
+        NoDataConnectionError where there is no such way, another RunnerError.
         """
         ...
 

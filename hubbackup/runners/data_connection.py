@@ -1,4 +1,4 @@
-"""The data connection: the bytes of a dump straight from the database's container, around the engine's relay.
+"""The data connection: many bytes straight from the database's container, or into it, around the engine's relay.
 
 What an exec writes passes through the container's shim and dockerd in small pieces, which costs more than pg_dump
 itself does (docs/performance.md). So, as in FTP's active mode (RFC 959), the other side is told an address over the
@@ -7,7 +7,8 @@ one connection, shows a nonce, waits for the answer to it, and becomes the comma
 stay with the exec. Where anything stands in the way (no network in common, no bash, a firewall), nothing was
 started, and the exec's own stream is there.
 
-For output alone: psql that reads from a connection whose other end vanished would wait forever, with its locks.
+A psql that reads from a connection whose other end vanished would wait forever, with its locks: so the shell stays
+beside a command that is fed, and ends it once the exec's own stdin has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 
 from hubbackup.errors import HubbackupError, NoDataConnectionError, StreamError
 from hubbackup.runners import BUFFERED, Exit, Process
-from hubbackup.runners.receiving import TICK_SECONDS, Receiver
+from hubbackup.runners.sockets import TICK_SECONDS, Receiver, send
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
 
@@ -43,8 +44,20 @@ DIAL = f"""\
 exec 3<>"/dev/tcp/$HUBBACKUP_DATA_ADDRESS" && printf %s "$HUBBACKUP_DATA_NONCE" >&3 \
 && read -rN {2 * NONCE_BYTES} -u 3 && [ "$REPLY" = "$HUBBACKUP_DATA_ANSWER" ] || exit 97
 unset HUBBACKUP_DATA_ADDRESS HUBBACKUP_DATA_NONCE HUBBACKUP_DATA_ANSWER
+"""
+BECOME = f"""\
 {shlex.join(BUFFERED)} true 2> /dev/null && set -- {shlex.join(BUFFERED)} "$@"
 exec "$@" >&3 3>&-"""
+# Every child is waited for: one that is left goes to the container's first process, and where that is PostgreSQL, it
+# takes a child that ends by a signal for a backend that crashed, and ends all others.
+FEED = """\
+exec 4<&0
+"$@" <&3 3>&- 4<&- & command=$!
+exec 3>&-
+{ read -r || kill "$command"; } <&4 >/dev/null 2>&1 & watch=$!
+wait "$command"; code=$?
+{ kill "$watch"; wait "$watch"; } 2> /dev/null
+exit "$code\""""
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,13 @@ class DataConnection:
     @staticmethod
     def dialling(argv: Sequence[str]) -> list[str]:
         """The shell that becomes `argv`, with its stdout on the data connection."""
-        return ["bash", "-c", DIAL, "bash", *argv]
+        return ["bash", "-c", DIAL + BECOME, "bash", *argv]
+
+    @staticmethod
+    def feeding(argv: Sequence[str]) -> list[str]:
+        """The shell that starts `argv` with its stdin on the data connection, and ends it once the exec's own stdin
+        has ended."""
+        return ["bash", "-c", DIAL + FEED, "bash", *argv]
 
     def accept(self, control: socket.socket, cancel: Cancel) -> socket.socket:
         """The connection, with the command started. Raises NoDataConnectionError; then it never will be; OSError.
@@ -130,6 +149,41 @@ class DataConnection:
         except OSError:
             return False
         return hmac.compare_digest(shown, self._nonce.encode())
+
+
+class InputProcess:
+    """A command whose stdin comes over a data connection. A contract of `hubbackup.runners.Process`."""
+
+    def __init__(self, control: Process, connection: socket.socket, tool: str, cancel: Cancel) -> None:
+        self._control = control
+        self._connection = connection
+        self._tool = tool
+        self._cancel = cancel
+        self._ended = threading.Event()
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Its stdout stays with the exec."""
+        try:
+            yield from self._control.chunks()
+        finally:
+            self._ended.set()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write to stdin, in portions, so that a command that ended early is noticed."""
+        send(self._connection, data, self._tool, self._cancel, self._ended)
+
+    def close_stdin(self) -> None:
+        """The command sees the end of its input and can still answer."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+
+    def running(self) -> bool:
+        """Asks the engine."""
+        return self._control.running()
+
+    def wait(self) -> Exit:
+        """The exit, once the exec's stream ended."""
+        return self._control.wait()
 
 
 class OutputProcess:

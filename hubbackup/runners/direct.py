@@ -17,7 +17,7 @@ from io import FileIO
 from typing import cast
 
 from hubbackup.errors import RunnerError, StreamError
-from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Exit, tool_of
+from hubbackup.runners import BUFFERED, CLEAN_UP_SECONDS, Bulk, Exit, tool_of
 from hubbackup.runners.environment import inherited
 from hubbackup.runners.stderr import Tail
 from hubbackup.streams.cancel import Cancel
@@ -60,7 +60,7 @@ class DirectRunner:
 
     @contextmanager
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: Bulk = ""
     ) -> Iterator[DirectProcess]:
         """Start a local process; leaving the context ends it, by force where it must. Pipes are fit for `bulk`."""
         tool = tool_of(argv)
@@ -71,7 +71,7 @@ class DirectRunner:
                 f"{tool} is not installed here",
                 remedy="install PostgreSQL's client tools of the server's major version, or use BACKUP_SOURCE=docker",
             )
-        buffered = self._buffered() if bulk else ()
+        buffered = self._buffered() if bulk == "output" else ()
         environment = {name: value for name, value in {**self.inherited, **env}.items() if value is not None}
         if self._path is not None:
             environment["PATH"] = self._path
@@ -79,7 +79,7 @@ class DirectRunner:
             popen = subprocess.Popen(
                 [*buffered, *argv[:number], program, *argv[number + 1 :]],
                 env=environment,
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if stdin or bulk == "input" else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,

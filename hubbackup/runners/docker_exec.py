@@ -14,7 +14,6 @@ import contextlib
 import copy
 import json
 import math
-import select
 import socket
 import struct
 import threading
@@ -24,10 +23,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from hubbackup.errors import ContainerError, EngineError, NoDataConnectionError, StreamError
-from hubbackup.runners import CLEAN_UP_SECONDS, Exit, Process, tool_of
-from hubbackup.runners.data_connection import DataConnection, OutputProcess
+from hubbackup.runners import CLEAN_UP_SECONDS, Bulk, Exit, Process, tool_of
+from hubbackup.runners.data_connection import DataConnection, InputProcess, OutputProcess
 from hubbackup.runners.engine import CALL_SECONDS, Engine
-from hubbackup.runners.receiving import TICK_SECONDS, Receiver
+from hubbackup.runners.sockets import Receiver, send
 from hubbackup.runners.stderr import Tail
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import CHUNK_BYTES
@@ -116,7 +115,7 @@ class DockerExecRunner:
 
     @contextmanager
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = False
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: Bulk = ""
     ) -> Iterator[Process]:
         """Exec `argv` in the container; leaving the context closes the stream (which does not end the command)."""
         tool, argv = tool_of(argv), _without(self.inherited, argv, env)
@@ -127,14 +126,20 @@ class DockerExecRunner:
                 return
             try:
                 data = stack.enter_context(self._data_connection())
-                # Its own stream is silent while all is well.
+                is_input = bulk == "input"
+                # While an output comes over the connection, the exec's own stream is silent.
+                idle_seconds = self.idle_seconds if is_input else math.inf
+                shell = data.feeding(argv) if is_input else data.dialling(argv)
                 control = stack.enter_context(
-                    self._exec(data.dialling(argv), {**added, **data.env}, tool, math.inf, stdin=stdin)
+                    self._exec(shell, {**added, **data.env}, tool, idle_seconds, stdin=stdin or is_input)
                 )
                 connection = data.accept(control.connection, self.cancel)
             except (EngineError, OSError) as error:  # so do some engines tell that there is no bash
                 raise NoDataConnectionError(str(error)) from error
-            yield OutputProcess(control, connection, tool, self.cancel, self.idle_seconds)
+            if is_input:
+                yield InputProcess(control, connection, tool, self.cancel)
+            else:
+                yield OutputProcess(control, connection, tool, self.cancel, self.idle_seconds)
 
     def _data_connection(self) -> DataConnection:
         """A port for the container to connect to. Raises NoDataConnectionError, EngineError, OSError."""
@@ -264,19 +269,7 @@ class ExecProcess:
 
     def write(self, data: bytes | memoryview) -> None:
         """Write to stdin, in portions, so that a command that ended early is noticed."""
-        view = memoryview(data)
-        while view:
-            self._runner.cancel.check()
-            if self._ended.is_set():
-                raise StreamError(f"{self._tool} ended before it read all of its input")
-            if not select.select([], [self.connection], [], TICK_SECONDS)[1]:
-                continue
-            try:
-                view = view[self.connection.send(view, socket.MSG_DONTWAIT) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise StreamError(f"{self._tool} ended before it read all of its input") from error
+        send(self.connection, data, self._tool, self._runner.cancel, self._ended)
 
     def close_stdin(self) -> None:
         """The command sees the end of its input and can still answer."""

@@ -29,7 +29,7 @@ from hubbackup.errors import (
     ToolError,
     UsageError,
 )
-from hubbackup.runners import Process, Runner, data_connection, docker_exec, run
+from hubbackup.runners import Bulk, Process, Runner, data_connection, docker_exec, run
 from hubbackup.runners.data_connection import Endpoints
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.runners.docker_exec import DockerExecRunner
@@ -39,7 +39,9 @@ from hubbackup.runners.resources import resources_of
 from hubbackup.runners.stderr import STDERR_TAIL_BYTES
 from hubbackup.streams.cancel import Cancel, PartCancel
 from tests.support import docker_proxy as faults
+from tests.support.containers import postgres_container
 from tests.support.docker_proxy import DockerProxy, docker_proxy
+from tests.support.moments import wait_until
 
 IMAGE = "postgres:17"
 MakeRunner = Callable[..., Runner]
@@ -78,26 +80,29 @@ def near(docker_engine: str) -> Iterator[str]:
         yield name
 
 
-class Bulk:
-    """A runner that is asked for a data connection by each command, whose stdin stays with the exec."""
+class Connected:
+    """A runner that is asked for a data connection by each command: for its output, or where it has one its input."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, stream: Bulk) -> None:
         self._runner = self.plain = runner
+        self._stream = stream
         self.name, self.identity, self.detached = runner.name, runner.identity, runner.detached
-        self.under = lambda cancel: Bulk(runner.under(cancel))
+        self.under = lambda cancel: Connected(runner.under(cancel), stream)
         self.runs_as, self.place, self.inherited = runner.runs_as, runner.place, runner.inherited
 
     def start(
-        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: bool = True
+        self, argv: Sequence[str], env: Mapping[str, str | None], *, stdin: bool = False, bulk: Bulk = ""
     ) -> contextlib.AbstractContextManager[Process]:
-        return self._runner.start(argv, env, stdin=stdin, bulk=True)
+        asked = self._stream if stdin or self._stream == "output" else ""
+        return self._runner.start(argv, env, stdin=stdin, bulk=asked)
 
 
 @pytest.fixture(
     params=[
         "direct",
         pytest.param("docker", marks=pytest.mark.docker),
-        pytest.param("docker, by a data connection", marks=pytest.mark.docker),
+        pytest.param("docker, output by a data connection", marks=pytest.mark.docker),
+        pytest.param("docker, input by a data connection", marks=pytest.mark.docker),
     ]
 )
 def make(request: pytest.FixtureRequest) -> MakeRunner:
@@ -110,7 +115,8 @@ def make(request: pytest.FixtureRequest) -> MakeRunner:
         return make_direct
     if request.param != "docker":
         near_by = request.getfixturevalue("near")
-        return lambda cancel=None, idle_seconds=30.0: Bulk(connecting(near_by, cancel, idle_seconds))
+        stream: Bulk = "output" if "output" in request.param else "input"
+        return lambda cancel=None, idle_seconds=30.0: Connected(connecting(near_by, cancel, idle_seconds), stream)
     name = request.getfixturevalue("container")
 
     def make_docker(cancel: Cancel | None = None, idle_seconds: float = 30) -> Runner:
@@ -384,7 +390,7 @@ def test_a_part_of_a_run_is_stopped_by_itself_or_with_the_run(make: MakeRunner) 
 def test_an_answer_comes_as_soon_as_it_is_given(make: MakeRunner) -> None:
     """A command that is asked one thing after another is not waited for in half seconds; bulk is another matter."""
     runner = make()
-    with (runner.plain if isinstance(runner, Bulk) else runner).start(["cat"], {}, stdin=True) as process:
+    with (runner.plain if isinstance(runner, Connected) else runner).start(["cat"], {}, stdin=True) as process:
         answers = process.chunks()
         process.write(b"first")
         assert bytes(next(answers)) == b"first"
@@ -506,7 +512,7 @@ SAYS_ITS_BUFFER = sh('printf %s "$_STDBUF_O"')
 
 
 def bulk(runner: Runner, argv: Sequence[str]) -> bytes:
-    with runner.start(argv, {}, bulk=True) as process:
+    with runner.start(argv, {}, bulk="output") as process:
         said = read(process)
         assert process.wait().code == 0
     return said
@@ -719,7 +725,7 @@ def test_a_container_that_stops_is_no_success(docker_engine: str) -> None:
 
 def started(runner: Runner, mark: str) -> None:
     """Start, by a data connection, what leaves a mark in the container."""
-    with runner.start(["touch", f"/tmp/{mark}"], {}, bulk=True) as process:
+    with runner.start(["touch", f"/tmp/{mark}"], {}, bulk="output") as process:
         read(process)
         process.wait()
 
@@ -737,7 +743,9 @@ def test_the_bytes_go_around_the_engine(proxy: DockerProxy, near: str) -> None:
 
     proxy.stream = counting
     try:
-        with connecting(near, url=proxy.url).start(["head", "-c", "10000000", "/dev/zero"], {}, bulk=True) as process:
+        with connecting(near, url=proxy.url).start(
+            ["head", "-c", "10000000", "/dev/zero"], {}, bulk="output"
+        ) as process:
             assert read(process) == bytes(10_000_000)
             assert process.wait().code == 0
     finally:
@@ -805,7 +813,7 @@ def test_a_cut_exec_stream_fails_what_flows_beside_it(proxy: DockerProxy, near: 
     try:
         runner = connecting(near, url=proxy.url)
         with (
-            runner.start(sh("echo a >&2; sleep 0.1; echo b >&2; timeout 5 yes"), {}, bulk=True) as process,
+            runner.start(sh("echo a >&2; sleep 0.1; echo b >&2; timeout 5 yes"), {}, bulk="output") as process,
             pytest.raises(StreamError, match="cut in the middle of a frame"),
         ):
             read(process)
@@ -823,7 +831,7 @@ def test_an_exec_stream_that_ends_early_does_not_end_what_flows(
     proxy.stream = faults.cut_after(1)
     try:
         runner = connecting(near, url=proxy.url)
-        with runner.start(sh("echo a >&2; echo one; sleep 2; echo two"), {}, bulk=True) as process:
+        with runner.start(sh("echo a >&2; echo one; sleep 2; echo two"), {}, bulk="output") as process:
             assert read(process) == b"one\ntwo\n"
             assert process.wait().code == 0
     finally:
@@ -834,7 +842,7 @@ def test_an_exec_stream_that_ends_early_does_not_end_what_flows(
 def test_a_killed_container_is_noticed_behind_full_buffers(docker_engine: str) -> None:
     """A container takes its network with it: what it had not sent will never come, nor will the end of the stream."""
     with containers([], network="bridge") as (name,):
-        with connecting(name).start(["timeout", "60", "yes"], {}, bulk=True) as process:
+        with connecting(name).start(["timeout", "60", "yes"], {}, bulk="output") as process:
             chunks = process.chunks()
             next(chunks)
             docker("kill", name)
@@ -848,7 +856,7 @@ def test_a_network_that_is_taken_away_ends_at_the_idle_limit(docker_engine: str)
     """Nobody tells that the bytes will not come any more: the watchdog does."""
     with (
         containers([], network="bridge") as (name,),
-        connecting(name, idle_seconds=1).start(["timeout", "60", "yes"], {}, bulk=True) as process,
+        connecting(name, idle_seconds=1).start(["timeout", "60", "yes"], {}, bulk="output") as process,
     ):
         chunks = process.chunks()
         next(chunks)
@@ -858,12 +866,49 @@ def test_a_network_that_is_taken_away_ends_at_the_idle_limit(docker_engine: str)
                 pass
 
 
+def running_in(name: str) -> list[str]:
+    """The command lines of its processes."""
+    return [line.split(None, 1)[1] for line in docker("top", name, "-eo", "pid,args").splitlines()[1:]]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_is_fed_ends_with_whoever_feeds_it(docker_engine: str, cut: bool) -> None:
+    """It would wait for more forever, also where the network is gone before the end of the stream could be sent: the
+    exec's own end tells. Nothing is left that PostgreSQL, as the container's first process, would have to bury."""
+    with containers([], network="bridge") as (name,):
+        with connecting(name).start(["sleep", "4321"], {}, bulk="input"):
+            if cut:
+                docker("network", "disconnect", "bridge", name)
+            wait_until(lambda: "sleep 4321" in running_in(name), "the command")
+        wait_until(lambda: running_in(name) == ["sleep 600"], "the command's end")
+
+
+@pytest.mark.docker
+def test_a_fed_command_that_is_killed_is_the_shells_to_bury(docker_engine: str) -> None:
+    """PostgreSQL takes a child that ends by a signal for a backend that crashed, and would end all others."""
+    with postgres_container(network="bridge") as name:
+        runner = connecting(name)
+        begun = "SELECT pg_postmaster_start_time(), (SELECT min(backend_start) FROM pg_stat_activity WHERE pid > 1)"
+        psql = ["psql", "-U", "hubchantier", "-d", "postgres", "-XAt"]
+        before = run(runner, [*psql, "-c", begun], {})
+        assert b"|" in before
+        for script in ("kill -KILL $$", "kill -TERM $$", "exit 3", "psql -U nobody"):
+            with runner.start(sh(script), {}, bulk="input") as process:
+                read(process)
+                assert process.wait().code != 0
+        with runner.start(psql, {}, bulk="input") as process:
+            process.write(b"SELECT pg_sleep(60);\n")
+        wait_until(lambda: not any("bash" in line for line in running_in(name)), "the end of the shells")
+        assert run(runner, [*psql, "-c", begun], {}) == before
+
+
 @pytest.mark.docker
 def test_the_nonce_is_not_in_dockers_events(near: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who listens to the engine's events could otherwise take the command's place."""
     monkeypatch.setattr(secrets, "token_hex", lambda count: "f00d" * 8)
     since = time.time()
-    with connecting(near).start(sh("env; cat /proc/self/cmdline"), {}, bulk=True) as process:
+    with connecting(near).start(sh("env; cat /proc/self/cmdline"), {}, bulk="output") as process:
         seen = read(process).decode()
         process.wait()
     shown = docker("events", "--since", f"{since:.3f}", "--until", f"{time.time() + 1:.3f}", "--format", "{{json .}}")

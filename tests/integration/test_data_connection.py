@@ -89,6 +89,45 @@ def test_what_came_by_it_restores(near: str, tmp_path: Path, compression: str) -
     assert diff(before, fingerprint(psql, into), properties=False) == []
 
 
+LOADS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%-load' AND query LIKE '%COPY%'"
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_rows_go_into_the_database_by_it_too(near_17: str, tmp_path: Path, jobs: str) -> None:
+    """By either way the same database; the log tells the slower one."""
+    program = program_for(near_17, tmp_path)
+    name = program.backup().name
+    before = fingerprint(program.psql, DATABASE)
+    for way in ("true", "false"):
+        into = f"again_{way}_{jobs}"
+        done = program.run("restore", name, "--into", into, "--yes", "--json", "--jobs", jobs, DB_DATA_CONNECTION=way)
+        assert done.code == 0, done.err
+        relayed = [event["event"] for event in done.events].count("load.relayed")
+        assert relayed == (int(jobs) if way == "false" else 0)
+        assert "canari" not in done.out + done.err
+        assert diff(before, fingerprint(program.psql, into), properties=False) == []
+        program.drop(into)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_load_ends_with_its_program(near_17: str, tmp_path: Path, ending: signal.Signals) -> None:
+    """Stopped or killed: no session, no psql and no shell stays, and the server notices nothing."""
+    program = program_for(near_17, tmp_path)
+    name = program.backup().name
+    begun = program.psql("SELECT pg_postmaster_start_time()")
+    process = program.fork("restore", name, "--into", "halfway", "--yes", "--jobs", "2", output=tmp_path / "said")
+    wait_until(lambda: program.psql(LOADS).strip() != "0", "a COPY")
+    process.send_signal(ending)
+    process.wait(30)
+    wait_until(lambda: program.psql(OURS).strip() == "0", "the end of the sessions")
+    top = ["docker", "top", near_17, "-eo", "pid,args"]
+    wait_until(
+        lambda: not re.search(r"bash|psql", subprocess.check_output(top, text=True)), "the end of the commands"
+    )
+    assert program.psql("SELECT pg_postmaster_start_time()") == begun
+    program.drop(*(name for name in program.databases() if name.startswith("halfway")))
+
+
 def test_a_stop_leaves_nothing(near_17: str, tmp_path: Path) -> None:
     """SIGTERM in the middle: exit 143, no file, and no pg_dump that goes on in the container."""
     program = program_for(near_17, tmp_path, BACKUP_RATE_LIMIT="1MB")

@@ -16,7 +16,7 @@ from hubbackup.app import App
 from hubbackup.config.load import load_settings
 from hubbackup.logs.setup import get_logger
 from hubbackup.postgres.session import open_psql
-from hubbackup.runners import receiving
+from hubbackup.runners import sockets
 from hubbackup.streams.cancel import Cancel
 from tests.support.containers import postgres_container
 from tests.support.embedded_postgres import EmbeddedPostgres
@@ -152,7 +152,7 @@ def test_a_restore_has_no_session_that_another_could_do_with(telling: Case) -> N
 def test_an_answer_is_there_when_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a psql that goes on reading has answered is heard at once: nobody waits for more to fill a buffer with,
     which here would take ten minutes."""
-    monkeypatch.setattr(receiving, "TICK_SECONDS", 600.0)
+    monkeypatch.setattr(sockets, "TICK_SECONDS", 600.0)
     with postgres_container("postgres:17") as name:
         hub = for_container(name, tmp_path)
         app = App(load_settings(hub.env()), cancel=Cancel(), log=get_logger())

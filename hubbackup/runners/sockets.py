@@ -1,9 +1,11 @@
-"""Reading a socket that much comes from: in large pieces, never forever, and stopped when the run is."""
+"""A command's streams as sockets: in large pieces, never forever, and stopped when the run is."""
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+import threading
 import time
 
 from hubbackup.errors import StreamError
@@ -60,3 +62,22 @@ class Receiver:
                 raise StreamError(
                     f"the stream from {self._tool} was cut: {error.strerror}", remedy="look into the engine's log"
                 ) from error
+
+
+def send(
+    connection: socket.socket, data: bytes | memoryview, tool: str, cancel: Cancel, ended: threading.Event
+) -> None:
+    """Write all of `data`, in portions, so that a command that `ended` early is noticed. Raises StreamError."""
+    view = memoryview(data)
+    while view:
+        cancel.check()
+        if ended.is_set():
+            raise StreamError(f"{tool} ended before it read all of its input")
+        if not select.select([], [connection], [], TICK_SECONDS)[1]:
+            continue
+        try:
+            view = view[connection.send(view, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise StreamError(f"{tool} ended before it read all of its input") from error
