@@ -52,7 +52,7 @@ class OwnSettings(BaseSettings):
     db_service: str = Field(default="db", description="compose service of the database, in our own project")
     db_container: str = Field(default="", description="name of the database's container, instead of DB_SERVICE")
     db_data_connection: bool = Field(
-        default=True, description="take dumps over a network that both containers share, if there is one"
+        default=True, description="take dumps, and bring rows, over a network that both containers share, if any"
     )
     docker_host: values.Engine = Field(
         default="unix:///var/run/docker.sock", description="also tcp:// for a socket proxy"

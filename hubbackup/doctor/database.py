@@ -76,7 +76,7 @@ def data_connection(site: Site) -> Diagnosis:
     """Dumps can bypass the engine: tried with a megabyte."""
     name = site.runner.place
     if not site.app.settings.db_data_connection:
-        return skip("DB_DATA_CONNECTION=false: dumps pass through the Docker engine, which is slower")
+        return skip("DB_DATA_CONNECTION=false: dumps and restores pass through the Docker engine, which is slower")
     try:
         with site.runner.start(["head", "-c", str(TRIED_BYTES), "/dev/zero"], {}, bulk="output") as process:
             came = sum(len(chunk) for chunk in process.chunks())
@@ -91,7 +91,7 @@ def data_connection(site: Site) -> Diagnosis:
         said = end.stderr.strip()
         return fail(
             f"of {TRIED_BYTES:,} bytes {came:,} came straight from {name} (exit code {end.code}) {said}",
-            "set DB_DATA_CONNECTION=false, and dumps pass through the Docker engine",
+            "set DB_DATA_CONNECTION=false, and dumps and restores pass through the Docker engine",
         )
     return ok(f"dumps come straight from {name} to hubbackup")
 
