@@ -92,7 +92,7 @@ class DatabaseServer:
             service=settings.db_service,
             container=settings.db_container,
             idle_seconds=idle_seconds,
-            data_connections=settings.db_data_connection,
+            no_data_connection="" if settings.db_data_connection else "DB_DATA_CONNECTION=false",
         )
 
     def open_restore_runner(self, cancel: Cancel) -> Runner:

@@ -150,7 +150,9 @@ def open_load_session(
             process = stack.enter_context(open_process(bulk=load.row_bytes >= BULK_BYTES))
         except NoDataConnectionError as error:
             message = f"rows go through the Docker engine, which is slower: {error}"
-            load.run.log.info("load.relayed", message=message)
+            if message not in load.told:
+                load.told.add(message)
+                load.run.log.info("load.relayed", message=message)
             process = stack.enter_context(open_process())
         is_trial = load.proof.schema is not None
         session = LoadSession(process, load.source.name, load.connection.user, cancel, is_trial=is_trial)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hubbackup.jobs.run import Run
@@ -31,6 +31,8 @@ class Load:
     dialect: Dialect
     on_full: Callable[[str], None] = ignore
     """Told of each table that is full and has its indexes, by its name in the dump."""
+    told: set[str] = field(default_factory=set)
+    """What one of the sessions has logged for all of them."""
 
     @property
     def row_bytes(self) -> int:

@@ -53,13 +53,13 @@ class DockerExecRunner:
         service: str = "",
         container: str = "",
         idle_seconds: float = 600.0,
-        data_connections: bool = False,
+        no_data_connection: str = "nobody asked for one",
         user: str = "",
     ) -> None:
         """Find the container now. Raises ContainerError, EngineError.
 
-        `data_connections`: it may connect to us. Commands run as `user`, as the container's own where that is not
-        root, else as the owner of the server's files.
+        `no_data_connection`: why it may not connect to us; empty where it may. Commands run as `user`, as the
+        container's own where that is not root, else as the owner of the server's files.
         """
         self._engine = engine
         self.cancel = cancel
@@ -70,7 +70,7 @@ class DockerExecRunner:
         self.identity = str(found.attrs.get("Image", ""))
         settings = (found.attrs.get("Config") or {}).get("Env") or []
         self.inherited: Mapping[str, str] = dict(setting.partition("=")[::2] for setting in settings)
-        self._data_connections = data_connections
+        self._no_data_connection = no_data_connection
         config = found.attrs.get("Config") or {}
         variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
         self._data_file = f"{variables.get('PGDATA', DEFAULT_DATA_DIRECTORY)}/PG_VERSION"
@@ -143,8 +143,8 @@ class DockerExecRunner:
 
     def _data_connection(self) -> DataConnection:
         """A port for the container to connect to. Raises NoDataConnectionError, EngineError, OSError."""
-        if not self._data_connections:
-            raise NoDataConnectionError("DB_DATA_CONNECTION=false")
+        if self._no_data_connection:
+            raise NoDataConnectionError(self._no_data_connection)
         if not self._engine.is_local:
             # A proxy before the engine ends streams that are silent, as the exec's own then is for a whole dump.
             raise NoDataConnectionError(f"the Docker engine is at {self._engine.host}, not at a unix socket")

@@ -67,7 +67,12 @@ def throwaway_server(
     def ready(settings: Mapping[str, str]) -> Iterator[DockerExecRunner]:
         with _server(engine, original, access, settings) as made:
             runner = DockerExecRunner(
-                engine, cancel=cancel, container=made, idle_seconds=idle_seconds, user=original.user
+                engine,
+                cancel=cancel,
+                container=made,
+                idle_seconds=idle_seconds,
+                no_data_connection="a throwaway server has no network",
+                user=original.user,
             )
             _wait_until_ready(runner, user, cancel, deadline)
             yield runner

@@ -132,7 +132,7 @@ def connecting(container: str, cancel: Cancel | None = None, idle_seconds: float
         cancel=cancel or Cancel(),
         container=container,
         idle_seconds=idle_seconds,
-        data_connections=True,
+        no_data_connection="",
     )
 
 
@@ -785,7 +785,7 @@ def test_without_a_data_connection_nothing_is_started(
             docker("exec", place, "sh", "-c", "rm -f /bin/bash /usr/bin/bash")
         runner = connecting(place)
         if obstacle == "forbidden":
-            runner, complaint = DockerExecRunner(Engine(), cancel=Cancel(), container=place), "DB_DATA_CONNECTION"
+            runner, complaint = DockerExecRunner(Engine(), cancel=Cancel(), container=place), "nobody asked"
         with pytest.raises(NoDataConnectionError, match=complaint):
             started(runner, mark)
         time.sleep(2 if obstacle == "late" else 0)
