@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from hubbackup.app.stores import s3_store, terms_of
+from hubbackup.catalog.target import choose
 from hubbackup.catalog.typed_name import parse_name
-from hubbackup.config.bucket import BucketSettings
+from hubbackup.config.bucket import MIRROR, S3, BucketSettings
 from hubbackup.errors import UsageError
 from hubbackup.jobs.run import Outcome
 from hubbackup.lifecycle.job import LifecycleJob, LifecycleResult, Plan, make_plan
@@ -28,9 +29,10 @@ class Lifecycle:
     def __init__(self, installation: Installation, which: str, credentials: tuple[str, str] | None = None) -> None:
         """`credentials`: another key than that of the settings."""
         self._home = installation
-        self._target = installation.targets(which)[-1]
-        if which == "all" or not isinstance(self._target.store, S3Store):
+        if which not in (S3, MIRROR):
             raise UsageError(f"{which} is not one bucket", remedy="take s3, or mirror")
+        (self._target,) = choose(installation.remotes, which)
+        assert isinstance(self._target.store, S3Store)  # noqa: S101 - every bucket's is
         self._store = self._target.store
         if credentials is not None:
             key, secret = map(SecretStr, credentials)

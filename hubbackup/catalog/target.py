@@ -133,5 +133,5 @@ def choose(targets: Sequence[Target], which: str) -> list[Target]:
     if found:
         return found
     names = " or ".join(target.name for target in targets)
-    turn_on = f"set {variable(which, 'bucket')}, or " if which in (S3, MIRROR) else ""
-    raise UsageError(f"the store {which} is not configured", remedy=f"{turn_on}take {names}")
+    ways = [f"set {variable(which, 'bucket')}"] * (which in (S3, MIRROR)) + [f"take {names}"] * bool(names)
+    raise UsageError(f"the store {which} is not configured", remedy=", or ".join(ways))
