@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.job import Job
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
@@ -79,6 +80,18 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
         return seconds
 
 
+class _Worker(ThreadPoolExecutor):  # type: ignore[misc]
+    """Remembers for which slot it starts each job: APScheduler does not tell the job."""
+
+    def __init__(self, slots: dict[str, datetime]) -> None:
+        super().__init__(1)
+        self._slots = slots
+
+    def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
+        self._slots[job.id] = run_times[-1].astimezone(UTC)
+        super()._do_submit_job(job, run_times)
+
+
 class Daemon:
     """The scheduler and its jobs for one App. `before`: the daemon whose place it takes, in this process."""
 
@@ -92,6 +105,7 @@ class Daemon:
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # a skipped slot is said here, once
         self._clock = Clock()
         self._triggers: dict[str, ScheduleTrigger] = {}
+        self._slots: dict[str, datetime] = {}
         self._waiting: datetime | None = before.waiting if before is not None else None
         self._at_work = 0
         self._remark = ""
@@ -100,7 +114,7 @@ class Daemon:
             timezone=UTC,
             # One worker for the work: runs queue up behind each other. Heartbeat and watch must not wait for them,
             # nor they for the reading of old copies.
-            executors={name: ThreadPoolExecutor(1) for name in ("work", "reading", "beat", "watch")},
+            executors={name: _Worker(self._slots) for name in ("work", "reading", "beat", "watch")},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
 
@@ -233,7 +247,7 @@ class Daemon:
         self._back_up(slot, databases)
 
     def _backup(self) -> None:
-        self._back_up(self._triggers["backup"].last.astimezone(UTC))  # APScheduler does not tell a job its slot
+        self._back_up(self._slots["backup"])
 
     def _back_up(self, slot: datetime | None, databases: Sequence[str] = ()) -> None:
         """For a slot of the schedule, or without one in any case; of these databases, or of all."""
