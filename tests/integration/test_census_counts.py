@@ -29,7 +29,9 @@ CREATE TABLE measures_rest PARTITION OF measures DEFAULT;
 INSERT INTO measures SELECT '2026-01-20'::date + g, g FROM generate_series(1, 40) g;
 """
 COUNTS = """
-SELECT format('SELECT %L, count(*) FROM ONLY %s', c.oid::regclass::text, c.oid::regclass) FROM pg_class c
+SELECT format('SELECT %L, count(*) FROM ONLY %s',
+    encode(convert_to(c.oid::regclass::text, 'UTF8'), 'hex'), c.oid::regclass)
+FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \\gexec
 """
@@ -50,8 +52,8 @@ def census_of(pg: EmbeddedPostgres, database: str) -> DumpFacts:
 def counts_of(pg: EmbeddedPostgres, database: str) -> dict[str, int]:
     """What the server itself counts, by the name in full, quoted as pg_dump does."""
     lines = pg.psql("SET search_path = '';" + COUNTS, database=database).split("\n")
-    rows = (line.rpartition("|") for line in lines if "|" in line)
-    return {name: int(count) for name, _, count in rows}
+    rows = (line.partition("|") for line in lines if "|" in line)
+    return {bytes.fromhex(name).decode(): int(count) for name, _, count in rows}
 
 
 @pytest.mark.parametrize("kind", ["pgbench", "sample", "2,000 tables"])
@@ -116,6 +118,5 @@ def test_nothing_in_a_real_dump_misleads_it(
     postgres.psql("\n".join(lines), database=database)
     facts = census_of(postgres, database)
     assert sorted(facts.rows.values()) == sorted(len(rows) for rows in tables)
-    # psql's own listing can't tell a name with these from two lines or two columns.
-    assert facts.rows.keys() == counts_of(postgres, database).keys() or set(name) & set("\r\n|")
+    assert facts.rows.keys() == counts_of(postgres, database).keys()
     assert facts.table_count == len(tables)

@@ -160,7 +160,7 @@ def stage(program: Program) -> str:
         return ""
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_each_slot_is_served_once(
     three: tuple[list[Program], str], postgres18: EmbeddedPostgres, s3: S3Server
 ) -> None:
