@@ -92,21 +92,23 @@ def test_what_came_by_it_restores(near: str, tmp_path: Path, compression: str) -
 LOADS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'hubbackup-%-load' AND query LIKE '%COPY%'"
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_rows_go_into_the_database_by_it_too(near_17: str, tmp_path: Path, jobs: str) -> None:
-    """By either way the same database; the log tells the slower one."""
+SUM = "SELECT count(*), sum(hashtext(j::text)) FROM journal j"
+
+
+def test_rows_go_into_the_database_by_it_too(near_17: str, tmp_path: Path) -> None:
+    """By either way the same rows; the log tells the slower one, once for all sessions."""
     program = program_for(near_17, tmp_path)
     name = program.backup().name
-    before = fingerprint(program.psql, DATABASE)
-    for way in ("true", "false"):
-        into = f"again_{way}_{jobs}"
-        done = program.run("restore", name, "--into", into, "--yes", "--json", "--jobs", jobs, DB_DATA_CONNECTION=way)
+    before = program.psql(SUM, database=DATABASE)
+    for way, jobs in (("true", "1"), ("true", "2"), ("false", "2")):
+        done = program.run(
+            "restore", name, "--into", "again", "--yes", "--json", "--jobs", jobs, DB_DATA_CONNECTION=way
+        )
         assert done.code == 0, done.err
-        relayed = [event["event"] for event in done.events].count("load.relayed")
-        assert relayed == (way == "false")
+        assert [event["event"] for event in done.events].count("load.relayed") == (way == "false")
         assert "canari" not in done.out + done.err
-        assert diff(before, fingerprint(program.psql, into), properties=False) == []
-        program.drop(into)
+        assert program.psql(SUM, database="again") == before
+        program.drop("again")
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
