@@ -83,7 +83,7 @@ def data_connection(site: Site) -> Diagnosis:
             end = process.wait()
     except NoDataConnectionError as error:
         return warn(
-            f"dumps pass through the Docker engine, which is slower: {error}",
+            f"dumps and restores pass through the Docker engine, which is slower: {error}",
             f"hubbackup and {name} need a network in common (networks: in docker-compose.backup.yml), and {name}"
             " needs bash; or set DB_DATA_CONNECTION=false",
         )
@@ -93,7 +93,7 @@ def data_connection(site: Site) -> Diagnosis:
             f"of {TRIED_BYTES:,} bytes {came:,} came straight from {name} (exit code {end.code}) {said}",
             "set DB_DATA_CONNECTION=false, and dumps and restores pass through the Docker engine",
         )
-    return ok(f"dumps come straight from {name} to hubbackup")
+    return ok(f"{name} and hubbackup pass dumps and rows straight to one another")
 
 
 def tools(site: Site) -> Diagnosis:

@@ -149,9 +149,8 @@ def open_load_session(
         try:
             process = stack.enter_context(open_process(bulk=load.row_bytes >= BULK_BYTES))
         except NoDataConnectionError as error:
-            message = f"rows go through the Docker engine, which is slower: {error}"
-            if message not in load.told:
-                load.told.add(message)
+            if load.relay_told.acquire(blocking=False):
+                message = f"rows go through the Docker engine, which is slower: {error}"
                 load.run.log.info("load.relayed", message=message)
             process = stack.enter_context(open_process())
         is_trial = load.proof.schema is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,8 +32,8 @@ class Load:
     dialect: Dialect
     on_full: Callable[[str], None] = ignore
     """Told of each table that is full and has its indexes, by its name in the dump."""
-    told: set[str] = field(default_factory=set)
-    """What one of the sessions has logged for all of them."""
+    relay_told: threading.Lock = field(default_factory=threading.Lock)
+    """Taken for good by the session that says for all of them that rows are relayed."""
 
     @property
     def row_bytes(self) -> int:
