@@ -7,13 +7,16 @@ It is only a head start: whatever was not seen whole, or gets something to be an
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError
+from hubbackup.postgres.conversation import Conversation
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.pins import KEEP_PATH, OUR_PATH, OWN_PATH
 from hubbackup.streams.cancel import TICK_SECONDS, Cancel
@@ -78,44 +81,45 @@ END
 """The tables are filled one after the other, in the dump's order. Nothing here waits for a lock for longer than it
 takes PostgreSQL to look for a deadlock, and each table is let go at once: the load is never the one that is ended."""
 
-OF_FULL = """
+ONE = """
 DECLARE
-    tables text[] := {tables};
     name text;
 BEGIN
-    FOR number IN 1 .. cardinality(tables) LOOP
-        BEGIN
-            name := to_regclass(tables[number]);
-            IF name IS NOT NULL THEN
-                {own}
-                EXECUTE format('ANALYZE %s', name);
-                {ours}
-                PERFORM set_config('{seen}', current_setting('{seen}') || number || ' ', false);
-            END IF;
-        EXCEPTION WHEN OTHERS THEN NULL;
-        END;
-        COMMIT;
-    END LOOP;
+    name := to_regclass({table});
+    IF name IS NOT NULL THEN
+        {own}
+        EXECUTE format('ANALYZE %s', name);
+        {ours}
+        PERFORM set_config('{seen}', '0 ', false);
+    END IF;
+EXCEPTION WHEN OTHERS THEN NULL;
 END
 """
-"""Tables that a parallel load has done with, but for foreign keys: each is locked for a moment only."""
+"""A table that a parallel load has done with, but for foreign keys: it is locked for a moment only."""
 
-REMAINDER = """
+LEFT_SQL = """
+SELECT coalesce(jsonb_agg(jsonb_build_array(number, bytes) ORDER BY bytes DESC, number), '[]') FROM (
+    SELECT c.oid::bigint AS number, CASE
+        WHEN c.oid < {first_oid} THEN 0
+        WHEN relkind = 'p' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(c.oid))
+        ELSE pg_relation_size(c.oid) END AS bytes
+    FROM pg_class c WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition
+        AND relpersistence <> 't' AND (c.oid NOT IN (SELECT to_regclass(s) FROM unnest({seen}) s)
+            OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL)
+            OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
+            OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))) AS each;
+"""
+"""What ANALYZE without a name takes, the catalogs included, but for what was seen whole, and what more ANALYZE would
+find in it by now. A partitioned table brings its partitions along."""
+FIRST_OID = 16384
+"""Of what is not PostgreSQL's own."""
+
+SOME = """
 DECLARE
     found regclass;
     name text;
 BEGIN
-    FOR found IN
-        SELECT oid::regclass FROM (
-            SELECT c.oid, row_number()
-                OVER (ORDER BY pg_relation_size(c.oid) * (c.oid >= {first_oid})::int DESC, c.oid)
-            FROM pg_class c WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition
-                AND relpersistence <> 't' AND (c.oid NOT IN (SELECT to_regclass(s) FROM unnest({seen}) s)
-                    OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL)
-                    OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
-                    OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))) AS each
-        WHERE row_number % {sessions} = {session}
-    LOOP
+    FOREACH found IN ARRAY ARRAY[{numbers}]::regclass[] LOOP
         name := found;
         {own}
         EXECUTE format('ANALYZE %s', name);
@@ -124,14 +128,12 @@ BEGIN
     END LOOP;
 END
 """
-"""What ANALYZE without a name takes, the catalogs included; a partitioned table brings its partitions along. The
-largest tables go to the sessions in turn; what the catalogs' own sizes are changes meanwhile, and does not count."""
-FIRST_OID = 16384
-"""Of what is not PostgreSQL's own."""
-
 
 SESSIONS = 2
 """Analyze what is left after a parallel load."""
+PORTION_BYTES = 8 << 20
+PORTION_TABLES = 100
+"""What a session takes at once is no more together, but for the last of it."""
 NO_TABLE = ""
 """Put behind the full ones when the load has ended."""
 WORTH_ROWS = 10_000
@@ -164,8 +166,6 @@ class Statistics(threading.Thread):
         self._is_told = is_told
         self._full: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._loaded = threading.Event()
-        self._turn = threading.Event()
-        """Set once the load has ended, and once the tables at work are analyzed."""
         self._abandoned = False
         self._error: HubbackupError | None = None
 
@@ -177,7 +177,6 @@ class Statistics(threading.Thread):
     def loaded(self) -> None:
         """All of the dump is there."""
         self._loaded.set()
-        self._turn.set()
         self._full.put(NO_TABLE)
 
     def abandon(self) -> None:
@@ -195,63 +194,50 @@ class Statistics(threading.Thread):
 
     def run(self) -> None:
         try:
-            if not self._known_how:
-                self._loaded.wait()
-                if not self._abandoned:
-                    self._sql("ANALYZE;")
-            elif self._is_told:
-                self._beside_several()
-            else:
-                self._beside_one()
+            with contextlib.closing(_Session(self._talk)) as session:
+                if not self._known_how:
+                    self._loaded.wait()
+                    if not self._abandoned:
+                        session.say("ANALYZE;")
+                elif self._is_told:
+                    self._beside_several(session)
+                else:
+                    self._beside_one(session)
         except HubbackupError as error:
             self._error = error
 
-    def _beside_one(self) -> None:
+    def _talk(self) -> AbstractContextManager[Conversation]:
+        return self._databases.talk(self._database, self._encoding)
+
+    def _beside_one(self, session: _Session) -> None:
         """A head start, as long as one session loads, then the others."""
         seen: list[str] = []
         while self._rows and not self._loaded.is_set():
-            seen += self._head_start()
+            seen += self._head_start(session)
             if self._rows:
                 self._loaded.wait(AGAIN_SECONDS)
         self._loaded.wait()
         if not self._abandoned:
-            self._remainder(seen)
+            self._of_left(session, self._left(session, seen))
 
-    def _beside_several(self) -> None:
-        """Each table once it is full; then the others, beside those that are still at work when the load ends."""
-        seen: list[str] = []
-        at_work: list[str] = []
-        with ThreadPoolExecutor(1, "statistics") as pool:
-            answer: Future[list[str]] = Future()
-            while not self._loaded.is_set():
-                if at_work := self._full_by_now():
-                    answer = pool.submit(self._of_full, at_work)
-                    answer.add_done_callback(lambda _: self._turn.set())
-                    while not (answer.done() or self._loaded.is_set()):
-                        self._turn.wait()
-                        self._turn.clear()
-                    if answer.done():
-                        seen += answer.result()
-                        at_work = []
+    def _beside_several(self, first: _Session) -> None:
+        """Each table once it is full, in the first session; what is left when the load has ended, in a second one,
+        too, for which what is at work then is not waited for."""
+        begun: list[str] = []
+        with ThreadPoolExecutor(1, "statistics") as pool, contextlib.closing(_Session(self._talk)) as second:
+            answer = pool.submit(self._of_full, first, begun)
+            self._loaded.wait()
             if self._abandoned:
                 return
-            self._remainder([*seen, *at_work], 1 if at_work else SESSIONS)
-            if at_work and (unseen := set(at_work) - set(answer.result())):
-                self._sql("".join(f"ANALYZE {table};\n" for table in sorted(unseen)))
+            taken = list(begun)
+            portions = self._left(second, taken)
+            rest = pool.submit(self._of_left, first, portions)
+            self._of_left(second, portions)
+            if unseen := set(taken) - set(answer.result()):
+                second.say("".join(f"ANALYZE {table};\n" for table in sorted(unseen)))
+            rest.result()
 
-    def _remainder(self, seen: Sequence[str], count: int = 1) -> None:
-        """All but what was `seen`, by so many sessions."""
-        bodies = [
-            REMAINDER.format(
-                seen=_array(seen), own=OWN_PATH, ours=OUR_PATH, first_oid=FIRST_OID, sessions=count, session=session
-            )
-            for session in range(count)
-        ]
-        with ThreadPoolExecutor(count, "statistics") as pool:
-            for answer in [pool.submit(self._sql, f"DO {literal(body)};") for body in bodies]:
-                answer.result()
-
-    def _head_start(self) -> list[str]:
+    def _head_start(self, session: _Session) -> list[str]:
         """The tables that were analyzed whole, which the next call leaves out. One that fails has seen none."""
         tables = list(self._rows)
         body = HEAD_START.format(
@@ -263,37 +249,83 @@ class Statistics(threading.Thread):
             own=OWN_PATH,
             ours=OUR_PATH,
         )
-        seen, left = self._analyzed(tables, body, "100ms")
+        try:
+            answer = self._tried(session, body, "100ms")
+        except HubbackupError:
+            self._loaded.wait()
+            return []
+        seen, left = ([tables[int(number) - 1] for number in line.split()] for line in answer)
         for table in (*seen, *left):
             del self._rows[table]
         return seen
 
-    def _full_by_now(self) -> list[str]:
-        """Those that are full and not analyzed yet. The first is waited for, or the end of the load."""
-        tables = [self._full.get()]
+    def _of_full(self, session: _Session, begun: list[str]) -> list[str]:
+        """Analyze those that are full, until the load ends; adds each to `begun`, and returns what it has seen."""
+        seen = []
+        while (table := self._full.get()) != NO_TABLE and not self._loaded.is_set():
+            begun.append(table)
+            body = ONE.format(table=literal(table), seen=SEEN, own=OWN_PATH, ours=OUR_PATH)
+            try:
+                answer = self._tried(session, body, "10s")
+            except HubbackupError:  # what is not seen is analyzed in the end, and tells then what is wrong
+                break
+            if any(answer):
+                seen.append(table)
+        return seen
+
+    def _left(self, session: _Session, seen: Sequence[str]) -> queue.SimpleQueue[Sequence[int]]:
+        """All tables but what was `seen`, the largest first: the small ones in portions, by their oids."""
+        (answer,) = session.say("SET lock_timeout = 0;" + LEFT_SQL.format(seen=_array(seen), first_oid=FIRST_OID))
+        portions: queue.SimpleQueue[Sequence[int]] = queue.SimpleQueue()
+        portion: list[int] = []
+        portion_bytes = 0
+        for number, table_bytes in json.loads(answer):
+            portion.append(number)
+            portion_bytes += table_bytes
+            if portion_bytes >= PORTION_BYTES or len(portion) == PORTION_TABLES:
+                portions.put(portion)
+                portion, portion_bytes = [], 0
+        portions.put(portion)
+        return portions
+
+    def _of_left(self, session: _Session, portions: queue.SimpleQueue[Sequence[int]]) -> None:
+        """Analyze portions, beside whoever else takes some, until there is none."""
+        session.say("SET lock_timeout = 0;")
         with contextlib.suppress(queue.Empty):
             while True:
-                tables.append(self._full.get_nowait())
-        return [table for table in tables if table != NO_TABLE]
+                numbers = ", ".join(map(str, portions.get_nowait()))
+                session.say(f"DO {literal(SOME.format(numbers=numbers, own=OWN_PATH, ours=OUR_PATH))};")
 
-    def _of_full(self, tables: Sequence[str]) -> list[str]:
-        """Those of the tables that were analyzed whole."""
-        body = OF_FULL.format(tables=_array(tables), seen=SEEN, own=OWN_PATH, ours=OUR_PATH)
-        return self._analyzed(tables, body)[0]
-
-    def _analyzed(self, tables: Sequence[str], body: str, lock_timeout: str = "10s") -> list[list[str]]:
-        """Those that were analyzed whole, and those that are left to the end."""
+    def _tried(self, session: _Session, body: str, lock_timeout: str) -> list[str]:
+        """What it has seen whole, and what it leaves, a line each."""
         settings = f"SET lock_timeout = '{lock_timeout}';\nSET {SEEN} = '';\nSET {LEFT} = '';"
         asked = "\n".join(f"SELECT current_setting('{name}');" for name in (SEEN, LEFT))
-        try:
-            answer = self._sql(f"{settings}\nDO {literal(body)};\n{asked}")
-        except HubbackupError:
-            self._loaded.wait()
-            return [[], []]
-        return [[tables[int(number) - 1] for number in line.split()] for line in answer.splitlines()]
+        return session.say(f"{settings}\nDO {literal(body)};\n{asked}")
 
-    def _sql(self, text: str) -> str:
-        return self._databases.sql(KEEP_PATH + text, self._database, self._encoding, own_settings=True)
+
+class _Session:
+    """One that analyzes: opened once there is something to say, and anew after it was lost."""
+
+    def __init__(self, talk: Callable[[], AbstractContextManager[Conversation]]) -> None:
+        self._talk = talk
+        self._open = contextlib.ExitStack()
+        self._conversation: Conversation | None = None
+
+    def say(self, text: str) -> list[str]:
+        """As `Conversation.say`."""
+        try:
+            if self._conversation is None:
+                self._conversation = self._open.enter_context(self._talk())
+                self._conversation.say(KEEP_PATH)
+            return self._conversation.say(text)
+        except HubbackupError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it."""
+        self._conversation = None
+        self._open.close()
 
 
 def _array(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError, NotProvenError, StreamError, ToolError
 from hubbackup.postgres import pins, session
-from hubbackup.postgres.messages import explain
+from hubbackup.postgres.messages import Work, explain
 from hubbackup.postgres.session import Connection
 from hubbackup.runners import Process, Runner, tool_error
 
@@ -24,8 +24,10 @@ OWN_PATH = "hubbackup.path"
 class Conversation:
     """Its text is UTF-8, with surrogate escapes for bytes that are not, in both directions."""
 
-    def __init__(self, process: Process, user: str) -> None:
+    def __init__(self, process: Process, user: str, work: Work = "recovering") -> None:
+        """`work`: for which its errors are explained."""
         self._process = process
+        self._work = work
         self._chunks = process.chunks()
         self._user = user
         self._rest = b""
@@ -57,6 +59,14 @@ class Conversation:
             raise NotProvenError("the last of the rows has no end")
         self._write(END_OF_ROWS + b"\n")
 
+    def end(self) -> None:
+        """Wait until psql has ended, and with it its session. Raises ToolError where it could not."""
+        self._process.close_stdin()
+        for _ in self._chunks:
+            pass
+        if self._process.wait().code != 0:
+            raise self._ended()
+
     def _write(self, data: bytes) -> None:
         try:
             self._process.write(data)
@@ -81,7 +91,7 @@ class Conversation:
         if end.code == 0:
             return NotProvenError("psql ended without an error before it had answered")
         error = tool_error("psql", end)
-        explained = explain(error, self._user, work="recovering")
+        explained = explain(error, self._user, work=self._work)
         return ToolError(
             str(explained), remedy=explained.remedy, exit_code_of_tool=error.exit_code_of_tool, stderr=error.stderr
         )

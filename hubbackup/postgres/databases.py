@@ -10,12 +10,13 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterable, Iterator, Set
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError, UnrestorableError
 from hubbackup.postgres import claims, ddl, session
 from hubbackup.postgres.client import DatabaseProperties
+from hubbackup.postgres.conversation import Conversation
 from hubbackup.postgres.server import SERVER_SQL, Server, server_from_answer
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import OURS, derived_time
@@ -118,6 +119,17 @@ class Databases:
         return session.sql(
             self._runner, self._connection, database, text, encoding=encoding, own_settings=own_settings
         )
+
+    @contextmanager
+    def talk(self, database: str, encoding: str = "") -> Iterator[Conversation]:
+        """A conversation in `database`, with the settings that this gives its users; each of its statements is
+        committed by itself. `encoding` as `sql` has it. Raises HubbackupError."""
+        self.home()  # finds out how this role may connect
+        with session.open_psql(self._runner, self._connection, database) as process:
+            conversation = Conversation(process, self._connection.user, work="reading")
+            conversation.say(f"SET client_encoding = {literal(encoding or 'UTF8')};")
+            yield conversation
+            conversation.end()
 
     def look(self, encoding: str = "") -> Server:
         """Ask the server what is there; roles by the names that they have in a database of this encoding."""
