@@ -9,8 +9,7 @@ from hubbackup.load.plan import Serial
 from hubbackup.load.proof import DumpProof
 from hubbackup.load.serial import load_serially
 from hubbackup.postgres.server import Server
-from hubbackup.runners import Runner
-from hubbackup.runners.resources import Resources, resources_of
+from hubbackup.runners.resources import Resources
 
 AUTO = 0
 MOST = 4
@@ -50,6 +49,12 @@ def are_worth_it(asked: int, row_bytes: int) -> bool:
     return row_bytes >= SMALL_BYTES if asked == AUTO else asked > 1
 
 
+def wants_several(asked: int, proof: DumpProof) -> bool:
+    """Whether this dump is to be loaded by several sessions, as far as its server has room for them."""
+    row_bytes = sum(block.row_bytes for block in proof.facts.blocks)
+    return proof.reading is not None and are_worth_it(asked, row_bytes)
+
+
 @dataclass(frozen=True)
 class Choice:
     """A loader. `sessions`: of how many; `why`: why not of more; `serial`: what one session does, and why."""
@@ -60,12 +65,10 @@ class Choice:
     serial: tuple[Serial, ...] = ()
 
 
-def choose_loader(asked: int, proof: DumpProof, runner: Runner, server: Server) -> Choice:
+def choose_loader(asked: int, proof: DumpProof, resources: Resources, server: Server) -> Choice:
     """The loader for `asked` sessions: the serial one where that is all that can be had, or is worth it."""
-    row_bytes = sum(block.row_bytes for block in proof.facts.blocks)
-    if proof.reading is None or not are_worth_it(asked, row_bytes):
+    if proof.reading is None or not wants_several(asked, proof):
         return Choice()
-    resources = resources_of(runner)
     sessions = sessions_for(asked, resources, server)
     if sessions.count == 1:
         return Choice(why=sessions.why)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 from hubbackup.dump.identifiers import literal, quoted
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError, UnrestorableError
@@ -133,7 +134,11 @@ class Databases:
 
     def look(self, encoding: str = "") -> Server:
         """Ask the server what is there; roles by the names that they have in a database of this encoding."""
-        return server_from_answer(self.sql(SERVER_SQL), encoding)
+        return self.ask()(encoding)
+
+    def ask(self) -> Callable[[str], Server]:
+        """As `look`, where the encoding is known only later."""
+        return partial(server_from_answer, self.sql(SERVER_SQL))
 
     def create(self, name: str, properties: DatabaseProperties | None, server: Server) -> None:
         """A new, empty database with the encoding and locale of `properties`; it is ours for now."""
@@ -208,22 +213,20 @@ class Databases:
             self.discard(name)
         return names
 
-    def place(self, name: str) -> str:
-        """What tells this very database from every other one, of this server and of others: the server's identifier
-        and the database's own number there, which it keeps when it is renamed. Raises HubbackupError."""
-        place = "SELECT system_identifier || '/' || oid FROM pg_control_system(), pg_database"
-        return self.sql(f"{place} WHERE datname = {literal(name)};").strip()
+    def oids(self, *names: str) -> tuple[int, ...]:
+        """The server's own number of each of the databases; 0 for one that is not there. Raises HubbackupError."""
+        found = (f"(SELECT oid FROM pg_database WHERE datname = {literal(name)})" for name in names)
+        return tuple(int(oid or 0) for oid in self.sql(f"SELECT {', '.join(found)};").strip("\n").split("|"))
 
-    def swap(self, *, live: str, aside: str, new: str, cancel: Cancel) -> bool:
-        """`live` becomes `aside` and `new` becomes `live`, in one transaction; without a `live`, only the last.
+    def swap(self, *, live: str, oid: int, aside: str, new: str, cancel: Cancel) -> None:
+        """`live` becomes `aside` and `new` becomes `live`, in one transaction; with an `oid` of 0, only the last.
 
         The first rename locks the database against new sessions until the transaction ends, and waits up to five
         seconds for those inside to end; a second session ends them meanwhile, since a pool that reconnects at once
         is back before the lock is taken. So there is no moment at which the database is closed and not yet
-        replaced, whatever dies; and once it returns, all that was loaded is on the disk (`DURABLE`). Returns whether
-        there was a `live` to put aside.
+        replaced, whatever dies; and once it returns, all that was loaded is on the disk (`DURABLE`). `oid` is that
+        of `live`, 0 where there is none.
         """
-        oid = self.sql(f"SELECT oid FROM pg_database WHERE datname = {literal(live)};").strip()
         renames = [f"ALTER DATABASE {quoted(new)} RENAME TO {quoted(live)};"]
         if oid:
             renames.insert(0, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(aside)};")
@@ -248,16 +251,15 @@ class Databases:
             finally:
                 if oid:
                     evictor.join(EVICTOR_SECONDS)
-        return bool(oid)
 
-    def _empty(self, live: str, oid: str) -> None:
+    def _empty(self, live: str, oid: int) -> None:
         """End every session in `live` for as long as a rename holds its lock, so that none can come in again.
 
         Bound to the lock, and to the oid: should the swap die, nobody is ended any more; and under the name there
         will be another database any moment.
         """
         with contextlib.suppress(HubbackupError):  # the swap itself tells what goes wrong
-            self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live), oid=int(oid)))};")
+            self.sql(f"DO {literal(EMPTY_BODY.format(live=literal(live), oid=oid))};")
 
     def _resolve_lost_answer(self, error: HubbackupError, *, live: str, new: str) -> None:
         """The answer to a swap was lost: the server knows whether it was made. Raises `error` where it was not."""

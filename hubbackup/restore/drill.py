@@ -146,7 +146,7 @@ class Place:
             open_runner=lambda cancel: self._server.runner,
             connection=lambda run_id: self._server.connection,
             confirm=lambda preview: None,
-            choose_role=self.choose_role,
+            choose_role=self.choose_role if self._server.keeps_roles else None,
         )
         try:
             return job(run).result
@@ -155,17 +155,16 @@ class Place:
             raise HubbackupError(str(error), remedy=error.remedy) from error
 
     def choose_role(self, facts: DumpFacts) -> LoadingRole:
-        """Who loads this dump, and asks the operator's own queries of what was loaded."""
-        if self._server.keeps_roles:
-            runner, connection = self._server.runner, self._server.connection
-            own = own_role(runner, connection, self._databases, self._last, facts)
-            self.role = self._ends.enter_context(own)
-            self._ends.callback(self._remove)  # before its role goes
-            if not self._server.chosen and not self.role.without_owners and self._databases.look().rights.superuser:
-                raise HubbackupError(
-                    f"nobody but the superuser {connection.user} can load it into the live server: {self.role.why}",
-                    remedy="DRILL_TARGET=database allows that; BACKUP_SOURCE=docker has a throwaway server",
-                )
+        """Who loads this dump where roles stay, and asks the operator's own queries of what was loaded."""
+        runner, connection = self._server.runner, self._server.connection
+        own = own_role(runner, connection, self._databases, self._last, facts)
+        self.role = self._ends.enter_context(own)
+        self._ends.callback(self._remove)  # before its role goes
+        if not self._server.chosen and not self.role.without_owners and self._databases.look().rights.superuser:
+            raise HubbackupError(
+                f"nobody but the superuser {connection.user} can load it into the live server: {self.role.why}",
+                remedy="DRILL_TARGET=database allows that; BACKUP_SOURCE=docker has a throwaway server",
+            )
         return self.role
 
     @property

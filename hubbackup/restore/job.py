@@ -19,7 +19,7 @@ from hubbackup.catalog.restored import Loaded, Restored
 from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.identifiers import readable
 from hubbackup.dump.schema_text import SchemaText
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError, UnrestorableError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, UnrestorableError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -28,7 +28,7 @@ from hubbackup.load.loose_keys import LooseKeys
 from hubbackup.load.part import PartReading
 from hubbackup.load.proof import prove
 from hubbackup.load.psql_compat import Dialect, parse_version
-from hubbackup.load.sessions import Choice, choose_loader
+from hubbackup.load.sessions import Choice, choose_loader, wants_several
 from hubbackup.postgres import ddl, run_lock
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
 from hubbackup.postgres.databases import Databases
@@ -42,6 +42,8 @@ from hubbackup.restore.lacking import NOTHING, Lost, carry_over, lost
 from hubbackup.restore.loading_role import LoadingRole, without_owners_of
 from hubbackup.restore.preflight import Request, preflight, roles_of
 from hubbackup.runners import Runner
+from hubbackup.runners.resources import resources_of
+from hubbackup.streams.ahead import ahead
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.source import Source
 
@@ -61,6 +63,9 @@ class Preview:
     """How many load at once."""
     lost: Lost = NOTHING
     """What the live database holds, and the backup was made without."""
+
+
+_Reached = tuple[Runner, Connection, Databases, Callable[[str], Server]]
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,8 @@ class RestoreJob:
             part = PartReading() if request.tables else None
             whole = schema is None and part is None
             reading = DumpReading(stack.enter_context(DumpText()), take=loose.take) if whole else None
+            # Commands in a container take longer to start than the proof of an indexed file to be given.
+            reached = ahead("look", lambda: self._reach(run)) if self.choose_role is None else None
             with run.stage("prove"):
                 on_schema = loose.without(part.add) if part is not None else None
                 # What is dropped beforehand is not dropped for rows that nobody has read.
@@ -115,11 +122,11 @@ class RestoreJob:
                 if part is not None:
                     proof = proof.only(part.part(request.tables, proof.facts, proof.encoding, source.name))
             with run.stage("prepare"):
-                runner = self.open_runner(run.cancel)
                 role = self.choose_role(proof.facts) if self.choose_role else None
-                connection = role.connection if role is not None else self.connection(run.run_id)
-                databases = Databases(runner, connection, request.target)
-                server = databases.look(proof.encoding)
+                runner, connection, databases, look = reached.result() if reached else self._reach(run, role)
+                server = look(proof.encoding)
+                several = wants_several(request.jobs, proof)
+                resources = ahead("resources", lambda: resources_of(runner)) if several else None
                 lock = NO_LOCK
                 if request.replace and request.target in server.databases:
                     lock = stack.enter_context(run_lock.locked(run, runner, connection, request.target, shared=True))
@@ -137,7 +144,7 @@ class RestoreJob:
                 gone = NOTHING
                 if request.target in server.databases and not request.schema_only:
                     gone = lost(databases, request.target, left_out, proof.encoding)
-                choice = choose_loader(request.jobs, proof, runner, server)
+                choice = choose_loader(request.jobs, proof, resources.result(), server) if resources else Choice()
                 asked = time.monotonic()
                 preview = Preview(source, proof.facts, request, server, tuple(notes), untried, choice.sessions, gone)
                 self.confirm(preview)
@@ -170,6 +177,13 @@ class RestoreJob:
             )
         return Outcome("restore finished", result, seconds=round(time.monotonic() - started, 3))
 
+    def _reach(self, run: Run, role: LoadingRole | None = None) -> _Reached:
+        """Find the server, and ask it what is there. Raises HubbackupError."""
+        runner = self.open_runner(run.cancel)
+        connection = role.connection if role is not None else self.connection(run.run_id)
+        databases = Databases(runner, connection, self.request.target)
+        return runner, connection, databases, databases.ask()
+
     def _restore(self, work: Work, gone: Lost, lock: RunLock) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
         taken = work.server.databases
@@ -197,9 +211,11 @@ class RestoreJob:
                 filling.make()
                 filling.fill()
             with run.stage("swap"):
-                self._note_arrival(work, filling.name)
+                oid, arriving = databases.oids(request.target, filling.name)
+                self._note_arrival(work, arriving)
                 lock.expect_its_end()
-                put_aside = databases.swap(live=request.target, aside=aside, new=filling.name, cancel=run.cancel)
+                put_aside = oid != 0
+                databases.swap(live=request.target, oid=oid, aside=aside, new=filling.name, cancel=run.cancel)
             if put_aside:
                 filling.remarks += extensions.after_swap(databases, work.server, request.target)
         except BaseException as error:
@@ -236,12 +252,15 @@ class RestoreJob:
             left_out=(work.source.manifest.without if work.source.manifest is not None else "") or None,
         )
 
-    def _note_arrival(self, work: Work, new: str) -> None:
-        """Before the swap, so that a restore that is killed right after it is known as done all the same."""
+    def _note_arrival(self, work: Work, oid: int) -> None:
+        """Before the swap, so that a restore that is killed right after it is known as done all the same.
+
+        What tells the new database from every other one, of this server and of others, is the server's identifier and
+        the database's own number there, which it keeps when it is renamed.
+        """
         if self.restored is not None and work.proof.part is None:
-            with contextlib.suppress(ToolError):  # a role may be denied the server's identifier
-                place = work.databases.place(new)
-                self.restored.arriving(self.request.target, work.source.name, place, self.now())
+            place = f"{work.server.system_identifier}/{oid}"
+            self.restored.arriving(self.request.target, work.source.name, place, self.now())
 
     def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:
         """See that the schema restores before anything is dropped for it; returns why that could not be seen."""

@@ -57,20 +57,20 @@ class UndoJob:
                 lock = stack.enter_context(run_lock.locked(run, runner, connection, target, shared=True))
             run.begin()
         aside = derived_name(target, "before", self.now(), server.databases)
+        live = server.databases.get(target)
         with run.stage("swap"):
             lock.expect_its_end()
-            put_aside = databases.swap(live=target, aside=aside, new=newest, cancel=run.cancel)
-        remarks = extensions.after_swap(databases, server, target) if put_aside else []
+            databases.swap(live=target, oid=live.oid if live else 0, aside=aside, new=newest, cancel=run.cancel)
+        remarks = extensions.after_swap(databases, server, target) if live else []
         for remark in remarks:
             run.log.warning("restore.remark", message=remark)
         if self.restored is not None:
             self.restored.forget(target)
-        live = server.databases.get(target)
         result = UndoResult(
             database=target,
             restored=newest,
-            kept_as=aside if put_aside else "",
-            kept_bytes=live.size_bytes if put_aside and live else 0,
+            kept_as=aside if live else "",
+            kept_bytes=live.size_bytes if live else 0,
         )
         return Outcome("restore undone", result)
 

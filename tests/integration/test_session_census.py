@@ -49,10 +49,10 @@ COMMANDS = {
     ("prune",): 0,
 }
 """Each command, and how many sessions it has at least."""
-OF_A_RESTORE = 15
-"""Which tools the server wants; what is there; the run lock; the claim; the new database; its
-properties; statistics beside the load; the load; the counts; indexes and constraints; what is left of the statistics,
-by two after a load by several; the live database's oid; who ends its sessions; the swap."""
+OF_A_RESTORE = 14
+"""Which tools the server wants; what is there; the run lock; the claim; the new database; its properties; statistics
+beside the load, and of what it leaves, by a second one after a load by several; the load; the counts; indexes and
+constraints; the databases' oids; who ends the live one's sessions; the swap."""
 
 
 @dataclass
