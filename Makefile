@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Where bytecode may not be kept, each start of the program compiles its two hundred modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test check format e2e bench bench-quick bench-restore images clean
 
 help:
