@@ -129,8 +129,6 @@ BEGIN
 END
 """
 
-SESSIONS = 2
-"""Analyze what is left after a parallel load."""
 PORTION_BYTES = 8 << 20
 PORTION_TABLES = 100
 """What a session takes at once is no more together, but for the last of it."""
@@ -167,7 +165,7 @@ class Statistics(threading.Thread):
         self._full: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._loaded = threading.Event()
         self._abandoned = False
-        self._error: HubbackupError | None = None
+        self._error: BaseException | None = None
 
     def full(self, table: str) -> None:
         """That table has its rows and indexes. Only where it `is_told`."""
@@ -203,7 +201,7 @@ class Statistics(threading.Thread):
                     self._beside_several(session)
                 else:
                     self._beside_one(session)
-        except HubbackupError as error:
+        except BaseException as error:  # noqa: BLE001 - raised by `wait`
             self._error = error
 
     def _talk(self) -> AbstractContextManager[Conversation]:
@@ -290,7 +288,8 @@ class Statistics(threading.Thread):
 
     def _of_left(self, session: _Session, portions: queue.SimpleQueue[Sequence[int]]) -> None:
         """Analyze portions, beside whoever else takes some, until there is none."""
-        session.say("SET lock_timeout = 0;")
+        with contextlib.suppress(HubbackupError):  # it was lost meanwhile: the next words open it anew
+            session.say("SET lock_timeout = 0;")
         with contextlib.suppress(queue.Empty):
             while True:
                 numbers = ", ".join(map(str, portions.get_nowait()))
@@ -318,8 +317,9 @@ class _Session:
                 self._conversation = self._open.enter_context(self._talk())
                 self._conversation.say(KEEP_PATH)
             return self._conversation.say(text)
-        except HubbackupError:
-            self.close()
+        except BaseException as error:
+            self._conversation = None
+            self._open.__exit__(type(error), error, error.__traceback__)
             raise
 
     def close(self) -> None:

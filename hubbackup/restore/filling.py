@@ -6,7 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass, replace
 
-from hubbackup.errors import HubbackupError, StoppedError, ToolError
+from hubbackup.errors import HubbackupError, StoppedError
 from hubbackup.jobs.run import Run
 from hubbackup.load.analyze import Statistics
 from hubbackup.load.loader import Load, Loader, ignore
@@ -195,7 +195,9 @@ class Filling:
         if self._statistics is not None:
             try:
                 self._statistics.wait(self._work.run.cancel)
-            except ToolError as error:
+            except StoppedError:
+                raise
+            except HubbackupError as error:
                 remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
         return remarks + self._apply_properties(hindering=True)
 

@@ -186,6 +186,20 @@ def test_what_is_at_work_when_the_load_ends_holds_up_no_other(server: EmbeddedPo
     assert analyzed(server) == {"first", "second"}
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_session_that_is_ended_during_the_load_costs_no_statistics(server: EmbeddedPostgres, is_told: bool) -> None:
+    """By an operator who ends idle sessions, say: the rest is analyzed by another one."""
+    statistics = gathering(server, {**ROWS, "public.first": WORTH_ROWS}, is_told=is_told)
+    statistics.full("public.first")
+    wait_for(server, {"first"} if is_told else {"first", "second"})
+    ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hubbackup-run'"
+    assert "t" in server.psql(f"{ended} AND datname = '{DATABASE}'")
+    server.psql("INSERT INTO third VALUES (1)", database=DATABASE)
+    statistics.loaded()
+    statistics.wait(Cancel())
+    assert analyzed(server) == {"first", "second", "third"}
+
+
 def test_the_load_is_not_held_up_by_a_lock_that_it_holds(server: EmbeddedPostgres) -> None:
     """A table that the load has for itself is passed over, and analyzed in the end; no deadlock comes of it."""
     with loading(server, "LOCK TABLE first") as psql:
