@@ -16,11 +16,18 @@ from pathlib import Path
 
 from hubbackup.runners.throwaway import LABEL
 from tests.support import Psql, psql_through
-from tests.support.embedded_postgres import memory_disk
+from tests.support.embedded_postgres import bin_dir_of, memory_disk
 
 USER, DATABASE = "hubchantier", "hub_chantier"
 START_SECONDS = 120
 QUICK = ("postgres", "-cfsync=off", "-cfull_page_writes=off")
+SOCKETS = "/var/run/postgresql"
+"""Where a server in a container has its socket."""
+NEWEST = 18
+"""The psql that knows every server."""
+
+_SOCKETS_OF: dict[str, str] = {}
+"""The directories here that are SOCKETS in those containers."""
 
 
 @contextmanager
@@ -42,6 +49,11 @@ def postgres_container(
     with contextlib.ExitStack() as stack:
         if data := stack.enter_context(_memory()):
             run.append(f"--volume={data}:{_volume_of(image)}")
+        if sockets := stack.enter_context(_memory()):
+            Path(sockets).chmod(0o1777)
+            run.append(f"--volume={sockets}:{SOCKETS}")
+            _SOCKETS_OF[name] = sockets
+            stack.callback(_SOCKETS_OF.pop, name)
         stack.callback(subprocess.run, ["docker", "rm", "--force", "--volumes", name], capture_output=True)
         run += [image, *QUICK, *(f"-c{setting}={value}" for setting, value in (settings or {}).items())]
         subprocess.run(run, check=True, capture_output=True)
@@ -51,7 +63,7 @@ def postgres_container(
 
 @contextmanager
 def _memory() -> Iterator[str]:
-    """A directory in memory for a server's data; nothing where there is none, or it could not be removed.
+    """A directory in memory for what a server keeps; nothing where there is none, or it could not be removed.
 
     Not a tmpfs of the container: the engine shows nobody what is in one, so hubbackup could not see who owns it.
     """
@@ -92,8 +104,13 @@ def _wait_until_ready(container: str) -> None:
 
 
 def psql_of(container: str, user: str = USER) -> Psql:
-    """The container's own psql."""
-    return psql_through("docker", "exec", "-i", container, "psql", "-U", user)
+    """A psql of the tests' own at the container's socket, else the container's: `docker exec` costs twenty times as
+    much as psql does."""
+    sockets = _SOCKETS_OF.get(container)
+    if sockets is None:
+        return psql_through("docker", "exec", "-i", container, "psql", "-U", user)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return psql_through(str(bin_dir_of(NEWEST) / "psql"), "-h", sockets, "-U", user, env=env)
 
 
 def psql_in(container: str, sql: str) -> str:
