@@ -72,9 +72,9 @@ class RestorePlan:
     """The bench of restores."""
 
     parts: tuple[RestorePart, ...] = (
-        RestorePart(APPLICATION, 1000, 3, 2, 440, 740),
-        RestorePart(TYPICAL, 500, 4, 3, 850, 940),
-        RestorePart(GIANT, 500, 3, 1, 1080, 1120),
+        RestorePart(APPLICATION, 1000, 3, 2, 380, 640),
+        RestorePart(TYPICAL, 500, 4, 3, 760, 880),
+        RestorePart(GIANT, 300, 3, 1, 1080, 1140),
     )
     budget_seconds: float = 1160
     """The rest of 20 minutes is for removing the containers, and for what was running when the time was up."""

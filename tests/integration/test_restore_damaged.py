@@ -1,7 +1,7 @@
-"""A backup that is not whole, or not what it says it is, is refused before the server is asked anything.
+"""A backup that is not whole, or not what it says it is, is refused before anything comes of what the server says.
 
-Most points are tried on the job itself, whose runner fails the test when it is opened; a dozen go through the whole
-program, with the live database's fingerprint compared.
+Most points are tried on the job itself, for which there is no server: where it came to ask for one's answer, it would
+fail for that. A dozen go through the whole program, with the live database's fingerprint compared.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Scene:
         return self.name
 
     def refusal(self, data: bytes, *, manifest: bool) -> str:
-        """How the job refuses it. Fails where it does not, and where it so much as looks for the server."""
+        """How the job refuses it. Fails where it does not, and where it wants to hear from the server."""
         with pytest.raises(HubbackupError) as caught:
             self.job(self.put(data, manifest=manifest))(run())
         return str(caught.value)
@@ -79,7 +79,7 @@ class Scene:
                 run, BackupSelector(DATABASE, file=file), targets, ZoneInfo("UTC"), self.hub.backups / "scratch"
             ),
             open_runner=never,
-            connection=lambda run_id: pytest.fail("the server is asked about a backup that is not proven"),
+            connection=lambda run_id: pytest.fail("a connection is wanted for a backup that is not proven"),
             confirm=lambda preview: None,
             safety_backup=lambda run: "",
         )
@@ -90,7 +90,7 @@ def local_target(directory: Path) -> LocalTarget:
 
 
 def never(cancel: Cancel) -> Runner:
-    pytest.fail("a runner is opened for a backup that is not proven")
+    pytest.fail("a runner is wanted for a backup that is not proven")
 
 
 def run() -> Run:
