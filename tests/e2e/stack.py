@@ -151,13 +151,15 @@ class Stack:
         """Poll until `found` gives something, and return that."""
         deadline = time.monotonic() + seconds
         while True:
+            asked_at = time.monotonic()
             result = found()
             if result:
                 return result
-            if time.monotonic() > deadline:
+            answered_at = time.monotonic()
+            if answered_at > deadline:
                 tail = "\n".join(self.raw_logs().splitlines()[-20:])
                 raise AssertionError(f"{what}: not within {seconds:.0f} s; the log ends with\n{tail}")
-            time.sleep(0.3)
+            time.sleep(max(0.3, 4 * (answered_at - asked_at)))
 
     # ------------------------------------------------------------------------------------- looking
 

@@ -30,16 +30,20 @@ import os, time
 from pathlib import Path
 from datetime import datetime, timedelta
 
+real = time.time
+
+def wall():
+    ahead, last = map(float, Path(os.environ["CLOCK"]).read_text().split())
+    return min(real() + ahead, last)
+
 class Shared(datetime):
     @classmethod
     def now(cls, tz=None):
-        return datetime.now(tz) + timedelta(seconds=float(Path(os.environ["CLOCK"]).read_text()))
+        return datetime.fromtimestamp(wall(), tz)
 
 import apscheduler.schedulers.base, apscheduler.triggers.interval, apscheduler.triggers.date
 import hubbackup.backup.job, hubbackup.daemon.clock, hubbackup.daemon.scheduler
-real = time.time
 hubbackup.daemon.scheduler.Daemon._doctor = lambda self: None  # this is not about it, and it takes seconds
-wall = lambda: real() + float(Path(os.environ["CLOCK"]).read_text())
 hubbackup.daemon.clock.Clock.__init__.__defaults__ = (wall, time.monotonic)
 for module in (apscheduler.schedulers.base, hubbackup.backup.job, hubbackup.daemon.scheduler):
     module.datetime = Shared
@@ -70,8 +74,10 @@ class Clock:
         return self.slot
 
     def _set(self, moment: datetime) -> None:
+        """By no clock the next minute comes by itself, however long the machine takes for this one."""
         fresh = self.path.with_suffix(".new")
-        fresh.write_text(str((moment - datetime.now(UTC)).total_seconds()))
+        last = moment.replace(second=58, microsecond=0).timestamp()
+        fresh.write_text(f"{(moment - datetime.now(UTC)).total_seconds()} {last}")
         fresh.replace(self.path)
 
 
@@ -80,7 +86,7 @@ def three(postgres18: EmbeddedPostgres, s3: S3Server, tmp_path: Path) -> Iterato
     """The program with three directories, and their bucket."""
     bucket = s3.bucket()
     clock = tmp_path / "clock"
-    clock.write_text("0")
+    clock.write_text("0 inf")
     shared = {**MINUTELY, **s3.settings(bucket), "BACKUP_MANIFEST_KEY": secrets.token_hex(32), "CLOCK": str(clock)}
     with postgres18.temporary_database() as name:
         postgres18.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i", database=name)
