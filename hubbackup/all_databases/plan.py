@@ -155,8 +155,7 @@ def _found(one: Planned, server: Server, restored: Restored) -> Planned:
     live = server.databases.get(one.database)
     if live is None:
         return one
-    place = f"{server.system_identifier}/{live.oid}"
-    return replace(one, exists=True, present_from=restored.whence(one.database, place))
+    return replace(one, exists=True, present_from=restored.whence(one.database, server.place_of(live.oid)))
 
 
 def _check_empty(found: Sequence[Planned], occupied: Mapping[str, str]) -> None:

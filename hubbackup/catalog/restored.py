@@ -42,7 +42,7 @@ class Restored:
     def arriving(self, database: str, name: str, place: str, at: datetime) -> None:
         """What was loaded from the backup `name` is about to become `database`.
 
-        `place` tells that very database from every other one, as `Databases.place` has it.
+        `place` tells that very database from every other one, as `Server.place_of` has it.
         """
         noted = self._read()
         arrival = {"name": name, "place": place, "at": at.astimezone(UTC).isoformat()}

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from hubbackup.dump.identifiers import literal
-from hubbackup.errors import HubbackupError
+from hubbackup.errors import HubbackupError, InternalError
 from hubbackup.postgres.conversation import Conversation
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.pins import KEEP_PATH, OUR_PATH, OWN_PATH
@@ -90,37 +90,40 @@ BEGIN
         {own}
         EXECUTE format('ANALYZE %s', name);
         {ours}
-        PERFORM set_config('{seen}', '0 ', false);
+        PERFORM set_config('{seen}', 'yes', false);
     END IF;
 EXCEPTION WHEN OTHERS THEN NULL;
 END
 """
 """A table that a parallel load has done with, but for foreign keys: it is locked for a moment only."""
 
-LEFT_SQL = """
+REST_SQL = """
 SELECT coalesce(jsonb_agg(jsonb_build_array(number, bytes) ORDER BY bytes DESC, number), '[]') FROM (
     SELECT c.oid::bigint AS number, CASE
         WHEN c.oid < {first_oid} THEN 0
-        WHEN relkind = 'p' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0) FROM pg_partition_tree(c.oid))
-        ELSE pg_relation_size(c.oid) END AS bytes
+        WHEN relkind = 'p' THEN
+            (SELECT coalesce(sum(pg_relation_size(inhrelid)), 0) FROM pg_inherits WHERE inhparent = c.oid)
+        ELSE coalesce(pg_relation_size(c.oid), 0) END AS bytes
     FROM pg_class c WHERE relkind IN ('r', 'm', 'p') AND NOT relispartition
-        AND relpersistence <> 't' AND (c.oid NOT IN (SELECT to_regclass(s) FROM unnest({seen}) s)
+        AND relpersistence <> 't' AND (NOT EXISTS (SELECT FROM unnest({seen}) s WHERE to_regclass(s) = c.oid)
             OR EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL)
             OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = c.oid)
             OR EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid))) AS each;
 """
 """What ANALYZE without a name takes, the catalogs included, but for what was seen whole, and what more ANALYZE would
-find in it by now. A partitioned table brings its partitions along."""
+find in it by now. A partitioned table brings its partitions along; how large it is those right below it tell, and no
+lock on them stays."""
 FIRST_OID = 16384
 """Of what is not PostgreSQL's own."""
 
-SOME = """
+PORTION = """
 DECLARE
-    found regclass;
+    found oid;
     name text;
 BEGIN
-    FOREACH found IN ARRAY ARRAY[{numbers}]::regclass[] LOOP
-        name := found;
+    FOREACH found IN ARRAY ARRAY[{numbers}]::oid[] LOOP
+        SELECT oid::regclass INTO name FROM pg_class WHERE oid = found;
+        CONTINUE WHEN name IS NULL;
         {own}
         EXECUTE format('ANALYZE %s', name);
         {ours}
@@ -128,10 +131,12 @@ BEGIN
     END LOOP;
 END
 """
-
+"""Tables by their oids, as far as they are still there."""
 PORTION_BYTES = 8 << 20
 PORTION_TABLES = 100
-"""What a session takes at once is no more together, but for the last of it."""
+"""A portion ends with the table that brings it to so many bytes, or tables."""
+IN_OWN_PATH = f"DO {literal(f'BEGIN {OWN_PATH} END')};\n"
+"""For the statements that follow, the search_path that the database gives its users."""
 NO_TABLE = ""
 """Put behind the full ones when the load has ended."""
 WORTH_ROWS = 10_000
@@ -165,7 +170,7 @@ class Statistics(threading.Thread):
         self._full: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._loaded = threading.Event()
         self._abandoned = False
-        self._error: BaseException | None = None
+        self._error: HubbackupError | None = None
 
     def full(self, table: str) -> None:
         """That table has its rows and indexes. Only where it `is_told`."""
@@ -178,7 +183,7 @@ class Statistics(threading.Thread):
         self._full.put(NO_TABLE)
 
     def abandon(self) -> None:
-        """The database is to be dropped, which ends the session in it."""
+        """The database is of no use: what is not analyzed yet stays so. Its drop, if any, ends the sessions in it."""
         self._abandoned = True
         self.loaded()
 
@@ -196,13 +201,14 @@ class Statistics(threading.Thread):
                 if not self._known_how:
                     self._loaded.wait()
                     if not self._abandoned:
-                        session.say("ANALYZE;")
+                        session.afresh()
+                        session.say(f"{IN_OWN_PATH}ANALYZE;")
                 elif self._is_told:
                     self._beside_several(session)
                 else:
                     self._beside_one(session)
-        except BaseException as error:  # noqa: BLE001 - raised by `wait`
-            self._error = error
+        except Exception as error:  # noqa: BLE001 - raised by `wait`
+            self._error = error if isinstance(error, HubbackupError) else InternalError(error)
 
     def _talk(self) -> AbstractContextManager[Conversation]:
         return self._databases.talk(self._database, self._encoding)
@@ -216,7 +222,7 @@ class Statistics(threading.Thread):
                 self._loaded.wait(AGAIN_SECONDS)
         self._loaded.wait()
         if not self._abandoned:
-            self._of_left(session, self._left(session, seen))
+            self._analyze(session, self._rest(session, seen))
 
     def _beside_several(self, first: _Session) -> None:
         """Each table once it is full, in the first session; what is left when the load has ended, in a second one,
@@ -228,12 +234,22 @@ class Statistics(threading.Thread):
             if self._abandoned:
                 return
             taken = list(begun)
-            portions = self._left(second, taken)
-            rest = pool.submit(self._of_left, first, portions)
-            self._of_left(second, portions)
+            try:
+                portions = self._rest(second, taken)
+            except HubbackupError:  # there is no room for a second one
+                answer.result()
+                portions = self._rest(first, taken)
+            other = pool.submit(self._analyze, first, portions)
+            failed: BaseException | None = None
+            try:
+                self._analyze(second, portions)
+            except HubbackupError as error:
+                failed = error
+            failed = other.exception() or failed
+            if failed is not None and not portions.empty():  # else the other one has done it all
+                raise failed
             if unseen := set(taken) - set(answer.result()):
-                second.say("".join(f"ANALYZE {table};\n" for table in sorted(unseen)))
-            rest.result()
+                second.say(IN_OWN_PATH + "".join(f"ANALYZE {table};\n" for table in sorted(unseen)))
 
     def _head_start(self, session: _Session) -> list[str]:
         """The tables that were analyzed whole, which the next call leaves out. One that fails has seen none."""
@@ -266,14 +282,15 @@ class Statistics(threading.Thread):
             try:
                 answer = self._tried(session, body, "10s")
             except HubbackupError:  # what is not seen is analyzed in the end, and tells then what is wrong
-                break
-            if any(answer):
+                continue
+            if "yes" in answer:
                 seen.append(table)
         return seen
 
-    def _left(self, session: _Session, seen: Sequence[str]) -> queue.SimpleQueue[Sequence[int]]:
-        """All tables but what was `seen`, the largest first: the small ones in portions, by their oids."""
-        (answer,) = session.say("SET lock_timeout = 0;" + LEFT_SQL.format(seen=_array(seen), first_oid=FIRST_OID))
+    def _rest(self, session: _Session, seen: Sequence[str]) -> queue.SimpleQueue[Sequence[int]]:
+        """All tables but what was `seen`, the largest first: in portions, by their oids."""
+        session.afresh()
+        (answer,) = session.say(REST_SQL.format(seen=_array(seen), first_oid=FIRST_OID))
         portions: queue.SimpleQueue[Sequence[int]] = queue.SimpleQueue()
         portion: list[int] = []
         portion_bytes = 0
@@ -286,17 +303,21 @@ class Statistics(threading.Thread):
         portions.put(portion)
         return portions
 
-    def _of_left(self, session: _Session, portions: queue.SimpleQueue[Sequence[int]]) -> None:
-        """Analyze portions, beside whoever else takes some, until there is none."""
-        with contextlib.suppress(HubbackupError):  # it was lost meanwhile: the next words open it anew
-            session.say("SET lock_timeout = 0;")
+    def _analyze(self, session: _Session, portions: queue.SimpleQueue[Sequence[int]]) -> None:
+        """Take portions, beside whoever else does, until there is none; one that fails is put back."""
+        session.afresh()
         with contextlib.suppress(queue.Empty):
             while True:
-                numbers = ", ".join(map(str, portions.get_nowait()))
-                session.say(f"DO {literal(SOME.format(numbers=numbers, own=OWN_PATH, ours=OUR_PATH))};")
+                portion = portions.get_nowait()
+                body = PORTION.format(numbers=", ".join(map(str, portion)), own=OWN_PATH, ours=OUR_PATH)
+                try:
+                    session.say(f"DO {literal(body)};")
+                except BaseException:
+                    portions.put(portion)
+                    raise
 
     def _tried(self, session: _Session, body: str, lock_timeout: str) -> list[str]:
-        """What it has seen whole, and what it leaves, a line each."""
+        """What it says of the tables that it has seen whole, and of those that it leaves, a line each."""
         settings = f"SET lock_timeout = '{lock_timeout}';\nSET {SEEN} = '';\nSET {LEFT} = '';"
         asked = "\n".join(f"SELECT current_setting('{name}');" for name in (SEEN, LEFT))
         return session.say(f"{settings}\nDO {literal(body)};\n{asked}")
@@ -321,6 +342,11 @@ class _Session:
             self._conversation = None
             self._open.__exit__(type(error), error, error.__traceback__)
             raise
+
+    def afresh(self) -> None:
+        """Wait for locks from here on; where the session was ended meanwhile, the next words open another one."""
+        with contextlib.suppress(HubbackupError):
+            self.say("SET lock_timeout = 0;")
 
     def close(self) -> None:
         """End it."""

@@ -66,8 +66,9 @@ class Choice:
 
 
 def choose_loader(asked: int, proof: DumpProof, resources: Resources, server: Server) -> Choice:
-    """The loader for `asked` sessions: the serial one where that is all that can be had, or is worth it."""
-    if proof.reading is None or not wants_several(asked, proof):
+    """The loader for `asked` sessions, where this dump `wants_several`: the serial one where there is no more to be
+    had."""
+    if proof.reading is None:
         return Choice()
     sessions = sessions_for(asked, resources, server)
     if sessions.count == 1:

@@ -1,6 +1,7 @@
-"""A psql that is asked one thing after the other, in one session and one transaction, which ends with it.
+"""A psql that is asked one thing after the other, in one session, which ends with it.
 
-Nothing is committed but by `COMMIT`: however it ends before that, the server takes everything back.
+In one of `converse` nothing is committed but by `COMMIT`: however it ends before that, the server takes everything
+back.
 """
 
 from __future__ import annotations

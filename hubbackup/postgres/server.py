@@ -85,6 +85,11 @@ class Server:
     free_connections: int = 100
     """That the server and the role's own limit still let in, without those that are kept for superusers."""
 
+    def place_of(self, oid: int) -> str:
+        """What tells the database of this number from every other one, of this server and of others: it keeps the
+        number when it is renamed."""
+        return f"{self.system_identifier}/{oid}"
+
     def of_kind(self, kind: str) -> list[ServerDatabase]:
         """What restores put aside (`before`) or left half-filled (`restore`), of whichever database, by name."""
         return [self.databases[name] for name in sorted(self.databases) if derived_kind(name) == kind]

@@ -198,7 +198,7 @@ class Filling:
             except StoppedError:
                 raise
             except HubbackupError as error:
-                remarks.append(f"there are no statistics yet, run ANALYZE by hand: {error}")
+                remarks.append(f"not all statistics were gathered, run ANALYZE by hand: {error}")
         return remarks + self._apply_properties(hindering=True)
 
     def _apply_properties(self, *, hindering: bool) -> list[str]:

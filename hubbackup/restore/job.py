@@ -47,6 +47,9 @@ from hubbackup.streams.ahead import ahead
 from hubbackup.streams.cancel import Cancel
 from hubbackup.verify.source import Source
 
+FRESH_SECONDS = 5.0
+"""Where the proof took longer, the server is asked again: containers are replaced, sessions come and go."""
+
 
 @dataclass(frozen=True)
 class Preview:
@@ -65,7 +68,14 @@ class Preview:
     """What the live database holds, and the backup was made without."""
 
 
-_Reached = tuple[Runner, Connection, Databases, Callable[[str], Server]]
+@dataclass(frozen=True)
+class _Reached:
+    """The server, and what it has said of itself: `look` has that for a dump's encoding."""
+
+    runner: Runner
+    connection: Connection
+    databases: Databases
+    look: Callable[[str], Server]
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,8 @@ class RestoreJob:
             whole = schema is None and part is None
             reading = DumpReading(stack.enter_context(DumpText()), take=loose.take) if whole else None
             # Commands in a container take longer to start than the proof of an indexed file to be given.
-            reached = ahead("look", lambda: self._reach(run)) if self.choose_role is None else None
+            asked_at = time.monotonic()
+            answer = ahead("look", lambda: self._reach(run)) if self.choose_role is None else None
             with run.stage("prove"):
                 on_schema = loose.without(part.add) if part is not None else None
                 # What is dropped beforehand is not dropped for rows that nobody has read.
@@ -123,8 +134,10 @@ class RestoreJob:
                     proof = proof.only(part.part(request.tables, proof.facts, proof.encoding, source.name))
             with run.stage("prepare"):
                 role = self.choose_role(proof.facts) if self.choose_role else None
-                runner, connection, databases, look = reached.result() if reached else self._reach(run, role)
-                server = look(proof.encoding)
+                is_fresh = time.monotonic() - asked_at < FRESH_SECONDS
+                reached = answer.result() if answer is not None and is_fresh else self._reach(run, role)
+                runner, connection, databases = reached.runner, reached.connection, reached.databases
+                server = reached.look(proof.encoding)
                 several = wants_several(request.jobs, proof)
                 resources = ahead("resources", lambda: resources_of(runner)) if several else None
                 lock = NO_LOCK
@@ -182,7 +195,7 @@ class RestoreJob:
         runner = self.open_runner(run.cancel)
         connection = role.connection if role is not None else self.connection(run.run_id)
         databases = Databases(runner, connection, self.request.target)
-        return runner, connection, databases, databases.ask()
+        return _Reached(runner, connection, databases, databases.ask())
 
     def _restore(self, work: Work, gone: Lost, lock: RunLock) -> RestoreResult:
         request, run, databases, facts = self.request, work.run, work.databases, work.proof.facts
@@ -212,6 +225,11 @@ class RestoreJob:
                 filling.fill()
             with run.stage("swap"):
                 oid, arriving = databases.oids(request.target, filling.name)
+                if oid and not request.replace:
+                    raise HubbackupError(
+                        f"there is a database {request.target} by now, which was not there when the restore began",
+                        remedy="give --into a name that is free",
+                    )
                 self._note_arrival(work, arriving)
                 lock.expect_its_end()
                 put_aside = oid != 0
@@ -253,13 +271,9 @@ class RestoreJob:
         )
 
     def _note_arrival(self, work: Work, oid: int) -> None:
-        """Before the swap, so that a restore that is killed right after it is known as done all the same.
-
-        What tells the new database from every other one, of this server and of others, is the server's identifier and
-        the database's own number there, which it keeps when it is renamed.
-        """
+        """Before the swap, so that a restore that is killed right after it is known as done all the same."""
         if self.restored is not None and work.proof.part is None:
-            place = f"{work.server.system_identifier}/{oid}"
+            place = work.server.place_of(oid)
             self.restored.arriving(self.request.target, work.source.name, place, self.now())
 
     def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:

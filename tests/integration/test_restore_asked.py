@@ -66,6 +66,21 @@ def test_a_wrong_name_does_nothing(hub: Program, typed: str) -> None:
         assert "not confirmed, nothing was done" in operator.said
 
 
+def test_a_name_that_is_taken_meanwhile_stays_with_whoever_has_it(hub: Program) -> None:
+    """Between the look and the swap somebody makes a database of the name that `--into` was to give: it keeps that
+    name, and the restore fails."""
+    with nothing_done(hub):
+        with terminal(hub, "--latest", "--into", "mine") as operator:
+            operator.wait_for("to go on: ")
+            hub.psql("CREATE DATABASE mine; COMMENT ON DATABASE mine IS 'somebody else''s'")
+            operator.type("mine\n")
+            assert operator.end() == 1, operator.said
+        assert "there is a database mine by now" in operator.said
+        found = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'mine'"
+        assert hub.psql(found) == "somebody else's"
+        hub.drop("mine")
+
+
 def test_control_c_at_the_question(hub: Program) -> None:
     """It ends at once with 130, and nothing was done."""
     with nothing_done(hub), terminal(hub, "--latest") as operator:

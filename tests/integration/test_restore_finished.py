@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hubbackup.load.analyze import LOAD_SUFFIX, WORTH_ROWS, Statistics
+from hubbackup.dump.identifiers import literal
+from hubbackup.load.analyze import LOAD_SUFFIX, PORTION, WORTH_ROWS, Statistics
 from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.pins import KEEP_PATH, OUR_PATH, OWN_PATH
 from hubbackup.postgres.session import Connection
 from hubbackup.runners.direct import DirectRunner
 from hubbackup.streams.cancel import Cancel
@@ -187,9 +189,13 @@ def test_what_is_at_work_when_the_load_ends_holds_up_no_other(server: EmbeddedPo
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_a_session_that_is_ended_during_the_load_costs_no_statistics(server: EmbeddedPostgres, is_told: bool) -> None:
+@pytest.mark.parametrize("third", [True, False], ids=["one-to-come", "all-seen"])
+def test_a_session_that_is_ended_during_the_load_costs_no_statistics(
+    server: EmbeddedPostgres, is_told: bool, third: bool
+) -> None:
     """By an operator who ends idle sessions, say: the rest is analyzed by another one."""
-    statistics = gathering(server, {**ROWS, "public.first": WORTH_ROWS}, is_told=is_told)
+    rows = ROWS if third else {table: ROWS[table] for table in ("public.first", "public.second")}
+    statistics = gathering(server, {**rows, "public.first": WORTH_ROWS if is_told else 1000}, is_told=is_told)
     statistics.full("public.first")
     wait_for(server, {"first"} if is_told else {"first", "second"})
     ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hubbackup-run'"
@@ -198,6 +204,33 @@ def test_a_session_that_is_ended_during_the_load_costs_no_statistics(server: Emb
     statistics.loaded()
     statistics.wait(Cancel())
     assert analyzed(server) == {"first", "second", "third"}
+
+
+def test_a_table_that_is_dropped_meanwhile_costs_the_others_nothing(server: EmbeddedPostgres) -> None:
+    """Between the list and its turn: it is passed over."""
+    number = server.psql("SELECT 'first'::regclass::oid", database=DATABASE)
+    body = PORTION.format(numbers=f"4294967295, {number}", own=OWN_PATH, ours=OUR_PATH)
+    server.psql(f"{KEEP_PATH}DO {literal(body)}", database=DATABASE)
+    assert analyzed(server) == {"first"}
+
+
+def test_partitions_are_not_locked_all_at_once() -> None:
+    """A server with room for few locks analyzes a thousand of them."""
+    few = {"max_locks_per_transaction": "10", "max_connections": "20", "max_prepared_transactions": "0"}
+    with EmbeddedPostgres(16, configuration=few) as server:
+        server.create_database(DATABASE)
+        server.psql(
+            "SELECT format('CREATE TABLE p%s (i int) PARTITION BY LIST (i)', n)"
+            " FROM generate_series(1, 25) n \\gexec\n"
+            "SELECT format('CREATE TABLE p%s_%s PARTITION OF p%1$s FOR VALUES IN (%2$s)', n, m)"
+            " FROM generate_series(1, 25) n, generate_series(1, 40) m \\gexec\n"
+            "SELECT format('INSERT INTO p%s SELECT generate_series(1, 40)', n) FROM generate_series(1, 25) n \\gexec",
+            database=DATABASE,
+        )
+        statistics = gathering(server, {}, is_told=True)
+        statistics.loaded()
+        statistics.wait(Cancel())
+        assert len(analyzed(server)) == 25 * 41
 
 
 def test_the_load_is_not_held_up_by_a_lock_that_it_holds(server: EmbeddedPostgres) -> None:
