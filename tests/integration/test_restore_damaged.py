@@ -11,6 +11,7 @@ import json
 import os
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,11 +21,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hubbackup.catalog.target import LocalTarget, Policy
-from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.errors import ContainerError, HubbackupError, NotProvenError
 from hubbackup.jobs.progress import logged
 from hubbackup.jobs.run import Run
 from hubbackup.load.proof import DumpProof, prove
 from hubbackup.logs import setup as logs
+from hubbackup.restore import job as restore_job
 from hubbackup.restore.job import RestoreJob
 from hubbackup.restore.preflight import Request
 from hubbackup.runners import Runner
@@ -329,3 +331,22 @@ def test_the_whole_program_refuses_a_dozen(scene: Scene) -> None:
         assert "use an older backup, or another copy" in done.err
     assert scene.hub.databases() == databases
     assert diff(scene.live, fingerprint(scene.hub.psql, DATABASE)) == []
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(60.0, 1), (0.0, 2)], ids=["a short proof", "a long one"])
+def test_what_the_server_said_long_ago_is_asked_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float, asked: int
+) -> None:
+    """It is asked while the file is proven. Where that took long, another container may be the database's by now."""
+    monkeypatch.setattr(restore_job, "FRESH_SECONDS", seconds)
+    times: list[str] = []
+
+    def no_server(cancel: Cancel) -> Runner:
+        times.append(threading.current_thread().name)
+        raise ContainerError("the database's container is not running")
+
+    job = replace(scene.job(scene.put(scene.data, manifest=True)), open_runner=no_server)
+    with pytest.raises(ContainerError):
+        job(run())
+    assert times[0] == "look"
+    assert len(times) == asked
