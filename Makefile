@@ -29,7 +29,7 @@ demo: setup
 
 ## make test         every test; with a Docker engine those against real containers too
 test: setup images
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 15
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 
 ## make e2e          only the run of the real compose stack
 e2e: setup images
