@@ -241,7 +241,7 @@ def test_the_health_check_does_nothing_as_root(running: Running, tmp_path: Path)
 
 def test_commands_of_the_same_moment_do_not_hinder_each_other(running: Running) -> None:
     """The daemon's start and somebody's `docker compose exec`: each hands on the same files, and all of them run."""
-    started = 'for i in $(seq 30); do hubbackup config > /dev/null & pids="$pids $!"; done'
+    started = 'for i in $(seq 30); do hubbackup config > /dev/null 2>&1 & pids="$pids $!"; done'
     ended = 'for pid in $pids; do wait "$pid" && echo well; done'
     assert running.sh(f"pids=; {started}; {ended}").split() == ["well"] * 30
     assert running.sh("ls -A /run/hubbackup.copies/config").split() == [".env.production"]
