@@ -7,10 +7,9 @@ left behind when its time is over, and tenacity decides about the next attempt.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +17,7 @@ import tenacity
 
 from hubbackup.errors import HubbackupError, StoreError, StoreSilentError
 from hubbackup.stores.s3_errors import foreign, refused, unanswered
+from hubbackup.streams.ahead import ahead
 from hubbackup.streams.cancel import TICK_SECONDS, Cancel
 
 if TYPE_CHECKING:
@@ -210,23 +210,13 @@ class _TimeOverError(Exception):
 
 def _run_bounded(call: Callable[[], T], left_seconds: Callable[[], float], cancel: Cancel) -> T:
     """What `call` returns or raises. It is left behind, in its thread, when its time is over or a stop asked for."""
-    result: Future[T] = Future()
-    woken = threading.Event()
-
-    def work() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that waits
-            result.set_exception(error)
-        woken.set()
-
     cancel.check()
-    threading.Thread(target=work, name="s3-request", daemon=True).start()
+    result = ahead("s3-request", call)
     while not result.done():
         cancel.check()
         left = left_seconds()
         if left <= 0:
             raise _TimeOverError
         # `left_seconds` may grow while bytes flow, so it is asked again now and then, and so is `cancel`.
-        woken.wait(min(left, TICK_SECONDS))
+        wait([result], min(left, TICK_SECONDS))
     return result.result()

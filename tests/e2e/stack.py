@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.support import Psql, psql_through
+from tests.support.moments import wait_until
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"hubbackup:e2e-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
@@ -149,17 +149,11 @@ class Stack:
 
     def until(self, found: Callable[[], T], seconds: float, what: str) -> T:
         """Poll until `found` gives something, and return that."""
-        deadline = time.monotonic() + seconds
-        while True:
-            asked_at = time.monotonic()
-            result = found()
-            if result:
-                return result
-            answered_at = time.monotonic()
-            if answered_at > deadline:
-                tail = "\n".join(self.raw_logs().splitlines()[-20:])
-                raise AssertionError(f"{what}: not within {seconds:.0f} s; the log ends with\n{tail}")
-            time.sleep(max(0.3, 4 * (answered_at - asked_at)))
+        try:
+            return wait_until(found, what, seconds, pause_seconds=0.3)
+        except AssertionError as error:
+            tail = "\n".join(self.raw_logs().splitlines()[-20:])
+            raise AssertionError(f"{error}; the log ends with\n{tail}") from error
 
     # ------------------------------------------------------------------------------------- looking
 

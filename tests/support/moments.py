@@ -11,23 +11,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Program
 
+T = TypeVar("T")
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Poll until `condition` holds, and leave four fifths of a processor to what it waits for; the time is for a busy
-    machine."""
+
+def wait_until(condition: Callable[[], T], what: str, seconds: float = 60, pause_seconds: float = 0.002) -> T:
+    """Poll until `condition` gives something, and return that; four fifths of a processor are left to what is waited
+    for. The time is for a busy machine."""
     deadline = time.monotonic() + seconds
     while True:
         asked_at = time.monotonic()
-        if condition():
-            return
+        if found := condition():
+            return found
         answered_at = time.monotonic()
         if answered_at > deadline:
             raise AssertionError(f"{what}: not in {seconds} s")
-        time.sleep(max(0.002, 4 * (answered_at - asked_at)))
+        time.sleep(max(pause_seconds, 4 * (answered_at - asked_at)))
 
 
 @contextmanager
