@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 
@@ -17,6 +18,7 @@ def main() -> None:
         print(sentence)
         sys.exit(EXIT_SUCCESS if healthy else EXIT_FAILED)
     _fill_standard_streams()
+    gc.disable()  # imports make no garbage; the command that is called enables it again
     from hubbackup.cli import run
 
     code = run()

@@ -2,7 +2,8 @@
 
 `App` has a verb for each job. What they are put together from is the `installation`: `stores` makes the targets,
 `server` what reaches the databases, `state` what is kept of earlier runs. `database_jobs` has what is done for each
-database, `contents` what looks into a backup.
+database, `contents` what looks into a backup. A verb imports what its job is made of when it is called, so that
+each command loads that alone: its start takes half as long.
 """
 
 from __future__ import annotations
@@ -14,47 +15,41 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hubbackup.app.contents import Contents
-from hubbackup.app.database_jobs import DatabaseJobs
-from hubbackup.app.hooks import hooks_of, with_hooks
 from hubbackup.app.installation import Installation
-from hubbackup.backup.beside import SharedGlobals
-from hubbackup.backup.several import BackupsJob
 from hubbackup.catalog.backup import BackupName, Mark
-from hubbackup.catalog.known_databases import Seen
-from hubbackup.catalog.marks import MarkJob
 from hubbackup.errors import LockHeldError
-from hubbackup.jobs.leftovers import Leftovers
-from hubbackup.jobs.progress import ProgressMaker
-from hubbackup.jobs.results import (
-    AdoptResult,
-    BackupResult,
-    BackupsResult,
-    DrillResult,
-    MarkResult,
-    RecoverResult,
-    RestoreResult,
-    SchemaDrillResult,
-    ServerRestoreResult,
-    UndoResult,
-)
-from hubbackup.jobs.run import Outcome, Run
-from hubbackup.restore.drill import next_database
-from hubbackup.restore.job import Preview, RestoreJob
-from hubbackup.restore.preflight import Request
-from hubbackup.restore.undo import UndoJob
-from hubbackup.retention.prune import PruneJob, PruneResult
-from hubbackup.status.collect import Collector, Scope
-from hubbackup.verify.adopt import AdoptJob, Stranger
-from hubbackup.verify.job import CopyResult, CopySelector, VerifyFailedError, VerifyJob, VerifyResult, due_copies
-from hubbackup.verify.repair import RepairJob, RepairResult, repairable
-from hubbackup.verify.selector import BackupSelector, find, located
 
 if TYPE_CHECKING:
     from hubbackup.all_databases.job import Shown
+    from hubbackup.app.contents import Contents
+    from hubbackup.app.database_jobs import DatabaseJobs
+    from hubbackup.catalog.known_databases import Seen
+    from hubbackup.jobs.leftovers import Leftovers
+    from hubbackup.jobs.progress import ProgressMaker
+    from hubbackup.jobs.results import (
+        AdoptResult,
+        BackupResult,
+        BackupsResult,
+        DrillResult,
+        MarkResult,
+        RecoverResult,
+        RestoreResult,
+        SchemaDrillResult,
+        ServerRestoreResult,
+        UndoResult,
+    )
+    from hubbackup.jobs.run import Outcome, Run
     from hubbackup.lifecycle.thaw import ThawOrder
     from hubbackup.recover.job import RecoverRequest
     from hubbackup.recover.row_report import RowReport
+    from hubbackup.restore.job import Preview
+    from hubbackup.restore.preflight import Request
+    from hubbackup.retention.prune import PruneResult
+    from hubbackup.status.collect import Collector
+    from hubbackup.verify.adopt import Stranger
+    from hubbackup.verify.job import CopyResult, CopySelector, VerifyJob, VerifyResult
+    from hubbackup.verify.repair import RepairResult
+    from hubbackup.verify.selector import BackupSelector
 
 
 class App(Installation):
@@ -62,11 +57,15 @@ class App(Installation):
 
     def of(self, database: str = "") -> DatabaseJobs:
         """The jobs of one database, POSTGRES_DB where none is named."""
+        from hubbackup.app.database_jobs import DatabaseJobs
+
         return DatabaseJobs(self, database or self.database)
 
     @property
     def contents(self) -> Contents:
         """What is in backups, to be looked into."""
+        from hubbackup.app.contents import Contents
+
         return Contents(self)
 
     def backup(
@@ -79,6 +78,10 @@ class App(Installation):
     ) -> Outcome[BackupResult] | Outcome[BackupsResult]:
         """Back up these databases now, or those of the settings, in one run under the lock; for a `slot` of the
         schedule only those of which none has been made since, by another daemon. Raises HubbackupError."""
+        from hubbackup.app.hooks import hooks_of, with_hooks
+        from hubbackup.backup.beside import SharedGlobals
+        from hubbackup.backup.several import BackupsJob
+
         self.chosen.demand()
         only = self.chosen.names.only if not databases else databases[0] if len(databases) == 1 else None
         hooks = hooks_of(self.settings, self.server)
@@ -116,6 +119,9 @@ class App(Installation):
         progress: ProgressMaker | None = None,
     ) -> Outcome[RestoreResult]:
         """Restore one backup, under the lock. Raises HubbackupError."""
+        from hubbackup.restore.job import RestoreJob
+        from hubbackup.verify.selector import find
+
         home = self.of(self.chosen.home)
         job = RestoreJob(
             request=request,
@@ -136,7 +142,7 @@ class App(Installation):
 
     def thaw(self, typed: str, store: str, order: ThawOrder) -> None:
         """Have a copy in a bucket thawed. Raises ThawingError where it is not there yet. No lock: it takes hours."""
-        from hubbackup.app.lifecycle import Lifecycle  # here: no other command needs it
+        from hubbackup.app.lifecycle import Lifecycle
 
         Lifecycle(self, store).thaw(typed, order)
 
@@ -150,7 +156,7 @@ class App(Installation):
         progress: ProgressMaker | None = None,
     ) -> Outcome[ServerRestoreResult]:
         """Restore every database that the stores (or that one) hold, under the lock. Raises HubbackupError."""
-        from hubbackup.all_databases.job import AllDatabasesJob  # here: no other command needs it
+        from hubbackup.all_databases.job import AllDatabasesJob
 
         job = AllDatabasesJob(
             request=request,
@@ -176,10 +182,11 @@ class App(Installation):
         progress: ProgressMaker | None = None,
     ) -> Outcome[RecoverResult]:
         """Compare one table's rows in a backup with the live ones, and bring some back, under the lock."""
+        from hubbackup.recover.job import RecoverJob
+        from hubbackup.verify.selector import BackupSelector, find, located
+
         database = database or self.database_of(name)
         wanted = BackupSelector(database, name)
-        from hubbackup.recover.job import RecoverJob  # here: no other command needs it
-
         job = RecoverJob(
             request=request,
             database=database,
@@ -215,6 +222,8 @@ class App(Installation):
         return self.run(self.of(database).drill_job(name, store), progress, database)
 
     def _next_database(self) -> str:
+        from hubbackup.restore.drill import next_database
+
         return self.chosen.names.only or next_database(self.chosen.at_hand(), self.state.history.runs())
 
     def database_of(self, name: str) -> str:
@@ -232,6 +241,8 @@ class App(Installation):
 
     def verify_job(self, wanted: CopySelector, store: str = "all") -> VerifyJob:
         """Read the wanted copies through, decoded: of the databases here, where it does not say of which."""
+        from hubbackup.verify.job import VerifyJob
+
         targets = self.targets(store)
         databases = (wanted.database,) if wanted.database else self.chosen.at_hand()
         return VerifyJob(
@@ -245,6 +256,9 @@ class App(Installation):
 
     def verify_due(self) -> Outcome[VerifyResult]:
         """Read the copies that were read longest ago, within the day's budget."""
+        from hubbackup.verify.job import VerifyFailedError, VerifyJob, due_copies
+        from hubbackup.verify.repair import repairable
+
         store, budget_bytes = self.settings.verify_store, self.settings.verify_daily_bytes
         job = VerifyJob(
             choose=lambda run: due_copies(  # a store that is not configured fails the run: else nobody would hear it
@@ -267,11 +281,15 @@ class App(Installation):
 
     def repair(self, damaged: Sequence[CopyResult], progress: ProgressMaker | None = None) -> Outcome[RepairResult]:
         """Make copies that a verification found damaged good again, from any store. Raises HubbackupError."""
+        from hubbackup.verify.repair import RepairJob
+
         scratch = self.state.directory
         return self.run(RepairJob(damaged, self.targets(), scratch, self.state.copy_history), progress)
 
     def undo_restore(self, target: str) -> Outcome[UndoResult]:
         """Swap back what the last restore of the database `target` put aside. Raises HubbackupError."""
+        from hubbackup.restore.undo import UndoJob
+
         return self.run(UndoJob(target, self.server.open_runner, self.server.connection, self.state.restored))
 
     def prune(self, *, dry_run: bool = False, databases: Sequence[str] | None = None) -> Outcome[PruneResult]:
@@ -279,10 +297,14 @@ class App(Installation):
 
         Of every database that the stores hold, or of these; never of one that is gone.
         """
+        from hubbackup.retention.prune import PruneJob
+
         return self.run(PruneJob(self.targets(), self.zone, dry_run, databases, frozenset(self.chosen.gone())))
 
     def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome[MarkResult]:
         """Pin, unpin or accept one backup, in every store that has it."""
+        from hubbackup.catalog.marks import MarkJob
+
         return self.run(MarkJob(typed, mark, on, self.targets(), kind))
 
     def adopt(
@@ -293,10 +315,14 @@ class App(Installation):
         progress: ProgressMaker | None = None,
     ) -> Outcome[AdoptResult]:
         """Take the named backups for ours, or all of before; `confirm` is asked for foreign ones."""
+        from hubbackup.verify.adopt import AdoptJob
+
         return self.run(AdoptJob(typed, self.targets(), self.manifest_key.make, confirm), progress)
 
     def collector(self, database: str = "") -> Collector:
         """The collector of everything that page, metrics and `hubbackup status` show, of all databases or one."""
+        from hubbackup.status.collect import Collector, Scope
+
         return Collector(
             Scope(
                 databases=(lambda: (database,)) if database else self.chosen.at_hand,

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
-
-import structlog
 
 from hubbackup.app.chosen import ChosenDatabases
 from hubbackup.app.identities import identities_of
@@ -31,6 +30,9 @@ from hubbackup.notify.notifier import Notifier
 from hubbackup.status.snapshot import AlertFacts
 from hubbackup.streams.age_keys import Ask
 from hubbackup.streams.cancel import Cancel
+
+if TYPE_CHECKING:
+    import structlog
 
 
 class Installation:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hubbackup.config.load import readable_copy
 from hubbackup.config.settings import Settings
@@ -26,12 +27,14 @@ from hubbackup.postgres.listed_databases import ListedDatabase, listed
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_time, drills_of
 from hubbackup.postgres.transport import Tls
-from hubbackup.restore.drill import DrillServer
 from hubbackup.runners import Runner
 from hubbackup.runners.engine import Engine
 from hubbackup.shown_text import printable
 from hubbackup.status.snapshot import KeptDatabase
 from hubbackup.streams.cancel import Cancel
+
+if TYPE_CHECKING:
+    from hubbackup.restore.drill import DrillServer
 
 IDLE_SECONDS = 600.0
 """A dump that sends no byte for this long has died; pg_dump waits at most half of it for a lock."""
@@ -159,6 +162,8 @@ class DatabaseServer:
 
         Of a schema alone also where nobody chose the live one: then nobody loads there as a superuser.
         """
+        from hubbackup.restore.drill import DrillServer
+
         settings, connection = self._settings, self.connection(run.run_id)
         if not settings.drill_target and not settings.drills_have_a_place and not schema_only:
             raise SettingsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -52,6 +53,8 @@ class LazyCommand(TyperCommand):
         """The real command, its module imported."""
         module, _, function = self._place.partition(":")
         callback: Callable[..., int] = getattr(import_module(f"{__package__}.{module}"), function)
+        gc.freeze()  # what was imported stays, and is not looked through again
+        gc.enable()
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         app.command(self.name)(callback)
         command = typer.main.get_command(app)

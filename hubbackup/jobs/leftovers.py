@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import structlog
+from typing import TYPE_CHECKING
 
 from hubbackup.errors import HubbackupError, StoppedError
+
+if TYPE_CHECKING:
+    import structlog
 
 
 @dataclass(frozen=True)

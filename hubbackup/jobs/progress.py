@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
-
 if TYPE_CHECKING:
+    import structlog
     from rich.console import RenderableType
 
 LOG_EVERY_SECONDS = 30.0

@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
-
-import structlog
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, HubbackupError, InternalError, LockHeldError
 from hubbackup.jobs.current import FILE_NAME, RunFile, read, unlocked_file
@@ -27,6 +25,9 @@ from hubbackup.jobs.progress import ProgressMaker, logged
 from hubbackup.jobs.results import Result
 from hubbackup.shown_text import sentence
 from hubbackup.streams.cancel import Cancel
+
+if TYPE_CHECKING:
+    import structlog
 
 PRUNE_SECONDS = 10.0
 """How long a run waits for a prune or a clean-up to end; any other run is not waited for."""

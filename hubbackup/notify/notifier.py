@@ -9,9 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
-
-import structlog
 
 from hubbackup.catalog.listing import newest_good
 from hubbackup.catalog.target import Target
@@ -30,6 +29,9 @@ from hubbackup.notify.sinks import Post, Sinks
 from hubbackup.notify.spool import Message, Spool
 from hubbackup.status.overdue import Watch
 from hubbackup.status.snapshot import AlertFacts
+
+if TYPE_CHECKING:
+    import structlog
 
 SPOOL_DIRECTORY = "spool"
 HOST_FILE = "host"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
-
-import structlog
+from typing import TYPE_CHECKING
 
 from hubbackup.errors import StoppedError
 from hubbackup.status.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import structlog
 
 EVERY_SECONDS = 300.0
 """Between two looks at the stores, where no run has ended."""

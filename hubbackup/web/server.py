@@ -17,9 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
-
-import structlog
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hubbackup.jobs.current import AtWork
 from hubbackup.shown_text import printable
@@ -29,6 +27,9 @@ from hubbackup.status.verdict import Verdict, judge
 from hubbackup.web import page
 from hubbackup.web.connections import bounded_server
 from hubbackup.web.guesses import Guesses, client_of
+
+if TYPE_CHECKING:
+    import structlog
 
 TEXT = "text/plain; charset=utf-8"
 HEADERS = (

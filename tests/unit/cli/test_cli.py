@@ -65,6 +65,25 @@ def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     assert loaded & HEAVY == set()
 
 
+def test_a_command_loads_what_it_needs(tmp_path: Path) -> None:
+    """A list of backups loads nothing that restores one, nor the renderer of tracebacks that structlog would load:
+    half of a short command's time is its imports. Then garbage is collected again."""
+    script = (
+        "import atexit, gc, sys; from hubbackup.__main__ import main\n"
+        "atexit.register(lambda: print('MODULES', gc.isenabled(), *sys.modules)); main()"
+    )
+    environment = {"POSTGRES_DB": "app", "BACKUP_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", script, "list"], capture_output=True, text=True, env=environment, check=True
+    )
+    collects, *loaded = done.stdout.rpartition("MODULES ")[2].split()
+    assert collects == "True"
+    assert "hubbackup.catalog.listing" in loaded
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("hubbackup.")}
+    assert rooms.isdisjoint({"restore", "load", "recover", "retention", "contents", "web"})
+    assert "rich" not in {name.split(".")[0] for name in loaded}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_summary_is_the_first_line_of_the_help(name: str) -> None:
     """`hubbackup --help` shows for each command, without importing it, what its own help begins with: on one line."""
