@@ -136,7 +136,7 @@ class _Work:
             with open_load_session(load, self._part, opening, buffers_input=self._loader.buffers_input) as session:
                 is_open = False
                 while tasks := self._take():
-                    if not is_open and not isinstance(tasks[0], Script):
+                    if not is_open and not self._is_schema(tasks[0]):
                         session.write(self._plan.opening(load.connection.load_path))
                         is_open = True
                     self._do(session, tasks)
@@ -147,6 +147,10 @@ class _Work:
             with self._changed:
                 self._at_work -= 1
                 self._changed.notify_all()
+
+    def _is_schema(self, task: Task) -> bool:
+        """Whether it sets for itself what all others find set."""
+        return isinstance(task, Script) and task.texts is self._plan.pre
 
     def _take(self) -> list[Task]:
         """Some tasks, waited for; none at the end."""

@@ -121,6 +121,13 @@ class Databases:
             self._runner, self._connection, database, text, encoding=encoding, own_settings=own_settings
         )
 
+    @property
+    def last(self) -> Databases:
+        """The same, for what is to be removed at the end: also after a stop, and then in some seconds."""
+        if not self._runner.cancel.is_set():
+            return self
+        return Databases(self._runner.detached(), self._connection, self._target)
+
     @contextmanager
     def talk(self, database: str, encoding: str = "") -> Iterator[Conversation]:
         """A conversation in `database`, with the settings that this gives its users; each of its statements is
@@ -243,7 +250,7 @@ class Databases:
                 self.sql(sql)
                 break
             except (RunnerError, StoppedError) as error:
-                if not isinstance(error, ToolError) or not error.stderr or _was_lost(error):
+                if not isinstance(error, ToolError) or was_lost(error):
                     self._resolve_lost_answer(error, live=live, new=new)
                     break
                 if sqlstate(error.stderr) != IN_USE or attempt == SWAP_ATTEMPTS:
@@ -319,9 +326,10 @@ class Databases:
         return counts, int(large_objects), last
 
 
-def _was_lost(error: ToolError) -> bool:
-    """Whether the session ended before it had answered."""
-    return error.exit_code_of_tool == session.NOT_CONNECTED or sqlstate(error.stderr).startswith(("57P", "08"))
+def was_lost(error: ToolError) -> bool:
+    """Whether the session ended before it had answered, so that what it was told may have been done all the same."""
+    lost = error.exit_code_of_tool == session.NOT_CONNECTED or sqlstate(error.stderr).startswith(("57P", "08"))
+    return lost or not error.stderr
 
 
 def free_bytes(runner: Runner, server: Server) -> int | None:

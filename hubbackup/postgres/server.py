@@ -44,6 +44,8 @@ class ServerDatabase:
     slots: tuple[str, ...] = ()
     """Logical replication slots: they stay with the database that is put aside."""
     owner: str = ""
+    holders: tuple[str, ...] = ()
+    """What keeps the server from dropping it, in words: subscriptions, and slots that somebody reads from."""
     in_use: bool = False
     """Whether a restore is at work on it, from wherever (`postgres/claims`)."""
     oid: int = 0
@@ -121,6 +123,10 @@ jsonb_build_object(
             'oid', oid::bigint,
             'in_use', {claimed("d.datname")},
             'prepared', (SELECT coalesce(jsonb_agg(gid), '[]') FROM pg_prepared_xacts WHERE database = d.datname),
+            'holders', (SELECT coalesce(jsonb_agg(holder), '[]') FROM (
+                SELECT 'the subscription ' || subname FROM pg_subscription WHERE subdbid = d.oid UNION ALL
+                SELECT 'the replication slot ' || slot_name FROM pg_replication_slots
+                WHERE database = d.datname AND active) h (holder)),
             'slots', (SELECT coalesce(jsonb_agg(slot_name), '[]') FROM pg_replication_slots
                       WHERE database = d.datname AND NOT temporary)))
         FROM pg_database d),
@@ -184,6 +190,7 @@ def _server(facts: dict[str, Any], psql_version: str) -> Server:
             tuple(found["prepared"]),
             tuple(found["slots"]),
             found["owner"],
+            tuple(found["holders"]),
             found["in_use"],
             found["oid"],
         )

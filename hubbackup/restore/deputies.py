@@ -27,11 +27,8 @@ class Deputies:
     Needless for a superuser, and where nothing belongs to anybody else.
     """
 
-    def __init__(
-        self, databases: Databases, last: Databases, database: str, server: Server, acting: Iterable[str]
-    ) -> None:
-        """`acting` are the roles that own something, stand-ins included; over `last` a stop does not hinder."""
-        self.last = last
+    def __init__(self, databases: Databases, database: str, server: Server, acting: Iterable[str]) -> None:
+        """`acting` are the roles that own something, stand-ins included."""
         self._databases = databases
         self._database = database
         self._server = server
@@ -60,7 +57,7 @@ class Deputies:
             yield
         finally:
             with contextlib.suppress(HubbackupError):  # the next restore removes what is left
-                self.last.sql(f"DROP ROLE {quoted(self._giver)}, {quoted(self._taker)};")
+                self._databases.last.sql(f"DROP ROLE {quoted(self._giver)}, {quoted(self._taker)};")
 
     def joining(self, names: Iterable[str]) -> str:
         """The statements that take in stand-ins."""

@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 
 from hubbackup.catalog.target import Target
 from hubbackup.dump.census import DumpFacts
-from hubbackup.errors import HubbackupError, NotProvenError, UsageError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, UsageError
 from hubbackup.jobs.history import RunRecord
 from hubbackup.jobs.results import DrillResult, RestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -94,7 +94,7 @@ class DrillJob:
             checks=answers,
             left_out=restored.left_out,
         )
-        return Outcome("drill passed", result, tuple(self.passed(source)))
+        return Outcome("drill passed", result, (*self.passed(source), *place.problems))
 
     def _check(self, databases: Databases, target: str, check: str) -> str:
         """The answer of one of the operator's own queries. Raises NotProvenError where it is nothing."""
@@ -117,9 +117,10 @@ class Place:
         self._server = server
         self._target = target
         self._databases = Databases(server.runner, server.connection, target)
-        self._last = Databases(server.runner.detached(), server.connection, target)
         self._ends = ExitStack()
         self.role = LoadingRole(server.connection)
+        self.problems: list[str] = []
+        """A sentence for what could not be removed."""
 
     def __enter__(self) -> Self:
         if self._server.keeps_roles:
@@ -157,7 +158,7 @@ class Place:
     def choose_role(self, facts: DumpFacts) -> LoadingRole:
         """Who loads this dump where roles stay, and asks the operator's own queries of what was loaded."""
         runner, connection = self._server.runner, self._server.connection
-        own = own_role(runner, connection, self._databases, self._last, facts)
+        own = own_role(runner, connection, self._databases, facts)
         self.role = self._ends.enter_context(own)
         self._ends.callback(self._remove)  # before its role goes
         if not self._server.chosen and not self.role.without_owners and self._databases.look().rights.superuser:
@@ -176,9 +177,14 @@ class Place:
         return f"{self._server.description}, loaded by {by}"
 
     def _remove(self) -> None:
-        for name in self._last.look().databases:
-            if name == self._target or derived_time(name, self._target, "restore"):
-                self._last.discard(name)
+        try:
+            for name in self._databases.last.look().databases:
+                if name == self._target or derived_time(name, self._target, "restore"):
+                    self._databases.last.discard(name)
+        except StoppedError:
+            raise
+        except HubbackupError as error:
+            self.problems.append(f"what it made in the live server stays until the next drill: {error}")
 
 
 def whose_turn(targets: Sequence[Target], records: Iterable[RunRecord]) -> Target:

@@ -43,11 +43,6 @@ class Work:
     dialect: Dialect
     loader: Loader = load_serially
 
-    @property
-    def last(self) -> Databases:
-        """For what is to be done after a stop, too."""
-        return Databases(self.runner.detached(), self.connection, self.request.target)
-
 
 class Filling:
     """The new database `name`. `make`, then `fill`; in any case `close`, and where it failed `abandon` before.
@@ -63,6 +58,8 @@ class Filling:
         self._before: list[str] = []
         """The remarks on what comes before the load."""
         self._work = work
+        self._is_claimed = False
+        """Until then, what has its name is somebody else's."""
         self._statistics: Statistics | None = None
         self._helpers: Deputies | None = None
         self._at_hand = contextlib.ExitStack()
@@ -71,13 +68,14 @@ class Filling:
         """The database, empty, as the backup's own was; its roles, and ours. Raises HubbackupError."""
         work = self._work
         self._at_hand.enter_context(work.databases.claim(self.name))
+        self._is_claimed = True
         work.databases.create(self.name, work.properties, work.server)
         self.exists = True
         extensions.prepare(work.databases, self.name, work.proof.facts, work.properties, work.server)
         self.remarks += self._make_roles()
         work = self._work
         acting = acting_roles(work.proof.facts, work.properties, work.server, work.request)
-        self._helpers = Deputies(work.databases, work.last, self.name, work.server, acting)
+        self._helpers = Deputies(work.databases, self.name, work.server, acting)
         self._at_hand.enter_context(self._helpers.at_hand())
         self.remarks += self._apply_properties(hindering=False)
 
@@ -144,7 +142,7 @@ class Filling:
         if self._statistics is not None:
             self._statistics.abandon()
         self.close()
-        self._work.last.discard(self.name)
+        self._work.databases.last.discard(self.name)
         self.exists = False
         server = self._work.databases.look(self._work.proof.encoding)
         again = Filling(replace(self._work, server=server, plan=roles.NOTHING, loader=load_serially), self.name)
@@ -156,9 +154,9 @@ class Filling:
         """Remove it, unless it is kept. What can't be removed now, the next restore removes."""
         if self._statistics is not None:
             self._statistics.abandon()
-        if not self.is_kept:
+        if self._is_claimed and not self.is_kept:
             with contextlib.suppress(HubbackupError):
-                self._work.last.discard(self.name)
+                self._work.databases.last.discard(self.name)
 
     def close(self) -> None:
         """Let go what was made for the restore alone."""

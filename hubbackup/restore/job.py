@@ -19,7 +19,7 @@ from hubbackup.catalog.restored import Loaded, Restored
 from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.identifiers import readable
 from hubbackup.dump.schema_text import SchemaText
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, UnrestorableError
+from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError, UnrestorableError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -31,7 +31,7 @@ from hubbackup.load.psql_compat import Dialect, parse_version
 from hubbackup.load.sessions import Choice, choose_loader, wants_several
 from hubbackup.postgres import ddl, run_lock
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
-from hubbackup.postgres.databases import Databases
+from hubbackup.postgres.databases import Databases, was_lost
 from hubbackup.postgres.run_lock import NO_LOCK, RunLock
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
@@ -76,6 +76,16 @@ class _Reached:
     connection: Connection
     databases: Databases
     look: Callable[[str], Server]
+
+
+@dataclass
+class _Replaced:
+    """With `--in-place`, the database that was there."""
+
+    safety: str = ""
+    """The words that restore the backup that was taken of it."""
+    is_dropped: bool = False
+    """The server has said so."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +218,14 @@ class RestoreJob:
         filling = Filling(work, fresh)
         if not request.schema_only:
             run.log.info("restore.started", message="restore started", name=work.source.name, database=request.target)
-        safety = retried = ""
+        replaced = _Replaced()
+        retried = ""
         try:
             with run.stage("create"):
                 filling.make()
             if in_place:
-                safety = self._drop_live(work, filling, lock)
+                replaced.safety = self._back_up_live(run)
+                self._drop_live(work, filling, lock, replaced)
             try:
                 filling.fill()
             except Exception as error:
@@ -240,7 +252,7 @@ class RestoreJob:
             filling.abandon()
             if filling.is_kept:
                 kept = filling.name if filling.exists else ""
-                _tell_what_is_kept(run, error, request.target, kept, safety)
+                _tell_what_is_kept(run, error, request.target, kept, replaced)
             raise
         finally:
             filling.close()
@@ -261,7 +273,7 @@ class RestoreJob:
             plain_bytes=facts.plain_bytes,
             kept_as=aside if put_aside else "",
             kept_bytes=live.size_bytes if put_aside and live else 0,
-            safety_backup=safety,
+            safety_backup=replaced.safety,
             remarks=remarks,
             roles_created=work.plan.made,
             only=work.proof.part.tables if work.proof.part is not None else (),
@@ -290,23 +302,33 @@ class RestoreJob:
             return str(error)
         return ""
 
-    def _drop_live(self, work: Work, filling: Filling, lock: RunLock) -> str:
-        """`--in-place`: the live database goes, after a backup of it, as late as can be: all that can be found out
-        beforehand was. From here on nothing is dropped any more. Returns the words that restore that backup."""
-        run, target = work.run, self.request.target
+    def _back_up_live(self, run: Run) -> str:
+        """`--in-place`: a backup of what will be dropped. Returns the words that restore it."""
         assert self.safety_backup is not None  # noqa: S101 - `in_place` needs it
         with run.stage("safety backup"):
             try:
-                safety = self.safety_backup(run)
+                return self.safety_backup(run)
             except UnrestorableError as error:
                 raise _not_dropped(f"the live database's own schema can't be restored: {error.why}", error) from error
+
+    def _drop_live(self, work: Work, filling: Filling, lock: RunLock, replaced: _Replaced) -> None:
+        """`--in-place`: the live database goes, as late as can be: all that can be found out beforehand was. From
+        here on nothing is dropped any more, unless the server says that the live database stays."""
+        run, target = work.run, self.request.target
         with run.stage("drop"):
             filling.is_kept = True
             lock.expect_its_end()
-            message = f"database dropped (--in-place); to go back: hubbackup restore {safety}"
+            safety = replaced.safety
+            message = f"the live database is dropped now (--in-place); to go back: hubbackup restore {safety}"
             run.log.warning("restore.dropping", message=message, database=target, safety=safety)
-            work.databases.drop(target)
-        return safety
+            try:
+                work.databases.drop(target)
+                replaced.is_dropped = True
+            except ToolError as error:
+                if was_lost(error):
+                    raise
+                filling.is_kept = False
+                raise _not_dropped(f"the server refuses that: {error}", error) from error
 
     def _properties(
         self, runner: Runner, connection: Connection, server: Server, source: Source
@@ -356,23 +378,25 @@ def _tell_retried(run: Run, error: Exception) -> str:
     return why
 
 
-def _not_dropped(sentence: str, error: UnrestorableError) -> HubbackupError:
+def _not_dropped(sentence: str, error: HubbackupError) -> HubbackupError:
+    ways = [error.remedy] if error.remedy else []
     return HubbackupError(
         f"--in-place has not dropped the live database, since {sentence}",
-        remedy=f"{error.remedy}; or restore beside the live database, without --in-place",
+        remedy="; or ".join([*ways, "restore beside the live database, without --in-place"]),
     )
 
 
-def _tell_what_is_kept(run: Run, error: BaseException, target: str, kept: str, safety: str) -> None:
+def _tell_what_is_kept(run: Run, error: BaseException, target: str, kept: str, replaced: _Replaced) -> None:
     """Say what there is after a failure without a live database; raises the error that says so, in the place of one
     of ours."""
-    sentence = f"the database {target} had been dropped (--in-place)"
+    was = "had been dropped" if replaced.is_dropped else "was being dropped, and may be gone"
+    sentence = f"the database {target} {was} (--in-place)"
     if kept:
         sentence += (
             f"; what was loaded is kept as {kept}: look into it, and drop it yourself, at once where the disk has no"
             " room for both"
         )
-    remedy = f"its last state is in a safety backup: hubbackup restore {safety} --yes"
-    run.log.error("restore.kept", message=sentence, database=target, kept=kept, safety=safety, remedy=remedy)
+    remedy = f"its last state is in a safety backup: hubbackup restore {replaced.safety} --yes"
+    run.log.error("restore.kept", message=sentence, database=target, kept=kept, safety=replaced.safety, remedy=remedy)
     if isinstance(error, HubbackupError) and not isinstance(error, StoppedError):
         raise HubbackupError(f"{error}; {sentence}", remedy=remedy) from error

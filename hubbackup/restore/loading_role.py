@@ -46,12 +46,10 @@ def needs_of(facts: DumpFacts, server: Server) -> str:
 
 
 @contextmanager
-def own_role(
-    runner: Runner, connection: Connection, databases: Databases, last: Databases, facts: DumpFacts
-) -> Iterator[LoadingRole]:
+def own_role(runner: Runner, connection: Connection, databases: Databases, facts: DumpFacts) -> Iterator[LoadingRole]:
     """A role of its own for the time of one load; `connection` itself where that can't do it, with the reason.
 
-    `connection` must be one that may make roles. `last` cleans up, whatever stops the run. Caller's duty: hold a
+    `connection` must be one that may make roles. Caller's duty: hold a
     claim, since the role looks like one that a killed restore left; and remove what it made before it goes.
     """
     server = databases.look()
@@ -68,7 +66,7 @@ def own_role(
         yield _tried(runner, own, databases.home(), connection)
     finally:
         with contextlib.suppress(HubbackupError):  # the next restore or drill removes what is left
-            last.sql(f"DROP OWNED BY {quoted(name)};\nDROP ROLE {quoted(name)};")
+            databases.last.sql(f"DROP OWNED BY {quoted(name)};\nDROP ROLE {quoted(name)};")
 
 
 def without_owners_of(properties: DatabaseProperties | None) -> DatabaseProperties | None:

@@ -73,7 +73,7 @@ def preflight(
     plan = _check_roles(connection.user, server, request, source, set(facts.roles) | ddl.needed_roles(properties))
     _check_rights(server, request, facts, properties, plan)
     if live is not None:
-        _check_replaceable(live)
+        _check_replaceable(live, in_place=request.in_place)
     if not (request.in_place or request.force or request.schema_only):
         _check_room(runner, connection, server, request, source, facts)
     notes += plan.remarks if request.with_globals else ()
@@ -216,8 +216,13 @@ def acting_roles(
     return owners | (facts.requirements.acting if request.no_owner else facts.requirements.acting & server.roles)
 
 
-def _check_replaceable(live: ServerDatabase) -> None:
-    """What a rename would stumble over, hours later."""
+def _check_replaceable(live: ServerDatabase, *, in_place: bool) -> None:
+    """What a rename would stumble over, hours later, or a drop."""
+    if in_place and live.holders:
+        raise HubbackupError(
+            f"--in-place can't drop the database {live.name}: it is held by {', '.join(live.holders)}",
+            remedy="restore beside the live database, without --in-place; or remove what holds it",
+        )
     if live.prepared:
         raise HubbackupError(
             f"the database {live.name} is held by prepared transactions: {', '.join(live.prepared)}",

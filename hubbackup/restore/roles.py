@@ -110,7 +110,7 @@ def stand_ins(
 
     Those of `superusers` are superusers, since what they own may belong to none but such; nobody can log in as one.
     Made for the restore and removed after it, so that nothing but the new database ever refers to them. After a
-    failure the new database goes first, over `deputies.last`, which a stop of the run does not hinder: a role can't
+    failure the new database goes first, also after a stop of the run: a role can't
     go while something refers to it. What can't be removed then, the next restore removes. With `keep` the new
     database stays, and what they own in it falls to us there and then.
     """
@@ -134,10 +134,10 @@ def stand_ins(
         if names:
             with contextlib.suppress(HubbackupError):
                 if keep:
-                    deputies.last.sql(disown, database)
+                    databases.last.sql(disown, database)
                 else:
-                    deputies.last.discard(database)
-                remove_leftovers(deputies.last, database)
+                    databases.last.discard(database)
+                remove_leftovers(databases.last, database)
         raise
 
 

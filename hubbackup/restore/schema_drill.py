@@ -59,6 +59,8 @@ class SchemaDrill:
                     _warn(run, mark_unrestorable(self.targets, name, error.why, self.now()))
                 raise
         _warn(run, self.passed(source))
+        for problem in place.problems:
+            run.log.warning("drill.left", message=problem)
         seconds = round(time.monotonic() - began, 1)
         run.log.info(
             "schema_drill.passed",

@@ -87,6 +87,9 @@ class Runner(Protocol):
     identity: str
     """What stays equal while the tools stay equal (an image's id), for caching what was probed."""
 
+    cancel: Cancel
+    """The run's: once it is set, no stream of a command is waited for any more."""
+
     inherited: Mapping[str, str]
     """The environment that a command finds there before anything is added to it."""
 

@@ -37,7 +37,7 @@ class DirectRunner:
 
     def __init__(self, *, cancel: Cancel, idle_seconds: float = 600.0, path: str | None = None) -> None:
         """`path` replaces PATH for finding the tools; `idle_seconds` bounds the silence of a stream."""
-        self._cancel = cancel
+        self.cancel = cancel
         self._idle_seconds = idle_seconds
         self._path = path
         self.inherited: Mapping[str, str] = inherited(os.environ)
@@ -50,12 +50,12 @@ class DirectRunner:
 
     def with_path(self, path: str) -> DirectRunner:
         """The same, with another PATH; an empty one is that of this process."""
-        return DirectRunner(cancel=self._cancel, idle_seconds=self._idle_seconds, path=path or None)
+        return DirectRunner(cancel=self.cancel, idle_seconds=self._idle_seconds, path=path or None)
 
     def under(self, cancel: Cancel) -> DirectRunner:
         """The same place, for a part of the run that may be stopped by itself."""
         part = copy.copy(self)
-        part._cancel = cancel
+        part.cancel = cancel
         return part
 
     @contextmanager
@@ -87,7 +87,7 @@ class DirectRunner:
             )
         except OSError as error:
             raise RunnerError(f"{tool} could not be started: {error.strerror}") from error
-        process = DirectProcess(popen, tool, self._cancel, self._idle_seconds)
+        process = DirectProcess(popen, tool, self.cancel, self._idle_seconds)
         try:
             yield process
         finally:
@@ -112,7 +112,7 @@ class DirectProcess:
         self._stdout = cast("FileIO", popen.stdout)
         self._stderr_pipe = cast("FileIO", popen.stderr)
         self._tool = tool
-        self._cancel = cancel
+        self.cancel = cancel
         self._idle_seconds = idle_seconds
         self._stderr = Tail()
         self._ended = threading.Event()
@@ -129,7 +129,7 @@ class DirectProcess:
         view = memoryview(bytearray(CHUNK_BYTES))
         last_byte_at = time.monotonic()
         while True:
-            self._cancel.check()
+            self.cancel.check()
             if select.select([self._stdout_fd], [], [], TICK_SECONDS)[0]:
                 count = os.readv(self._stdout_fd, [view])
                 if count == 0:
@@ -144,7 +144,7 @@ class DirectProcess:
         """Write to stdin, in portions, so that a process that ended early is noticed."""
         view = memoryview(data)
         while view:
-            self._cancel.check()
+            self.cancel.check()
             if self._ended.is_set():
                 raise StreamError(f"{self._tool} ended before it read all of its input")
             if not select.select([], [self._stdin], [], TICK_SECONDS)[1]:

@@ -24,6 +24,7 @@ from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import Engine
 from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES, throwaway_server
 from hubbackup.streams.cancel import Cancel
+from tests.integration.test_restore_faults import wrapped
 from tests.support.backups import signed_text
 from tests.support.containers import USER, drill_containers, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
@@ -187,6 +188,31 @@ def test_s3_and_local_take_turns(embedded: App, postgres16: EmbeddedPostgres, s3
         with pytest.raises(NotProvenError, match=name):
             app.drill()
         assert app.drill().result.store == "local"
+
+
+@pytest.mark.parametrize(
+    ("instead", "code", "word"),
+    [("SELECT pg_sleep(5); &", 0, "drill passed"), ("SELECT 1 / 0; &", 3, "stays until the next drill")],
+    ids=["slow", "refused"],
+)
+def test_a_drill_that_passed_has_passed(
+    postgres16: EmbeddedPostgres, tmp_path: Path, instead: str, code: int, word: str
+) -> None:
+    """Whatever becomes of the scratch database in the live server: one that takes long to drop is waited for, one
+    that can't be dropped is named, and the next drill removes it."""
+    hub = for_server(postgres16, "scratched", tmp_path, DRILL_TARGET="database")
+    postgres16.create_database("scratched")
+    try:
+        hub.backup()
+        orders = f'[ -n "$PGCLIENTENCODING" ] || exec "$real" "$@"\nsed -u "s#^DROP DATABASE IF EXISTS#{instead}#"'
+        path = wrapped(tmp_path, postgres16, f'{orders} | "$real" "$@"')
+        done = hub.run("drill", PATH=path)
+        assert done.code == code, done.said
+        assert word in done.said
+        assert hub.run("drill").code == 0
+        assert hub.derived("drill") == []
+    finally:
+        hub.drop("scratched")
 
 
 CLIMBS = """

@@ -8,10 +8,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from hubbackup.postgres.claims import KEY
+from tests.integration.test_restore_faults import inside
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.fingerprint import Fingerprint, diff, fingerprint
 from tests.support.program import DATABASE, Program, for_server
@@ -54,6 +57,23 @@ def test_without_a_terminal_and_without_yes(hub: Program, arguments: list[str]) 
     assert done.code == 2, done.said
     assert "nobody is there to confirm this" in done.err
     assert "add --yes" in done.err
+
+
+def test_another_restore_of_the_same_second(hub: Program, postgres16: EmbeddedPostgres) -> None:
+    """Begun on another host in the very same second, it has the name already: ours ends, and leaves it alone."""
+    with terminal(hub, "--latest") as operator:
+        operator.wait_for(PROMPT)
+        soon = [datetime.now(UTC) + timedelta(seconds=number) for number in range(8)]
+        theirs = [f"{DATABASE}_restore_{moment:%Y%m%d_%H%M%S}" for moment in soon]
+        for name in theirs:
+            hub.psql(f"CREATE DATABASE {name}")
+        claims = ", ".join(f"pg_advisory_lock({KEY}, hashtext('{name}'))" for name in theirs)
+        with inside(postgres16, f"SELECT {claims}", "postgres"):
+            operator.type(f"{DATABASE}\n")
+            assert operator.end() == 1, operator.said
+    assert "another restore is at work on the database" in operator.said
+    assert hub.databases() >= set(theirs)
+    hub.drop(*theirs)
 
 
 @pytest.mark.parametrize("typed", ["yes\n", "HUB_CHANTIER\n", "\x04"])

@@ -10,7 +10,8 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -509,6 +510,84 @@ def test_in_place_that_fails_names_the_way_back(hub: Program) -> None:
         hub.psql("SELECT 1", database=DATABASE)
     back = done.err.strip().splitlines()[-1].split("safety backup: hubbackup ")[1].split()
     assert back[-1] == "--yes"
+    done = hub.run(*back)
+    assert done.code == 0, done.said
+    assert diff(live, fingerprint(hub.psql, DATABASE)) == []
+
+
+ORDERS = '[ -n "$PGCLIENTENCODING" ] || exec "$real" "$@"\n'
+"""But for the sessions that stay open."""
+
+
+@contextlib.contextmanager
+def inside(server: EmbeddedPostgres, sql: str, database: str = DATABASE) -> Iterator[None]:
+    """A session in the live database that has said this, which has one line for an answer."""
+    command = ["psql", "-XqAt", "-d", database]
+    with subprocess.Popen(command, env=server.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
+        assert session.stdin is not None
+        assert session.stdout is not None
+        session.stdin.write(f"{sql};\n".encode())
+        session.stdin.flush()
+        assert session.stdout.readline()
+        yield
+        session.stdin.close()
+
+
+@contextlib.contextmanager
+def held_by_a_subscription(server: EmbeddedPostgres) -> Iterator[str]:
+    server.psql("CREATE SUBSCRIPTION s CONNECTION 'host=' PUBLICATION p WITH (connect = false)", database=DATABASE)
+    try:
+        yield "the subscription s"
+    finally:
+        server.psql("ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s", database=DATABASE)
+
+
+@contextlib.contextmanager
+def held_by_a_reader(server: EmbeddedPostgres) -> Iterator[str]:
+    """A temporary slot is read from for as long as its session lives."""
+    with inside(server, "SELECT slot_name FROM pg_create_logical_replication_slot('reads', 'pgoutput', true)"):
+        yield "the replication slot reads"
+
+
+@pytest.mark.parametrize("held", [held_by_a_subscription, held_by_a_reader])
+def test_in_place_of_what_the_server_does_not_drop(
+    hub: Program, server: EmbeddedPostgres, held: Callable[[EmbeddedPostgres], AbstractContextManager[str]]
+) -> None:
+    """A database that subscribes, or that somebody replicates from, can't be dropped: that is found out before the
+    safety backup, and what holds it is named. Beside it can be restored all the same."""
+    file = hub.backup()
+    with held(server) as what, unchanged(hub):
+        done = hub.run("restore", file.name, "--in-place", "--yes")
+        assert done.code == 1, done.said
+        assert f"--in-place can't drop the database {DATABASE}: it is held by {what}" in done.err
+    assert list(hub.backups.glob("*.sql.gz")) == [file]
+
+
+def test_in_place_where_the_server_refuses_the_drop(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """What came after all checks: nothing is said to be dropped, the empty new database goes, the live one stays."""
+    file = hub.backup()
+    unforced = f"""sed -u 's/^\\(DROP DATABASE IF EXISTS "{DATABASE}"\\) WITH (FORCE)/\\1/' | "$real" "$@"\n"""
+    path = wrapped(tmp_path, server, ORDERS + unforced)
+    with inside(server, "SELECT 'here'"), unchanged(hub):
+        done = hub.run("restore", file.name, "--in-place", "--yes", PATH=path)
+    assert done.code == 1, done.said
+    assert "--in-place has not dropped the live database, since the server refuses that" in done.err
+    assert "is being accessed by other users" in done.err
+    assert "had been dropped" not in done.said
+    assert hub.derived("loaded") == []
+
+
+def test_in_place_whose_drop_is_not_answered(hub: Program, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Nobody knows whether the live database is gone: that is said so, and the safety backup is named, which brings
+    it back."""
+    live = fingerprint(hub.psql, DATABASE)
+    file = hub.backup()
+    die = f"grep -q 'DROP DATABASE IF EXISTS \"{DATABASE}\"' {tmp_path}/seen.$$ && kill -KILL $$; exit $code"
+    path = wrapped(tmp_path, server, ORDERS + f'tee {tmp_path}/seen.$$ | "$real" "$@"; code=$?\n{die}')
+    done = hub.run("restore", file.name, "--in-place", "--yes", PATH=path)
+    assert done.code == 1, done.said
+    assert f"the database {DATABASE} was being dropped, and may be gone (--in-place)" in done.err
+    back = done.err.strip().splitlines()[-1].split("safety backup: hubbackup ")[1].split()
     done = hub.run(*back)
     assert done.code == 0, done.said
     assert diff(live, fingerprint(hub.psql, DATABASE)) == []

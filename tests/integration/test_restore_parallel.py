@@ -194,6 +194,74 @@ def test_one_session_starts_over(hub: Program, server: EmbeddedPostgres, live: F
     assert hub.derived("restore") == []
 
 
+def test_one_session_starts_over_once_the_database_is_gone(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
+    """A drop takes its time after a large load: a checkpoint, gigabytes of files."""
+    hub = for_server(postgres18, "large", tmp_path)
+    postgres18.create_database("large")
+    postgres18.psql("CREATE TABLE t AS SELECT repeat('x', 99) AS x FROM generate_series(1, 2000)", database="large")
+    hub.backup()
+    script = """case "$PGAPPNAME$PGCLIENTENCODING" in
+*-load) sed -u "s/WITH (FREEZE true)/WITH (nonsense)/" | "$real" "$@";;
+*UTF8) sed -u "s/^DROP DATABASE IF EXISTS .large_restore/SELECT pg_sleep(5); &/" | "$real" "$@";;
+*) exec "$real" "$@";;
+esac"""
+    try:
+        path = wrapped(tmp_path, postgres18, script)
+        done = hub.run("restore", "--latest", "--yes", "--json", "--jobs", "2", PATH=path)
+        assert done.code == 0, done.said
+        assert "nonsense" in done.document["retried_serially"]
+        assert hub.derived("restore") == []
+    finally:
+        hub.drop("large", *hub.derived("before"))
+
+
+LATE = """
+import threading, time
+from hubbackup.load.parallel import _Work
+from hubbackup.load.tasks import Fill
+take, do = _Work._take, _Work._do
+def late(self):
+    if threading.current_thread().name == "load-1":
+        time.sleep(1)
+    return take(self)
+def slow(self, session, tasks):
+    do(self, session, tasks)
+    if isinstance(tasks[0], Fill):
+        time.sleep(2)
+_Work._take, _Work._do = late, slow
+import sys
+from hubbackup import cli
+sys.exit(cli.run(sys.argv[1:]))
+"""
+"""The second session comes when the first one has done all but what comes at the very end."""
+
+
+def test_each_session_has_the_dumps_settings(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Also one that does nothing but what comes at the very end: an index that pg_dump writes for the tablespace that
+    it has named long before goes there."""
+    postgres18.psql("SET allow_in_place_tablespaces = on; CREATE TABLESPACE fast LOCATION ''")
+    hub = for_server(postgres18, "placed", tmp_path)
+    postgres18.create_database("placed")
+    try:
+        postgres18.psql(
+            "SET default_tablespace = fast; CREATE TABLE t AS SELECT g AS i FROM generate_series(1, 20000) g;"
+            "CREATE MATERIALIZED VIEW v AS SELECT * FROM t; CREATE INDEX v_i ON v (i)",
+            database="placed",
+        )
+        hub.backup()
+        restore = ("restore", "--latest", "--into", "copy", "--yes", "--jobs", "2")
+        done = finish(hub.start(*restore, code=LATE))
+        assert done.code == 0, done.said
+        placed = (
+            "SELECT string_agg(relname || ' ' || spcname, ', ' ORDER BY 1) FROM pg_class c"
+            " JOIN pg_tablespace s ON s.oid = reltablespace WHERE spcname = 'fast'"
+        )
+        assert postgres18.psql(placed, database="copy") == postgres18.psql(placed, database="placed")
+    finally:
+        hub.drop("copy", "placed")
+        postgres18.psql("DROP TABLESPACE fast")
+
+
 @pytest.mark.parametrize("options", [(), ("--in-place",), ("--no-owner",)])
 def test_starting_over_is_a_restore_like_any_other(
     hub: Program, server: EmbeddedPostgres, live: Fingerprint, tmp_path: Path, options: tuple[str, ...]
