@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from hubbackup.dump.identifiers import literal
-from hubbackup.load.analyze import LOAD_SUFFIX, PORTION, WORTH_ROWS, Statistics
+from hubbackup.load.analyze import LOAD_SUFFIX, WORTH_ROWS, Statistics
+from hubbackup.load.analyze_sql import PORTION
 from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.pins import KEEP_PATH, OUR_PATH, OWN_PATH
 from hubbackup.postgres.session import Connection
