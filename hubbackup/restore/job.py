@@ -19,7 +19,7 @@ from hubbackup.catalog.restored import Loaded, Restored
 from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.identifiers import readable
 from hubbackup.dump.schema_text import SchemaText
-from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, ToolError, UnrestorableError
+from hubbackup.errors import HubbackupError, NotProvenError
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -31,13 +31,14 @@ from hubbackup.load.psql_compat import Dialect, parse_version
 from hubbackup.load.sessions import Choice, choose_loader, wants_several
 from hubbackup.postgres import ddl, run_lock
 from hubbackup.postgres.client import DatabaseProperties, describe, properties_from_json
-from hubbackup.postgres.databases import Databases, was_lost
+from hubbackup.postgres.databases import Databases
 from hubbackup.postgres.run_lock import NO_LOCK, RunLock
 from hubbackup.postgres.server import Server
 from hubbackup.postgres.session import Connection
 from hubbackup.postgres.side_databases import derived_name, time_of
 from hubbackup.restore import extensions, roles
 from hubbackup.restore.filling import Filling, Work
+from hubbackup.restore.in_place import LiveDatabase, try_schema
 from hubbackup.restore.lacking import NOTHING, Lost, carry_over, lost
 from hubbackup.restore.loading_role import LoadingRole, without_owners_of
 from hubbackup.restore.preflight import Request, preflight, roles_of
@@ -76,16 +77,6 @@ class _Reached:
     connection: Connection
     databases: Databases
     look: Callable[[str], Server]
-
-
-@dataclass
-class _Replaced:
-    """With `--in-place`, the database that was there."""
-
-    safety: str = ""
-    """The words that restore the backup that was taken of it."""
-    is_dropped: bool = False
-    """The server has said so."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +154,7 @@ class RestoreJob:
                 notes = preflight(runner, connection, server, request, source, proof.facts, properties)
                 untried = ""
                 if request.in_place and request.target in server.databases:
-                    untried = self._try_schema(run, source, proof.facts)
+                    untried = try_schema(self.try_schema, run, source, proof.facts)
                 gone = NOTHING
                 if request.target in server.databases and not request.schema_only:
                     gone = lost(databases, request.target, left_out, proof.encoding)
@@ -218,14 +209,18 @@ class RestoreJob:
         filling = Filling(work, fresh)
         if not request.schema_only:
             run.log.info("restore.started", message="restore started", name=work.source.name, database=request.target)
-        replaced = _Replaced()
+        live_database: LiveDatabase | None = None
+        if in_place:
+            assert self.safety_backup is not None  # noqa: S101 - `in_place` needs it
+            live_database = LiveDatabase(run, request.target, self.safety_backup)
         retried = ""
         try:
             with run.stage("create"):
                 filling.make()
-            if in_place:
-                replaced.safety = self._back_up_live(run)
-                self._drop_live(work, filling, lock, replaced)
+            if live_database is not None:
+                live_database.back_up()
+                lock.expect_its_end()
+                live_database.drop(databases, filling)
             try:
                 filling.fill()
             except Exception as error:
@@ -250,9 +245,8 @@ class RestoreJob:
                 filling.remarks += extensions.after_swap(databases, work.server, request.target)
         except BaseException as error:
             filling.abandon()
-            if filling.is_kept:
-                kept = filling.name if filling.exists else ""
-                _tell_what_is_kept(run, error, request.target, kept, replaced)
+            if live_database is not None and filling.is_kept:
+                live_database.tell_what_is_kept(error, filling.name if filling.exists else "")
             raise
         finally:
             filling.close()
@@ -273,7 +267,7 @@ class RestoreJob:
             plain_bytes=facts.plain_bytes,
             kept_as=aside if put_aside else "",
             kept_bytes=live.size_bytes if put_aside and live else 0,
-            safety_backup=replaced.safety,
+            safety_backup=live_database.safety if live_database is not None else "",
             remarks=remarks,
             roles_created=work.plan.made,
             only=work.proof.part.tables if work.proof.part is not None else (),
@@ -287,48 +281,6 @@ class RestoreJob:
         if self.restored is not None and work.proof.part is None:
             place = work.server.place_of(oid)
             self.restored.arriving(self.request.target, work.source.name, place, self.now())
-
-    def _try_schema(self, run: Run, source: Source, facts: DumpFacts) -> str:
-        """See that the schema restores before anything is dropped for it; returns why that could not be seen."""
-        if self.try_schema is None:
-            return "there is no server to try it in"
-        try:
-            self.try_schema(run, source, facts.schema_digest)
-        except UnrestorableError as error:
-            raise _not_dropped(f"{source.name} can't be restored: {error.why}", error) from error
-        except (StoppedError, NotProvenError):
-            raise
-        except HubbackupError as error:
-            return str(error)
-        return ""
-
-    def _back_up_live(self, run: Run) -> str:
-        """`--in-place`: a backup of what will be dropped. Returns the words that restore it."""
-        assert self.safety_backup is not None  # noqa: S101 - `in_place` needs it
-        with run.stage("safety backup"):
-            try:
-                return self.safety_backup(run)
-            except UnrestorableError as error:
-                raise _not_dropped(f"the live database's own schema can't be restored: {error.why}", error) from error
-
-    def _drop_live(self, work: Work, filling: Filling, lock: RunLock, replaced: _Replaced) -> None:
-        """`--in-place`: the live database goes, as late as can be: all that can be found out beforehand was. From
-        here on nothing is dropped any more, unless the server says that the live database stays."""
-        run, target = work.run, self.request.target
-        with run.stage("drop"):
-            filling.is_kept = True
-            lock.expect_its_end()
-            safety = replaced.safety
-            message = f"the live database is dropped now (--in-place); to go back: hubbackup restore {safety}"
-            run.log.warning("restore.dropping", message=message, database=target, safety=safety)
-            try:
-                work.databases.drop(target)
-                replaced.is_dropped = True
-            except ToolError as error:
-                if was_lost(error):
-                    raise
-                filling.is_kept = False
-                raise _not_dropped(f"the server refuses that: {error}", error) from error
 
     def _properties(
         self, runner: Runner, connection: Connection, server: Server, source: Source
@@ -376,27 +328,3 @@ def _tell_retried(run: Run, error: Exception) -> str:
     message = f"several sessions have failed, one starts over: {why}"
     run.log.warning("restore.retried_serially", message=message, cause=why)
     return why
-
-
-def _not_dropped(sentence: str, error: HubbackupError) -> HubbackupError:
-    ways = [error.remedy] if error.remedy else []
-    return HubbackupError(
-        f"--in-place has not dropped the live database, since {sentence}",
-        remedy="; or ".join([*ways, "restore beside the live database, without --in-place"]),
-    )
-
-
-def _tell_what_is_kept(run: Run, error: BaseException, target: str, kept: str, replaced: _Replaced) -> None:
-    """Say what there is after a failure without a live database; raises the error that says so, in the place of one
-    of ours."""
-    was = "had been dropped" if replaced.is_dropped else "was being dropped, and may be gone"
-    sentence = f"the database {target} {was} (--in-place)"
-    if kept:
-        sentence += (
-            f"; what was loaded is kept as {kept}: look into it, and drop it yourself, at once where the disk has no"
-            " room for both"
-        )
-    remedy = f"its last state is in a safety backup: hubbackup restore {replaced.safety} --yes"
-    run.log.error("restore.kept", message=sentence, database=target, kept=kept, safety=replaced.safety, remedy=remedy)
-    if isinstance(error, HubbackupError) and not isinstance(error, StoppedError):
-        raise HubbackupError(f"{error}; {sentence}", remedy=remedy) from error
