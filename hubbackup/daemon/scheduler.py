@@ -61,7 +61,7 @@ class Shift:
     ended_at: datetime
     last: dict[str, datetime] = field(default_factory=dict)
     waiting: datetime | None = None
-    """The slot of a backup that waits for another daemon's run."""
+    """The slot of a backup that waits for another run."""
 
 
 def _databases_field(app: App) -> dict[str, object]:
@@ -258,7 +258,8 @@ class Daemon:
         self._beat()
 
     def _wait_for_the_other(self, slot: datetime, databases: Sequence[str] = ()) -> None:
-        """Look again in a moment: another daemon's run may serve the slot, or die of it. The next slot ends that."""
+        """Look again in a moment: the run at work, typed or another daemon's, ends at some time, and may have served
+        the slot or not. The next slot ends that."""
         self._waiting = slot
         due = datetime.now(UTC) + timedelta(seconds=LOOK_SECONDS)
         self._scheduler.add_job(
@@ -304,14 +305,14 @@ class Daemon:
     ) -> None:
         """Do a run with the newest settings; the daemon survives whatever ends it. The run reports its end itself.
 
-        For a `slot` a run elsewhere is waited for, and reported unless it `is_told`.
+        For a `slot` another run, of whoever began it, is waited for, and reported unless it `is_told`.
         """
         with self._counting:
             self._at_work += 1
         try:
             work(self._edits.look())
         except LockHeldError as error:  # told here only: a run without the lock has no closing line of its own
-            if slot is None or not error.elsewhere:
+            if slot is None:
                 self._log.warning(f"{kind}.skipped", message=str(error))
                 return
             if not is_told:

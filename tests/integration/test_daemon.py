@@ -146,22 +146,39 @@ def test_sigterm_in_a_run_ends_it_in_time(program: Program, postgres18: Embedded
     assert program.files() == {}
 
 
-def test_a_run_by_hand_and_the_daemon_exclude_each_other(
+def test_no_run_by_hand_begins_beside_the_daemons(
     program: Program, postgres18: EmbeddedPostgres, database: str
 ) -> None:
-    """While the daemon's run is at work a run by hand exits 4; while one by hand is, the daemon skips its slot."""
+    """While the daemon's run is at work, a run by hand exits 4."""
     with locked_table(postgres18, database, "t"), running(program, BACKUP_ON_START="true"):
         wait_until(lambda: list(program.backups.glob("*.partial")), "the daemon's run")
         assert program.run("backup").code == 4
+
+
+def test_a_slot_that_finds_a_run_by_hand_waits_for_its_end(
+    program: Program, postgres18: EmbeddedPostgres, database: str
+) -> None:
+    """A long run by hand costs no backup: the slot that it overlaps is said once, and served when that run has ended.
+    A stop meanwhile is as quick as ever, and leaves the slot to the next start."""
+    first = program.backup().name
+    program.redate(first, timedelta(days=2))
+    for part in (first, beside(first)):
+        (program.backups / part).unlink()
     with locked_table(postgres18, database, "t"):
         by_hand = program.start("backup")
         wait_until(lambda: list(program.backups.glob("*.partial")), "the run by hand")
-        with running(program, every_second=True) as daemon:
-            skipped = daemon.wait_for("backup.skipped", 2)
-            assert f"process {by_hand.pid}" in skipped[0]["message"]
-            assert daemon.events("backup.failed") == []
-    assert by_hand.wait(timeout=20) == 0
-    by_hand.communicate()
+        with running(program, BACKUP_SCHEDULE="0 3 * * *") as daemon:
+            assert f"process {by_hand.pid}" in daemon.wait_for("backup.waiting")[0]["message"]
+            clock = time.monotonic()
+            assert daemon.stop() == 143
+            assert time.monotonic() - clock < 8
+        with running(program, BACKUP_SCHEDULE="0 3 * * *") as daemon:
+            daemon.wait_for("backup.waiting")
+            by_hand.send_signal(signal.SIGTERM)
+            by_hand.communicate(timeout=20)
+            wait_until(lambda: list(program.backups.glob("*.partial")), "the daemon's run")
+            assert len(daemon.events("backup.waiting")) == 1
+            assert daemon.events("backup.skipped") == daemon.events("backup.failed") == []
 
 
 def test_a_slot_behind_its_own_run_is_skipped_aloud(
