@@ -247,16 +247,53 @@ def test_commands_of_the_same_moment_do_not_hinder_each_other(running: Running) 
     assert running.sh("ls -A /run/hubbackup.copies/config").split() == [".env.production"]
 
 
+COPIES = "/run/hubbackup.copies/config"
+
+
+def edit(path: Path, text: str, mode: int = 0o600) -> None:
+    """As an editor does, which replaces the file."""
+    fresh = path.with_name("new")
+    fresh.write_text(text)
+    fresh.chmod(mode)
+    fresh.replace(path)
+
+
+def copied(container: Running, name: str, text: str) -> None:
+    """The copy of that file becomes this text."""
+    deadline = time.monotonic() + 30
+    while container.sh(f"cat {COPIES}/{name}") != text:
+        assert time.monotonic() < deadline, container.sh(f"ls -lR {COPIES}")
+        time.sleep(0.05)
+    assert container.sh(f"stat -c '%u %a' {COPIES}/{name}").strip() == "10001 400"
+
+
 def test_the_daemon_sees_an_edit_of_what_only_root_may_read(running: Running, tmp_path: Path) -> None:
     """Its copy follows, also where an editor replaces the file; and stays whole while the file is away."""
-    copy = "/run/hubbackup.copies/config/.env.production"
     docker("exec", "--detach", "--env", "HOLD=30", running.name, "hubbackup", "daemon")
-    fresh = tmp_path / "config" / "new"
-    fresh.write_text("POSTGRES_DB=third")
-    fresh.chmod(0o600)
-    fresh.replace(tmp_path / "config" / ".env.production")
-    deadline = time.monotonic() + 30
-    while running.sh(f"cat {copy}") != "POSTGRES_DB=third":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert running.sh(f"stat -c '%u %a' {copy}").strip() == "10001 400"
+    edit(tmp_path / "config" / ".env.production", "POSTGRES_DB=third")
+    copied(running, ".env.production", "POSTGRES_DB=third")
+
+
+def test_the_daemon_sees_what_becomes_roots_alone_later(running: Running, tmp_path: Path) -> None:
+    """The settings file, and a secret that an edit is the first to name: each edit from then on, and also those of
+    what anybody may read again. What the user could read all along is not copied."""
+    config = tmp_path / "config"
+    settings = config / ".env.production"
+    running.sh(f"rm -r {COPIES}")
+    edit(settings, "POSTGRES_DB=open", 0o644)
+    docker("exec", "--detach", "--env", "HOLD=60", running.name, "hubbackup", "daemon")
+    edit(config / "password", "hunter2")
+    edit(config / "key", "in the open", 0o644)
+    settings.chmod(0o600)
+    copied(running, ".env.production", "POSTGRES_DB=open")
+    named = (
+        "POSTGRES_PASSWORD_FILE=/config/old\nPGSSLKEY=/config/key\nexport POSTGRES_PASSWORD_FILE='/config/password'\n"
+    )
+    edit(settings, named)
+    copied(running, ".env.production", named)
+    copied(running, "password", "hunter2")
+    edit(config / "password", "hunter3")
+    copied(running, "password", "hunter3")
+    edit(settings, "POSTGRES_PASSWORD_FILE=/config/password", 0o644)
+    copied(running, ".env.production", "POSTGRES_PASSWORD_FILE=/config/password")
+    assert running.sh(f"ls -A {COPIES}").split() == [".env.production", "password"]
