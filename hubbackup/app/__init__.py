@@ -292,14 +292,25 @@ class App(Installation):
 
         return self.run(UndoJob(target, self.server.open_runner, self.server.connection, self.state.restored))
 
-    def prune(self, *, dry_run: bool = False, databases: Sequence[str] | None = None) -> Outcome[PruneResult]:
+    def prune(
+        self, *, dry_run: bool = False, databases: Sequence[str] = (), everything: bool = False
+    ) -> Outcome[PruneResult]:
         """Remove what the policies no longer keep, or with `dry_run` only plan it. Raises HubbackupError.
 
-        Of every database that the stores hold, or of these; never of one that is gone.
+        Of `databases`; else of those that are backed up here, or were left out by name, and with `everything` of
+        every one that the stores hold. Never of one that is gone: what there is may be all that is left of it.
         """
-        from hubbackup.retention.prune import PruneJob
+        from hubbackup.retention.prune import GONE, NOT_OURS, PruneJob
 
-        return self.run(PruneJob(self.targets(), self.zone, dry_run, databases, frozenset(self.chosen.gone())))
+        gone, ours = self.chosen.gone(), self.chosen.ours()
+
+        def why_kept(database: str) -> str:
+            if database in gone:
+                return GONE
+            chosen = databases or everything or database in ours or self.chosen.names.excludes(database)
+            return "" if chosen else NOT_OURS
+
+        return self.run(PruneJob(self.targets(), self.zone, dry_run, tuple(databases) or None, why_kept))
 
     def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome[MarkResult]:
         """Pin, unpin or accept one backup, in every store that has it."""

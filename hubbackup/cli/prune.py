@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from hubbackup.cli.columns import Column
-from hubbackup.cli.options import Json
+from hubbackup.cli.options import Database, Json
 from hubbackup.cli.output import print_columns, print_json_with_items, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings
-from hubbackup.retention.prune import TargetPlan
+from hubbackup.errors import UsageError
+from hubbackup.retention.prune import NOT_OURS, TargetPlan
+from hubbackup.shown_text import printable
 from hubbackup.units import human_age
 
 COLUMNS = (
@@ -28,15 +30,23 @@ COLUMNS = (
 
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, remove nothing.")] = False,
+    database: Database = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Of every database that the stores hold, also those not backed up here.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Remove the backups that the retention policy no longer keeps.
 
-    Each backup is shown with the decision and its reason.
+    Of the databases that are backed up here. Each backup is shown with the decision and its reason.
     """
+    if database and everything:
+        raise UsageError("prune takes one of --database and --all")
     app = make_app()
+    if database:
+        app.demand_known(database)
     now = datetime.now(UTC).astimezone(app.zone)
-    outcome = app.prune(dry_run=dry_run)
+    outcome = app.prune(dry_run=dry_run, databases=[database] if database else (), everything=everything)
     plans = outcome.result.plans
     rows = _rows(plans, now)
     if json:
@@ -53,6 +63,9 @@ def prune(
         kept = sum(decision.keep for one in mine for decision in one.decisions)
         gone = sum(len(one.decisions) for one in mine) - kept
         say(f"{target.name}: the policy keeps {target.policy}. {kept} kept, {gone} {word}.")
+    if others := sorted({one.database for one in plans if one.why_kept == NOT_OURS}):
+        names = ", ".join(map(printable, others))
+        say(f"not backed up here, so nothing of it is removed: {names} (hubbackup prune --database NAME, or --all)")
     print_warnings(outcome.problems)
     return outcome.exit_code
 

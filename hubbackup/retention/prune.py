@@ -24,13 +24,22 @@ from hubbackup.stores import Store
 
 Load = Callable[[Iterable[Listed]], Iterable[Backup]]
 """Reads the manifests of what is listed."""
+WhyKept = Callable[[str], str]
+"""Why nothing of a database is removed; empty where what the policy does not keep goes."""
+GONE = "its database is not on the server any more"
+NOT_OURS = "its database is not backed up here"
+
+
+def _all_may_go(database: str) -> str:
+    return ""
 
 
 @dataclass(frozen=True)
 class TargetPlan:
     """The decisions for one database's backups in one target, newest first.
 
-    `frozen_by` names the newest backup where it is in `doubt`, `marks` the files of the marks that the target holds.
+    `frozen_by` names the newest backup where it is in `doubt`, `marks` the files of the marks that the target holds,
+    `why_kept` is why nothing of the database is removed at all.
     """
 
     target: Target
@@ -39,6 +48,7 @@ class TargetPlan:
     frozen_by: str = ""
     doubt: Doubt | None = None
     marks: frozenset[str] = frozenset()
+    why_kept: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,7 @@ class PruneJob:
     dry_run: bool = False
     databases: Sequence[str] | None = None
     """None: of every one."""
-    gone: Container[str] = frozenset()
-    """Those of them that the server has no more: their backups may be all that is left, and stay."""
+    why_kept: WhyKept = _all_may_go
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[str] = "prune"
 
@@ -96,13 +105,13 @@ class PruneJob:
             found = scan_each(self.targets).or_raise()
             listed = [one for one in found.listed if self.databases is None or one.name.database in self.databases]
             problems = tuple(f"nothing is pruned in {target.name}: {error}" for target, error in found.failed)
-            plans = make_plans(listed, found.stores, now, reader(found.stores, self.zone), self.gone)
+            plans = make_plans(listed, found.stores, now, reader(found.stores, self.zone), self.why_kept)
         if self.dry_run:
             return Outcome("dry run: nothing was removed", PruneResult(tuple(plans)), problems)
         with run.stage("prune"):
             pruned = apply_plans(plans)
             for database in (None,) if self.databases is None else self.databases:
-                swept = sweep(found.stores, database, self.zone, now)
+                swept = sweep(found.stores, database, self.zone, now, self.why_kept)
                 pruned = replace(
                     pruned, removed=pruned.removed + swept.removed, problems=pruned.problems + swept.problems
                 )
@@ -123,12 +132,11 @@ def make_plans(
     targets: Sequence[Target],
     now: datetime,
     load: Load,
-    gone: Container[str] = frozenset(),
+    why_kept: WhyKept = _all_may_go,
 ) -> list[TargetPlan]:
     """Plan each target and each database by itself. Nothing is done. `now` is in the operator's time zone.
 
-    `listed` comes from all the targets at once: a pin or a suspicion in one of them counts in each. Of the databases
-    that are `gone` nothing is removed.
+    `listed` comes from all the targets at once: a pin or a suspicion in one of them counts in each.
     """
     databases: dict[str, list[Listed]] = {}
     for one in listed:
@@ -136,12 +144,12 @@ def make_plans(
     return [
         made
         for database in sorted(databases)
-        for made in _plan(database, databases[database], targets, now, load, gone=database in gone)
+        for made in _plan(database, databases[database], targets, now, load, why_kept(database))
     ]
 
 
 def _plan(
-    database: str, listed: Sequence[Listed], targets: Sequence[Target], now: datetime, load: Load, *, gone: bool
+    database: str, listed: Sequence[Listed], targets: Sequence[Target], now: datetime, load: Load, why_kept: str
 ) -> list[TargetPlan]:
     """Plan by what is known, read what that plan rests on, and plan again, until it rests on what was read."""
     known = {one.name: _Known(one, now) for one in listed}
@@ -151,9 +159,7 @@ def _plan(
         newest = max(published, key=lambda one: (one.started_at, str(one.listed.name)), default=None)
         doubt = newest.doubt if newest is not None else None
         frozen_by = str(newest.listed.name) if newest is not None and doubt is not None else ""
-        frozen = f"{frozen_by} is {doubt.state}" if doubt is not None else ""
-        if gone:
-            frozen = "its database is not on the server any more"
+        frozen = why_kept or (f"{frozen_by} is {doubt.state}" if doubt is not None else "")
         unread = {newest.listed.name} if newest is not None else set()
         for target in targets:
             here = [one for one in known.values() if target.name in one.listed.copies]
@@ -164,7 +170,7 @@ def _plan(
                 for mark, held_in in one.listed.marks.items()
                 if target.name in held_in
             )
-            plans.append(TargetPlan(target, database, tuple(decisions), frozen_by, doubt, marks))
+            plans.append(TargetPlan(target, database, tuple(decisions), frozen_by, doubt, marks, why_kept))
             resting_on = {one.candidate.name for one in decisions if not one.settled}
             unread |= {one.listed.name for one in here if one.listed.copies[target.name].name in resting_on}
         asked = [one.listed for one in known.values() if one.listed.name in unread and not one.read]
@@ -264,7 +270,13 @@ def _is_locked(target: Target, name: BackupName) -> bool:
     return until is not None and until > datetime.now(UTC)
 
 
-def sweep(targets: Sequence[Target], database: str | None, zone: ZoneInfo, now: datetime) -> Pruned:
+def sweep(
+    targets: Sequence[Target],
+    database: str | None,
+    zone: ZoneInfo,
+    now: datetime,
+    why_kept: WhyKept = _all_may_go,
+) -> Pruned:
     """Remove the manifests and marks of backups that a rule of their bucket has removed, as it was asked to.
 
     Where nothing is ever pruned they stay: they are small, and nothing counts them. So do those of a pinned one.
@@ -278,6 +290,8 @@ def sweep(targets: Sequence[Target], database: str | None, zone: ZoneInfo, now: 
             for listed in scan([target], database, orphans=True):
                 started_at = listed.name.started_at(zone)
                 if listed.copies or Mark.PINNED in listed.marks or not target.has_expired(started_at, now):
+                    continue
+                if why_kept(listed.name.database):
                     continue
                 remove(target.store, listed.name, {listed.name.mark(mark) for mark in listed.marks})
                 removed.append((target.name, listed.name.manifest))

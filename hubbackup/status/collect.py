@@ -27,7 +27,7 @@ from hubbackup.config.schedule import Schedule
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, StoreError, StoreSilentError
 from hubbackup.jobs.history import History, RunRecord, whole_runs
 from hubbackup.retention.forecast import removals
-from hubbackup.retention.prune import make_plans, reader
+from hubbackup.retention.prune import GONE, make_plans, reader
 from hubbackup.shown_text import printable
 from hubbackup.status.snapshot import AlertFacts, Aside, BackupFacts, KeptDatabase, Leaving, Snapshot, StoreFacts
 from hubbackup.stores import Entry
@@ -118,14 +118,18 @@ class Collector:
         """The backups of the views that answer, and what the coming runs will remove. Raises StoreError."""
         zone = self._scope.zone
         runs = [due.astimezone(zone) for due in itertools.islice(_due_times(self._scope.schedule, now), OUTLOOK_RUNS)]
-        found = _Found()
+        found, gone = _Found(), self._scope.gone()
+
+        def why_kept(database: str) -> str:
+            return GONE if database in gone else ""
+
         for database in databases:
             listed = list(scan(views, database))
             told, _ = newest(listed, READ_MANIFESTS)
             read = {backup.name: backup for backup in read_backups(told, views, zone)}
             found.backups += [_backup_facts(one, read.get(one.name), zone) for one in listed]
             targets = [view.target for view in views]
-            for plan in make_plans(listed, targets, now.astimezone(zone), reader(views, zone), self._scope.gone()):
+            for plan in make_plans(listed, targets, now.astimezone(zone), reader(views, zone), why_kept):
                 candidates = [decision.candidate for decision in plan.decisions]
                 found.leaving += [
                     Leaving(one.at.astimezone(UTC), plan.target.name, printable(database), one.name, one.reason)

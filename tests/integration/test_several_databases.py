@@ -328,6 +328,29 @@ def test_a_new_database_is_said_and_one_that_vanished_alerts_once(program: Progr
         assert old[1] in program.files(), "the newest good one"
 
 
+def test_prune_is_of_what_is_backed_up_here(program: Program, server: EmbeddedPostgres) -> None:
+    """Where nobody has noticed that a database vanished, as on another host of the same bucket, `prune` takes nothing
+    of it, nor of one that is another's to back up: it says so, and what takes it. `--database` and `--all` do."""
+    with databases(server, "wiki"):
+        old = [age(program, names_of(program.run("backup", "--json"))["wiki"], days) for days in (40, 30)]
+    (program.backups / ".hubbackup" / "databases.json").unlink()
+    pruned = program.run("prune", "--json")
+    assert pruned.code == 0, pruned.said
+    reasons = {one["name"]: one["reason"] for one in pruned.document["decisions"] if one["database"] == "wiki"}
+    assert reasons == dict.fromkeys(old, "frozen: its database is not backed up here")
+    assert "hubbackup prune --database NAME" in program.run("prune").out
+    alone = {"BACKUP_DATABASES": "", "BACKUP_EXCLUDE_DATABASES": ""}
+    assert program.run("prune", "--database", "shop", **alone).code == 0
+    assert program.run("prune", **alone).code == 0
+    assert set(old) <= program.files().keys()
+    assert program.run("prune", "--database", "nosuch").code == 2
+    assert program.run("prune", "--database", "wiki", "--all").code == 2
+    dry = program.run("prune", "--all", "--dry-run", "--json").document["decisions"]
+    assert [one["name"] for one in dry if one["action"] == "remove"] == [old[0]]
+    assert program.run("prune", "--database", "wiki").code == 0
+    assert set(old) & program.files().keys() == {old[1]}, "the newest good one"
+
+
 def test_what_vanished_is_brought_back_by_its_backups(program: Program, server: EmbeddedPostgres) -> None:
     """`restore --latest --database` makes a database that is gone anew, and the next run says that it is back."""
     with databases(server, "wiki"):
