@@ -78,6 +78,12 @@ knows_include() {
     [ "$(printf '%s\n' 2.20 "${version#v}" | sort -V | head -n 1)" = 2.20 ]
 }
 
+# of_env NAME DEFAULT: as compose has it, from the application's .env.
+of_env() {
+    value=$(sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1 | tr -d '"'\''[:space:]')
+    printf '%s' "${value:-$2}"
+}
+
 link_to() { printf '../hubbackup/scripts/%s' "$1"; }
 
 unlink_commands() {
@@ -128,7 +134,8 @@ if [ -n "$remove" ]; then
     if grep -qxF "$marked" "$compose"; then
         act "take the include out of $compose" drop_include
     fi
-    say "The backups in /var/backups/hub-chantier stay. The service: docker rm -f hub-chantier-backup"
+    say "The backups in $(of_env BACKUP_HOST_DIR /var/backups/hub-chantier) stay." \
+        "The service: docker rm -f $(of_env BACKUP_CONTAINER hub-chantier-backup)"
     exit 0
 fi
 

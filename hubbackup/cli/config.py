@@ -13,9 +13,7 @@ from hubbackup.cli.output import print_json, say
 from hubbackup.cli.table import cell, print_table
 from hubbackup.cli.terminal import print_warnings
 from hubbackup.config.load import LoadedSettings, load_settings
-from hubbackup.config.reader import in_container
-
-CONTAINER = "hub-chantier-backup"
+from hubbackup.config.reader import CONTAINER, in_container
 
 
 def config(json: Json = False) -> int:

@@ -203,6 +203,18 @@ def test_a_script_names_the_container_of_its_project(application: Application, s
     assert "what to do: docker compose -f docker-compose.prod.yml --profile backup up -d backup-cron" in said
 
 
+def test_the_removal_names_what_is_this_projects(application: Application) -> None:
+    """The container to remove and the backups that stay: never another project's."""
+    application.install()
+    assert "backups in /var/backups/hub-chantier stay. The service: docker rm -f hub-chantier-backup" in (
+        application("./hubbackup/scripts/install.sh", "--remove")
+    )
+    application.install()
+    (application.directory / ".env").write_text("BACKUP_CONTAINER='second-backup'\nBACKUP_HOST_DIR=/srv/second\n")
+    said = application("./hubbackup/scripts/install.sh", "--remove")
+    assert "The backups in /srv/second stay. The service: docker rm -f second-backup" in said
+
+
 def test_a_container_that_restarts_says_why(application: Application, tmp_path: Path) -> None:
     """Where the container does not run, the script gives its last words, and the compose files that it came from."""
     stub = tmp_path / "bin" / "docker"

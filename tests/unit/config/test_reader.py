@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hubbackup.cli.commands import COMMANDS
 from hubbackup.config.reader import VERBS, Reader, at_terminal, compose_facts, on_host
+from tests.support.program import ROOT
 
 TWO_FILES = {"files": ["docker-compose.prod.yml", "hubbackup/docker-compose.backup.yml"]}
 FILES = "-f docker-compose.prod.yml -f hubbackup/docker-compose.backup.yml"
@@ -57,6 +59,25 @@ def test_who_reads_an_alert_types_the_scripts_where_there_are_any(tmp_path: Path
     assert on_host(environ=environ).typable("hubbackup status") == f"./{scripts}/hubbackup status"
     environ |= {"BACKUP_ENV_FILE": f"/copies{tmp_path}/.env.production", "HUBBACKUP_COPIES_DIR": "/copies"}
     assert on_host(environ=environ).typable("hubbackup status") == f"./{scripts}/hubbackup status"
+
+
+@pytest.mark.parametrize("called", [{}, {"HUBBACKUP_CALLED_AS": "./scripts/hubbackup"}])
+def test_a_second_projects_container_has_its_own_name(called: dict[str, str]) -> None:
+    """`docker logs` and `docker exec` are of this project's container, whoever reads of them: else the key that
+    `hubbackup config` carries to another server would be the first project's."""
+    environ = {**IN_CONTAINER, **called, "HUBBACKUP_CONTAINER": "second-backup"}
+    text = "docker logs hub-chantier-backup; ssh HOST docker exec hub-chantier-backup cat /x/hub-chantier-backup.log"
+    mine = "docker logs second-backup; ssh HOST docker exec second-backup cat /x/hub-chantier-backup.log"
+    terminals = [at_terminal(environ=environ, parent=parent) for parent in (0, 7)]
+    for reader in (*terminals, on_host(environ=environ)):
+        assert reader.typable(text) == mine
+    assert at_terminal(environ={**IN_CONTAINER, **called}, parent=0).typable(text) == text
+
+
+def test_compose_tells_the_container_its_name() -> None:
+    """By the same variable that names it."""
+    service = yaml.safe_load((ROOT / "docker-compose.backup.yml").read_text())["services"]["backup-cron"]
+    assert service["environment"]["HUBBACKUP_CONTAINER"] == service["container_name"]
 
 
 def test_without_a_container_it_is_the_plain_command() -> None:
