@@ -12,7 +12,9 @@ import logging
 import os
 import select
 import shutil
+import stat
 import time
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
 from typing import TextIO
@@ -22,6 +24,7 @@ PATIENCE_SECONDS = 2.0
 PORTION_BYTES = select.PIPE_BUF
 FILE_BYTES = 10 << 20
 FILE_BACKUPS = 5
+FIRST_MODE = 0o640
 
 
 class PipeHandler(logging.Handler):
@@ -76,20 +79,40 @@ def file_handler(path: Path, *, rotate: bool) -> logging.Handler:
     Only the daemon rotates; a command line that runs at the same time follows the file to its new name, since
     two processes that rename the same files would lose some. Raises OSError where it can't be opened.
     """
-    fresh = not os.path.exists(path)
     if rotate:
-        handler: logging.Handler = _LogFile(
+        return _RotatedFile(
             path, maxBytes=FILE_BYTES, backupCount=FILE_BACKUPS, encoding="utf-8", errors="backslashreplace"
         )
-    else:
-        handler = WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
-    if fresh:  # else its mode is somebody's choice
-        with contextlib.suppress(OSError):
-            path.chmod(0o640)
-    return handler
+    return _FollowedFile(path, encoding="utf-8", errors="backslashreplace")
 
 
-class _LogFile(RotatingFileHandler):
+class _LogFile(logging.FileHandler):
+    """A file that it makes has the mode of the one before it, which may be somebody's choice."""
+
+    file_mode = FIRST_MODE
+
+    def _open(self) -> TextIOWrapper:
+        was_there = self.learn_mode()
+        stream = super()._open()
+        if not was_there:
+            with contextlib.suppress(OSError):
+                os.fchmod(stream.fileno(), self.file_mode)
+        return stream
+
+    def learn_mode(self) -> bool:
+        """Remember the mode of the file, if it is there."""
+        try:
+            self.file_mode = stat.S_IMODE(Path(self.baseFilename).stat().st_mode)
+        except OSError:
+            return False
+        return True
+
+
+class _FollowedFile(_LogFile, WatchedFileHandler):
+    """Follows the file when another process has rotated it."""
+
+
+class _RotatedFile(_LogFile, RotatingFileHandler):
     """Rotated by renaming, or in a directory of another's, such as /var/log, by copying into the one file beside it.
 
     There the container's entry has made both for us. A line that a command writes during the copy may be lost.
@@ -98,8 +121,10 @@ class _LogFile(RotatingFileHandler):
     def doRollover(self) -> None:
         path = Path(self.baseFilename)
         if os.access(path.parent, os.W_OK):
+            self.learn_mode()
             super().doRollover()
             return
         with contextlib.suppress(OSError):  # without room or an older file: the log begins anew all the same
+            shutil.copymode(path, f"{path}.1")
             shutil.copyfile(path, f"{path}.1")
         os.truncate(path, 0)

@@ -163,3 +163,48 @@ def test_only_the_daemon_rotates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert path.read_text().splitlines()[-1] == "command 099"
     kept = [int(line.split()[1]) for file in files for line in file.read_text().splitlines() if "command" in line]
     assert sorted(kept) == list(range(min(kept), 100))
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+@pytest.mark.parametrize(("chosen", "mode"), [(None, 0o640), (0o600, 0o600), (0o664, 0o664)])
+def test_a_rotated_log_has_the_mode_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotate: bool, chosen: int | None, mode: int
+) -> None:
+    """The first is for its owner and group, whatever the umask; who has chosen otherwise need not do so again. The
+    same where a command makes it, between the daemon's renaming and its opening."""
+    monkeypatch.setattr("hubbackup.logs.handlers.FILE_BYTES", 300)
+    path = tmp_path / "x.log"
+    if not rotate and chosen is not None:
+        path.touch()
+        path.chmod(chosen)
+    before = os.umask(0o022)
+    try:
+        handler = file_handler(path, rotate=rotate)
+        say(handler, "the first")
+        if chosen is not None:
+            path.chmod(chosen)
+        if not rotate:
+            path.rename(tmp_path / "x.log.1")
+        for number in range(9):
+            say(handler, f"{number} " + "-" * 80)
+        handler.close()
+    finally:
+        os.umask(before)
+    assert len(list(tmp_path.iterdir())) > 1
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {mode}
+
+
+def test_what_is_rotated_into_is_no_more_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another's directory the older file, which is there already, gets the log's mode before its lines."""
+    monkeypatch.setattr("hubbackup.logs.handlers.FILE_BYTES", 300)
+    monkeypatch.setattr("hubbackup.logs.handlers.os.access", lambda path, mode: False)
+    path = tmp_path / "x.log"
+    for file, mode in ((path, 0o600), (tmp_path / "x.log.1", 0o644)):
+        file.touch()
+        file.chmod(mode)
+    daemon = file_handler(path, rotate=True)
+    for number in range(9):
+        say(daemon, f"{number} " + "-" * 80)
+    daemon.close()
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    assert (tmp_path / "x.log.1").read_text()
