@@ -214,9 +214,10 @@ class Shell:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
-    def answer(self, code: int, text: str, state: str = "running") -> None:
+    def answer(self, code: int, text: str, state: str = "running", log: str = "") -> None:
         inspect = f'[ "$1" = container ] && {{ echo {state}; exit 0; }}'
-        self.write("docker", f'{inspect}\necho "$@" > "$OUT/argv"\necho "{text}"\nexit {code}')
+        said = f'echo "{log}" >&2\n' if log else ""
+        self.write("docker", f'{inspect}\necho "$@" > "$OUT/argv"\necho "{text}"\n{said}exit {code}')
 
     def run(self, *words: str, **environ: str) -> tuple[int, str]:
         path = f"{self.directory}{os.pathsep}{os.environ['PATH']}"
@@ -249,6 +250,12 @@ def test_the_script_raises_the_alarm(shell: Shell, tmp_path: Path, code: int, wo
     assert (tmp_path / "mailed").read_text() == (
         f"ALERTE: BACKUP {word} - bad\n-s Hub Chantier - Backup Failed admin@x.fr\n"
     )
+
+
+def test_the_alarm_is_one_line_whatever_the_program_logs(shell: Shell) -> None:
+    """Off a terminal `check` logs JSON on stderr, such as of a misspelt setting: the verdict is what is mailed."""
+    shell.answer(2, "BACKUP CRITICAL - bad", log='{\\"message\\": \\"BACKUP_RETENTON_DAYS is no setting\\"}')
+    assert shell.run() == (2, "ALERTE: BACKUP CRITICAL - bad\n")
 
 
 @pytest.mark.parametrize(("code", "text", "state"), [(1, "", "exited"), (126, "OCI runtime exec failed", "running")])
