@@ -32,6 +32,8 @@ from hubbackup.errors import EXIT_SUCCESS, UsageError
 from hubbackup.jobs.run import new_run_id
 from hubbackup.shown_text import bounded, printable
 
+HELD_BYTES = 4 << 20
+"""Of the JSON's rows, in memory."""
 SHOWN = 20
 """Rows of each kind for people, those with the smallest keys."""
 VALUE_BYTES = 80
@@ -240,8 +242,8 @@ def _row_facts(found: Comparison, differences: Iterable[Difference]) -> Iterator
 
 @contextmanager
 def _kept(items: Iterable[dict[str, Any]], scratch: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """All of them, before the first is shown: in a file without a name."""
-    with tempfile.TemporaryFile("w+", dir=scratch, encoding="utf-8") as file:
+    """All of them, before the first is shown: in memory, or more than HELD_BYTES in a file without a name."""
+    with tempfile.SpooledTemporaryFile(HELD_BYTES, "w+", dir=str(scratch), encoding="utf-8") as file:
         with room_in(scratch):
             for item in items:
                 file.write(json_format.dumps(item) + "\n")
