@@ -29,9 +29,7 @@ class Contents:
 
         Raises IdentityError where they don't open it, NotProvenError, StoreError.
         """
-        demand_key(
-            stored.name, lambda: stored.open_at(0, HEADER_BYTES), stored.manifest, self.installation.identities
-        )
+        self._demand_key(stored)
         key = self.installation.manifest_key.trust().key
         return stored.parts(
             cancel=self.installation.cancel,
@@ -43,9 +41,7 @@ class Contents:
     def known(self, stored: StoredBackup, progress: ProgressMaker | None = None) -> Known:
         """What it holds, by its manifest, or where that has no index by reading it through."""
         if not has_index(stored):
-            demand_key(
-                stored.name, lambda: stored.open_at(0, HEADER_BYTES), stored.manifest, self.installation.identities
-            )
+            self._demand_key(stored)
         decoder = partial(stored.format.decoder, self.installation.identities)
         return known(stored, cancel=self.installation.cancel, progress=progress, new_decoder=decoder)
 

@@ -11,12 +11,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import quote, unquote
-from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
@@ -100,7 +99,7 @@ class BackupName:
         """The name of a mark's file beside it."""
         return f"{self.stem}.{mark}"
 
-    def started_at(self, zone: ZoneInfo) -> datetime:
+    def started_at(self, zone: tzinfo) -> datetime:
         """The name's time in UTC, read in `zone`; the manifest's time is exact, where there is one."""
         return self.local_time.replace(tzinfo=zone).astimezone(UTC)
 

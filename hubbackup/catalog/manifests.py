@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from hubbackup.catalog.backup import PURPOSE, BackupName, Manifest, Mark, parse_document
 from hubbackup.catalog.origin import Origin, Put, Trust
@@ -17,9 +17,9 @@ MANIFEST_MAX_BYTES = 4 << 20
 LOCAL_MANIFEST_MAX_BYTES = 64 << 20
 """On our own disk, where nobody else writes: a million tables have their backups, too."""
 READ_BYTES = 64 << 10
-UTC = ZoneInfo("UTC")
 MARK_PURPOSE = "hubbackup.mark/1"
 MARK_BYTES = 4 << 10
+"""Of a mark that is read; a reason is kept short."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from hubbackup.catalog.backup import BackupName, Mark
-from hubbackup.catalog.manifests import MARK_PURPOSE
+from hubbackup.catalog.manifests import MARK_BYTES, MARK_PURPOSE
 from hubbackup.catalog.origin import FIELD, SigningKey
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
@@ -31,8 +31,6 @@ from hubbackup.jobs.results import MarkResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores import Readable, Store
 
-NOTE_BYTES = 4 << 10
-"""Of a mark that is read; a reason is kept short."""
 WHY_CHARACTERS = 1000
 
 
@@ -65,7 +63,7 @@ def why_marked(store: Readable, name: BackupName, mark: Mark) -> str:
     """What stands in the mark; empty where it can't be read."""
     try:
         with store.open(name.mark(mark)) as stream:
-            return str(json.loads(stream.read(NOTE_BYTES))["why"])
+            return str(json.loads(stream.read(MARK_BYTES))["why"])
     except (StoreError, ValueError, KeyError, TypeError):
         return ""
 

@@ -27,7 +27,7 @@ SCRIPTS = ("scripts", "hubbackup/scripts")
 """Where the commands of the guide are, below the application's directory: linked by install.sh, or in the clone."""
 VERBS = (
     "accept|adopt|backup|check|config|daemon|diff|doctor|drill|extract|health|keygen|lifecycle|list|notify-test|pin"
-    "|prune|recover|report|restore|show|status|unpin|verify"
+    "|prune|recover|restore|show|status|unpin|verify"
 )
 COMMAND = re.compile(rf"(?<![\w./-])(?<!{SERVICE} )hubbackup (?P<verb>{VERBS})(?![\w-])")
 COMPOSE = re.compile(

@@ -49,9 +49,7 @@ def versions(place: Place) -> Diagnosis:
         return ok(f"{where} keeps versions; none is hidden yet{unknown}")
     sentence = f"{where} keeps versions, so what is pruned stays and is billed: {pile}{unknown}"
     remedy = f"hubbackup lifecycle apply --store {store.name} adds such a rule (S3_NONCURRENT_DAYS)"
-    return (
-        warn(sentence, place.settings.worded(remedy)) if found.count else ok(sentence.replace(": 0 hidden", ": no"))
-    )
+    return warn(sentence, place.settings.worded(remedy))
 
 
 def object_lock(place: Place) -> Diagnosis:

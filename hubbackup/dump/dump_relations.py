@@ -12,15 +12,12 @@ from collections.abc import Iterator
 from hubbackup.dump.dump_statements import NAME
 
 _TABLE = NAME + rb"(?:\." + NAME + rb")?"
-_CREATE = re.compile(
-    rb"CREATE (?:UNLOGGED )?(TABLE|VIEW|RECURSIVE VIEW|FOREIGN TABLE|MATERIALIZED VIEW) (" + _TABLE + rb")[ \n]"
-)
+_CREATE = re.compile(rb"CREATE (?:UNLOGGED )?(TABLE|VIEW|FOREIGN TABLE|MATERIALIZED VIEW) (" + _TABLE + rb")[ \n]")
 _ATTACH = re.compile(rb"ALTER TABLE ONLY (" + _TABLE + rb") ATTACH PARTITION (" + _TABLE + rb") ")
 _PARTITIONED = re.compile(rb"\)\nPARTITION BY [^\n]*;\s*\Z")
 KINDS = {
     b"TABLE": "table",
     b"VIEW": "view",
-    b"RECURSIVE VIEW": "view",
     b"FOREIGN TABLE": "foreign table",
     b"MATERIALIZED VIEW": "materialized view",
 }

@@ -48,9 +48,7 @@ _ON_A_TABLE = {
 }
 
 _CREATE = re.compile(
-    rb"CREATE (?:UNLOGGED |FOREIGN )?(?P<kind>TABLE|VIEW|MATERIALIZED VIEW|RECURSIVE VIEW|SEQUENCE) (?P<of>"
-    + _Q
-    + rb")"
+    rb"CREATE (?:UNLOGGED |FOREIGN )?(?P<kind>TABLE|VIEW|MATERIALIZED VIEW|SEQUENCE) (?P<of>" + _Q + rb")"
 )
 _PARTITION_OF = re.compile(rb" PARTITION OF (" + _Q + rb")")
 _INHERITS = re.compile(rb"\)\nINHERITS \((" + _Q + rb"(?:, " + _Q + rb")*)\)")
@@ -95,7 +93,6 @@ _FIRING = re.compile(rb"(?:ENABLE|DISABLE) (?:ALWAYS |REPLICA )?(TRIGGER|RULE) "
 _CREATED: dict[bytes, Kind] = {
     b"TABLE": "table",
     b"VIEW": "view",
-    b"RECURSIVE VIEW": "view",
     b"MATERIALIZED VIEW": "materialized view",
     b"SEQUENCE": "sequence",
 }

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 VERIFIED = "verify-full"
 NEAR_ZONES = ("localhost", "local", "internal", "lan", "home.arpa", "svc")
 """Ends of names that are given within a machine, a house, a cluster, and by nobody else."""
