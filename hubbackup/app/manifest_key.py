@@ -20,6 +20,7 @@ from hubbackup.catalog.origin import SigningKey, Trust
 from hubbackup.errors import HubbackupError
 from hubbackup.jobs.state_file import read_json, write_json
 from hubbackup.shown_text import keep_secret
+from hubbackup.stores.final_name import give_name
 
 KEY_FILE = "manifest.key"
 SINCE_FILE = "signed-since.json"
@@ -163,12 +164,8 @@ class ManifestKey:
 
 def _publish(fresh: Path, final: Path) -> None:
     """Give the file its name, unless the name is taken: then the other's is the key. Raises OSError."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, final, follow_symlinks=False)
-    except OSError:  # FAT, some network file systems
-        if not os.path.lexists(final):
-            fresh.rename(final)
+    with contextlib.suppress(FileExistsError):
+        give_name(fresh, final)
     descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

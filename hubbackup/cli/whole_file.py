@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hubbackup.errors import HubbackupError, UsageError
+from hubbackup.stores.final_name import give_name
 
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _SHOWN_BYTES = 100
 """Of the file's name, in that of its draft: that has room for its own ending."""
 
@@ -30,7 +29,7 @@ def write_whole(path: Path, chunks: Callable[[], Iterable[bytes]]) -> None:
                     rest = rest[os.write(descriptor, rest) :]
         with _errors(path):
             os.fsync(descriptor)
-            _publish(draft, path)
+            give_name(Path(draft), path)
 
 
 @contextmanager
@@ -52,17 +51,6 @@ def _draft(path: Path) -> Iterator[tuple[str, int]]:
             os.close(descriptor)
         with contextlib.suppress(OSError):
             Path(draft).unlink()
-
-
-def _publish(draft: str, path: Path) -> None:
-    try:
-        os.link(draft, path, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        if os.path.lexists(path):  # FAT, some network file systems: looking first leaves a gap, but no other way
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
-        Path(draft).rename(path)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from hubbackup.errors import ExistsError, NotFoundError, StoreDeniedError, StoreError, StoreFullError
 from hubbackup.stores import PARTIAL_SUFFIX, Entry, check_name, check_range, follow_by_writing, is_flat_name
+from hubbackup.stores.final_name import give_name
 from hubbackup.streams.growing_file import CHUNK_BYTES, GrowingFile
 
 PRIVATE = 0o600
@@ -21,7 +22,6 @@ PRIVATE = 0o600
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class LocalStore:
@@ -283,7 +283,7 @@ class LocalDraft:
                 self._errors(f"does not let {self._final.name} be published", but=(FileExistsError,)),
                 self.growing.renaming(self._final),
             ):
-                (os.replace if self._replacing else _give_name)(self.path, self._final)
+                (os.replace if self._replacing else give_name)(self.path, self._final)
         except FileExistsError as error:
             raise ExistsError(f"{self._final} exists already, and a store never overwrites") from error
         with suppress(OSError):  # a second name of the same file; `remove_leftovers` would remove it, too
@@ -389,20 +389,6 @@ def _space(directory: Path) -> str:
     except OSError:
         return "how much is free could not be found out"
     return f"{figures.f_bavail * figures.f_frsize:,} of {figures.f_blocks * figures.f_frsize:,} bytes are free"
-
-
-def _give_name(partial: Path, final: Path) -> None:
-    """Publish without overwriting. Raises FileExistsError where `final` is taken, by whatever it is."""
-    try:
-        # A hard link is the one portable call that fails where the new name exists; `rename` would replace it.
-        os.link(partial, final, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        # FAT, some network file systems: looking first leaves a gap, which the run lock covers for our own runs.
-        if os.path.lexists(final):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from error
-        partial.rename(final)
 
 
 def _identity(figures: os.stat_result) -> tuple[int, int]:
