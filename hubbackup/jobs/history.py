@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import json
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +20,12 @@ from hubbackup.jobs.state_file import write_text
 from hubbackup.shown_text import sentence
 
 KEEP_LINES = 1000
+KEEP_EACH = 30
+"""Of each kind of run of each database, whatever else there was: half a year of weekly drills."""
+KEEP_TIMES = 5
+"""All of that is at most so many times `keep_lines`, however many databases there were."""
+ALONE_SECONDS = 5.0
+"""For another process to end its writing."""
 TRIM_BYTES = 1 << 20
 NAMES = {"name", "database", "store", "stores", "copies", "restored", "kept_as", "safety_backup", "unproven"}
 """Facts that hold names of ours or of the operator's."""
@@ -123,12 +133,17 @@ def _whole_of(records: Sequence[RunRecord]) -> RunRecord:
 
 
 class History:
-    """Appends runs and reads them back. A history that can't be written never fails a run."""
+    """Appends runs and reads them back. A history that can't be written never fails a run.
+
+    It keeps the newest `keep_lines`, and beside them the last few of each kind of each database: a hundred backups
+    may lie between two drills.
+    """
 
     def __init__(self, path: Path, *, keep_lines: int = KEEP_LINES, trim_bytes: int = TRIM_BYTES) -> None:
         self._path = path
         self._keep_lines = keep_lines
         self._trim_bytes = trim_bytes
+        self._trim_above = trim_bytes
 
     def add(
         self,
@@ -150,16 +165,10 @@ class History:
         }
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            with self._path.open("ab+") as stream:
-                if stream.tell() > 0:
-                    stream.seek(-1, os.SEEK_END)
-                    torn = stream.read(1) != b"\n"  # by a crash or a full disk: only that line is lost, not this one
-                else:
-                    torn = False
-                line = json.dumps(record, default=str) + "\n"
-                stream.write((b"\n" if torn else b"") + line.encode())
-            if self._path.stat().st_size > self._trim_bytes:
-                self._trim()
+            with _alone(self._path.parent):
+                self._append(json.dumps(record, default=str) + "\n")
+                if self._path.stat().st_size > self._trim_above:
+                    self._trim()
         except OSError:
             return
 
@@ -195,9 +204,60 @@ class History:
             if record is not None:
                 yield line, record
 
+    def _append(self, line: str) -> None:
+        with self._path.open("ab+") as stream:
+            if stream.tell() > 0:
+                stream.seek(-1, os.SEEK_END)
+                torn = stream.read(1) != b"\n"  # by a crash or a full disk: only that line is lost, not this one
+            else:
+                torn = False
+            stream.write((b"\n" if torn else b"") + line.encode())
+
     def _trim(self) -> None:
-        kept = [line for line, _ in self._lines()][-self._keep_lines :]
+        lines, whose = [], []
+        for line, record in self._lines():
+            lines.append(line)
+            whose.append((record.kind, record.database))
+        kept = [lines[index] for index in kept_of(whose, self._keep_lines)]
         write_text(self._path, "\n".join(kept) + "\n")
+        # What is to be kept may be more than that by itself: it must not be read again at each run.
+        self._trim_above = max(self._trim_bytes, self._path.stat().st_size * 5 // 4)
+
+
+def kept_of(whose: Sequence[tuple[str, str]], keep_lines: int) -> list[int]:
+    """Which of these records to keep, oldest first, each given by its kind and database: the newest, and the last of
+    each. Where that is too much, each has as many as the others.
+    """
+    older = max(0, len(whose) - keep_lines)
+    later = Counter(whose[older:])
+    ranked = []
+    for index in range(older - 1, -1, -1):
+        later[whose[index]] += 1
+        if later[whose[index]] <= KEEP_EACH:
+            ranked.append((later[whose[index]], -index))
+    ranked.sort()
+    return sorted(-index for _, index in ranked[: keep_lines * (KEEP_TIMES - 1)]) + list(range(older, len(whose)))
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing a history there, for as long as one is rewritten: a verification holds no run
+    lock. Where the directory can't be locked, or another one does not let go of it, it is done all the same.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + ALONE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _safe(name: str, fact: object) -> object:

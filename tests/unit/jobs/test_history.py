@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from hubbackup.jobs.history import KEEP_LINES, OPTIONAL, History, RunRecord, whole_runs
+from hubbackup.jobs.history import KEEP_EACH, KEEP_LINES, KEEP_TIMES, OPTIONAL, History, RunRecord, whole_runs
 from hubbackup.jobs.parts import badness
+from hubbackup.restore.drill import next_database
 
 START = datetime(2026, 2, 8, 3, tzinfo=UTC)
 WHOLE = {"kind": "backup", "run_id": "r", "started_at": START.isoformat(), "seconds": 1.5, "exit_code": 0}
@@ -94,6 +97,94 @@ def test_the_history_bounds_itself(path: Path) -> None:
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
+def nights(history: History, databases: list[str], count: int, runs_a_day: int = 1) -> list[str]:
+    """So many days of backups of each database, with a drill each week; returns the databases that were drilled."""
+    drilled = []
+    for night in range(count):
+        for part in range(runs_a_day):
+            for name in databases:
+                at = START + timedelta(days=night, hours=part)
+                history.add("backup", f"b{night}-{part}", at, 14.3, 0, {"database": name, **MADE})
+        if night % 7 == 6:
+            turn = next_database(databases, history.runs())
+            drilled.append(turn)
+            history.add("drill", f"d{night}", START + timedelta(days=night, hours=23), 52.1, 1, {"database": turn})
+    return drilled
+
+
+MADE = {"name": "hub_backup_20260208_030000.sql.gz", "plain_bytes": 512000, "stored_bytes": 51000, "rows": 31234}
+
+
+@pytest.mark.parametrize(("many", "weeks", "runs_a_day"), [(20, 40, 1), (5, 12, 24)])
+def test_each_of_several_databases_has_its_drill(path: Path, many: int, weeks: int, runs_a_day: int) -> None:
+    """However many backups lie between two drills: each database has its turn, and its drill is remembered."""
+    databases = [f"db{number:02}" for number in range(many)]
+    history = History(path, trim_bytes=1 << 18)
+    drilled = nights(history, databases, 7 * weeks, runs_a_day)
+    assert [drilled.count(name) for name in databases] == [
+        weeks // many + (number < weeks % many) for number in range(many)
+    ]
+    for name in databases:
+        last = history.last("drill", name)
+        assert last is not None
+        assert (last.database, last.result) == (name, "failed")
+
+
+def test_rare_runs_outlive_frequent_ones(path: Path) -> None:
+    """The last runs of each kind and of each database are kept, in their order, however many others there were."""
+    history = History(path, keep_lines=100, trim_bytes=1)
+    for number in range(KEEP_EACH + 5):
+        add(history, f"restore{number}", kind="restore", database="a")
+        add(history, f"backup-b{number}", database="b")
+    for number in range(299):
+        add(history, f"backup-a{number}", database="a")
+    add(History(path, keep_lines=100, trim_bytes=1), "backup-a299", database="a")
+    found = list(history.runs())
+    assert [run.run_id for run in found if run.kind == "restore"] == [
+        f"restore{number}" for number in range(5, KEEP_EACH + 5)
+    ]
+    assert sum(run.database == "b" for run in found) == KEEP_EACH
+    assert [run.run_id for run in found[-100:]] == [f"backup-a{number}" for number in range(200, 300)]
+
+
+def test_ten_thousand_databases_do_not_unbind_it(path: Path) -> None:
+    """Where every run is of another database, such as those of tests, the newest of each are kept up to a bound."""
+    history = History(path, keep_lines=50, trim_bytes=1)
+    add(history, "rare", kind="restore", database="tests0")
+    for number in range(50 * (KEEP_TIMES + 2)):
+        add(history, f"run{number}", database=f"tests{number}")
+    add(History(path, keep_lines=50, trim_bytes=1), "last")
+    found = ids(history)
+    assert len(found) == 50 * KEEP_TIMES
+    assert found[-2:] == [f"run{50 * (KEEP_TIMES + 2) - 1}", "last"]
+
+
+def test_a_long_history_is_not_read_at_each_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all that is to be kept is longer than the file should be, it is trimmed when it is a quarter longer."""
+    history = History(path, keep_lines=100, trim_bytes=1000)
+    trims = []
+    trim = history._trim
+    monkeypatch.setattr(history, "_trim", lambda: (trims.append(1), trim()))
+    for number in range(1000):
+        add(history, f"run{number}")
+    assert len(trims) < 50
+    assert len(ids(history)) <= 126
+
+
+def test_two_processes_lose_no_run_of_each_other(path: Path) -> None:
+    """A verification has no lock: what it records while a backup trims the file is there afterwards."""
+    script = (
+        "import sys; from datetime import UTC, datetime; from pathlib import Path\n"
+        "from hubbackup.jobs.history import History\n"
+        "history = History(Path(sys.argv[1]), keep_lines=10_000, trim_bytes=1)\n"
+        "for number in range(150):\n"
+        "    history.add('verify', f'{sys.argv[2]}-{number}', datetime.now(UTC), 1.0, 0, {})"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(path), str(number)]) for number in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert sorted(ids(History(path))) == sorted(f"{one}-{number}" for one in range(3) for number in range(150))
+
+
 def test_no_history_is_no_error(tmp_path: Path) -> None:
     """Where nothing can be read or written, a run goes on without a record."""
     (tmp_path / "file").write_text("")
@@ -146,12 +237,12 @@ def test_what_earlier_versions_wrote_is_read(path: Path) -> None:
 def test_what_is_kept_is_kept_as_it_was(path: Path) -> None:
     """Trimming loses no field of a line, of whichever version: not even one that this version doesn't know."""
     path.parent.mkdir()
-    path.write_text(EARLIER)
+    path.write_text(f"torn\n{EARLIER}")
     history = History(path, keep_lines=3, trim_bytes=10)
     add(history, "new")
     lines = path.read_text().splitlines()
-    assert lines[:2] == EARLIER.splitlines()[3:]
-    assert json.loads(lines[2])["run_id"] == "new"
+    assert lines[:5] == EARLIER.splitlines()
+    assert json.loads(lines[5])["run_id"] == "new"
 
 
 def test_every_field_of_a_record_is_read() -> None:
