@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from hubbackup.catalog.target import Target
 from hubbackup.config.load import LoadedSettings
 from hubbackup.config.urls import split_urls
 from hubbackup.errors import StoreError
-from hubbackup.jobs.history import History
+from hubbackup.jobs.history import History, RunRecord
 from hubbackup.jobs.run import RunObserver
 from hubbackup.jobs.state_file import write_text
 from hubbackup.notify.alerts import Alerts, Heartbeats
@@ -27,7 +27,7 @@ from hubbackup.notify.messages import LastGood, Place, compose_gone
 from hubbackup.notify.several import some_names
 from hubbackup.notify.sinks import Post, Sinks
 from hubbackup.notify.spool import Message, Spool
-from hubbackup.status.overdue import Watch
+from hubbackup.status.overdue import Watch, deadline_of
 from hubbackup.status.snapshot import AlertFacts
 
 if TYPE_CHECKING:
@@ -84,11 +84,15 @@ class Notifier:
             last_good=self.last_good,
             next_run=lambda: self._settings.schedule.next_after(datetime.now(UTC)),
             on_good=lambda database: self.watch(database).quiet(),
+            databases=self._databases,
         )
         if self.pinger is None:
             return (alerts,)
         # The dead man's switch first: it returns at once, and an alert of a command line may take its ten seconds.
-        return (Heartbeats(self.pinger, wait=lambda: not self.post.in_background), alerts)
+        switch = Heartbeats(
+            self.pinger, wait=lambda: not self.post.in_background, others_are_well=self._others_are_well
+        )
+        return (switch, alerts)
 
     def send(self, message: Message) -> None:
         """Give a message to the post, its commands as they are typed on the host."""
@@ -125,6 +129,25 @@ class Notifier:
         """
         names = (database,) if database else tuple(self._databases())
         return max(filter(None, map(self._last_good, names)), key=lambda good: good.started_at, default=None)
+
+    def _others_are_well(self, done: Collection[str]) -> bool:
+        """Whether the last run of every database but these was good, and is as recent as the schedule promises."""
+        if "" in done:  # the only one
+            return True
+        others = [name for name in self._databases() if name not in done]
+        last: dict[str, RunRecord] = {}
+        for record in self._history.runs():
+            if record.kind == "backup":
+                last |= {name: record for name in others if record.is_about(name)}
+        now = datetime.now(UTC)
+        for name in others:
+            run = last.get(name)
+            since = run.started_at if run is not None else self.watch(name).began() or now
+            took = timedelta(seconds=run.seconds if run is not None else 0)
+            in_time = not deadline_of(self._settings.schedule, since=since, took=took, now=now).overdue
+            if not in_time or (run is not None and run.result != "success"):
+                return False
+        return True
 
     def _last_good(self, database: str) -> LastGood | None:
         found: list[LastGood] = []

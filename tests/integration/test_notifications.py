@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,28 @@ def test_the_heartbeat(place: Place, heart: HttpSink) -> None:
     path = f"/uuid-{CANARY}"
     ends = ["", "/fail", "/fail"]
     assert heart.paths == [url for end in ends for url in (f"{path}/start?x=1", f"{path}{end}?x=1")]
+
+
+def test_the_heartbeat_is_one_of_all_databases(place: Place, heart: HttpSink) -> None:
+    """A good run of one of several is no success while another's last one has failed, or is older than the schedule
+    promises; it is one where the others are well."""
+    app = place.app(HEARTBEAT_URL=heart.url, BACKUP_DATABASES="a,b", BACKUP_SCHEDULE="0 * * * *")
+    history, now = app.state.history, datetime.now(UTC)
+
+    def ends() -> list[str]:
+        heart.requests.clear()
+        app.run(Doing(lambda run: a_backup(database="a")), database="a")
+        return heart.paths[1:]
+
+    assert ends() == ["/"]  # none of b is due yet
+    history.add("backup", "r1", now, 1.0, 1, {"database": "b"})
+    assert ends() == ["/fail"]
+    history.add("backup", "r2", now, 1.0, 0, {"database": "b"})
+    assert ends() == ["/"]
+    history.add("backup", "r3", now, 1.0, 1, {"cause": "no socket"})
+    assert ends() == ["/fail"]
+    history.add("backup", "r4", now - timedelta(hours=4), 1.0, 0, {"database": "b"})
+    assert ends() == ["/fail"]
 
 
 def test_a_dead_heartbeat_is_silent(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import structlog
 
 from hubbackup.errors import HubbackupError, InternalError, SettingsError, StoppedError, ToolError, UsageError
 from hubbackup.jobs.history import History, RunRecord
+from hubbackup.jobs.parts import Part, PartsFailedError
 from hubbackup.jobs.run import Outcome, guarded
 from hubbackup.notify.alerts import Alerts, news_of, trouble_before
 from hubbackup.notify.messages import LastGood, Place
@@ -84,6 +86,7 @@ class Office:
         self.directory = directory
         self.messages: list[Message] = []
         self.was_silent = False
+        self.databases: list[str] = []
         self.history = History(directory / "state" / "history.jsonl")
         self.alerts = Alerts(
             send=lambda message: self.messages.append(message.safe()),
@@ -93,9 +96,15 @@ class Office:
             last_good=lambda database: LastGood("hub_x.sql.gz", datetime.now(UTC) - timedelta(hours=27)),
             next_run=lambda: datetime(2026, 2, 10, 2, 0, tzinfo=UTC),
             on_good=lambda database: self.was_silent,
+            databases=lambda: self.databases,
         )
 
-    def run(self, result: Outcome[Any] | Exception, kind: str = "backup") -> None:
+    @property
+    def titles(self) -> list[str]:
+        """The first word of each."""
+        return [message.title.partition(":")[0] for message in self.messages]
+
+    def run(self, result: Outcome[Any] | Exception, kind: str = "backup", database: str = "") -> None:
         def body(run: Any) -> Outcome[Any]:
             with run.stage("dump"):
                 if isinstance(result, Exception):
@@ -112,6 +121,7 @@ class Office:
                 log=log,
                 history=self.history,
                 observers=[self.alerts],
+                database=database,
             )
         except type(result):  # type: ignore[misc]
             pass
@@ -175,6 +185,73 @@ def test_recovery_needs_no_history(tmp_path: Path) -> None:
     office.run(GOOD)
     office.run(GOOD)
     assert [message.kind for message in office.messages] == ["failure", "success"]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_one_database_does_not_recover_for_another(tmp_path: Path, recorded: bool) -> None:
+    """A drill of one that passes ends no trouble of another; when that passes it is told once, with its own cause."""
+    if not recorded:
+        (tmp_path / "state" / "history.jsonl").mkdir(parents=True)
+    office = Office(tmp_path)
+    office.run(ToolError("no role"), "drill", "a")
+    office.run(a_backup(database="b"), "drill", "b")
+    assert office.titles == ["ALERTE"]
+    office.run(a_backup(database="a"), "drill", "a")
+    office.run(a_backup(database="a"), "drill", "a")
+    assert office.titles == ["ALERTE", "OK"]
+    assert "no role" in office.messages[1].body
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_run_of_one_database_ends_no_trouble_of_the_others(tmp_path: Path, recorded: bool) -> None:
+    """Somebody backs up one that is well while another fails each night: nothing works again until that one does."""
+    if not recorded:
+        (tmp_path / "state" / "history.jsonl").mkdir(parents=True)
+    office = Office(tmp_path)
+    office.run(of_each(a=a_backup(database="a"), b=ToolError("no room"), c=ToolError("no room")))
+    office.run(a_backup(database="a"), database="a")
+    assert office.titles == ["ALERTE"]
+    office.run(a_backup(database="b"), database="b")
+    assert office.titles == ["ALERTE", "OK"]
+    assert "one run ended badly" in office.messages[1].body
+    office.run(of_each(a=a_backup(database="a"), b=a_backup(database="b"), c=a_backup(database="c")))
+    office.run(of_each(a=a_backup(database="a"), b=a_backup(database="b"), c=a_backup(database="c")))
+    assert office.titles == ["ALERTE", "OK", "OK"]
+    assert "c: no room" in office.messages[2].body
+
+
+def test_a_run_that_failed_as_a_whole_was_trouble_of_each(tmp_path: Path) -> None:
+    """Before any database was begun; each of them recovers by itself."""
+    office = Office(tmp_path)
+    office.run(ToolError("no socket"))
+    office.run(a_backup(database="a"), database="a")
+    office.run(of_each(a=a_backup(database="a"), b=a_backup(database="b")))
+    assert office.titles == ["ALERTE", "OK", "OK"]
+    assert "b: no socket" in office.messages[2].body
+
+
+def test_what_is_not_backed_up_any_more_is_no_trouble(tmp_path: Path) -> None:
+    """A database that failed is taken out of the settings: the next run of all that are left ends the alarm, once. A
+    run of some of them does not."""
+    office = Office(tmp_path)
+    office.databases = ["a", "b"]
+    office.run(of_each(a=a_backup(database="a"), b=a_backup(database="b"), gone=ToolError("no such database")))
+    office.databases = ["a", "b", "c"]
+    office.run(of_each(a=a_backup(database="a"), b=a_backup(database="b")))
+    office.run(of_each(a=a_backup(database="a"), gone=ToolError("no such database")))
+    assert office.titles == ["ALERTE", "ALERTE"]
+    for _ in range(2):
+        office.run(of_each(a=a_backup(database="a"), b=a_backup(database="b"), c=a_backup(database="c")))
+    assert office.titles == ["ALERTE", "ALERTE", "OK"]
+    assert "gone: no such database" in office.messages[2].body
+
+
+def of_each(**endings: Outcome[Any] | HubbackupError) -> Outcome[Any] | HubbackupError:
+    """How a run for several databases ends."""
+    parts = tuple(Part(name, datetime.now(UTC), 1.0, ending) for name, ending in endings.items())
+    if any(part.failed for part in parts):
+        return PartsFailedError("no backup of some", parts)
+    return replace(done(), parts=parts)
 
 
 def test_recovery_from_silence_is_told(tmp_path: Path) -> None:
