@@ -328,11 +328,13 @@ class Daemon:
             malloc.give_back()
 
     def _watch(self) -> None:
-        try:
-            watch(self._app, datetime.now(UTC))
-            self._strangers.look(self._app, datetime.now(UTC))
-        except HubbackupError as error:
-            self._log.warning("watch.failed", message=str(error), remedy=error.remedy)
+        for look in (watch, self._strangers.look):
+            try:
+                look(self._app, datetime.now(UTC))
+            except StoppedError:
+                return
+            except HubbackupError as error:  # the other is looked for all the same
+                self._log.warning("watch.failed", message=str(error), remedy=error.remedy)
 
     def _doctor(self) -> None:
         """Report now what would go wrong tonight."""

@@ -97,7 +97,11 @@ def _tell(app: App, late: Sequence[Overdue], now: datetime) -> None:
 
 def _tell_of_the_future(app: App, database: str, memory: Watch, now: datetime) -> None:
     """A backup from the future is no proof of anything: the clock was wrong then, or is now. Told once a day."""
-    latest = max(scan([app.local], database), key=lambda one: one.name.local_time, default=None)
+    try:
+        latest = max(scan([app.local], database), key=lambda one: one.name.local_time, default=None)
+    except StoreError as error:  # what is not known is not over
+        app.log.debug("watch.unreadable", message=str(error), store=app.local.name)
+        return
     if latest is None or latest.name.started_at(app.zone) <= now + CLOCK_TOLERANCE:
         memory.forget_future()
         return

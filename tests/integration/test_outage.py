@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ import structlog
 from hubbackup.app import App
 from hubbackup.config.load import load_settings
 from hubbackup.daemon.watchdog import watch
+from hubbackup.logs.setup import get_logger
 from hubbackup.status.verdict import HEADLINES, Level
 from hubbackup.streams.cancel import Cancel
 from tests.support.embedded_postgres import EmbeddedPostgres
@@ -199,6 +200,30 @@ def test_silence_is_an_alarm(tmp_path: Path) -> None:
     assert (told[first + 24], told[-1]) == (2, 3)
     assert sink.titles[0] == f"ALERTE: no good backup of hub_chantier on {host} in time"
     assert {line["event"] for line in lines} >= {"backup.overdue"}
+
+
+def unlistable(backups: Path) -> None:
+    """A file that stands where the directory was: root reads any directory."""
+    backups.write_text("")
+
+
+@pytest.mark.parametrize("break_it", [lambda backups: None, unlistable], ids=["missing", "not a directory"])
+def test_silence_is_an_alarm_where_the_disk_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_it: Callable[[Path], None]
+) -> None:
+    """A disk that is gone proves no backup: each of several databases is told of once a day, as with an empty one."""
+    monkeypatch.setenv("HUBBACKUP_RUNTIME_DIR", str(tmp_path / "runtime"))
+    break_it(tmp_path / "backups")
+    start = datetime(2026, 2, 8, 12, 0, tzinfo=UTC)
+    values = {"BACKUP_DATABASES": "a,b", "BACKUP_DIR": str(tmp_path / "backups")}
+    with http_sink() as sink:
+        for hours in range(72):
+            app = App(
+                load_settings(values | {"NOTIFICATION_URLS": sink.apprise_url}), cancel=Cancel(), log=get_logger()
+            )
+            watch(app, start + timedelta(hours=hours))
+        assert [title.partition(" on ")[0] for title in sink.titles] == ["ALERTE: no good backup of a"] * 3
+        assert all("Others, too:   b" in body["message"] for _, _, body in sink.requests if body)
 
 
 class Shell:
