@@ -29,6 +29,7 @@ from hubbackup.errors import (
     StoppedError,
     StoreError,
 )
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.progress import ProgressMaker
 from hubbackup.jobs.results import DatabaseEnding, RestoreResult, ServerRestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -81,7 +82,7 @@ class AllDatabasesJob:
     shown: Shown
     foreign: bool = False
     """Take foreign backups of databases that have none of ours."""
-    kind: ClassVar[str] = "restore"
+    kind: ClassVar[RunKind] = "restore"
     needs_lock: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[ServerRestoreResult]:

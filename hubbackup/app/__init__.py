@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hubbackup.app.contents import Contents
     from hubbackup.app.database_jobs import DatabaseJobs
     from hubbackup.catalog.known_databases import Seen
+    from hubbackup.jobs.kinds import RunKind
     from hubbackup.jobs.leftovers import Leftovers
     from hubbackup.jobs.progress import ProgressMaker
     from hubbackup.jobs.results import (
@@ -312,7 +313,7 @@ class App(Installation):
 
         return self.run(PruneJob(self.targets(), self.zone, dry_run, tuple(databases) or None, why_kept))
 
-    def mark(self, typed: str, mark: Mark, *, on: bool, kind: str) -> Outcome[MarkResult]:
+    def mark(self, typed: str, mark: Mark, *, on: bool, kind: RunKind) -> Outcome[MarkResult]:
         """Pin, unpin or accept one backup, in every store that has it."""
         from hubbackup.catalog.marks import MarkJob
 

@@ -15,6 +15,7 @@ from typing import ClassVar, Generic
 
 from hubbackup.config.database_names import written
 from hubbackup.errors import HubbackupError, LockHeldError, StoppedError, StreamError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.run import Job, Outcome, R_co, Run
 from hubbackup.runners import Process, Runner
 from hubbackup.runners.stderr import Tail
@@ -158,7 +159,7 @@ class WithHooks(Generic[R_co]):
     begins_itself: ClassVar[bool] = True
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> RunKind:
         """The job's own."""
         return self.job.kind
 

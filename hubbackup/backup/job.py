@@ -47,6 +47,7 @@ from hubbackup.errors import (
     StoreFullError,
     UnrestorableError,
 )
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import BackupResult
 from hubbackup.jobs.run import Outcome, Run
@@ -85,7 +86,7 @@ class BackupJob:
     upload_seconds: float = 1800.0
     catch_up_seconds: float = 1800.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kind: ClassVar[str] = "backup"
+    kind: ClassVar[RunKind] = "backup"
     needs_lock: ClassVar[bool] = True
     begins_itself: ClassVar[bool] = True
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from hubbackup.backup.leaving_out import unmatched
 from hubbackup.errors import HubbackupError, InternalError, LockHeldError, StoppedError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.parts import Part, PartsFailedError
 from hubbackup.jobs.progress import Progress
 from hubbackup.jobs.results import BackupResult, BackupsResult
@@ -37,7 +38,7 @@ class BackupsJob:
     job_of: Callable[[str], Job[BackupResult]]
     waits: bool = False
     """Whether a database that a run elsewhere is at work on is waited for: that run may serve its slot, or die."""
-    kind: ClassVar[str] = "backup"
+    kind: ClassVar[RunKind] = "backup"
     needs_lock: ClassVar[bool] = True
     begins_itself: ClassVar[bool] = True
 

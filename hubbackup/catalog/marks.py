@@ -27,6 +27,7 @@ from hubbackup.errors import (
     StoreError,
     UsageError,
 )
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import MarkResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores import Readable, Store
@@ -113,7 +114,7 @@ class MarkJob:
     mark: Mark
     on: bool
     targets: Sequence[Target]
-    kind: str
+    kind: RunKind
     """`pin`, `unpin`, `accept`."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     needs_lock: ClassVar[bool] = True

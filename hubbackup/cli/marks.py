@@ -7,6 +7,7 @@ from hubbackup.cli.options import BackupName, Json
 from hubbackup.cli.output import print_json, say
 from hubbackup.cli.session import make_app
 from hubbackup.cli.terminal import print_warnings
+from hubbackup.jobs.kinds import RunKind
 
 DONE = {"pin": "is pinned", "unpin": "is no longer pinned", "accept": "is accepted"}
 
@@ -29,7 +30,7 @@ def accept(name: BackupName, json: Json = False) -> int:
     return _mark(name, Mark.ACCEPTED, on=True, kind="accept", json=json)
 
 
-def _mark(name: str, mark: Mark, *, on: bool, kind: str, json: bool) -> int:
+def _mark(name: str, mark: Mark, *, on: bool, kind: RunKind, json: bool) -> int:
     outcome = make_app().mark(name, mark, on=on, kind=kind)
     if json:
         print_json({"exit_code": outcome.exit_code, **outcome.facts(), "problems": outcome.problems})

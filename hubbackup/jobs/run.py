@@ -19,6 +19,7 @@ from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, HubbackupError, Intern
 from hubbackup.jobs.current import FILE_NAME, RunFile, read, unlocked_file
 from hubbackup.jobs.dead_runs import DeadRuns
 from hubbackup.jobs.history import History
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.lock import locked
 from hubbackup.jobs.parts import Part, PartsFailedError, badness, own_problems
 from hubbackup.jobs.progress import ProgressMaker, logged
@@ -38,7 +39,7 @@ R_co = TypeVar("R_co", bound=Result, covariant=True)
 class Run:
     """What a job needs to know of the run that it is: passed down, never global."""
 
-    kind: str
+    kind: RunKind
     run_id: str
     cancel: Cancel
     log: structlog.stdlib.BoundLogger
@@ -103,7 +104,7 @@ class Job(Protocol[R_co]):
     """What a run can execute: a value, put together beforehand, that never changes."""
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> RunKind:
         """`backup`, `restore`, …: the first word of its events."""
         ...
 

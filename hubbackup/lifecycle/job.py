@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hubbackup.catalog.listing import scan
 from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, StoreError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.lifecycle.configuration import Configuration, Found
@@ -68,7 +69,7 @@ class LifecycleJob:
     terms: Terms
     databases: Sequence[str]
     confirm: Callable[[Plan], None]
-    kind: ClassVar[str] = "lifecycle"
+    kind: ClassVar[RunKind] = "lifecycle"
     needs_lock: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[LifecycleResult]:

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError, NotProvenError, RunnerError, ToolError, UsageError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import RecoverResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import live_table, session
@@ -67,7 +68,7 @@ class RecoverJob:
     connection: Callable[[str], Connection]
     confirm: Callable[[RowReport], None]
     """Shown what was found; where something is to be done, raises UsageError if the operator does not agree."""
-    kind: ClassVar[str] = "recover"
+    kind: ClassVar[RunKind] = "recover"
     needs_lock: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[RecoverResult]:

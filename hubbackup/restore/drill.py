@@ -18,6 +18,7 @@ from hubbackup.catalog.target import Target
 from hubbackup.dump.census import DumpFacts
 from hubbackup.errors import HubbackupError, NotProvenError, StoppedError, UsageError
 from hubbackup.jobs.history import RunRecord
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import DrillResult, RestoreResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.databases import Databases
@@ -61,7 +62,7 @@ class DrillJob:
     passed: Callable[[Source], Sequence[str]] = lambda source: ()
     """Told of a backup that restores; returns a sentence for each thing that could not be noted."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kind: ClassVar[str] = "drill"
+    kind: ClassVar[RunKind] = "drill"
     needs_lock: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[DrillResult]:

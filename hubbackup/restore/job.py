@@ -20,6 +20,7 @@ from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.identifiers import readable
 from hubbackup.dump.schema_text import SchemaText
 from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import RestoreResult
 from hubbackup.jobs.run import Outcome, Run
@@ -102,7 +103,7 @@ class RestoreJob:
     """Who loads this dump; else `connection` does."""
     restored: Restored | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kind: ClassVar[str] = "restore"
+    kind: ClassVar[RunKind] = "restore"
     needs_lock: ClassVar[bool] = True
     begins_itself: ClassVar[bool] = True
 

@@ -23,6 +23,7 @@ from hubbackup.catalog.schema_proofs import (
 )
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoppedError, UnrestorableError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import SchemaDrillResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres.side_databases import derived_name
@@ -124,7 +125,7 @@ class SchemaDrillJob:
 
     drill: SchemaDrill
     find_source: Callable[[Run], AbstractContextManager[Source]]
-    kind: ClassVar[str] = "schema_drill"
+    kind: ClassVar[RunKind] = "schema_drill"
     needs_lock: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[SchemaDrillResult]:

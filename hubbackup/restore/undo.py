@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from hubbackup.catalog.restored import Restored
 from hubbackup.errors import UsageError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import UndoResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.postgres import run_lock
@@ -32,7 +33,7 @@ class UndoJob:
     connection: Callable[[str], Connection]
     restored: Restored | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kind: ClassVar[str] = "undo"
+    kind: ClassVar[RunKind] = "undo"
     needs_lock: ClassVar[bool] = True
     begins_itself: ClassVar[bool] = True
 

@@ -17,6 +17,7 @@ from hubbackup.catalog.listing import Listed, read_backups, scan, scan_each
 from hubbackup.catalog.manifests import Repository
 from hubbackup.catalog.target import Target
 from hubbackup.errors import HubbackupError, StoreError, StoreSilentError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.retention.policy import Candidate, Decision, plan
@@ -88,7 +89,7 @@ class PruneJob:
     """None: of every one."""
     why_kept: WhyKept = _all_may_go
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kind: ClassVar[str] = "prune"
+    kind: ClassVar[RunKind] = "prune"
 
     @property
     def needs_lock(self) -> bool:

@@ -12,12 +12,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from hubbackup.jobs.history import RESULTS, RunRecord
+from hubbackup.jobs.kinds import KINDS
 from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.status.verdict import Verdict
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-KINDS = ("backup", "drill", "prune", "restore")
-"""Counted from zero, so that the first failure of a kind is seen as an increase."""
 Sample = tuple[tuple[str, ...], float]
 
 
@@ -87,9 +86,9 @@ def _of_each_database(
 
 
 def _last_drill_success(snapshot: Snapshot, _: datetime) -> Iterator[Sample]:
-    drill = snapshot.last_run("drill")
-    if drill:
-        yield (), drill.result in ("success", "degraded")
+    last = [drill for database in snapshot.databases if (drill := snapshot.last_run("drill", database))]
+    if last:
+        yield (), all(drill.result in ("success", "degraded") for drill in last)
 
 
 def _last_drill(
@@ -165,6 +164,16 @@ GAUGES = (
         ),
     ),
     Gauge(
+        "hubbackup_damaged_backups",
+        "Backups of a database in a store whose copy a verification found damaged.",
+        COPY,
+        _per_copy(
+            lambda snapshot, database, store: sum(
+                one.database == database and store in one.damaged_in for one in snapshot.backups
+            )
+        ),
+    ),
+    Gauge(
         "hubbackup_foreign_backups",
         "Backups of a database in a store that are not known to be ours.",
         COPY,
@@ -231,7 +240,7 @@ GAUGES = (
     Gauge("hubbackup_next_run_timestamp_seconds", "When the next run of a kind is due.", ("kind",), _next_runs),
     Gauge(
         "hubbackup_last_drill_success",
-        "Whether the last restore drill brought back what was backed up (1) or not (0).",
+        "Whether the last restore drill of every database brought back what was backed up (1) or not (0).",
         (),
         _last_drill_success,
     ),
@@ -311,6 +320,7 @@ class SnapshotCollector(Collector):
                 family.add_metric(labels, value)
             yield family
         runs = CounterMetricFamily(*RUNS, labels=("kind", "result"))
+        # From zero, so that the first failure of a kind is seen as an increase.
         kinds = dict.fromkeys((*KINDS, *(kind for kind, _ in self.snapshot.tally)))
         for kind, result in itertools.product(kinds, RESULTS):
             runs.add_metric((kind, result), self.snapshot.tally.get((kind, result), 0))

@@ -17,6 +17,7 @@ from hubbackup.catalog.origin import FIELD, Origin, SigningKey
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import HubbackupError, NotFoundError, NotProvenError, StoreError
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import AdoptResult
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.verify.reader import Expected, check_file
@@ -42,7 +43,7 @@ class AdoptJob:
     targets: Sequence[Target]
     find_key: Callable[[], SigningKey]
     confirm: Callable[[Sequence[Stranger]], None]
-    kind: ClassVar[str] = "adopt"
+    kind: ClassVar[RunKind] = "adopt"
     needs_lock: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[AdoptResult]:

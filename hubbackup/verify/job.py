@@ -31,6 +31,7 @@ from hubbackup.errors import (
     UsageError,
 )
 from hubbackup.jobs.history import History
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.streams.age import HEADER_BYTES
@@ -261,7 +262,7 @@ class VerifyJob:
     must_open: bool = False
     """Whether they are keys that somebody has named for just this."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kind: ClassVar[str] = "verify"
+    kind: ClassVar[RunKind] = "verify"
     needs_lock: ClassVar[bool] = False
 
     def __call__(self, run: Run) -> Outcome[VerifyResult]:

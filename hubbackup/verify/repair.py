@@ -30,6 +30,7 @@ from hubbackup.errors import (
     StoreFullError,
 )
 from hubbackup.jobs.history import History
+from hubbackup.jobs.kinds import RunKind
 from hubbackup.jobs.leftovers import Leftovers, remove_leftovers
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
@@ -133,7 +134,7 @@ class RepairJob:
     history: History
     """Of copies: what is repaired is proven, too."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kind: ClassVar[str] = "repair"
+    kind: ClassVar[RunKind] = "repair"
     needs_lock: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> Outcome[RepairResult]:

@@ -14,15 +14,23 @@ from hubbackup.web.commands import commands_of
 from hubbackup.web.plot import Plot, Point, decimal_step, draw, time_step
 
 SHOWN_REMOVALS = 6
-KINDS = {
+TITLES: dict[str, str] = {
     "backup": "A backup",
     "restore": "A restore",
     "recover": "A recovery of rows",
+    "undo": "The undoing of a restore",
     "drill": "A restore drill",
+    "schema_drill": "A drill of a schema",
     "verify": "A verification",
     "repair": "A repair of damaged copies",
     "prune": "A removal of old backups",
+    "pin": "The pinning of a backup",
+    "unpin": "The unpinning of a backup",
+    "accept": "The acceptance of a backup",
+    "adopt": "An adoption of backups",
+    "lifecycle": "A change of the bucket's rules",
 }
+"""How a run at work is called."""
 SHOWN_DRILLS = 12
 PLOT_DAYS = 90
 
@@ -51,7 +59,7 @@ class View:
         """The runs at work, each in a line."""
         return [
             Work(
-                KINDS.get(run.kind, f"A run ({run.kind})"),
+                TITLES.get(run.kind, f"A run ({run.kind})"),
                 self.time(run.since),
                 run.how_far,
                 min(99, 100 * run.done_bytes // run.total_bytes) if run.total_bytes > 0 else None,

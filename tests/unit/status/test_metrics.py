@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.marks import put_mark
+from hubbackup.jobs.kinds import KINDS
+from hubbackup.notify.alerts import MARKING_KINDS
 from hubbackup.status import metrics
 from hubbackup.status.snapshot import Snapshot
 from hubbackup.status.verdict import judge
@@ -65,8 +70,9 @@ def test_a_month_in_figures(month: Snapshot) -> None:
     assert values(found["hubbackup_store_free_bytes"]) == {("local",): 52_100_000_000}
     assert values(found["hubbackup_verdict"]) == {(): 0}
     assert values(found["hubbackup_runs"]) == {
-        (kind, result): 0 for kind in metrics.KINDS for result in ("success", "degraded", "failed", "stopped")
+        (kind, result): 0 for kind in KINDS for result in ("success", "degraded", "failed", "stopped")
     }
+    assert values(found["hubbackup_damaged_backups"]) == {local: 0, s3: 0}
 
 
 def test_runs_are_counted(tmp_path: Path) -> None:
@@ -78,6 +84,52 @@ def test_runs_are_counted(tmp_path: Path) -> None:
     counted = values(families(collector.take(NOW))["hubbackup_runs"])
     assert counted["backup", "failed"] == counted["check", "success"] == 1
     assert counted["backup", "success"] == 0
+
+
+JOB_KIND = re.compile(r'^ +kind: ClassVar\[\w+\] = "(\w+)"', re.MULTILINE)
+
+
+def test_the_first_failure_of_each_kind_is_an_increase(tmp_path: Path) -> None:
+    """Whatever a job is, its failures are counted from 0 before the first one."""
+    kinds = {kind for path in (ROOT / "hubbackup").rglob("*.py") for kind in JOB_KIND.findall(path.read_text())}
+    assert {"backup", "drill", "schema_drill", "verify", "repair", "prune", "restore", "recover", "undo"} < kinds
+    site = Site(tmp_path)
+    site.add_backup(NOW)
+    collector = site.collector()
+    before = values(families(collector.take(NOW))["hubbackup_runs"])
+    for kind in sorted(kinds):
+        assert before[kind, "failed"] == 0
+        site.add_run(kind, NOW, 1, 1)
+    after = families(collector.take(NOW))
+    assert all(values(after["hubbackup_runs"])[kind, "failed"] == 1 for kind in kinds)
+    assert {(kind,) for kind in kinds} == set(values(after["hubbackup_last_run_exit_code"]))
+
+
+def test_a_damaged_copy_shows_as_long_as_it_is_there(tmp_path: Path) -> None:
+    """The verification that follows passes over it, and succeeds."""
+    site = Site(tmp_path)
+    name = BackupName.parse(site.add_backup(NOW))
+    assert name is not None
+    put_mark(site.local, name, Mark.BAD, why="rotten", now=NOW)
+    site.add_run("verify", NOW, 1, 1)
+    site.add_run("verify", NOW, 1, 0)
+    found = families(site.snapshot())
+    assert values(found["hubbackup_damaged_backups"]) == {("hub_chantier", "local"): 1, ("hub_chantier", "s3"): 0}
+
+
+def test_a_failed_drill_shows_until_that_database_is_drilled_again(tmp_path: Path) -> None:
+    """The drill of another database that passes a week later does not hide it."""
+    site = Site(tmp_path)
+    site.add_run("drill", NOW - timedelta(days=14), 1, 1, database="a")
+    site.add_run("drill", NOW - timedelta(days=7), 1, 0, database="b")
+    assert values(families(site.collector("a", "b").take(NOW))["hubbackup_last_drill_success"]) == {(): 0}
+    site.add_run("drill", NOW, 1, 0, database="a")
+    assert values(families(site.collector("a", "b").take(NOW))["hubbackup_last_drill_success"]) == {(): 1}
+
+
+def test_what_somebody_types_is_no_alert() -> None:
+    """A mistyped `pin` fails before somebody's eyes; the rule for failed runs leaves out just these kinds."""
+    assert re.findall(r'kind!~"([^"]*)"', RULES.read_text()) == ["|".join(sorted(MARKING_KINDS))]
 
 
 def test_what_is_not_known_is_not_zero(month: Snapshot) -> None:

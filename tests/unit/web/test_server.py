@@ -23,10 +23,12 @@ from hubbackup.config.load import load_settings
 from hubbackup.daemon.status_server import serve_status
 from hubbackup.errors import SettingsError
 from hubbackup.jobs.current import FILE_NAME, RunFile
+from hubbackup.jobs.kinds import KINDS
 from hubbackup.status.snapshot import AlertFacts, Aside, KeptDatabase
 from hubbackup.streams.cancel import Cancel
 from hubbackup.web.page import hash_of, script, stylesheet
 from hubbackup.web.server import HEADERS, Login, StatusApp, StatusServer
+from hubbackup.web.view import TITLES
 from tests.support.hub_chantier import CANARY, NOW, S3_TIMEOUT, Site, a_month
 from tests.support.screenshots import Served, a_run, served
 
@@ -467,3 +469,8 @@ def test_whether_alerts_work_is_shown(tmp_path: Path) -> None:
         assert "All right." in body
         assert ", and one was sent since" in body
         assert "OK: test" in body
+
+
+def test_each_kind_of_run_has_words() -> None:
+    """What is at work is called by what it does."""
+    assert TITLES.keys() == set(KINDS)
