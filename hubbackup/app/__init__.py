@@ -234,7 +234,7 @@ class App(Installation):
 
     def leftovers(self) -> list[Leftovers]:
         """What is to be removed when the daemon starts, before any run."""
-        return [self.server.drill_leftovers(self.state.lock)]
+        return [self.server.drill_leftovers()]
 
     def verify(self, job: VerifyJob, progress: ProgressMaker | None = None) -> Outcome[VerifyResult]:
         """Read copies again. No lock: nothing is changed but a mark. Raises HubbackupError."""

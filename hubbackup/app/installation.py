@@ -92,7 +92,7 @@ class Installation:
     @cached_property
     def server(self) -> DatabaseServer:
         """The database's server, and the one of a drill."""
-        return DatabaseServer(self.settings, self.cancel)
+        return DatabaseServer(self.settings, self.cancel, lambda: self.state.lock)
 
     @cached_property
     def manifest_key(self) -> ManifestKey:

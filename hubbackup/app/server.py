@@ -7,7 +7,7 @@ import logging
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from hubbackup.config.settings import Settings
 from hubbackup.dump.identifiers import quoted
 from hubbackup.errors import HubbackupError, SettingsError
 from hubbackup.jobs.leftovers import Leftovers
-from hubbackup.jobs.lock import locked
+from hubbackup.jobs.lock import lock_id, locked
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import session
 from hubbackup.postgres.client import describe
@@ -73,9 +73,11 @@ def _pass_file(name: str) -> str:
 class DatabaseServer:
     """The server that the settings name. Nothing is opened or asked before it is needed."""
 
-    def __init__(self, settings: Settings, cancel: Cancel) -> None:
+    def __init__(self, settings: Settings, cancel: Cancel, lock: Callable[[], Path]) -> None:
+        """`lock`: the run lock, by which the drills of one hubbackup are told from another's."""
         self._settings = settings
         self._cancel = cancel
+        self._lock = lock
 
     def open_runner(self, cancel: Cancel, idle_seconds: float = IDLE_SECONDS) -> Runner:
         """The runner, its container looked up now. Raises RunnerError."""
@@ -197,6 +199,7 @@ class DatabaseServer:
             options=options,
             cancel=self._cancel,
             idle_seconds=RESTORE_IDLE_SECONDS,
+            by=lock_id(self._lock()),
         ) as server:
             for name in tablespaces:
                 with contextlib.suppress(HubbackupError):  # the restore says what it lacks
@@ -211,10 +214,10 @@ class DatabaseServer:
             if not found[name].in_use:
                 databases.drop(name)
 
-    def drill_leftovers(self, lock: Path) -> Leftovers:
-        """The servers that killed drills left; removed while `lock` is held."""
+    def drill_leftovers(self) -> Leftovers:
+        """The servers that killed drills left; removed while the run lock is held."""
         return Leftovers(
-            lambda: self._remove_drill_servers(lock),
+            self._remove_drill_servers,
             event="orphans.removed",
             message="{count} drill servers removed",
             level=logging.WARNING,
@@ -222,7 +225,7 @@ class DatabaseServer:
             failed_level=logging.DEBUG,
         )
 
-    def _remove_drill_servers(self, lock: Path) -> list[str]:
+    def _remove_drill_servers(self) -> list[str]:
         """Returns their names. Raises HubbackupError."""
         settings = self._settings
         if settings.drills_in_database:
@@ -231,5 +234,6 @@ class DatabaseServer:
 
         engine = Engine(settings.docker_host)
         found = engine.find_container(service=settings.db_service, container=settings.db_container)
+        lock = self._lock()
         with locked(lock):
-            return throwaway.remove_leftovers(engine, str(found.name))
+            return throwaway.remove_leftovers(engine, str(found.name), lock_id(lock))

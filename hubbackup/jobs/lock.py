@@ -36,6 +36,17 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def lock_id(path: Path) -> str:
+    """What tells this lock from every other one of this machine, for all who share it, in whichever container: of the
+    same directory each of them sees the same file. Empty where there is none.
+    """
+    try:
+        file = path.stat()
+    except OSError:
+        return ""
+    return f"{file.st_dev:x}-{file.st_ino:x}"
+
+
 def _open_lock(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     with contextlib.suppress(OSError):

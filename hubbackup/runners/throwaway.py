@@ -1,6 +1,7 @@
 """A PostgreSQL server that exists for one drill: made from the database container's own image, without a network.
 
-It is removed with its data whatever happens in it; one that a killed process left is removed at the next start.
+It is removed with its data whatever happens in it; one that a killed process left is removed at the next start. That
+of another hubbackup, which may drill the same database at the same moment, is left alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from hubbackup.errors import ContainerError, EngineError, HubbackupError, RunnerError
 from hubbackup.runners import run
@@ -18,6 +20,11 @@ from hubbackup.runners.engine import Engine
 from hubbackup.streams.cancel import Cancel
 
 LABEL = "org.hubbackup.restore.drill-of"
+"""Of which database's container."""
+BY_LABEL = "org.hubbackup.restore.drill-by"
+"""By whom: the id of the run lock that its maker held."""
+OLD = timedelta(days=3)
+"""At this age it is not at work any more, whoever made it."""
 READY_SECONDS = 180.0
 INITDB_ARGS = "POSTGRES_INITDB_ARGS"
 """What the image's set-up passes to initdb."""
@@ -52,12 +59,15 @@ def throwaway_server(
     options: Mapping[str, str],
     cancel: Cancel,
     idle_seconds: float,
+    by: str,
 ) -> Iterator[DockerExecRunner]:
     """A runner in a fresh server whose superuser is `user`, with that `password`; `options` are further settings.
+    `by`: the id of the run lock that the caller holds.
 
-    Raises ContainerError where the server does not come up, EngineError where the engine refuses.
+    Raises ContainerError where the server does not come up, or goes before its time, EngineError where the engine
+    refuses.
     """
-    remove_leftovers(engine, original.container_name)
+    remove_leftovers(engine, original.container_name, by)
     access = {"POSTGRES_USER": user, "POSTGRES_PASSWORD": password, "POSTGRES_DB": "postgres"}
     if INITDB_ARGS not in original.inherited:
         access[INITDB_ARGS] = "--no-sync"
@@ -65,7 +75,7 @@ def throwaway_server(
 
     @contextmanager
     def ready(settings: Mapping[str, str]) -> Iterator[DockerExecRunner]:
-        with _server(engine, original, access, settings) as made:
+        with _server(engine, original, access, settings, by) as made:
             runner = DockerExecRunner(
                 engine,
                 cancel=cancel,
@@ -75,7 +85,13 @@ def throwaway_server(
                 user=original.user,
             )
             _wait_until_ready(runner, user, cancel, deadline)
-            yield runner
+            try:
+                yield runner
+            except ContainerError as error:
+                raise ContainerError(
+                    f"the drill's own server {_end_of(engine, made)} while the backup was restored there",
+                    remedy="hubbackup drill tries it again; what ended it is in docker events --since 1h",
+                ) from error
 
     with contextlib.ExitStack() as stack:
         try:
@@ -87,7 +103,7 @@ def throwaway_server(
 
 @contextmanager
 def _server(
-    engine: Engine, original: DockerExecRunner, environment: Mapping[str, str], settings: Mapping[str, str]
+    engine: Engine, original: DockerExecRunner, environment: Mapping[str, str], settings: Mapping[str, str], by: str
 ) -> Iterator[str]:
     """The id of a container that was started, and is removed at the end. Raises ContainerError, EngineError."""
     import docker.errors
@@ -98,7 +114,7 @@ def _server(
                 original.identity,
                 command=["postgres", *(word for pair in settings.items() for word in ("-c", "=".join(pair)))],
                 environment=dict(environment),
-                labels={LABEL: original.container_name},
+                labels={LABEL: original.container_name, BY_LABEL: by},
                 network_mode="none",
                 mem_limit=MEMORY_BYTES,
                 name=f"hubbackup-drill-{secrets.token_hex(4)}",
@@ -117,14 +133,45 @@ def _server(
             container.remove(force=True, v=True)
 
 
-def remove_leftovers(engine: Engine, of: str) -> list[str]:
-    """Remove the servers of drills that were killed; returns their names. Caller's duty: hold the run lock."""
-    client = engine.client
+def remove_leftovers(engine: Engine, of: str, by: str, now: datetime | None = None) -> list[str]:
+    """Remove the servers of drills that were killed; returns their names. Those of others only when they are old.
+
+    Caller's duty: hold the run lock `by`, so that none of its own is at work.
+    """
+    import docker.errors
+
+    old = (now or datetime.now(UTC)) - OLD
+    client, removed = engine.client, []
     with engine.errors():
         found = client.containers.list(all=True, filters={"label": f"{LABEL}={of}"}, ignore_removed=True)
         for server in found:
-            server.remove(force=True, v=True)
-    return [str(server.name) for server in found]
+            if server.labels.get(BY_LABEL) != by and datetime.fromisoformat(server.attrs["Created"]) > old:
+                continue
+            try:
+                server.remove(force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code in (404, 409):  # another one was quicker, or is about to
+                    continue
+                raise
+            removed.append(str(server.name))
+    return removed
+
+
+def _end_of(engine: Engine, made: str) -> str:
+    """What became of a server that is not there any more."""
+    import docker.errors
+
+    client = engine.client
+    with contextlib.suppress(EngineError), engine.errors():
+        try:
+            state = client.containers.get(made).attrs["State"]
+        except docker.errors.NotFound:
+            return "was removed"
+        if state.get("OOMKilled"):
+            return "ran out of memory"
+        if not state.get("Running"):
+            return f"has ended (exit code {state.get('ExitCode')})"
+    return "stopped answering"
 
 
 def _wait_until_ready(runner: DockerExecRunner, user: str, cancel: Cancel, deadline: float) -> None:

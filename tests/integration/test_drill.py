@@ -8,6 +8,7 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,22 @@ import pytest
 
 from hubbackup.app import App
 from hubbackup.config.load import load_settings
-from hubbackup.errors import HubbackupError, NotProvenError
+from hubbackup.errors import ContainerError, HubbackupError, NotProvenError
+from hubbackup.jobs.lock import lock_id, locked
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs import setup as logs
 from hubbackup.postgres import session
 from hubbackup.postgres.session import Connection
+from hubbackup.runners import throwaway
 from hubbackup.runners.docker_exec import DockerExecRunner
 from hubbackup.runners.engine import Engine
-from hubbackup.runners.throwaway import LABEL, MEMORY_BYTES, throwaway_server
+from hubbackup.runners.throwaway import BY_LABEL, LABEL, MEMORY_BYTES, throwaway_server
 from hubbackup.streams.cancel import Cancel
 from tests.integration.test_restore_faults import wrapped
 from tests.support.backups import signed_text
 from tests.support.containers import USER, drill_containers, postgres_container, psql_in
 from tests.support.embedded_postgres import EmbeddedPostgres
-from tests.support.jobs import Doing
+from tests.support.jobs import Doing, done
 from tests.support.program import for_server
 from tests.support.s3 import S3Server
 
@@ -358,8 +361,7 @@ def test_a_throwaway_server_is_made_and_removed(container: str, tmp_path: Path) 
     try:
         app = containerised(container, tmp_path)
         app.backup()
-        orphan = ["docker", "run", "--detach", "--network=none", f"--label={LABEL}={container}", "postgres:17"]
-        subprocess.run([*orphan, "sleep", "600"], check=True, capture_output=True)
+        left_behind(container, app)
         outcome = app.drill()
         assert outcome.result.place == "a throwaway server"
         assert outcome.result.rows == 502
@@ -437,6 +439,7 @@ def test_a_server_that_demands_its_log_gets_it(container: str, tmp_path: Path) -
         options={"summarize_wal": "on"},
         cancel=app.cancel,
         idle_seconds=60,
+        by="test",
     ) as runner:
         asked = "SELECT current_setting('wal_level'), current_setting('fsync'), current_setting('summarize_wal')"
         assert session.sql(runner, Connection(USER, "x"), "postgres", asked) == "replica|off|on\n"
@@ -473,15 +476,64 @@ def test_the_live_password_never_enters_the_drills_server(container: str, tmp_pa
     assert len({"canari-7f3a", first, second}) == 3
 
 
+def left_behind(of: str, app: App) -> None:
+    """A server as a killed drill of this database leaves it."""
+    labels = [f"--label={LABEL}={of}", f"--label={BY_LABEL}={lock_id(app.state.lock)}"]
+    command = ["docker", "run", "--detach", "--network=none", *labels, "postgres:17", "sleep", "600"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_two_that_drill_one_database_leave_each_other_alone(container: str, tmp_path: Path) -> None:
+    """Each BACKUP_DIR has its own lock: who holds one removes no server of who holds another, and the drills of both
+    pass; what is so old that it can't be at work goes, whoever made it."""
+    first, second = (containerised(container, tmp_path / name) for name in ("first", "second"))
+    for app in (first, second):
+        app.settings.backup_dir.mkdir()
+        app.backup()
+
+    def body(run: Run) -> Outcome[Any]:
+        with first.server.drill_server(run, first.database) as drill:
+            mine = drill_containers(container)
+            assert second.drill_schema().result.tables == 2
+            (kind,) = second.leftovers()
+            assert kind.remove() == []
+            assert drill_containers(container) == mine
+            sql = session.sql(drill.runner, drill.connection, "postgres", "SELECT 1")
+            engine, now = Engine(first.settings.docker_host), datetime.now(UTC)
+            assert throwaway.remove_leftovers(engine, container, "another", now + timedelta(days=2)) == []
+            assert len(throwaway.remove_leftovers(engine, container, "another", now + timedelta(days=4))) == 1
+            return done(sql)
+
+    assert first.run(Doing(body, "drill")).message == "1\n"
+    assert drill_containers(container) == []
+
+
+def test_a_drills_server_that_goes_is_no_matter_of_compose(container: str, tmp_path: Path) -> None:
+    """Where somebody removes it, or it dies, the drill fails with a sentence about that server: the database runs."""
+    app = containerised(container, tmp_path)
+
+    def body(run: Run) -> Outcome[Any]:
+        with app.server.drill_server(run, app.database) as drill:
+            subprocess.run(["docker", *how, *drill_containers(container)], check=True, capture_output=True)
+            session.sql(drill.runner, drill.connection, "postgres", "SELECT 1")
+        raise AssertionError
+
+    for command, said in (("rm --force", "was removed"), ("kill", "has ended (exit code 137)")):
+        how = command.split()
+        with pytest.raises(ContainerError) as caught:
+            app.run(Doing(body, "drill"))
+        assert str(caught.value) == f"the drill's own server {said} while the backup was restored there"
+        assert caught.value.remedy.startswith("hubbackup drill")
+        assert drill_containers(container) == []
+
+
 def test_what_a_killed_drill_left_is_removed_at_the_start(container: str, tmp_path: Path) -> None:
     """The daemon's first job: the servers of this database's drills go, running or not, and no other container."""
     app = containerised(container, tmp_path)
-    run = ["docker", "run", "--detach", "--network=none"]
     another = f"another-{secrets.token_hex(4)}"
-    for of in (container, container, another):
-        subprocess.run(
-            [*run, f"--label={LABEL}={of}", "postgres:17", "sleep", "600"], check=True, capture_output=True
-        )
+    with locked(app.state.lock):
+        for of in (container, container, another):
+            left_behind(of, app)
     stopped, _ = drill_containers(container)
     subprocess.run(["docker", "kill", stopped], check=True, capture_output=True)
     try:
