@@ -104,16 +104,33 @@ def _summary(snapshot: Snapshot, now: datetime) -> str:
     if not newest:
         return "There is no good backup."
     age = human_age(max((now - backup.started_at).total_seconds() for backup in newest))
-    if any(backup.unrestorable for backup in newest):
-        restorable = next((b for b in snapshot.backups if b.good and not b.unrestorable), None)
-        last = f"the last that can is {_age(restorable, now)} old" if restorable else "there is none that can"
-        return f"The last backup is {age} old and can't be restored; {last}."
+    if refused := [backup for backup in newest if backup.unrestorable]:
+        return _of_refused(snapshot, refused, now)
     where = _where(snapshot, newest)
     if len(snapshot.databases) == 1:
         return f"The last good backup is {age} old and {where}."
     if len(newest) < len(snapshot.databases):
         return f"{len(newest)} of {len(snapshot.databases)} databases have a good backup, at most {age} old."
     return f"The last good backups of all {len(newest)} databases are at most {age} old and {where}."
+
+
+def _of_refused(snapshot: Snapshot, refused: list[BackupFacts], now: datetime) -> str:
+    """The last backups that a server refused, each of another database, and whether that has one which restores."""
+    older = [_last_restorable(snapshot, backup.database, now) for backup in refused]
+    if len(refused) == 1:
+        of = f" of {refused[0].database}" if len(snapshot.databases) > 1 else ""
+        last = f"the last that can is {_age(older[0], now)} old" if older[0] else "there is none that can"
+        return f"The last backup{of} is {_age(refused[0], now)} old and can't be restored; {last}."
+    none = older.count(None)
+    last = f"of {none} of them there is none that can" if none else "each of them has an older one that can"
+    return f"The last backups of {len(refused)} of {len(snapshot.databases)} databases can't be restored; {last}."
+
+
+def _last_restorable(snapshot: Snapshot, database: str, now: datetime) -> BackupFacts | None:
+    for one in snapshot.backups:
+        if one.database == database and one.good and not one.unrestorable and not one.from_future(now):
+            return one
+    return None
 
 
 def _age(backup: BackupFacts, now: datetime) -> str:
@@ -176,7 +193,7 @@ def _of_the_newest(snapshot: Snapshot, database: str, now: datetime) -> Iterator
             f"A backup of {database} was due {late} ago, and there is none.",
             f"see the failed runs below; then make one now: hubbackup backup{snapshot.typed(database)}",
         )
-    last = snapshot.last_run("backup")
+    last = snapshot.last_run("backup", database)
     elsewhere = last is not None and last.not_needed  # another daemon's, which has it on its own disk
     answering = [store.name for store in snapshot.stores if not store.problem and not (store.on_disk and elsewhere)]
     lacking = [name for name in answering if name not in newest.good_in]

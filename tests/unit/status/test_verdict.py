@@ -221,3 +221,53 @@ def test_figures_in_words() -> None:
     assert [human_seconds(s) for s in (0.04, 9.99, 75, 7500)] == ["0.0 s", "10 s", "1 min 15 s", "2 h 05 min"]
     assert human_number(1234567).split("\u202f") == ["1", "234", "567"]
     assert [listed(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+
+
+def put(site: Site, database: str, *nights: int, refused: bool = False) -> None:
+    """Its backups of so many nights ago."""
+    site.database = database
+    for night in nights:
+        name = site.add_backup(LAST_NIGHT - timedelta(days=night), record=False)
+        if refused:
+            mark = b'{"why": "CREATE INDEX i: function f() does not exist"}'
+            site.s3.files[name.replace(".sql.gz", ".unrestorable")] = (len(mark), mark)
+
+
+def summary_of(site: Site, *databases: str) -> str:
+    return judge(site.collector(*databases).take(NOW), NOW).summary
+
+
+def test_a_backup_of_another_database_restores_none_of_this_one(site: Site) -> None:
+    """Which backup is the last that can be restored is asked of each database by itself."""
+    put(site, "b", 0)
+    put(site, "a", 0, 1, refused=True)
+    sentence = "The last backup of a is 6 h old and can't be restored; there is none that can."
+    assert summary_of(site, "a", "b") == sentence
+    put(site, "a", 2)
+    sentence = "The last backup of a is 6 h old and can't be restored; the last that can is 2 d old."
+    assert summary_of(site, "a", "b") == sentence
+    put(site, "c", 0, refused=True)
+    sentence = "The last backups of 2 of 3 databases can't be restored; of 1 of them there is none that can."
+    assert summary_of(site, "a", "b", "c") == sentence
+    put(site, "c", 1)
+    sentence = "The last backups of 2 of 3 databases can't be restored; each of them has an older one that can."
+    assert summary_of(site, "a", "b", "c") == sentence
+
+
+def test_one_from_the_future_is_not_the_last_that_can_be_restored(site: Site) -> None:
+    """It is never the newest, and nothing is said of it but that it is there."""
+    put(site, "a", 0, refused=True)
+    put(site, "a", -3)
+    assert summary_of(site, "a", "b").endswith("can't be restored; there is none that can.")
+
+
+def test_another_daemons_backup_of_one_of_several_is_as_good_as_ours(site: Site) -> None:
+    """The run here stepped back for one database, and made the other's backup: both are as they should be."""
+    site.database = "b"
+    mine = site.add_backup(LAST_NIGHT, record=False)
+    site.database = "a"
+    theirs = site.add_backup(LAST_NIGHT, stores=("s3",), record=False)
+    run = {"run_id": "r1", "started_at": LAST_NIGHT + HOUR, "seconds": 1.0, "exit_code": 0}
+    site.history.add("backup", **run, facts={"database": "a", "name": theirs, "copies": ["s3"], "not_needed": True})
+    site.history.add("backup", **run, facts={"database": "b", "name": mine, "copies": ["local", "s3"]})
+    assert judge(site.collector("a", "b").take(NOW), NOW).findings == ()
