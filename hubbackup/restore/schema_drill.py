@@ -87,8 +87,11 @@ class SchemaDrill:
         self, run: Run, manifest: Manifest, find_source: Callable[[Run], AbstractContextManager[Source]]
     ) -> SchemaVerdict:
         """Try the schema of a backup that was just published, where that is due. Raises StoppedError."""
-        if not self.proofs.of(self.database).due(manifest.schema_digest, self.now()):
+        proof = self.proofs.of(self.database)
+        if proof.holds(manifest.schema_digest, self.now()):
             return SchemaVerdict("proven")
+        if not proof.due(manifest.schema_digest, self.now()):
+            return SchemaVerdict("untried", proof.skipped_because)
         try:
             with run.stage("schema drill"), find_source(run) as source:
                 self(run, source)
@@ -110,7 +113,7 @@ class SchemaDrill:
                 "cause": str(error),
                 "remedy": error.remedy,
             }
-            if self.proofs.of(self.database).skipped_because == str(error):  # it was told
+            if proof.skipped_because == str(error):  # it was told
                 run.log.info("schema_drill.skipped", **facts)
             else:
                 run.log.warning("schema_drill.skipped", **facts)
