@@ -68,12 +68,12 @@ class CatchUp:
     listed: Sequence[Listed]
     zone: ZoneInfo
     now: datetime
-    budget_seconds: float
-    """For each target."""
     made: str = ""
     """The backup of this run: what was uploaded moments ago is not missing, whatever a listing shows."""
     key: SigningKey | None = None
     """Signs what was made before there was a key: it is hashed before it is copied, and comes from our own disk."""
+    budget_seconds: float = 1800.0
+    """For each target. Once it is over no further upload begins; one that has begun goes on to its end."""
 
     def __call__(self, run: Run, target: Target) -> CaughtUp:
         """Upload to `target`, oldest first, until the time budget is used up. Raises StoppedError."""
@@ -156,7 +156,7 @@ class CatchUp:
             if marked:
                 lift_bad(run, target.store, backup.name)
             return found
-        _copy(run, backup, manifest, self.local.store, target, self.key)
+        _upload(run, backup, manifest, self.local.store, target, self.key)
         if manifest.hmac:  # as it is on the disk: a newer version may have written fields that we don't know
             data = read_bytes(self.local, backup.name)
         else:
@@ -167,7 +167,7 @@ class CatchUp:
         return None
 
 
-def _copy(
+def _upload(
     run: Run, backup: Backup, manifest: Manifest, local: LocalStore, target: Target, key: SigningKey | None
 ) -> None:
     """The file and its marks: hashed first, so that a rotten copy is not spread. Raises HubbackupError.

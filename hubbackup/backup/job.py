@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -83,8 +82,6 @@ class BackupJob:
     """When a scheduled run was due: it makes nothing where a good backup of since then is in a remote target."""
     locks: bool = True
     """Whether it locks the database against runs elsewhere; else its caller has."""
-    upload_seconds: float = 1800.0
-    catch_up_seconds: float = 1800.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kind: ClassVar[RunKind] = "backup"
     needs_lock: ClassVar[bool] = True
@@ -120,7 +117,7 @@ class BackupJob:
             raise StoreError(f"{manifest.name} is not in any store: {'; '.join(problems)}")
         # From here on the backup is good, and nothing that fails may make it a failed one.
         holders = [target for target in (self.local, *self.remotes) if target.name in copies]
-        upkeep = Upkeep(run, self.local, holders, self.database, self.zone, self.now, self.catch_up_seconds, problems)
+        upkeep = Upkeep(run, self.local, holders, self.database, self.zone, self.now, problems)
         verdict = SchemaVerdict("untried")
         with harmless(run, "the schema drill", problems):
             verdict = self._try_schema(run, made, copies)
@@ -334,10 +331,9 @@ class BackupJob:
     def _finish_uploads(self, run: Run, uploads: Sequence[Upload], stored_bytes: int) -> list[str]:
         """Wait for every upload; returns a sentence for each that failed, and logs it."""
         problems = []
-        deadline = time.monotonic() + self.upload_seconds  # of all: they go on beside one another
         for upload in uploads:
             with run.progress("upload", stored_bytes) as progress:
-                error = upload.wait(run.cancel, deadline, progress)
+                error = upload.wait(run.cancel, progress)
             if error is not None:
                 which = "" if upload.target.name == S3 else f" ({upload.target.name})"
                 run.log.warning(

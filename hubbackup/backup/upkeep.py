@@ -43,7 +43,6 @@ class Upkeep:
     database: str
     zone: ZoneInfo
     now: Callable[[], datetime]
-    catch_up_seconds: float
     problems: list[str]
     uploaded: list[str] = field(default_factory=list)
     pruned: list[str] = field(default_factory=list)
@@ -69,8 +68,7 @@ class Upkeep:
         if self.local not in found.stores:
             return
         now = self.now().astimezone(self.zone)
-        budget = self.catch_up_seconds
-        catch_up = CatchUp(self.local, found.stores, found.listed, self.zone, now, budget, made, key)
+        catch_up = CatchUp(self.local, found.stores, found.listed, self.zone, now, made, key)
         for target in found.stores:
             if target is not self.local:
                 done = catch_up(self.run, target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Container
 
 from hubbackup.catalog.backup import Manifest, write_manifest
@@ -23,6 +22,7 @@ class Upload(threading.Thread):
     """Uploads a growing file to one target; publishes it only once the backup has passed the gate.
 
     A slow or dead target never slows the dump: this thread reads the file, the dump's writer never waits for it.
+    How long it may take is the target's to say: it bounds each step by its own patience, and what gets on goes on.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Upload(threading.Thread):
         self._source = source
         self._known = known
         self._decided = threading.Event()
+        self._discarded = threading.Event()
         self._manifest: Manifest | None = None
         self._draft: Draft | None = None
         self.error: HubbackupError | None = None
@@ -49,10 +50,12 @@ class Upload(threading.Thread):
                 self._draft = draft
                 draft.follow(self._source)
                 self._decided.wait()
-                if self._manifest is None:
+                if self._manifest is None or self._discarded.is_set():
                     return
                 draft.commit()
                 report_remark(self._run, self.target, draft)
+            if self._discarded.is_set():  # meanwhile: the run has said that it has no copy here
+                return
             write_manifest(self.target.store, self._manifest)
             self.published = True
         except SourceFailedError:
@@ -68,22 +71,17 @@ class Upload(threading.Thread):
         self._decided.set()
 
     def discard(self) -> None:
-        """The backup failed: leave nothing there."""
+        """The backup failed, or the run ends: publish nothing from here on, however far the file has got."""
+        self._discarded.set()
         self._source.fail()
         self._decided.set()
 
-    def wait(self, cancel: Cancel, deadline: float, progress: Progress = silent) -> HubbackupError | None:
-        """Wait for the end, until `deadline` (of the monotonic clock) at most.
+    def wait(self, cancel: Cancel, progress: Progress = silent) -> HubbackupError | None:
+        """Wait for the end: a target that gets no further ends it by itself, one that does is not hurried.
 
         Returns what went wrong, or None where the copy is there. Raises StoppedError.
         """
-        began = time.monotonic()
         while self.is_alive():
-            if time.monotonic() > deadline:
-                return StoreError(
-                    f"{self.target.describe()}: the upload was given up {deadline - began:.0f} s after the dump",
-                    transient=True,
-                )
             cancel.check()
             if self._draft is not None:
                 progress(self._draft.size_bytes)

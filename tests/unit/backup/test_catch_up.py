@@ -43,7 +43,8 @@ def caught_up(
     run = Run("backup", "20260208T030000-1a2b3c", Cancel(), get_logger(), lambda what, total: nullcontext(silent))
     targets = [local, remote]
     aware = now.replace(tzinfo=ZONE)
-    return CatchUp(local, targets, list(scan(targets)), ZONE, aware, budget_seconds, made)(run, remote)
+    catch_up = CatchUp(local, targets, list(scan(targets)), ZONE, aware, made, budget_seconds=budget_seconds)
+    return catch_up(run, remote)
 
 
 def made(local: LocalTarget) -> list[BackupName]:
