@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from hubbackup.retention.prune import PruneResult
     from hubbackup.status.collect import Collector
     from hubbackup.verify.adopt import Stranger
-    from hubbackup.verify.job import CopyResult, CopySelector, VerifyJob, VerifyResult
+    from hubbackup.verify.copies import CopySelector
+    from hubbackup.verify.job import CopyResult, VerifyJob, VerifyResult
     from hubbackup.verify.repair import RepairResult
     from hubbackup.verify.selector import BackupSelector
 
@@ -257,7 +258,8 @@ class App(Installation):
 
     def verify_due(self) -> Outcome[VerifyResult]:
         """Read the copies that were read longest ago, within the day's budget."""
-        from hubbackup.verify.job import VerifyFailedError, VerifyJob, due_copies
+        from hubbackup.verify.copies import due_copies
+        from hubbackup.verify.job import VerifyFailedError, VerifyJob
         from hubbackup.verify.repair import repairable
 
         store, budget_bytes = self.settings.verify_store, self.settings.verify_daily_bytes

@@ -21,7 +21,7 @@ from hubbackup.cli.terminal import print_warnings
 from hubbackup.errors import EXIT_DEGRADED, EXIT_SUCCESS, StoreError
 from hubbackup.stores import Entry
 from hubbackup.units import human_age, human_bytes
-from hubbackup.verify.job import last_proven
+from hubbackup.verify.copies import last_proven
 
 SHOWN = 100
 COLUMNS = (

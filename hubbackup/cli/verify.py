@@ -14,7 +14,8 @@ from hubbackup.cli.session import make_opening_app
 from hubbackup.cli.terminal import progress
 from hubbackup.errors import EXIT_SUCCESS, HubbackupError, UsageError
 from hubbackup.units import human_bytes
-from hubbackup.verify.job import CopyResult, CopySelector, VerifyFailedError, VerifyResult
+from hubbackup.verify.copies import CopySelector
+from hubbackup.verify.job import CopyResult, VerifyFailedError, VerifyResult
 from hubbackup.verify.repair import RepairFailedError, RepairResult, remaining, repairable
 
 

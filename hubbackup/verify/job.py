@@ -7,18 +7,14 @@ meanwhile is passed over.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import ClassVar, Literal
-from zoneinfo import ZoneInfo
 
-from hubbackup.catalog.backup import BackupName, Manifest, Mark
-from hubbackup.catalog.listing import Listed, Scanned, newest_first_of, scan_each
+from hubbackup.catalog.backup import Manifest, Mark
 from hubbackup.catalog.marks import lift_bad, put_mark
-from hubbackup.catalog.target import Target
-from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import (
     EXIT_FAILED,
     EXIT_SUCCESS,
@@ -36,37 +32,15 @@ from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.streams.age import HEADER_BYTES
 from hubbackup.streams.age_keys import NO_IDENTITIES, Identities
+from hubbackup.verify.copies import KIND, Budget, Copy, Selection
 from hubbackup.verify.reader import Expected, check_dump, check_file
 from hubbackup.verify.sealed import demand_key
 
 THAW_FIRST = "it rests in an archive class; hubbackup restore {name} --from {store} --thaw has it thawed"
+PROVEN = ("ok", "bad")
+"""The verdicts of copies that were read."""
 ROTTEN = {errno.EIO, errno.EBADMSG, errno.EUCLEAN}
 """What a disk, or a file system with checksums, says of a block that it can't give back."""
-KIND = "verify.copy"
-"""Of the records in the history of copies: one for each copy that was read."""
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One backup in one target. `proven_at`: when it was last found whole, at the latest when it was made."""
-
-    name: BackupName
-    target: Target
-    size_bytes: int
-    published: bool
-    """A manifest is beside it: without one there is nothing to compare it with."""
-    marked_bad: bool
-    proven_at: datetime
-    archived: bool = False
-    """It rests in an archive class, and can be read only where it was thawed."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The copies to read, and a sentence for each store that can't be listed, so that none of its copies is here."""
-
-    copies: Sequence[Copy] = ()
-    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,13 +67,15 @@ class VerifyResult(Result):
     problems: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, object]:
-        """How many are whole, with how many bytes; which have no manifest; which are sealed, and were not decoded."""
+        """How many are whole, with how many bytes; which have no manifest of ours; which were not decoded."""
         whole = [one.copy for one in self.copies if one.verdict == "ok"]
         facts: dict[str, object] = {
             "verified": len(whole),
             "bytes": sum(copy.size_bytes for copy in whole),
             "unproven": [str(one.copy.name) for one in self.copies if one.verdict == "unproven"],
         }
+        if foreign := [str(one.copy.name) for one in self.copies if one.verdict == "foreign"]:
+            facts["foreign"] = foreign
         if archived := [str(one.copy.name) for one in self.copies if one.verdict == "archived"]:
             facts["archived"] = archived
         if left_out := [str(one.copy.name) for one in self.copies if one.left_out]:
@@ -121,128 +97,6 @@ class VerifyFailedError(HubbackupError):
         return self.cause.kind
 
 
-def copies_of(
-    listed: Iterable[Listed], targets: Sequence[Target], zone: ZoneInfo, proven_at: Mapping[tuple[str, str], datetime]
-) -> list[Copy]:
-    """Every copy in `targets`; `proven_at` tells by target and file name when one was last found whole."""
-    found = []
-    for one in listed:
-        for target in targets:
-            entry = one.copies.get(target.name)
-            if entry is None:
-                continue
-            made_at = one.name.started_at(zone)
-            found.append(
-                Copy(
-                    one.name,
-                    target,
-                    entry.size_bytes,
-                    target.name in one.manifests_in,
-                    target.name in one.marks.get(Mark.BAD, ()),
-                    max(made_at, proven_at.get((target.name, str(one.name)), made_at)),
-                    entry.archived,
-                )
-            )
-    return found
-
-
-def last_proven(history: History) -> dict[tuple[str, str], datetime]:
-    """When each copy, by target and file name, was last found whole."""
-    found = {}
-    for record in history.runs():
-        if record.kind == KIND and record.exit_code == EXIT_SUCCESS:
-            found[record.store, record.name] = record.started_at
-    return found
-
-
-def due(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: datetime | None) -> list[Copy]:
-    """The copies to read today: those proven longest ago, as many as fit into the budget.
-
-    A copy larger than a day's budget is read once it is the oldest, alone, when the days without any reading have
-    saved up its size. So over time the budget holds, and no copy is too large to be read.
-    """
-    left = budget_bytes
-    chosen: list[Copy] = []
-    for copy in sorted(copies, key=lambda copy: (copy.proven_at, str(copy.name), copy.target.name)):
-        if not copy.published or copy.marked_bad or copy.archived or now - copy.proven_at < timedelta(hours=12):
-            continue
-        if copy.size_bytes <= left:
-            chosen.append(copy)
-            left -= copy.size_bytes
-        elif not chosen and budget_bytes:
-            saved_up = last_read_at is None or now - last_read_at >= timedelta(days=copy.size_bytes / budget_bytes)
-            return [copy] if saved_up else []
-        else:
-            break
-    return chosen
-
-
-def due_copies(
-    targets: Sequence[Target], zone: ZoneInfo, history: History, budget_bytes: int, now: datetime
-) -> Choice:
-    """Those in `targets` that are due. Raises StoreError where no target can be listed."""
-    proven_at = last_proven(history)
-    found = scan_each(targets).or_raise()
-    copies = copies_of(found.listed, found.stores, zone, proven_at)
-    return Choice(due(copies, budget_bytes, now, max(proven_at.values(), default=None)), _unlisted(found))
-
-
-def _unlisted(found: Scanned[Target]) -> tuple[str, ...]:
-    return tuple(f"the copies in {target.name} are not read: {error}" for target, error in found.failed)
-
-
-@dataclass(frozen=True)
-class CopySelector:
-    """What the operator asks to be read: the copies of `name`, of `everything`, or else of the newest backup.
-
-    Of `database` alone, where one is named.
-    """
-
-    name: str = ""
-    everything: bool = False
-    database: str = ""
-
-    def copies(self, targets: Sequence[Target], zone: ZoneInfo, databases: Sequence[str]) -> Choice:
-        """The newest backup is that of each of `databases`: one of them without any does not keep back the others.
-
-        Raises UsageError, NotFoundError where there is no such backup, StoreError where nothing can be listed.
-        """
-        if self.name or self.everything or len(databases) == 1:
-            return self._copies(targets, zone, databases[0])
-        copies: list[Copy] = []
-        problems: dict[str, None] = {}
-        for database in databases:
-            try:
-                found = self._copies(targets, zone, database)
-            except NotFoundError as error:
-                problems[str(error)] = None
-                continue
-            copies += found.copies
-            problems |= dict.fromkeys(found.problems)
-        return Choice(copies, tuple(problems))
-
-    def _copies(self, targets: Sequence[Target], zone: ZoneInfo, database: str) -> Choice:
-        wanted = parse_name(self.name, targets) if self.name else None
-        every = self.database or None
-        scope = every if self.everything else wanted.database if wanted is not None else database
-        found = scan_each(targets, scope).or_raise()
-        listed = found.listed
-        if not self.everything:
-            where = ", ".join(target.describe() for target in targets)
-            if wanted is None:
-                newest = newest_first_of(listed, found.stores, zone)
-                wanted = next(
-                    (one.name for one in newest if one.proven and not one.from_future(datetime.now(UTC))), None
-                )
-            listed = [one for one in listed if one.name == wanted]
-            if not listed and found.failed:
-                raise found.failed[-1][1]
-            if not listed:
-                what = f"backup of {database}" if wanted is None else str(wanted)
-                raise NotFoundError(f"there is no {what} in {where}", remedy=REMEDY)
-        return Choice(copies_of(listed, found.stores, zone, {}), _unlisted(found))
-
-
 @dataclass(frozen=True)
 class VerifyJob:
     """Reads the copies that `choose` gives, marks the damaged ones, and fails where there is one.
@@ -253,7 +107,7 @@ class VerifyJob:
     since it was decoded.
     """
 
-    choose: Callable[[Run], Choice]
+    choose: Callable[[Run], Selection]
     history: History
     decode: bool
     read_unproven: bool = False
@@ -268,25 +122,40 @@ class VerifyJob:
     def __call__(self, run: Run) -> Outcome[VerifyResult]:
         """Raises VerifyFailedError where a copy is damaged, or else where one could not be read; StoreError."""
         with run.stage("choose"):
-            choice = self.choose(run)
-        found: list[CopyResult] = []
-        silent: set[str] = set()
+            selection = self.choose(run)
         with run.stage("read"):
-            for copy in choice.copies:
-                if copy.target.name in silent:
-                    found.append(CopyResult(copy, "unread", "its store did not answer a moment ago"))
-                else:
-                    found.append(self._look(run, copy, silent))
-                self._record(run, found[-1])
-        result = VerifyResult(tuple(found), choice.problems)
+            found = self._look_at_each(run, selection)
+        result = VerifyResult(tuple(found), selection.problems)
         failure = failure_of(result, fail_unproven=self.read_unproven)
         if failure is not None:
             raise VerifyFailedError(failure, result)
-        whole = sum(one.verdict == "ok" for one in found)
-        return Outcome(f"verify finished: {whole} copies are whole", result)
+        return Outcome(f"verify finished: {_summary(result)}", result)
 
-    def _look(self, run: Run, copy: Copy, silent: set[str]) -> CopyResult:
-        """What reading it shows; its store joins the `silent` ones where it does not answer."""
+    def _look_at_each(self, run: Run, selection: Selection) -> list[CopyResult]:
+        """What each copy showed, in their order; those that the budget does not admit are left to another day."""
+        found: list[CopyResult] = []
+        silent: set[str] = set()
+        budget = selection.budget
+        for copy in selection.copies:
+            if copy.target.name not in silent:
+                one = self._look(run, copy, silent, budget)
+            elif budget is None:
+                one = CopyResult(copy, "unread", "its store did not answer a moment ago")
+            else:
+                continue  # one that could not be read speaks for all that are due there
+            if one is None:
+                break
+            found.append(one)
+            self._record(run, one)
+            if budget is not None and one.verdict in PROVEN:
+                budget.spend(copy)
+        return found
+
+    def _look(self, run: Run, copy: Copy, silent: set[str], budget: Budget | None) -> CopyResult | None:
+        """What reading it shows; its store joins the `silent` ones where it does not answer.
+
+        None: it is one to be read, and the budget does not admit it.
+        """
         name = str(copy.name)
         try:
             if not copy.published:
@@ -299,6 +168,8 @@ class VerifyJob:
             judged = copy.target.manifest(copy.name)
             if not judged.trusted and not self.read_unproven:
                 return CopyResult(copy, "foreign", judged.doubt)
+            if budget is not None and not budget.admits(copy):
+                return None
             left_out = self._read(run, copy, judged.manifest)
             if not judged.trusted:
                 return CopyResult(copy, "foreign", f"it is as its manifest says, but {judged.doubt}", left_out)
@@ -348,7 +219,7 @@ class VerifyJob:
     def _record(self, run: Run, found: CopyResult) -> None:
         """Keep what was found: in the history, as a mark in the store, and a damaged one in the log at once."""
         copy, now = found.copy, self.now()
-        if found.verdict in ("ok", "bad"):
+        if found.verdict in PROVEN:
             code = EXIT_SUCCESS if found.verdict == "ok" else EXIT_FAILED
             facts = {"store": copy.target.name, "name": str(copy.name), "problem": found.problem}
             self.history.add(KIND, run.run_id, now, 0.0, code, facts)
@@ -365,6 +236,13 @@ class VerifyJob:
                 lift_bad(run, copy.target.store, copy.name)
         except HubbackupError as error:  # a dying disk is read-only: the finding stands without its mark
             run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.target.name)
+
+
+def _summary(result: VerifyResult) -> str:
+    """How many are whole, and how many are not known to be ours: where those are all, nothing was proven."""
+    whole = sum(one.verdict == "ok" for one in result.copies)
+    foreign = sum(one.verdict == "foreign" for one in result.copies)
+    return f"{whole} copies are whole" + (f", {foreign} are not known to be ours" if foreign else "")
 
 
 def is_rotten(error: StoreError) -> bool:

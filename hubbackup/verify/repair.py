@@ -36,7 +36,8 @@ from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.growing_file import CHUNK_BYTES, GrowingFile
-from hubbackup.verify.job import KIND, CopyResult, VerifyResult, failure_of, is_rotten
+from hubbackup.verify.copies import KIND
+from hubbackup.verify.job import CopyResult, VerifyResult, failure_of, is_rotten
 from hubbackup.verify.reader import Expected, check_file
 from hubbackup.verify.source import ROOM_LEFT_BYTES, SCRATCH_PREFIX, remove_downloads
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from hubbackup.catalog.backup import BackupName, Mark
 from hubbackup.catalog.listing import scan
+from hubbackup.catalog.origin import SigningKey, Trust
 from hubbackup.catalog.target import Target
 from hubbackup.errors import NotFoundError, StoreError, UsageError
 from hubbackup.jobs.history import History
@@ -24,19 +26,18 @@ from hubbackup.jobs.run import Outcome, Run
 from hubbackup.logs.setup import get_logger
 from hubbackup.stores.memory import MemoryStore
 from hubbackup.streams.cancel import Cancel
-from hubbackup.verify.job import (
-    Choice,
+from hubbackup.verify.copies import (
+    Budget,
     Copy,
     CopySelector,
-    VerifyFailedError,
-    VerifyJob,
-    VerifyResult,
+    Selection,
     copies_of,
     due,
     due_copies,
     last_proven,
 )
-from tests.support.backups import FaultyStore, archived, put_backup, silence, target_of
+from hubbackup.verify.job import VerifyFailedError, VerifyJob, VerifyResult
+from tests.support.backups import FaultyStore, archived, manifest_of, put_backup, silence, target_of
 
 ZONE = ZoneInfo("UTC")
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
@@ -94,29 +95,48 @@ def copy(age_days: float, size: int = 10, **facts: Any) -> Copy:
     return Copy(name, target_of(MemoryStore("local")), size, **values)
 
 
+def chosen(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_at: datetime | None) -> list[Copy]:
+    """Those that are read on that day, where each is whole."""
+    budget, found = Budget.of(budget_bytes, now, last_read_at), []
+    for one in due(copies, now):
+        if not budget.admits(one):
+            break
+        budget.spend(one)
+        found.append(one)
+    return found
+
+
+def verify_due(history: History, read: Sequence[Target], budget_bytes: int, now: datetime) -> Outcome[VerifyResult]:
+    """The daily verification."""
+    job = VerifyJob(
+        lambda run: due_copies(read, ZONE, history, budget_bytes, now), history, decode=False, now=lambda: now
+    )
+    return job(run())
+
+
 # -- what is due
 
 
 def test_the_oldest_are_read_within_the_budget() -> None:
     """Those proven longest ago first, and no byte more than the budget."""
     old, older, oldest = copy(2), copy(3), copy(4)
-    assert due([old, oldest, older], 20, NOW, None) == [oldest, older]
-    assert due([old, oldest, older], 29, NOW, None) == [oldest, older]
-    assert due([old, oldest, older], 30, NOW, None) == [oldest, older, old]
-    assert due([old], 0, NOW, None) == []
+    assert chosen([old, oldest, older], 20, NOW, None) == [oldest, older]
+    assert chosen([old, oldest, older], 29, NOW, None) == [oldest, older]
+    assert chosen([old, oldest, older], 30, NOW, None) == [oldest, older, old]
+    assert chosen([old], 0, NOW, None) == []
 
 
 def test_what_is_fresh_bad_or_unproven_is_not_read() -> None:
     """A backup of this night was read back when it was made; a damaged one is known."""
-    assert due([copy(0.3), copy(5, published=False), copy(5, marked_bad=True)], 100, NOW, None) == []
+    assert chosen([copy(0.3), copy(5, published=False), copy(5, marked_bad=True)], 100, NOW, None) == []
 
 
 def test_a_copy_larger_than_the_budget_is_read_when_the_days_have_saved_up_for_it() -> None:
     """No copy is too large to be read, and over time the budget holds."""
     large, small = copy(9, size=50), copy(2)
-    assert due([large, small], 10, NOW, None) == [large]
-    assert due([large, small], 10, NOW, NOW - timedelta(days=4)) == []
-    assert due([large, small], 10, NOW, NOW - timedelta(days=5)) == [large]
+    assert chosen([large, small], 10, NOW, None) == [large]
+    assert chosen([large, small], 10, NOW, NOW - timedelta(days=4)) == []
+    assert chosen([large, small], 10, NOW, NOW - timedelta(days=5)) == [large]
 
 
 @given(
@@ -125,10 +145,10 @@ def test_a_copy_larger_than_the_budget_is_read_when_the_days_have_saved_up_for_i
 )
 def test_the_budget_holds_and_nothing_newer_goes_before(copies: list[Copy], budget: int) -> None:
     """Either within the budget, or one large copy alone; and those chosen are the oldest."""
-    chosen = due(copies, budget, NOW, None)
-    assert sum(one.size_bytes for one in chosen) <= budget or len(chosen) == 1
-    left = [one for one in copies if one not in chosen]
-    assert all(one.proven_at <= other.proven_at for one in chosen for other in left)
+    read = chosen(copies, budget, NOW, None)
+    assert sum(one.size_bytes for one in read) <= budget or len(read) == 1
+    left = [one for one in copies if one not in read]
+    assert all(one.proven_at <= other.proven_at for one in read for other in left)
 
 
 def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) -> None:
@@ -136,12 +156,54 @@ def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) ->
     size = next(scan(stores)).copies["local"].size_bytes
     read = []
     for day in range(6):
-        now = NOW + timedelta(days=day)
-        chosen = due_copies(targets(stores), ZONE, history, size, now)
-        job = VerifyJob(lambda run, chosen=chosen: chosen, history, decode=False, now=lambda now=now: now)  # type: ignore[misc]
-        job(run())
-        read += [(one.target.name, str(one.name)) for one in chosen.copies]
+        result = verify_due(history, targets(stores), size, NOW + timedelta(days=day)).result
+        read += [(one.copy.target.name, str(one.copy.name)) for one in result.copies]
     assert len(read) == len(set(read)) == 6
+
+
+@pytest.mark.parametrize("budget_copies", [1, 2])
+def test_foreign_copies_take_nobodys_turn(history: History, budget_copies: int) -> None:
+    """Backups of a server of before, or planted ones, are the oldest forever, and may be larger than the budget:
+    ours are read every day all the same, as many as fit, and it is told what was not read."""
+    key = SigningKey(b"ours")
+    store = MemoryStore("s3", remote=True)
+    foreign = [put_backup(store, "hub", START - timedelta(days=days)) for days in (300, 200, 100)]
+    good = [put_backup(store, "hub", START + timedelta(days=days)) for days in range(4)]
+    for name in good:
+        store.files[name.manifest] = manifest_of(name, store.files[str(name)]).signed(key).to_json()
+    store.files[str(foreign[0])] += bytes(10_000)
+    size = len(store.files[str(good[0])])
+    since = START.replace(tzinfo=UTC) - timedelta(days=365)
+    target = replace(target_of(store), trust=lambda: Trust(key, since))
+    read: list[str] = []
+    for day in range(4 // budget_copies):
+        outcome = verify_due(history, [target], size * budget_copies, NOW + timedelta(days=day))
+        read += [str(one.copy.name) for one in outcome.result.copies if one.verdict == "ok"]
+        assert outcome.facts()["foreign"] == [str(name) for name in foreign]
+        assert outcome.message == f"verify finished: {budget_copies} copies are whole, 3 are not known to be ours"
+    assert read == [str(name) for name in good]
+
+
+def test_what_can_not_be_read_takes_nobodys_turn(history: History) -> None:
+    """A manifest that a rule has archived, or one that is gone since the listing: the next copy is read."""
+    odd = FaultyStore()
+    frozen, good = (put_backup(odd, "hub", START + timedelta(days=days)) for days in range(2))
+    odd.faults[frozen.manifest] = archived()
+    with pytest.raises(VerifyFailedError, match="1 copies could not be read") as failure:
+        verify_due(history, [target_of(odd)], len(odd.files[str(good)]), NOW)
+    found = [(str(one.copy.name), one.verdict) for one in failure.value.result.copies]
+    assert found == [(str(frozen), "unread"), (str(good), "ok")]
+
+
+def test_a_silent_store_is_asked_once_a_day(history: History, stores: list[MemoryStore]) -> None:
+    """The copies of the others have their turn."""
+    down = FaultyStore()
+    down.files = dict(stores[1].files)
+    down.faults = dict.fromkeys(down.files, silence())
+    with pytest.raises(VerifyFailedError, match="1 copies could not be read") as failure:
+        verify_due(history, targets([stores[0], down]), 1 << 20, NOW)
+    assert sorted(one.verdict for one in failure.value.result.copies) == ["ok"] * 3 + ["unread"]
+    assert len(down.asked) == 1
 
 
 # -- what reading shows
@@ -263,7 +325,7 @@ def test_what_is_pruned_meanwhile_is_passed_over(history: History, stores: list[
     copies = copies_of(scan(stores), targets(stores), ZONE, {})
     for part in [one for one in stores[0].files if one.startswith(copies[0].name.stem)]:
         stores[0].delete(part)
-    job = VerifyJob(lambda run: Choice(copies), history, decode=True)
+    job = VerifyJob(lambda run: Selection(copies), history, decode=True)
     outcome = job(run())
     assert outcome.facts()["verified"] == 5
     assert outcome.result.copies[0].verdict == "gone"

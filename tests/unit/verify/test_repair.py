@@ -28,7 +28,8 @@ from hubbackup.logs.setup import get_logger
 from hubbackup.stores.local import LocalDraft, LocalStore
 from hubbackup.stores.memory import MemoryDraft, MemoryStore
 from hubbackup.streams.cancel import Cancel
-from hubbackup.verify.job import CopyResult, CopySelector, VerifyFailedError, VerifyJob, VerifyResult, last_proven
+from hubbackup.verify.copies import CopySelector, last_proven
+from hubbackup.verify.job import CopyResult, VerifyFailedError, VerifyJob, VerifyResult
 from hubbackup.verify.repair import RepairFailedError, RepairJob, RepairResult, remaining, repairable
 from tests.support.backups import DUMP, manifest_of, put_file
 
