@@ -166,11 +166,12 @@ class Store(Readable, Protocol):
         """Remove a file; one that is gone already is not an error. Raises StoreError."""
         ...
 
-    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
+    def remove_leftovers(self, known: Container[str] = frozenset()) -> list[str]:
         """Remove what an earlier process of ours left unfinished; returns what was removed, for the log.
 
         Caller's duty: hold the run lock, so that nothing removed is still being written. A store that others write
-        to as well has theirs too: of names that are not `known` to be ours it removes what is a day old. None: all.
+        to as well has theirs too: there only what was begun under a name that is `known` to be ours is removed, and
+        of other names what is a day old.
         """
         ...
 

@@ -150,7 +150,7 @@ class LocalStore:
         # A prune removes the manifest first: a power cut must not bring it back without its backup.
         self.sync_directory()
 
-    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
+    def remove_leftovers(self, known: Container[str] = frozenset()) -> list[str]:
         """Remove the `.partial` files of ours; returns their names, sorted."""
 
         def is_our_draft(name: str) -> bool:

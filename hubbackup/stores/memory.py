@@ -74,7 +74,7 @@ class MemoryStore:
         self.files.pop(check_name(name), None)
         self.metadata.pop(name, None)
 
-    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
+    def remove_leftovers(self, known: Container[str] = frozenset()) -> list[str]:
         """Nothing: a draft leaves no trace here until it is committed."""
         return []
 

@@ -217,17 +217,17 @@ class S3Store:
             if error_code(error) == "NoSuchBucket":
                 raise
 
-    def remove_leftovers(self, known: Container[str] | None = None) -> list[str]:
-        """End the unfinished uploads of ours; returns their names, sorted. A server that can't list them: nothing."""
+    def remove_leftovers(self, known: Container[str] = frozenset()) -> list[str]:
+        """See `Store.remove_leftovers`: ends unfinished uploads. A server that can't list them: nothing."""
         removed = []
         for name, upload in self._unfinished_of_ours():
-            if known is None or name in known or upload.is_abandoned:
+            if name in known or upload.is_abandoned:
                 self._end_upload(name, upload)
                 removed.append(name)
         return sorted(removed)
 
     def unfinished(self) -> list[str]:
-        """The names whose uploads `remove_leftovers` would end: no listing shows them, and the vendor bills them."""
+        """The names of ours whose uploads have not ended, which no listing shows, and the vendor bills."""
         return sorted(name for name, _ in self._unfinished_of_ours())
 
     def _unfinished_of_ours(self) -> list[tuple[str, _Unfinished]]:

@@ -173,7 +173,7 @@ class RepairJob:
         return Outcome(f"repair finished: {len(done)} copies are good again", result)
 
     def _tidy(self, run: Run) -> None:
-        """What a killed repair, or a killed backup, had begun."""
+        """What a killed run had begun; in a bucket what is a day old, since others write there, too."""
         written = {one.copy.target.name for one in self.damaged}
         kinds = [
             Leftovers(target.store.remove_leftovers, fields={"store": target.name})

@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from hubbackup.catalog.origin import SigningKey, Trust
+from hubbackup.catalog.target import LocalTarget, Policy, Target
 from hubbackup.errors import (
     ExistsError,
     NotFoundError,
@@ -23,12 +26,20 @@ from hubbackup.errors import (
     StoreError,
     StoreFullError,
 )
+from hubbackup.jobs.history import History
+from hubbackup.jobs.progress import silent
+from hubbackup.jobs.run import Run
+from hubbackup.logs.setup import get_logger
 from hubbackup.stores.local import LocalStore
 from hubbackup.stores.s3 import S3Store
 from hubbackup.stores.s3_upload import SMALLEST_PART_BYTES
 from hubbackup.streams.cancel import Cancel
 from hubbackup.streams.growing_file import GrowingFile
+from hubbackup.verify.copies import Copy
+from hubbackup.verify.job import CopyResult
+from hubbackup.verify.repair import RepairJob
 from tests.support import proxy as faults
+from tests.support.backups import manifest_of, put_backup
 from tests.support.proxy import Fault, FaultProxy, Predicate
 from tests.support.s3 import QUICK, SMALL_PARTS, S3Server
 
@@ -538,24 +549,57 @@ def test_clean_ends_only_uploads_of_ours(s3: S3Server, bucket: str, proxy: Fault
     assert sorted(s3.unfinished(bucket)) == sorted(keys[1:])
 
 
-def test_clean_ends_no_upload_that_may_be_another_daemons(s3: S3Server, bucket: str, store: S3Store) -> None:
-    """Of names that were not begun here only those that are a day old: no run takes so long."""
-    age = timedelta(0)
+class Ages:
+    """How old the uploads look that a store lists: moto says of each that it was begun in 2010."""
 
-    def dated(parsed: dict[str, Any], **_: Any) -> None:
+    def __init__(self, store: S3Store) -> None:
+        self.age = timedelta(0)
+        store._client.meta.events.register("after-call.s3.ListMultipartUploads", self._date)
+
+    def _date(self, parsed: dict[str, Any], **_: Any) -> None:
         for upload in parsed["Uploads"]:
-            upload["Initiated"] = datetime.now(UTC) - age
+            upload["Initiated"] = datetime.now(UTC) - self.age
 
-    # moto says of each that it was begun in 2010.
-    store._client.meta.events.register("after-call.s3.ListMultipartUploads", dated)
+
+def test_clean_ends_no_upload_that_may_be_another_daemons(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
+    """Of names that were not begun here only those that are a day old; so where no name is said to be."""
+    store = s3.store(bucket)
+    ages = Ages(store)
     for name in ("mine.sql.gz", "theirs.sql.gz"):
         s3.client.create_multipart_upload(Bucket=bucket, Key=f"backups/{name}")
     assert store.remove_leftovers({"mine.sql.gz"}) == ["mine.sql.gz"]
-    age = timedelta(hours=23)
-    assert store.remove_leftovers(set()) == []
+    ages.age = timedelta(hours=23)
+    assert store.remove_leftovers() == []
     assert s3.unfinished(bucket) == ["backups/theirs.sql.gz"]
-    age = timedelta(hours=25)
-    assert store.remove_leftovers(set()) == ["theirs.sql.gz"]
+    ages.age = timedelta(hours=25)
+    assert store.remove_leftovers() == ["theirs.sql.gz"]
+
+
+def test_a_repair_ends_no_upload_of_another_daemon(
+    s3: S3Server, bucket: str, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    """It holds no lock that the other heeds: a backup is on its way into the bucket, and gets there."""
+    key, disk, store = SigningKey(b"k" * 64), LocalStore(tmp_path), s3.store(bucket)
+    Ages(store)
+    trusting = {"trust": lambda: Trust(key, datetime(2026, 1, 1, tzinfo=UTC))}
+    targets = [
+        LocalTarget("the disk", disk, Policy(days=0), **trusting),
+        Target("the bucket", store, Policy(days=0), **trusting),
+    ]
+    name = put_backup(disk, "hub", datetime(2026, 2, 1, 3))
+    data = (tmp_path / str(name)).read_bytes()
+    for target in targets:
+        target.store.replace(name.manifest, manifest_of(name, data).signed(key).to_json())
+    store.replace(str(name), b"rotten")
+    with s3.store(bucket).create("hub_backup_20260208_030000.sql.gz") as theirs:
+        theirs.write(b"x" * 2 * SMALL_PARTS)
+        copy = Copy(name, targets[1], 6, True, False, datetime(2026, 2, 1, 3, tzinfo=UTC))
+        history = History(tmp_path / "verified.jsonl")
+        job = RepairJob([CopyResult(copy, "bad")], targets, tmp_path / "scratch", history)
+        run = Run("repair", "20260208T030000-1a2b3c", Cancel(), get_logger(), lambda what, total: nullcontext(silent))
+        assert [one.store for one in job(run).result.copies] == ["s3"]
+        assert read(store, str(name)) == data
+        theirs.commit()
 
 
 # 24: listing and deleting
