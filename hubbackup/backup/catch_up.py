@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,8 @@ from hubbackup.errors import (
 )
 from hubbackup.jobs.progress import Progress
 from hubbackup.jobs.run import Run
-from hubbackup.retention.policy import Candidate, wanted
+from hubbackup.retention.policy import Candidate, by_policy, wanted
+from hubbackup.retention.prune import reader
 from hubbackup.stores import Draft, Entry
 from hubbackup.stores.local import LocalStore
 from hubbackup.streams.growing_file import GrowingFile
@@ -114,23 +115,49 @@ class CatchUp:
         return CaughtUp(tuple(uploaded), tuple(problems))
 
     def _missing(self, run: Run, target: Target, problems: list[str]) -> list[tuple[Backup, Manifest]]:
-        """What is good on the disk, not good in `target` (or not ours there), and would be kept there."""
+        """What is good on the disk, not good in `target` (or not ours there), and would be kept there.
+
+        Beside what others have put there, too: of two hosts' backups of a week it keeps the newer one.
+        """
         here = [one for one in self.listed if self.local.name in one.copies]
-        candidates = []
+        candidates: dict[str, Candidate] = {}
         lacking = set()
         for backup in read_backups(here, self.targets, self.zone):  # there may be many: little is held of each
             name, good = str(backup.name), backup.good_in(self.local.name)
-            counts = backup.counts_in(self.local.name)
-            candidates.append(Candidate(name, backup.started_at, counts, backup.pinned))
+            counts = backup.counts_in(self.local.name) or backup.counts_in(target.name)
+            candidates[name] = Candidate(name, backup.started_at, counts, backup.pinned)
             expired = target.has_expired(backup.started_at, self.now)  # it was there, and would go again
             if good and not backup.good_in(target.name) and name != self.made and not expired:
                 lacking.add(name)
-        kept = wanted(candidates, target.policy, self.now)
+        kept = wanted(list(candidates.values()), target.policy, self.now)
+        if kept & lacking:
+            kept &= self._wanted_beside_others(target, candidates)
         replaced = self._replaced(run, target, kept - lacking, problems)
         names = kept & lacking | replaced
         found = read_backups([one for one in here if str(one.name) in names], self.targets, self.zone)
         with_manifest = [(one, one.manifest) for one in found if one.manifest is not None]
         return sorted(with_manifest, key=lambda pair: pair[0].started_at)
+
+    def _wanted_beside_others(self, target: Target, ours: Mapping[str, Candidate]) -> set[str]:
+        """What the policy keeps of `ours` and of all that `target` has.
+
+        Of what is there alone those manifests are read that the answer rests on.
+        """
+        theirs = {str(one.name): one for one in self.listed if target.name in one.copies}
+        unread = {name: one for name, one in theirs.items() if name not in ours}
+        candidates = dict(ours)
+        for name, one in unread.items():
+            published, pinned = one.published_in(target.name), Mark.PINNED in one.marks
+            candidates[name] = Candidate(name, one.name.started_at(self.zone), published, pinned)
+        load = reader(self.targets, self.zone)
+        while True:
+            decisions = by_policy(list(candidates.values()), target.policy, self.now)
+            rests_on = [one.candidate.name for one in decisions if not one.settled and one.candidate.name in unread]
+            if not rests_on:
+                return {one.candidate.name for one in decisions if one.keep}
+            for backup in load([unread.pop(name) for name in rests_on]):
+                name, counts = str(backup.name), backup.counts_in(target.name)
+                candidates[name] = Candidate(name, backup.started_at, counts, backup.pinned, backup.foreign)
 
     def _replaced(self, run: Run, target: Target, names: Container[str], problems: list[str]) -> set[str]:
         """Of the newest copies in `target` those whose own manifest there is foreign: somebody has put them there.

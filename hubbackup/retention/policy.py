@@ -57,13 +57,14 @@ def plan(candidates: Sequence[Candidate], policy: Policy, now: datetime, *, froz
     return _decide(newest_first, policy, now, doubt, frozen=bool(frozen_by))
 
 
+def by_policy(candidates: Sequence[Candidate], policy: Policy, now: datetime) -> list[Decision]:
+    """What the policy itself says, newest first, whatever stops a removal at the moment."""
+    return _decide(_newest_first(candidates), policy, now, "", frozen=False)
+
+
 def wanted(candidates: Sequence[Candidate], policy: Policy, now: datetime) -> set[str]:
-    """The names that the policy itself keeps: what a store should have, whatever stops a removal at the moment."""
-    return {
-        decision.candidate.name
-        for decision in _decide(_newest_first(candidates), policy, now, "", frozen=False)
-        if decision.keep
-    }
+    """The names that the policy itself keeps: what a store should have."""
+    return {decision.candidate.name for decision in by_policy(candidates, policy, now) if decision.keep}
 
 
 def _decide(

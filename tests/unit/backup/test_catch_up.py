@@ -14,6 +14,7 @@ import pytest
 
 from hubbackup.backup import catch_up
 from hubbackup.backup.catch_up import CatchUp, CaughtUp
+from hubbackup.backup.upkeep import Upkeep
 from hubbackup.catalog.backup import BackupName, Mark, write_manifest
 from hubbackup.catalog.listing import scan
 from hubbackup.catalog.marks import put_mark
@@ -181,3 +182,54 @@ def test_a_damaged_copy_stays_until_the_good_one_is_whole(local: LocalTarget) ->
     store.is_dead = True
     assert caught_up(local, target_of(store)).problems == (f"{name}: no answer",)
     assert store.files == before
+
+
+class Host:
+    """A daemon with a disk of its own, of several for one bucket."""
+
+    def __init__(self, directory: Path, store: MemoryStore) -> None:
+        directory.mkdir()
+        self.local = LocalTarget("the disk", LocalStore(directory), Policy(days=60))
+        self.remote = target_of(store, Policy(days=7, weeks=8))
+        self.store = store
+
+    def back_up(self, at: datetime) -> Upkeep:
+        """The backup of that moment, and what follows it."""
+        name = put_backup(self.local.store, "hub", at)
+        put_backup(self.store, "hub", at)
+        run = Run("backup", "20260208T030000-1a2b3c", Cancel(), get_logger(), lambda what, total: nullcontext(silent))
+        upkeep = Upkeep(
+            run, self.local, [self.local, self.remote], "hub", ZONE, lambda: at.replace(tzinfo=ZONE), problems=[]
+        )
+        upkeep(str(name), None)
+        return upkeep
+
+
+def test_what_the_bucket_would_not_keep_beside_the_others_is_not_uploaded(tmp_path: Path) -> None:
+    """Two daemons take turns, and the bucket keeps the newest of each week, whoever made it: a Saturday's backup that
+    it has pruned for the other's of Sunday never goes up again."""
+    store = MemoryStore("s3", remote=True)
+    hosts = [Host(tmp_path / one, store) for one in ("a", "b")]
+    for day in range(50):
+        done = hosts[day % 2].back_up(START + timedelta(days=day))
+        assert (done.uploaded, done.problems) == ([], [])
+    weeks = {f"{one.name.local_time:%G-W%V}" for one in scan([store])}
+    assert len(weeks) == 8
+
+
+@pytest.mark.parametrize("theirs", ["damaged", "unproven", "suspicious"])
+def test_what_does_not_count_there_stands_for_no_week(local: LocalTarget, theirs: str) -> None:
+    """The newest of a week that another host has put into the bucket is not a good one: ours of that week goes up."""
+    saturday, newest = datetime(2026, 2, 14, 3), datetime(2026, 3, 10, 3)
+    store = MemoryStore("s3", remote=True)
+    remote = target_of(store, Policy(days=7, weeks=8))
+    ours = put_backup(local.store, "hub", saturday)
+    for place in (local.store, store):
+        put_backup(place, "hub", newest)
+    warnings = ("half the rows are missing",) if theirs == "suspicious" else ()
+    sunday = put_backup(store, "hub", saturday + timedelta(days=1), warnings=warnings)
+    if theirs == "damaged":
+        store.files[str(sunday)] += b"!"
+    if theirs == "unproven":
+        store.delete(sunday.manifest)
+    assert caught_up(local, remote, now=newest).uploaded == (str(ours),)
