@@ -1,7 +1,7 @@
 """Room on the local disk for the next backup: looked at before the dump, made by the retention policy where it lacks.
 
 What goes is what the next good backup would have removed anyway. The newest good backup, the policy's minimum and
-whatever is pinned stay, and nothing goes while a suspicious backup freezes the rotation.
+whatever is pinned stay, and nothing goes while a backup in doubt freezes the rotation.
 """
 
 from __future__ import annotations
@@ -11,15 +11,35 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from hubbackup.catalog.backup import Doubt
 from hubbackup.catalog.listing import read_backups, scan
 from hubbackup.catalog.target import LocalTarget
 from hubbackup.errors import StoreError, StoreFullError
 from hubbackup.jobs.run import Run
-from hubbackup.retention.prune import apply_plans, make_plans
+from hubbackup.retention.prune import apply_plans, frozen_by, make_plans
 from hubbackup.units import human_bytes
 
 SAFETY = 1.2
 """The next backup may be somewhat larger than the last."""
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """The backup whose `doubt` keeps the retention from making room in `where`."""
+
+    name: str
+    doubt: Doubt
+    where: str
+
+    @property
+    def sentence(self) -> str:
+        """To be appended to another."""
+        return f"; nothing is pruned, since {self.name} is {self.doubt.word}"
+
+    @property
+    def remedy(self) -> str:
+        """What ends the doubt ends the lack of room; room that is made by hand does at once."""
+        return f"make room in {self.where}; or {self.doubt.remedy}, then: hubbackup prune"
 
 
 @dataclass
@@ -39,36 +59,35 @@ class Room:
         try:
             if self.local.store.free_bytes() >= needed:
                 return
-            self._prune()
+            frozen, _ = self._prune()
             free = self.local.store.free_bytes()
         except StoreError:
             return  # the draft that can't be made will say why
         if free < needed:
+            where = self.local.describe()
+            remedy = f"lower BACKUP_RETENTION_DAYS, then: hubbackup prune; or make room in {where}"
             self.run.log.warning(
                 "room.short",
-                message=f"{human_bytes(free)} are free in {self.local.describe()}, and the backup needs about"
-                f" {human_bytes(needed)}: it is tried all the same",
+                message=f"{human_bytes(free)} are free in {where}, and the backup needs about"
+                f" {human_bytes(needed)}: it is tried all the same{frozen.sentence if frozen else ''}",
                 free_bytes=free,
                 needed_bytes=needed,
-                remedy=f"lower BACKUP_RETENTION_DAYS, then: hubbackup prune; or make room in {self.local.describe()}",
+                remedy=frozen.remedy if frozen else remedy,
             )
 
     def make_again(self, error: StoreFullError) -> None:
         """After a backup ran out of room: make some, so that it can be tried once more. Raises what says why not."""
         try:
-            frozen_by, made = self._prune()
+            frozen, made = self._prune()
         except StoreError:
             raise error from None
-        if frozen_by:
-            raise StoreFullError(
-                f"{error}; nothing is pruned, since {frozen_by} is suspicious",
-                remedy=f"look into the database; if it is right: hubbackup accept {frozen_by}, then: hubbackup prune",
-            ) from error
+        if frozen is not None:
+            raise StoreFullError(f"{error}{frozen.sentence}", remedy=frozen.remedy) from error
         if not made:
             raise error
         self.run.log.warning("backup.again", message=f"the backup is tried once more: {error}")
 
-    def _prune(self) -> tuple[str, bool]:
+    def _prune(self) -> tuple[_Frozen | None, bool]:
         """Apply the policy to the local target alone; returns what freezes it, and whether anything went."""
         with self.run.stage("make room"):
             now = self.now().astimezone(self.zone)
@@ -84,4 +103,5 @@ class Room:
                 message=f"{len(names)} backups removed before the dump, since there was no room",
                 names=names,
             )
-        return next((plan.frozen_by for plan in plans if plan.frozen_by), ""), bool(names)
+        frozen = frozen_by(plans)
+        return _Frozen(*frozen, self.local.describe()) if frozen is not None else None, bool(names)

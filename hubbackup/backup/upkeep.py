@@ -14,7 +14,7 @@ from hubbackup.catalog.origin import SigningKey
 from hubbackup.catalog.target import LocalTarget, Target
 from hubbackup.errors import HubbackupError, InternalError, StoppedError
 from hubbackup.jobs.run import Run
-from hubbackup.retention.prune import apply_plans, make_plans, reader, sweep
+from hubbackup.retention.prune import apply_plans, frozen_by, make_plans, reader, sweep
 
 
 @contextmanager
@@ -80,13 +80,12 @@ class Upkeep:
         with self.run.stage("prune"):
             now = self.now().astimezone(self.zone)
             plans = make_plans(found.listed, found.stores, now, reader(found.stores, self.zone))
-            frozen = next(((one.frozen_by, one.doubt) for one in plans if one.doubt), None)
-            if frozen is not None:
-                frozen_by, doubt = frozen
+            if (frozen := frozen_by(plans)) is not None:
+                name, doubt = frozen
                 self.run.log.warning(
                     "prune.frozen",
-                    message=f"nothing is pruned: {frozen_by} is {doubt.word}",
-                    name=frozen_by,
+                    message=f"nothing is pruned: {name} is {doubt.word}",
+                    name=name,
                     remedy=doubt.remedy,
                 )
             parts = apply_plans(plans), sweep(found.stores, self.database, self.zone, now)

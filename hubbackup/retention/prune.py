@@ -149,6 +149,11 @@ def make_plans(
     ]
 
 
+def frozen_by(plans: Iterable[TargetPlan]) -> tuple[str, Doubt] | None:
+    """The newest backup where it is in doubt, so that nothing is removed, and what is to be done about it."""
+    return next(((one.frozen_by, one.doubt) for one in plans if one.doubt is not None), None)
+
+
 def _plan(
     database: str, listed: Sequence[Listed], targets: Sequence[Target], now: datetime, load: Load, why_kept: str
 ) -> list[TargetPlan]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from hubbackup.catalog.backup import BackupName, Mark
+from hubbackup.catalog.marks import put_mark
+from hubbackup.stores.local import LocalStore
 from tests.support.embedded_postgres import EmbeddedPostgres
 from tests.support.program import Program, beside, for_server
 from tests.support.small_disk import SmallDisk, small_disk
@@ -96,20 +99,32 @@ def test_nothing_the_policy_keeps_is_removed_for_room(
     assert program.files() == before
 
 
-def test_a_suspicious_backup_freezes_this_too(
-    program: Program, postgres18: EmbeddedPostgres, disk: SmallDisk
+@pytest.mark.parametrize("doubt", ["suspicious", "unrestorable"])
+def test_a_backup_in_doubt_freezes_this_too(
+    program: Program, postgres18: EmbeddedPostgres, disk: SmallDisk, doubt: str
 ) -> None:
-    """The old good ones may be all there is: nothing goes, and the remedy names the file to look into."""
+    """The old good ones may be all there is: nothing goes, and it is said why, and what ends that, for this doubt."""
     postgres18.psql(RANDOM_TEXT, database=program.database)
     for days in (9, 8):
         aged(program, days)
-    postgres18.psql("TRUNCATE t", database=program.database)
-    suspicious = aged(program, 1)
-    assert program.manifest(suspicious).warnings
-    postgres18.psql(RANDOM_TEXT, database=program.database)
+    if doubt == "suspicious":
+        postgres18.psql("TRUNCATE t", database=program.database)
+    newest = aged(program, 1)
+    if doubt == "suspicious":
+        postgres18.psql(RANDOM_TEXT, database=program.database)
+        remedy = f"hubbackup accept {newest}, then: hubbackup prune"
+    else:
+        name = BackupName.parse(newest)
+        assert name is not None
+        put_mark(LocalStore(program.backups), name, Mark.UNRESTORABLE, why="no such function", now=datetime.now(UTC))
+        remedy = f"hubbackup drill --schema {newest}, then: hubbackup prune"
     disk.leave(PAGES)
     before = program.files()
     done = program.run("backup")
     assert done.code == 1, done.said
-    assert f"hubbackup accept {suspicious}, then: hubbackup prune" in done.event("backup.failed")["remedy"]
+    failed = done.event("backup.failed")
+    assert f"nothing is pruned, since {newest} is {doubt}" in failed["cause"]
+    assert remedy in failed["remedy"]
+    assert remedy in done.event("room.short")["remedy"]
+    assert ("accept" in failed["remedy"]) == (doubt == "suspicious")
     assert program.files() == before
