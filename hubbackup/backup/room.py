@@ -16,11 +16,9 @@ from hubbackup.catalog.listing import read_backups, scan
 from hubbackup.catalog.target import LocalTarget
 from hubbackup.errors import StoreError, StoreFullError
 from hubbackup.jobs.run import Run
+from hubbackup.retention.forecast import next_run_bytes
 from hubbackup.retention.prune import apply_plans, frozen_by, make_plans
 from hubbackup.units import human_bytes
-
-SAFETY = 1.2
-"""The next backup may be somewhat larger than the last."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Room:
 
     def prepare(self, last_bytes: int) -> None:
         """Before the dump: where a backup like the last would not fit, make room; where it still does not, say so."""
-        needed = round(last_bytes * SAFETY)
+        needed = next_run_bytes([last_bytes])
         try:
             if self.local.store.free_bytes() >= needed:
                 return

@@ -68,6 +68,14 @@ class Schedule:
             day += timedelta(days=1)
         return None
 
+    def times_between(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        """Every due time after `after` and not after `until` (both aware), in UTC, ascending."""
+        day = after.astimezone(self.zone).date() - timedelta(days=1)
+        while day <= until.astimezone(self.zone).date() + timedelta(days=1):
+            if self._is_due_on(day):
+                yield from sorted({due for due in self._times_on(day) if after < due <= until})
+            day += timedelta(days=1)
+
     def last_until(self, moment: datetime) -> datetime | None:
         """The last due time at or before `moment` (aware), in UTC; None where there was none in eight years."""
         day = moment.astimezone(self.zone).date() + timedelta(days=1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from datetime import timedelta
 
 from hubbackup.doctor import Check, Diagnosis, fail, ok, warn
 from hubbackup.doctor.site import Site
 from hubbackup.errors import HubbackupError
+from hubbackup.retention.forecast import next_run_bytes
 from hubbackup.stores import PARTIAL_SUFFIX
 
 PROBE_BYTES = 4096
-SAFETY = 1.2
-"""The next backup may be somewhat larger than the last."""
 
 
 def directory(site: Site) -> Diagnosis:
@@ -67,26 +67,30 @@ def readers(site: Site) -> Diagnosis:
 
 
 def room(site: Site) -> Diagnosis:
-    """Free space against what retention will come to."""
+    """Free space against the next run, and against what the retention will come to, of all databases together."""
     app, free = site.app, site.app.local.store.free_bytes()
-    good = [backup for backup in site.backups if backup.good_in(app.local.name)]
-    stored = sum(backup.copies[app.local.name].size_bytes for backup in good)
-    newest = good[-1].manifest if good else None
-    if newest is None:
+    sizes: dict[str, list[int]] = {}
+    for backup in site.backups:  # oldest first
+        if backup.good_in(app.local.name):
+            sizes.setdefault(backup.name.database, []).append(backup.copies[app.local.name].size_bytes)
+    if not sizes:
         return ok(f"{free:,} bytes are free; how much a backup takes will be known after the first")
+    newest = [of_one[-1] for of_one in sizes.values()]
     remedy = "lower BACKUP_RETENTION_DAYS, then: hubbackup prune; or make room, or move BACKUP_DIR to a larger disk"
-    next_bytes = round(newest.stored_bytes * SAFETY)
-    if free < next_bytes:
-        return fail(f"{free:,} bytes are free, the next backup needs about {next_bytes:,}", remedy)
-    days = app.settings.backup_retention_days
-    needed = max(0, newest.stored_bytes * (days + 1) - stored)
-    if days and free < needed:
+    if free < (next_bytes := next_run_bytes(newest)):
+        return fail(f"{free:,} bytes are free, the next run needs about {next_bytes:,}", remedy)
+    policy, a_run = app.local.policy, sum(newest)
+    runs = app.settings.schedule.times_between(site.now, site.now + timedelta(days=policy.days))
+    kept = max(sum(1 for _ in runs), policy.keep_min) + 1  # the oldest goes when the newest is there
+    needed = a_run * kept - sum(sum(of_one[-kept:]) for of_one in sizes.values())
+    if policy.days and free < needed:
         return warn(
-            f"{free:,} bytes are free; {days} days of backups like the last ({newest.stored_bytes:,} bytes)"
-            f" need {needed:,} more than there is now",
+            f"{free:,} bytes are free; {policy.days} days of runs like the last ({a_run:,} bytes each) need"
+            f" {needed:,} more than there is now",
             remedy,
         )
-    return ok(f"{free:,} bytes are free, the last backup has {newest.stored_bytes:,}")
+    last = f"the last backups of {len(sizes)} databases have" if len(sizes) > 1 else "the last backup has"
+    return ok(f"{free:,} bytes are free, {last} {a_run:,}")
 
 
 def leftovers(site: Site) -> Diagnosis:

@@ -1,17 +1,25 @@
-"""What the retention will remove, and when: the real plan, asked for each run to come.
+"""What comes: the room that the next run needs, and what the retention will remove, and when.
 
-Pure, and valid for any policy: each coming run is taken to give a good backup, and the first run whose plan no
-longer keeps a backup is the one that removes it.
+That is the real plan, asked for each run to come. Pure, and valid for any policy: each coming run is taken to give a
+good backup, and the first run whose plan no longer keeps a backup is the one that removes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from hubbackup.catalog.target import Policy
 from hubbackup.retention.policy import Candidate, plan
+
+SAFETY = 1.2
+"""The next backup may be somewhat larger than the last."""
+
+
+def next_run_bytes(newest_bytes: Iterable[int]) -> int:
+    """About how much room the next run needs, by the size of the newest backup of each of its databases."""
+    return round(sum(newest_bytes) * SAFETY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from hubbackup.catalog.schema_proofs import REFUSED
+from hubbackup.retention.forecast import next_run_bytes
 from hubbackup.status.overdue import deadline_of
 from hubbackup.status.snapshot import BackupFacts, Snapshot
 from hubbackup.units import human_age, human_bytes, listed
@@ -15,7 +16,7 @@ from hubbackup.units import human_age, human_bytes, listed
 STALE_AFTER = timedelta(minutes=20)
 """Facts this old are shown with their age: the collector hangs, and they may have changed."""
 ROOM_FOR_BACKUPS = 3
-"""Free space for fewer backups than this is worth a warning; for less than one it is an alarm."""
+"""Free space for fewer runs than this is worth a warning; where the next one would not fit it is an alarm."""
 
 
 class Level(IntEnum):
@@ -310,11 +311,12 @@ def _of_the_stores(snapshot: Snapshot) -> Iterator[Concern]:
             level = Level.CRITICAL if none_answers else Level.WARNING
             title = store.title[:1].upper() + store.title[1:]
             yield Concern(level, f"{title} can't be read: {store.problem}.", store.remedy)
-    needed = sum(b.stored_bytes for database in snapshot.databases if (b := snapshot.last_good(database)))
+    newest = [b.stored_bytes for database in snapshot.databases if (b := snapshot.last_good(database))]
+    needed = sum(newest)
     for store in snapshot.stores:
         if store.free_bytes is None or not needed or store.free_bytes >= ROOM_FOR_BACKUPS * needed:
             continue
-        level = Level.CRITICAL if store.free_bytes < needed else Level.WARNING
+        level = Level.CRITICAL if store.free_bytes < next_run_bytes(newest) else Level.WARNING
         yield Concern(
             level,
             f"Only {human_bytes(store.free_bytes)} are free in {store.where}; a backup takes {human_bytes(needed)}.",

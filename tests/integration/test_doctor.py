@@ -23,6 +23,7 @@ from hubbackup.doctor.site import Site
 from hubbackup.errors import StoppedError
 from hubbackup.logs.setup import get_logger
 from hubbackup.postgres import tool_sets
+from hubbackup.stores.local import LocalStore
 from hubbackup.streams.cancel import Cancel
 from tests.support import PsqlError
 from tests.support import proxy as faults
@@ -367,6 +368,38 @@ def test_leftovers_on_disk(patient: Patient, tmp_path: Path) -> None:
     found = patient.look(storage.CHECKS)["leftovers"]
     assert found.status == "warn"
     assert "hub_backup_20260208_030000.sql.gz.partial" in found.sentence
+
+
+def test_room_is_counted_for_every_database_and_run(
+    patient: Patient, postgres18: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run makes a backup of each database, the large one too, whichever is the newest; and hourly runs fill the
+    days of the retention with 24 a day."""
+    with postgres18.temporary_database() as small:
+        large = patient.environ["POSTGRES_DB"]
+        words = "CREATE TABLE t AS SELECT md5(random()::text || i) FROM generate_series(1, 20000) AS i"
+        postgres18.psql(words, database=large)
+        patient.environ["BACKUP_DATABASES"] = f"{large},{small}"
+        app = App(load_settings(patient.environ), cancel=Cancel(), log=get_logger())
+        app.backup()
+        sizes = [entry.size_bytes for entry in app.local.entries() if entry.name.endswith(".sql.gz")]
+        assert max(sizes) > 20 * min(sizes)
+        assert max(app.local.entries(), key=lambda entry: entry.modified_at).name.startswith(small)
+
+        def look(free_bytes: int, **changes: str) -> Finding:
+            monkeypatch.setattr(LocalStore, "free_bytes", lambda store: free_bytes)
+            return patient.look(storage.CHECKS, **changes)["room"]
+
+        total = sum(sizes)
+        found = look(max(sizes))
+        assert (found.status, f"the next run needs about {round(total * 1.2):,}" in found.sentence) == ("fail", True)
+        assert look(total * 8, BACKUP_RETENTION_DAYS="7").status == "ok"
+        assert look(total * 6, BACKUP_RETENTION_DAYS="7").status == "warn"
+        assert look(total * 6, BACKUP_RETENTION_DAYS="7", BACKUP_SCHEDULE="0 3 * * 0").status == "ok"
+        hourly = look(total * 100, BACKUP_RETENTION_DAYS="7", BACKUP_SCHEDULE="0 * * * *")
+        assert hourly.status == "warn"
+        assert f"{total * 168:,} more than there is now" in hourly.sentence
+        assert look(total * 170, BACKUP_RETENTION_DAYS="7", BACKUP_SCHEDULE="0 * * * *").status == "ok"
 
 
 def test_no_bucket(patient: Patient, s3: S3Server) -> None:

@@ -119,6 +119,8 @@ def test_due_times_are_those_of_brute_force(
         found = schedule.next_after(moment)
         expected = next((one for one in due if one > moment), None)
         assert (found if found and found < end else None) == expected
+        last = end - timedelta(minutes=1)
+        assert list(schedule.times_between(moment, last)) == [one for one in due if moment < one <= last]
 
 
 @pytest.mark.parametrize("expression", ["30 2 * * *", "0 3 * * *", "59 23 * * *", "0 0 * * *"])

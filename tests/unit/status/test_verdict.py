@@ -190,7 +190,7 @@ def test_old_facts_and_a_dead_scheduler_are_said(site: Site) -> None:
     assert dead.findings[0].text == "No backup will start by itself: the last heartbeat is 400 s old."
 
 
-@pytest.mark.parametrize(("free_bytes", "level"), [(200, Level.OK), (149, Level.WARNING), (49, Level.CRITICAL)])
+@pytest.mark.parametrize(("free_bytes", "level"), [(200, Level.OK), (149, Level.WARNING), (59, Level.CRITICAL)])
 def test_a_disk_that_fills_is_told(site: Site, free_bytes: int, level: Level) -> None:
     """Room for fewer than three backups is amber, for none red."""
     site.add_backup(LAST_NIGHT, plain_bytes=500)
