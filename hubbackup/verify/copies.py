@@ -13,7 +13,7 @@ from hubbackup.catalog.listing import Listed, Scanned, newest_first_of, scan_eac
 from hubbackup.catalog.target import Target
 from hubbackup.catalog.typed_name import REMEDY, parse_name
 from hubbackup.errors import EXIT_SUCCESS, NotFoundError
-from hubbackup.jobs.history import History
+from hubbackup.jobs.history import History, RunRecord
 
 KIND = "verify.copy"
 """Of the records in the history of copies: one for each copy that was read."""
@@ -21,7 +21,7 @@ KIND = "verify.copy"
 
 @dataclass(frozen=True)
 class Copy:
-    """One backup in one target. `proven_at`: when it was last found whole, at the latest when it was made."""
+    """One backup in one target. `read_at`: when it was last read through, which was so when it was made."""
 
     name: BackupName
     target: Target
@@ -29,7 +29,7 @@ class Copy:
     published: bool
     """A manifest is beside it: without one there is nothing to compare it with."""
     marked_bad: bool
-    proven_at: datetime
+    read_at: datetime
     archived: bool = False
     """It rests in an archive class, and can be read only where it was thawed."""
 
@@ -47,9 +47,9 @@ class Selection:
 
 
 def copies_of(
-    listed: Iterable[Listed], targets: Sequence[Target], zone: ZoneInfo, proven_at: Mapping[tuple[str, str], datetime]
+    listed: Iterable[Listed], targets: Sequence[Target], zone: ZoneInfo, read_at: Mapping[tuple[str, str], datetime]
 ) -> list[Copy]:
-    """Every copy in `targets`; `proven_at` tells by target and file name when one was last found whole."""
+    """Every copy in `targets`; `read_at` tells by target and file name when one was last read."""
     found = []
     for one in listed:
         for target in targets:
@@ -64,7 +64,7 @@ def copies_of(
                     entry.size_bytes,
                     target.name in one.manifests_in,
                     target.name in one.marks.get(Mark.BAD, ()),
-                    max(made_at, proven_at.get((target.name, str(one.name)), made_at)),
+                    max(made_at, read_at.get((target.name, str(one.name)), made_at)),
                     entry.archived,
                 )
             )
@@ -73,11 +73,16 @@ def copies_of(
 
 def last_proven(history: History) -> dict[tuple[str, str], datetime]:
     """When each copy, by target and file name, was last found whole."""
-    found = {}
-    for record in history.runs():
-        if record.kind == KIND and record.exit_code == EXIT_SUCCESS:
-            found[record.store, record.name] = record.started_at
-    return found
+    return _last(one for one in history.runs() if one.exit_code == EXIT_SUCCESS)
+
+
+def last_read(history: History) -> dict[tuple[str, str], datetime]:
+    """When each copy, by target and file name, was last read, whether it was whole or damaged."""
+    return _last(history.runs())
+
+
+def _last(records: Iterable[RunRecord]) -> dict[tuple[str, str], datetime]:
+    return {(one.store, one.name): one.started_at for one in records if one.kind == KIND}
 
 
 @dataclass
@@ -112,26 +117,23 @@ class Budget:
 
 
 def due(copies: Iterable[Copy], now: datetime) -> list[Copy]:
-    """Those that may be read again, the one first that was proven longest ago."""
+    """Those that may be read again, the one first that was read longest ago."""
     found = (
         copy
         for copy in copies
-        if copy.published
-        and not copy.marked_bad
-        and not copy.archived
-        and now - copy.proven_at >= timedelta(hours=12)
+        if copy.published and not copy.marked_bad and not copy.archived and now - copy.read_at >= timedelta(hours=12)
     )
-    return sorted(found, key=lambda copy: (copy.proven_at, str(copy.name), copy.target.name))
+    return sorted(found, key=lambda copy: (copy.read_at, str(copy.name), copy.target.name))
 
 
 def due_copies(
     targets: Sequence[Target], zone: ZoneInfo, history: History, budget_bytes: int, now: datetime
 ) -> Selection:
     """Those in `targets` that are due, and the day's budget. Raises StoreError where no target can be listed."""
-    proven_at = last_proven(history)
+    read_at = last_read(history)
     found = scan_each(targets).or_raise()
-    copies = copies_of(found.listed, found.stores, zone, proven_at)
-    budget = Budget.of(budget_bytes, now, max(proven_at.values(), default=None))
+    copies = copies_of(found.listed, found.stores, zone, read_at)
+    budget = Budget.of(budget_bytes, now, max(read_at.values(), default=None))
     return Selection(due(copies, now), _unlisted(found), budget)
 
 

@@ -91,7 +91,7 @@ def verify(
 
 def copy(age_days: float, size: int = 10, **facts: Any) -> Copy:
     name = BackupName("hub", (NOW - timedelta(days=age_days)).replace(tzinfo=None, microsecond=0))
-    values = {"published": True, "marked_bad": False, "proven_at": NOW - timedelta(days=age_days)} | facts
+    values = {"published": True, "marked_bad": False, "read_at": NOW - timedelta(days=age_days)} | facts
     return Copy(name, target_of(MemoryStore("local")), size, **values)
 
 
@@ -118,7 +118,7 @@ def verify_due(history: History, read: Sequence[Target], budget_bytes: int, now:
 
 
 def test_the_oldest_are_read_within_the_budget() -> None:
-    """Those proven longest ago first, and no byte more than the budget."""
+    """Those read longest ago first, and no byte more than the budget."""
     old, older, oldest = copy(2), copy(3), copy(4)
     assert chosen([old, oldest, older], 20, NOW, None) == [oldest, older]
     assert chosen([old, oldest, older], 29, NOW, None) == [oldest, older]
@@ -148,7 +148,7 @@ def test_the_budget_holds_and_nothing_newer_goes_before(copies: list[Copy], budg
     read = chosen(copies, budget, NOW, None)
     assert sum(one.size_bytes for one in read) <= budget or len(read) == 1
     left = [one for one in copies if one not in read]
-    assert all(one.proven_at <= other.proven_at for one in read for other in left)
+    assert all(one.read_at <= other.read_at for one in read for other in left)
 
 
 def test_every_copy_has_its_turn(history: History, stores: list[MemoryStore]) -> None:
@@ -193,6 +193,34 @@ def test_what_can_not_be_read_takes_nobodys_turn(history: History) -> None:
         verify_due(history, [target_of(odd)], len(odd.files[str(good)]), NOW)
     found = [(str(one.copy.name), one.verdict) for one in failure.value.result.copies]
     assert found == [(str(frozen), "unread"), (str(good), "ok")]
+
+
+class ReadOnly(MemoryStore):
+    """A disk that has gone read-only, or a bucket whose key may only read: no mark can be put."""
+
+    def replace(self, name: str, *arguments: Any, **options: Any) -> None:
+        raise StoreError(f"could not put {name}: it is read-only")
+
+    def create(self, name: str, *arguments: Any, **options: Any) -> Any:
+        raise StoreError(f"could not put {name}: it is read-only")
+
+
+def test_a_damaged_copy_that_can_not_be_marked_waits_for_its_next_turn(history: History) -> None:
+    """It is read first, and named; on the next days the others are read, though it counts as whole no later."""
+    store, made = ReadOnly("local"), MemoryStore("local")
+    damaged, *good = (put_backup(made, "hub", START + timedelta(days=days)) for days in range(3))
+    store.files = made.files
+    flip(store, damaged)
+    size = len(store.files[str(damaged)])
+    with pytest.raises(VerifyFailedError, match=f"{damaged} is damaged"):
+        verify_due(history, [target_of(store)], size, NOW)
+    read = []
+    for day in (1, 2):
+        result = verify_due(history, [target_of(store)], size, NOW + timedelta(days=day)).result
+        read += [str(one.copy.name) for one in result.copies]
+    assert read == [str(name) for name in good]
+    with pytest.raises(VerifyFailedError, match=f"{damaged} is damaged"):
+        verify_due(history, [target_of(store)], size, NOW + timedelta(days=3))
 
 
 def test_a_silent_store_is_asked_once_a_day(history: History, stores: list[MemoryStore]) -> None:
