@@ -39,7 +39,9 @@ def claimed_by_others(name: str) -> str:
 def claim(runner: Runner, connection: Connection, home: str, name: str) -> Iterator[None]:
     """Hold the claim on `name` inside, over a session in the database `home`. Raises HubbackupError."""
     with session.open_psql(runner, connection, home) as process:
-        process.write(f"SELECT pg_try_advisory_lock({KEY}, hashtext({literal(name)}));\n".encode())
+        # The bytes are hashed, as they are of the names in pg_database.
+        lock = f"SELECT pg_try_advisory_lock({KEY}, hashtext({literal(name)}));"
+        process.write(f"SET client_encoding = 'SQL_ASCII';\n{lock}\n".encode())
         answer = b""
         for chunk in process.chunks():
             answer += bytes(chunk)

@@ -95,8 +95,10 @@ WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relkind IN ('r', 'p', '
 def describe(runner: Runner, connection: Connection, database: str) -> DatabaseProperties:
     """Ask the server what `database` is like: one connection, one query, nothing counted or locked."""
     raw = bytes.fromhex(session.sql(runner, connection, database, PROPERTIES_SQL))
-    encoding = json.loads(raw.decode("latin-1"))["encoding"]
-    return properties_from_json(json.loads(decoded(raw, encoding)))
+    facts = json.loads(decoded(raw, json.loads(raw.decode("latin-1"))["encoding"]))
+    # By the names of databases one connects, and a client sends them in UTF-8.
+    facts |= {name: json.loads(decoded(raw, ""))[name] for name in ("database", "siblings")}
+    return properties_from_json(facts)
 
 
 def properties_from_json(facts: dict[str, Any]) -> DatabaseProperties:

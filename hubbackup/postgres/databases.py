@@ -10,7 +10,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 from hubbackup.dump.identifiers import literal, quoted
@@ -33,6 +33,14 @@ DURABLE = (
 )
 """The commit that follows is on the disk when it returns, and with it all that was committed before, by whomever."""
 
+
+BYTES = "SQL_ASCII"
+"""The encoding of orders that name databases: the server takes their bytes as they are, as it does of who connects.
+
+In UTF8 it would convert them to the encoding of the database that they go to, and nobody could connect by that name.
+"""
+NOT_IN_ENCODING = "22021"
+"""SQLSTATE of bytes that the encoding of the database that an order goes to does not have at all."""
 
 EMPTY_BODY = """
 DECLARE
@@ -86,14 +94,19 @@ class Databases:
     def sql(self, text: str, database: str = "", encoding: str = "", *, own_settings: bool = False) -> str:
         """What psql prints, in `database` or in one that no restore touches; else as `session.sql`.
 
-        Raises HubbackupError.
+        In the latter, where names of databases and tablespaces are meant, as `BYTES`. Raises HubbackupError.
         """
-        if database or self._home:
-            return self._sql(text, database or self._home, encoding, own_settings)
+        if database:
+            return self._sql(text, database, encoding, own_settings)
+        encoding = encoding or BYTES
+        if self._home:
+            with _named_in(self._home):
+                return self._sql(text, self._home, encoding, own_settings)
         problem: ToolError | None = None
         for home in self._homes():
             try:
-                answer = self._sql(text, home, encoding, own_settings)
+                with _named_in(home):
+                    answer = self._sql(text, home, encoding, own_settings)
             except ToolError as error:
                 # Nothing was carried out: it is not there, or not for us. What is wrong with the first is told.
                 if not session.refused(error):
@@ -111,7 +124,7 @@ class Databases:
             found = self._sql(
                 OTHERS_SQL.format(names=", ".join(map(literal, MAINTENANCE)), ours=literal(OURS)),
                 self._target,
-                "",
+                BYTES,
                 False,
             )
             yield from json.loads(found)
@@ -150,7 +163,7 @@ class Databases:
     def create(self, name: str, properties: DatabaseProperties | None, server: Server) -> None:
         """A new, empty database with the encoding and locale of `properties`; it is ours for now."""
         try:
-            self.sql(ddl.create_statement(name, properties, server.major))
+            self.sql(ddl.create_statement(name, properties, server.major, server.home_encoding))
         except ToolError as error:
             sentence = f"no database like the backup's own can be made on this server: {error}"
             remedy = "use an image with the backup's encoding and locale; the server's words name what it lacks"
@@ -195,12 +208,17 @@ class Databases:
             self.sql(GIVE_UP_SUBSCRIPTIONS, name)
             self.drop(name)
 
-    def claim(self, name: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def claim(self, name: str) -> Iterator[None]:
         """Inside, no other restore takes the database `name`, there or yet to come, for a dead one's leftover.
 
         Raises HubbackupError.
         """
-        return claims.claim(self._runner, self._connection, self.home(), name)
+        home = self.home()
+        with contextlib.ExitStack() as stack:
+            with _named_in(home):
+                stack.enter_context(claims.claim(self._runner, self._connection, home, name))
+            yield
 
     def home(self) -> str:
         """The database that orders go out from. Raises HubbackupError."""
@@ -324,6 +342,20 @@ class Databases:
             for index, count, of_extension in json.loads(line)
         }
         return counts, int(large_objects), last
+
+
+@contextmanager
+def _named_in(home: str) -> Iterator[None]:
+    """Say what it means that `home` does not take a name."""
+    try:
+        yield
+    except ToolError as error:
+        if sqlstate(error.stderr) != NOT_IN_ENCODING:
+            raise
+        raise HubbackupError(
+            f"the database's name is not in the encoding of {home}, from where it would be made: {error}",
+            remedy=f"give --into a name in ASCII, or make the database {home} anew, in UTF8",
+        ) from error
 
 
 def was_lost(error: ToolError) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from hubbackup.dump.identifiers import literal, quoted
+from hubbackup.dump.identifiers import encoded, literal, quoted
 from hubbackup.postgres.client import DatabaseProperties
 
 LIST_SETTINGS = frozenset({"search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"})
@@ -40,8 +40,11 @@ _LIBRARY_DIRECTORIES = {"session_preload_libraries": "", "local_preload_librarie
 PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
-def create_statement(name: str, properties: DatabaseProperties | None, server_major: int) -> str:
-    """CREATE DATABASE with the encoding and locale of `properties`."""
+def create_statement(
+    name: str, properties: DatabaseProperties | None, server_major: int, home_encoding: str = "UTF8"
+) -> str:
+    """CREATE DATABASE with the encoding and locale of `properties`, for a database in `home_encoding` that takes
+    bytes as they are; those that are not UTF-8 as surrogate escapes."""
     words = [f"CREATE DATABASE {quoted(name)} TEMPLATE template0"]
     if properties is not None:
         row = properties.catalog_row
@@ -50,11 +53,11 @@ def create_statement(name: str, properties: DatabaseProperties | None, server_ma
             if row.get(column):
                 words.append(f"{word} {literal(str(row[column]))}")
         if server_major >= 15:
-            words += _provider_options(properties)
+            words += _provider_options(properties, home_encoding)
     return " ".join(words) + ";"
 
 
-def _provider_options(properties: DatabaseProperties) -> list[str]:
+def _provider_options(properties: DatabaseProperties, home_encoding: str) -> list[str]:
     """Said even where it is libc: the new server's template may have another one."""
     row = properties.catalog_row
     locale = row.get("datlocale") or row.get("daticulocale")  # renamed in 17
@@ -63,8 +66,18 @@ def _provider_options(properties: DatabaseProperties) -> list[str]:
     if word and locale:
         options.append(f"{word} {literal(str(locale))}")
     if row.get("daticurules"):
-        options.append(f"ICU_RULES {literal(str(row['daticurules']))}")
+        rules = _rules(str(row["daticurules"]), properties.encoding, home_encoding)
+        options.append(f"ICU_RULES {literal(rules)}")
     return options
+
+
+def _rules(rules: str, encoding: str, home_encoding: str) -> str:
+    """Byte for byte as they were, unless a home in UTF8 does not take them."""
+    raw = encoded(rules, encoding)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return rules if home_encoding == "UTF8" else raw.decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from hubbackup.dump.identifiers import literal
 from hubbackup.errors import HubbackupError, LockHeldError
 from hubbackup.jobs.run import Run
 from hubbackup.postgres import pins, session
@@ -58,7 +57,7 @@ FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
     LATERAL (SELECT r.rolsuper OR r.rolname = SESSION_USER OR pg_catalog.pg_has_role(r.oid, d.datdba, 'MEMBER')
         OR coalesce(pg_catalog.pg_has_role(r.oid, readers.oid, 'MEMBER'), false)) AS may (back_up)
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {key} AND l.objid = {number} AND l.objsubid = 2
-  AND d.datname = {database}
+  AND d.datname = pg_catalog.current_database()
 ORDER BY may.back_up DESC LIMIT 1;
 """
 """Any role that connects can take the lock. Only of one that may read the whole database it is to be believed."""
@@ -112,7 +111,7 @@ NO_LOCK = RunLock("there is no database to lock")
 
 def holder(runner: Runner, connection: Connection, database: str) -> Holder | None:
     """Who is at work on `database`, from wherever; None where nobody holds the lock. Raises HubbackupError."""
-    sql = HOLDER_SQL.format(key=KEY, number=RUN, database=literal(database))
+    sql = HOLDER_SQL.format(key=KEY, number=RUN)
     found = Holder.of(session.sql(runner, connection, database, sql).strip("\n"))
     return None if found is None or found.stranger else found
 
@@ -213,7 +212,7 @@ def _locking(
         began = time.monotonic()
         function = f"pg_catalog.pg_try_advisory_xact_lock{'_shared' if shared else ''}"
         while talk.say(f"SELECT {function}({KEY}, {number});")[-1] != "t":
-            found = talk.say(HOLDER_SQL.format(key=KEY, number=number, database=literal(database)))
+            found = talk.say(HOLDER_SQL.format(key=KEY, number=number))
             by = Holder.of(found[0]) if found else None
             is_dead = by is not None and by.is_of(ended)
             if time.monotonic() - began > (DEAD_SECONDS if is_dead else PATIENCE_SECONDS):

@@ -233,6 +233,7 @@ def test_icu_and_builtin_locales(docker_engine: str, tmp_path: Path) -> None:
     with postgres_container() as name:
         for database, options in (
             ("hub_icu", "LOCALE_PROVIDER icu ICU_LOCALE 'fr-FR' ICU_RULES '&a < g' LOCALE 'C.UTF-8'"),
+            ("hub_latin", "ENCODING 'LATIN1' LOCALE_PROVIDER icu ICU_LOCALE 'und' ICU_RULES '&z < é' LOCALE 'C'"),
             ("hub_builtin", "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"),
         ):
             hub = for_container(name, tmp_path, database=database)

@@ -140,6 +140,23 @@ def test_create_statement(row: dict[str, str], major: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rules", "home", "sent"),
+    [
+        ("&z < é", "LATIN1", b"&z < \xe9"),
+        ("&z < é", "UTF8", "&z < é".encode()),
+        ("&z < Ã©", "UTF8", "&z < é".encode()),
+    ],
+)
+def test_rules_of_a_locale(rules: str, home: str, sent: bytes) -> None:
+    """They are bytes in a catalog that all databases share, and come back as those, where the home takes them."""
+    like = properties(
+        encoding="LATIN1", catalog_row={"datlocprovider": "i", "datlocale": "und", "daticurules": rules}
+    )
+    said = ddl.create_statement("x", like, 17, home).encode("utf-8", "surrogateescape")
+    assert said.endswith(b" ICU_RULES '" + sent + b"';")
+
+
+@pytest.mark.parametrize(
     ("entry", "sql"),
     [
         ("work_mem=8MB", "\"work_mem\" TO '8MB'"),
