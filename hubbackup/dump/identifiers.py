@@ -6,6 +6,10 @@ import re
 
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 """A byte of a name that is not UTF-8, as a manifest has it."""
+_CODECS = {"KOI8R": "koi8_r", "KOI8U": "koi8_u", "SJIS": "cp932"}
+"""Python has the others by PostgreSQL's own names, but for WIN; another one of its own by the name SJIS."""
+UNREADABLE = frozenset({"SQL_ASCII", "EUC_TW", "MULE_INTERNAL"})
+"""Encodings that Python has no codec of, and the first is none: names that are not ASCII stay bytes."""
 
 
 def quoted(name: str) -> str:
@@ -36,7 +40,7 @@ def raw_json(expression: str) -> str:
 def decoded(raw: bytes, encoding: str) -> str:
     """Text in one of PostgreSQL's encodings; bytes that are none in it become replacement characters."""
     try:
-        return raw.decode(_codec(encoding), "replace")
+        return raw.decode(codec_of(encoding), "replace")
     except LookupError:
         return raw.decode("utf-8", "replace")
 
@@ -44,7 +48,7 @@ def decoded(raw: bytes, encoding: str) -> str:
 def encoded(text: str, encoding: str) -> bytes:
     """Text as a session in one of PostgreSQL's encodings sends it; surrogate escapes are bytes as they are."""
     try:
-        return text.encode(_codec(encoding), "surrogateescape")
+        return text.encode(codec_of(encoding), "surrogateescape")
     except (LookupError, UnicodeError):
         return text.encode("utf-8", "surrogateescape")
 
@@ -52,14 +56,15 @@ def encoded(text: str, encoding: str) -> bytes:
 def characters(raw: bytes, encoding: str) -> list[bytes]:
     """Each character of a text in one of PostgreSQL's encodings; where it is none in it, each byte."""
     try:
-        codec = _codec(encoding)
+        codec = codec_of(encoding)
         return [character.encode(codec) for character in raw.decode(codec)]
     except (LookupError, UnicodeError):
         return [raw[place : place + 1] for place in range(len(raw))]
 
 
-def _codec(encoding: str) -> str:
-    return re.sub(r"\AWIN", "cp", encoding or "UTF8")
+def codec_of(encoding: str) -> str:
+    """Python's name of one of PostgreSQL's encodings; empty is UTF8."""
+    return _CODECS.get(encoding) or re.sub(r"\AWIN", "cp", encoding or "UTF8")
 
 
 def readable(name: str, encoding: str) -> str:
@@ -69,7 +74,7 @@ def readable(name: str, encoding: str) -> str:
     """
     raw = name.encode("utf-8", "surrogateescape")
     try:
-        return raw.decode(_codec(encoding))
+        return raw.decode(codec_of(encoding))
     except (LookupError, UnicodeError):
         return raw.decode("utf-8", "backslashreplace")
 
@@ -83,7 +88,7 @@ def plain_name(written: bytes, encoding: str, *, unquoted: bool = True) -> str:
     """A name out of a dump as a session in UTF-8 writes it: decoded from `encoding`, the dump's own, and without its
     quotes. Of a database that knows no encoding (SQL_ASCII) bytes that are not UTF-8 become surrogate escapes."""
     try:
-        name = written.decode(_codec(encoding))
+        name = written.decode(codec_of(encoding))
     except (LookupError, UnicodeError):
         name = written.decode("utf-8", "surrogateescape")
     return name[1:-1].replace('""', '"') if unquoted and name.startswith('"') else name
