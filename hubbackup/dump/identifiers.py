@@ -6,6 +6,7 @@ import re
 
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 """A byte of a name that is not UTF-8, as a manifest has it."""
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _CODECS = {"KOI8R": "koi8_r", "KOI8U": "koi8_u", "SJIS": "cp932"}
 """Python has the others by PostgreSQL's own names, but for WIN; another one of its own by the name SJIS."""
 UNREADABLE = frozenset({"SQL_ASCII", "EUC_TW", "MULE_INTERNAL"})
@@ -38,11 +39,13 @@ def raw_json(expression: str) -> str:
 
 
 def decoded(raw: bytes, encoding: str) -> str:
-    """Text in one of PostgreSQL's encodings; bytes that are none in it become replacement characters."""
+    """JSON in one of PostgreSQL's encodings; bytes that are none in it become replacement characters. Of an encoding
+    that is `UNREADABLE` they are written out, as `readable` has them."""
     try:
         return raw.decode(codec_of(encoding), "replace")
     except LookupError:
-        return raw.decode("utf-8", "replace")
+        text = raw.decode("utf-8", "surrogateescape")
+        return _NOT_UTF8.sub(lambda byte: rf"\\x{ord(byte[0]) - 0xDC00:02x}", text)
 
 
 def encoded(text: str, encoding: str) -> bytes:

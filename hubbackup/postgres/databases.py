@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 
-from hubbackup.dump.identifiers import literal, quoted
+from hubbackup.dump.identifiers import UNREADABLE, literal, quoted, unescaped
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError, UnrestorableError
 from hubbackup.postgres import claims, ddl, session
 from hubbackup.postgres.client import DatabaseProperties
@@ -180,15 +180,18 @@ class Databases:
         Out of a session in that database, since the server stores their bytes in its session's encoding. Returns a
         sentence for each one that the server refuses.
         """
-        superuser = server.rights.superuser
+        superuser, encoding, roles = server.rights.superuser, "", server.roles
+        if properties.encoding in UNREADABLE:
+            encoding, roles = properties.encoding, frozenset(map(unescaped, roles))
+            properties = ddl.with_bytes(properties)
         found = [
             ddl.tried(each.sql, each.what, of_database=True)
-            for each in ddl.statements(properties, server.roles)
+            for each in ddl.statements(properties, roles)
             if (each.hinders == "all" or (each.hinders == "owner" and not superuser)) == hindering
         ]
         if not found:
             return []
-        answer = self.sql("\n".join(["BEGIN;", *found, "COMMIT;", ddl.TELL_REFUSED]), name)
+        answer = self.sql("\n".join(["BEGIN;", *found, "COMMIT;", ddl.TELL_REFUSED]), name, encoding)
         return [line for line in answer.split("\n") if line]
 
     def drop(self, name: str) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from hubbackup.dump.identifiers import encoded, literal, quoted
+from hubbackup.dump.identifiers import encoded, literal, quoted, unescaped
 from hubbackup.postgres.client import DatabaseProperties
 
 LIST_SETTINGS = frozenset({"search_path", "session_preload_libraries", "local_preload_libraries", "temp_tablespaces"})
@@ -121,6 +121,18 @@ def statements(properties: DatabaseProperties, roles: Collection[str]) -> Iterat
     if properties.comment:
         sql = f"COMMENT ON DATABASE %1$I IS {_escaped(literal(properties.comment))};"
         yield PropertyStatement("the comment", sql)
+
+
+def with_bytes(properties: DatabaseProperties) -> DatabaseProperties:
+    """The same, of a database in an `UNREADABLE` encoding: the bytes that are written out as surrogate escapes."""
+    grants = properties.grants
+    return replace(
+        properties,
+        owner=unescaped(properties.owner),
+        settings=tuple((unescaped(role), unescaped(entry)) for role, entry in properties.settings),
+        grants=None if grants is None else tuple((unescaped(role), what, more) for role, what, more in grants),
+        comment=unescaped(properties.comment),
+    )
 
 
 def tried(statement: str, what: str, *, of_database: bool = False) -> str:

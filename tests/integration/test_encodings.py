@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,4 +77,41 @@ def test_koi8(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
     finally:
         hub.drop(*hub.derived("before"))
         hub.psql('DROP OWNED BY "бригадир"; DROP ROLE "бригадир";', database=name)
+        hub.drop(name)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word"), [("SQL_ASCII", b"\xe9t\xe9"), ("EUC_TW", b"\xc6\xd3"), ("EUC_TW", b"t")]
+)
+def test_unreadable_encodings(postgres18: EmbeddedPostgres, tmp_path: Path, encoding: str, word: bytes) -> None:
+    """Where nothing tells which letters a name's bytes are, its bytes come back: of a table, of its owner, and of
+    what a database has beside its dump."""
+    name = "hub_bytes"
+    hub = for_server(postgres18, name, tmp_path, BACKUP_GLOBALS="false")
+    postgres18.create_database(name, options=f"TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+
+    def psql(sql: bytes) -> bytes:
+        argv = [str(postgres18.bin_dir / "psql"), "-XAqtv", "ON_ERROR_STOP=1", name]
+        env = postgres18.env() | {"PGCLIENTENCODING": encoding}
+        return subprocess.run(argv, input=sql.replace(b"WORD", word), env=env, check=True, capture_output=True).stdout
+
+    facts = b"""
+        SELECT shobj_description(d.oid, 'pg_database'), datdba::regrole, relname, relowner::regrole, setconfig, datacl
+        FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid, pg_class
+        WHERE datname = current_database() AND relnamespace = 'public'::regnamespace;"""
+    psql(b"""CREATE ROLE "WORD"; CREATE TABLE "WORD" (n int); ALTER TABLE "WORD" OWNER TO "WORD";
+        ALTER DATABASE hub_bytes OWNER TO "WORD"; ALTER ROLE "WORD" IN DATABASE hub_bytes SET work_mem TO '8MB';
+        ALTER DATABASE hub_bytes SET shop.title TO 'WORD'; COMMENT ON DATABASE hub_bytes IS 'a \\ WORD';
+        GRANT CREATE ON DATABASE hub_bytes TO "WORD";""")
+    try:
+        good = psql(facts)
+        assert good.count(word) > 5
+        hub.backup()
+        done = hub.run("restore", "--latest", "--yes", "--json")
+        assert done.code == 0, done.said
+        assert done.document["remarks"] == []
+        assert psql(facts) == good
+    finally:
+        hub.drop(*hub.derived("before"))
+        psql(b'ALTER DATABASE hub_bytes OWNER TO CURRENT_USER; DROP OWNED BY "WORD"; DROP ROLE "WORD";')
         hub.drop(name)
