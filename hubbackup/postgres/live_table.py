@@ -106,7 +106,8 @@ SELECT jsonb_build_object('kind', c.relkind,
           AND i.indpred IS NULL AND i.indexprs IS NULL
           AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, place)
               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
-              WHERE k.place <= i.indnkeyatts AND NOT a.attnotnull)),
+              WHERE k.place <= i.indnkeyatts AND (NOT a.attnotnull OR EXISTS (SELECT FROM pg_constraint
+                  WHERE conrelid = c.oid AND contype = 'n' AND conkey = ARRAY[a.attnum] AND NOT convalidated)))),
     'sequences', (SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(a.attname, s.seqrelid::regclass,
             s.seqincrement, has_sequence_privilege(s.seqrelid, 'UPDATE')
             AND has_sequence_privilege(s.seqrelid, 'SELECT'))), '[]')
@@ -120,7 +121,10 @@ SELECT jsonb_build_object('kind', c.relkind,
           AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {schema} AND c.relname = {name}
 """
-"""Under a pinned search_path, so that each name in it is PostgreSQL's, and regclass names others in full."""
+"""Under a pinned search_path, so that each name in it is PostgreSQL's, and regclass names others in full.
+
+A column that is NOT NULL but NOT VALID, as from PostgreSQL 18, has `attnotnull` too, and may hold a NULL.
+"""
 
 
 def query(schema: str, name: str) -> str:

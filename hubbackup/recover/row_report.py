@@ -98,7 +98,10 @@ def choose_key(table: LiveTable, stored: Sequence[str], typed: str) -> Key:
     usable = (key for key in table.keys if all(column.name in stored for column in key.columns))
     found = next(usable, None)
     if found is None:
-        why = "has no primary key, and no unique index of columns that are NOT NULL"
+        why = (
+            "has no key that its rows can be compared by: a primary key, or a unique index of columns that are NOT"
+            " NULL; with NOT VALID or WITHOUT OVERLAPS it is none"
+        )
         raise UsageError(
             f"the table {table.name} {why}" if not table.keys else f"the backup has no column of {table.name}'s keys",
             remedy="say which columns tell its rows apart: --key COLUMNS",

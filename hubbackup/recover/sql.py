@@ -89,12 +89,12 @@ class Comparison:
         return f"SELECT FROM {self._chosen} b", f"SELECT FROM {self.table.sql} AS {self._alias} {self._where}"
 
     def repeated(self, *, live: bool) -> str:
-        """How many keys several rows have, and how many rows have a NULL in theirs."""
+        """How many keys without a NULL several rows have, and how many rows have a NULL in theirs."""
         source = self.table.sql if live else self.rows
-        key = [f"k.{quoted(column.name)}" for column in self.key.columns]
+        key = ", ".join(f"k.{quoted(column.name)}" for column in self.key.columns)
         return (
-            f"SELECT jsonb_build_array((SELECT count(*) FROM (SELECT FROM {source} k GROUP BY {', '.join(key)}"
-            f" HAVING count(*) > 1) d), (SELECT count(*) FROM {source} k WHERE num_nulls({', '.join(key)}) > 0))"
+            f"SELECT jsonb_build_array((SELECT count(*) FROM (SELECT FROM {source} k WHERE num_nulls({key}) = 0"
+            f" GROUP BY {key} HAVING count(*) > 1) d), (SELECT count(*) FROM {source} k WHERE num_nulls({key}) > 0))"
         )
 
     def compare(self) -> str:

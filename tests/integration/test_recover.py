@@ -435,10 +435,44 @@ def test_a_table_without_a_primary_key(make: Make) -> None:
     assert counts(found) == (1, 1, 0, 1, 1)
 
 
+def test_what_is_not_null_only_from_now_on(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
+    """From PostgreSQL 18, rows with a NULL may stand in a column that is NOT NULL but NOT VALID: such a unique index
+    is no key, and neither is one WITHOUT OVERLAPS. Both are said to be none, and not that there is none."""
+    tables = """
+        CREATE TABLE later (a int, b int); CREATE UNIQUE INDEX ON later (a);
+        INSERT INTO later VALUES (NULL, 1), (2, 2); ALTER TABLE later ADD CONSTRAINT filled NOT NULL a NOT VALID;
+        CREATE TABLE booked (place int4range, at int4range, PRIMARY KEY (place, at WITHOUT OVERLAPS));
+        INSERT INTO booked VALUES ('[1,2)', '[1,9)');"""
+    with made(postgres18, tmp_path, tables) as hub:
+        for table in ("later", "booked"):
+            said = refused(hub, table).err
+            assert f"the table {table} has no key that its rows can be compared by" in said
+            assert "NOT VALID" in said
+            assert "WITHOUT OVERLAPS" in said
+        assert "1 rows have a NULL in it" in refused(hub, "later", "--key", "a").err
+        hub.psql("DELETE FROM later WHERE a IS NULL; ALTER TABLE later VALIDATE CONSTRAINT filled", database=DATABASE)
+        found = recovered(hub, "later")
+        assert found["key"] == ["a"]
+        assert counts(found) == (1, 0, 0, 0, 0)
+
+
+def test_rows_from_before_a_key(make: Make) -> None:
+    """Rows of the backup that have a NULL where there is a key by now are missing, however many: none is taken for
+    another. They can't go in, and the rest can."""
+    hub = make(
+        "CREATE TABLE t (a int, b int); INSERT INTO t VALUES (1, 1), (2, 2), (NULL, 3), (NULL, 4);",
+        since="DELETE FROM t WHERE a IS NULL OR a = 2; ALTER TABLE t ADD PRIMARY KEY (a)",
+    )
+    assert counts(recovered(hub, "t")) == (3, 0, 0, 0, 0)
+    assert "23502" in refused(hub, "t", "--apply", "missing", code=1, untouched="TABLE t").err
+    found = recovered(hub, "t", "--where", "a IS NOT NULL", "--apply", "missing")
+    assert counts(found) == (1, 0, 0, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        (["bare"], "no primary key, and no unique index"),
+        (["bare"], "no key that its rows can be compared by"),
         (["bare", "--key", "a"], "1 keys stand in several rows"),
         (["bare", "--key", "nope"], "the backup has no column nope"),
         (["bare", "--key", "a,"], "not a list of columns"),
