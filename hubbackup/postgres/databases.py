@@ -65,8 +65,8 @@ END
 
 IN_USE = "55006"
 """SQLSTATE of a rename while somebody is in the database, and of a drop while it has a subscription."""
-LOCALE_REFUSED = ("22", "42")
-"""Classes of SQLSTATE of an encoding, a locale or a provider that the server doesn't have."""
+LOCALE_REFUSED = ("0A000", "22023", "42601", "42704", "42809", "42P17")
+"""SQLSTATEs of an encoding, a locale or a provider that the server or its version doesn't have."""
 GIVE_UP_SUBSCRIPTIONS = """\
 SET client_min_messages = error;
 SELECT format('ALTER SUBSCRIPTION %I DISABLE; ALTER SUBSCRIPTION %I SET (slot_name = NONE); DROP SUBSCRIPTION %I;',
@@ -165,11 +165,12 @@ class Databases:
         try:
             self.sql(ddl.create_statement(name, properties, server.major, server.home_encoding))
         except ToolError as error:
-            sentence = f"no database like the backup's own can be made on this server: {error}"
-            remedy = "use an image with the backup's encoding and locale; the server's words name what it lacks"
-            if sqlstate(error.stderr)[:2] in LOCALE_REFUSED:
-                raise UnrestorableError(sentence, remedy=remedy) from error
-            raise HubbackupError(sentence, remedy=remedy) from error
+            if sqlstate(error.stderr) not in LOCALE_REFUSED:
+                raise HubbackupError(f"the new database can't be made: {error}", remedy=error.remedy) from error
+            raise UnrestorableError(
+                f"no database like the backup's own can be made on this server: {error}",
+                remedy="use an image with the backup's encoding and locale; the server's words name what it lacks",
+            ) from error
 
     def apply_properties(
         self, name: str, properties: DatabaseProperties, server: Server, *, hindering: bool

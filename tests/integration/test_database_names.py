@@ -4,10 +4,12 @@ that orders go out from."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hubbackup.errors import HubbackupError, UnrestorableError
 from hubbackup.postgres import claims, run_lock
 from hubbackup.postgres.client import describe
 from hubbackup.postgres.databases import Databases
@@ -118,3 +120,29 @@ def test_a_name_that_orders_cannot_have(hub: Program, server: EmbeddedPostgres) 
         server.drop_database("ascii")
     finally:
         work_from(server, "LATIN1")
+
+
+def test_what_keeps_a_database_from_being_made(server: EmbeddedPostgres) -> None:
+    """Only a locale or an encoding that the server lacks is laid to the backup: a name that is taken, or a right that
+    is not there, does not make it unrestorable."""
+    runner = DirectRunner(cancel=Cancel(), path=server.env()["PATH"])
+    connection = Connection(server.user, server.password, server.host, server.port)
+    databases = Databases(runner, connection, "none")
+    found, like = databases.look(), describe(runner, connection, "template1")
+    with pytest.raises(HubbackupError, match="already exists") as taken:
+        databases.create("postgres", like, found)
+    for change in ({"datcollate": "xx_XX"}, {"datlocprovider": "i", "datlocale": "fr"}):
+        other = replace(like, catalog_row=like.catalog_row | change)
+        with pytest.raises(UnrestorableError, match="no database like the backup's own can be made") as refused:
+            databases.create("other", other, found)
+        assert "use an image with the backup's encoding and locale" in refused.value.remedy
+    server.psql("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    try:
+        plain = Databases(runner, replace(connection, user="plain", password="plain"), "none")
+        with pytest.raises(HubbackupError, match="permission denied to create database") as forbidden:
+            plain.create("other", like, found)
+    finally:
+        server.psql("DROP ROLE plain")
+    for error in (taken, forbidden):
+        assert not isinstance(error.value, UnrestorableError)
+        assert "use an image" not in error.value.remedy
