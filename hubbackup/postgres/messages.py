@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hubbackup.errors import ToolError
-from hubbackup.runners.stderr import reason, sqlstate
+from hubbackup.runners.stderr import complaints, reason, sqlstate
 
 Work = Literal["reading", "loading", "recovering"]
 
@@ -219,6 +219,7 @@ MEANINGS = (
 
 def meaning_of(stderr: str, work: Work = "reading") -> _Meaning | None:
     """What is known to be wrong, if anything."""
+    stderr = complaints(stderr)
     known = [meaning for meaning in MEANINGS if meaning.work in (None, work)]
     code = sqlstate(stderr)
     by_code = next((meaning for meaning in known if code in meaning.codes), None)
@@ -235,7 +236,7 @@ def explain(error: ToolError, user: str, database: str = "", work: Work = "readi
     text, remedy = str(error), ""
     meaning = meaning_of(error.stderr, work)
     if meaning is not None:
-        found = meaning.pattern.search(error.stderr)
+        found = meaning.pattern.search(complaints(error.stderr))
         groups = {name: value for name, value in found.groupdict().items() if value} if found else {}
         name = groups.get("name", groups.get("nom", "that the server names"))
         words = {"user": user, "tool_name": text.split(" ", 1)[0], **groups, "name": name}

@@ -10,7 +10,7 @@ STDERR_HEAD_BYTES = 4 << 10
 REASON_BYTES = 1 << 10
 
 TELLING = re.compile(r"error:|ERROR:|FATAL:|PANIC:|server closed the connection|: {2}[0-9A-Z]{5}: ")
-CODED = re.compile(r"(?P<severity>\S+: {2})(?P<code>[0-9A-Z]{5}): ")
+CODED = re.compile(r"^(?P<severity>(?:psql:\S+: )?\S+: {2})(?P<code>[0-9A-Z]{5}): ", re.MULTILINE)
 """A server's complaint as psql prints it with VERBOSITY=verbose: its severity may be in any language."""
 EXPLAINING = re.compile(r"(?:pg_\w+: (?:detail|hint|error): )?(?:(DETAIL|HINT): +|Error message from server: +)(.+)")
 STATEMENT = re.compile(r"^STATEMENT: {2}(.*)\Z", re.MULTILINE | re.DOTALL)
@@ -49,7 +49,7 @@ def reason(stderr: str) -> str:
     tool gives that apart, its DETAIL and its HINT; never the statement, which may be very long. Without a complaint
     it is the last line, and of an empty text `no message`.
     """
-    lines = [line.strip() for line in stderr.split("\n") if line.strip()]
+    lines = [line.strip() for line in complaints(stderr).split("\n") if line.strip()]
     telling = [number for number, line in enumerate(lines) if TELLING.search(line)]
     coded = [number for number in telling if CODED.search(lines[number])]
     first = coded[-1] if coded else next(iter(telling), None)
@@ -67,8 +67,14 @@ def reason(stderr: str) -> str:
 
 def sqlstate(stderr: str) -> str:
     """The SQLSTATE of the last complaint that has one: before psql's error there may be warnings. Else empty."""
-    codes = [found["code"] for found in CODED.finditer(stderr)]
+    codes = [found["code"] for found in CODED.finditer(complaints(stderr))]
     return codes[-1] if codes else ""
+
+
+def complaints(stderr: str) -> str:
+    """What the tool and the server say, without the statement that psql prints behind it: that may hold anything."""
+    found = STATEMENT.search(stderr)
+    return stderr[: found.start()] if found is not None else stderr
 
 
 def failed_statement(stderr: str) -> str:

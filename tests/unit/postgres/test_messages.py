@@ -168,6 +168,16 @@ def test_an_unknown_error_keeps_its_words() -> None:
     assert str(explained) == "database hub: pg_dump ended with exit code 1: pg_dump: error: something new"
 
 
+def test_a_statement_explains_nothing() -> None:
+    """What psql prints of the statement that failed is not searched for a meaning."""
+    said = (
+        "ERROR:  42601: syntax error at end of input\nLOCATION:  scanner_yyerror, scan.l:1\n"
+        "STATEMENT:  CREATE FUNCTION f() AS $$ RAISE 'No space left on device, Connection refused' $$"
+    )
+    explained = explain(tool_error(said, "psql"), "hub", work="loading")
+    assert str(explained) == "psql ended with exit code 1: ERROR:  syntax error at end of input"
+
+
 def test_a_load_is_explained_without_a_database() -> None:
     """The name of the new database, which will be gone, helps nobody."""
     said = 'psql:<stdin>:9: ERROR:  42704: role "comptable" does not exist\nLOCATION:  get_role_oid, acl.c:5552'

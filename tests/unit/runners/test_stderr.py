@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubbackup.runners.stderr import REASON_BYTES, Tail, reason, sqlstate
+from hubbackup.runners.stderr import REASON_BYTES, Tail, complaints, failed_statement, reason, sqlstate
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,24 @@ def test_a_complaint_before_a_long_statement_is_kept_and_short() -> None:
     )
     assert reason(tail.text()) == "pg_dump: error: query failed: ERROR:  permission denied for table x"
     assert len(reason("ERROR:  " + "é" * 9000).encode()) <= REASON_BYTES
+
+
+STATEMENT = """\
+psql:<stdin>:7: ERROR:  42704: type "nope" does not exist
+LINE 1: SELECT 'ERROR:  57014: x', nope;
+LOCATION:  compute_return_type, functioncmds.c:130
+STATEMENT:  CREATE FUNCTION f() RETURNS nope LANGUAGE plpgsql AS $_$
+BEGIN
+ERROR:  57014: canceling statement due to user request
+HINT:  Not this one.
+END $_$;
+"""
+
+
+def test_what_a_statement_says_is_not_what_the_server_says() -> None:
+    """psql prints the statement behind the complaint, and there may be anything in it: what an unrestorable schema
+    has in the body of a function does not make it a failure that passes."""
+    assert sqlstate(STATEMENT) == "42704"
+    assert reason(STATEMENT) == 'psql:<stdin>:7: ERROR:  type "nope" does not exist'
+    assert complaints(STATEMENT).endswith("functioncmds.c:130\n")
+    assert failed_statement(STATEMENT) == "CREATE FUNCTION f() RETURNS nope LANGUAGE plpgsql AS"
