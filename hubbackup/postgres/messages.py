@@ -54,6 +54,11 @@ MEANINGS = (
         codes=("28P01",),
     ),
     _meaning(
+        r': {2}42704: (?:role "(?P<name>.*)" does not exist|le rôle « (?P<nom>.*) » n\'existe pas)',
+        "the role {name} does not exist on the server",
+        "create it there (CREATE ROLE …); restore --globals creates those that the backup has",
+    ),
+    _meaning(
         r'role "(?P<name>.*)" does not exist|le rôle « (?P<nom>.*) » n\'existe pas',
         "the role {name} does not exist on the server",
         "check POSTGRES_USER",

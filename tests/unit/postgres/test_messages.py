@@ -178,6 +178,17 @@ def test_a_statement_explains_nothing() -> None:
     assert str(explained) == "psql ended with exit code 1: ERROR:  syntax error at end of input"
 
 
+def test_a_role_that_a_statement_names() -> None:
+    """Who connects is not to be looked at where a statement was refused: a role is to be made."""
+    for said in ('role "bob" does not exist', "le rôle « bob » n'existe pas"):
+        for work in ("reading", "loading"):
+            explained = explain(tool_error(f"ERROR:  42704: {said}\nLOCATION:  x", "psql"), "hub", work=work)
+            assert str(explained).startswith("the role bob does not exist on the server (")
+            assert explained.remedy.startswith("create it there")
+    explained = explain(tool_error('psql: error: FATAL:  role "bob" does not exist', "psql"), "hub")
+    assert explained.remedy == "check POSTGRES_USER"
+
+
 def test_a_load_is_explained_without_a_database() -> None:
     """The name of the new database, which will be gone, helps nobody."""
     said = 'psql:<stdin>:9: ERROR:  42704: role "comptable" does not exist\nLOCATION:  get_role_oid, acl.c:5552'
