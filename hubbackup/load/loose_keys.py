@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hubbackup.catalog.left_out import LeftOut
-from hubbackup.dump.identifiers import plain_name, unescaped
+from hubbackup.dump.identifiers import plain_name, readable, unescaped
 from hubbackup.load.part import Owned, owned_key
 from hubbackup.postgres import ddl
 from hubbackup.postgres.databases import Databases
@@ -51,19 +51,18 @@ class LooseKeys:
         if not self._taken:
             return []
 
-        def text(raw: bytes) -> str:
-            return plain_name(raw, encoding, unquoted=False)
+        def shown(raw: bytes) -> str:
+            return readable(raw.decode("utf-8", "surrogateescape"), encoding)
 
         lines = [
             ddl.tried(
-                "".join(text(one) for one in statements),
-                f"the foreign key {text(name)} of {text(table)} does not hold without what was left out of the"
+                "".join(plain_name(one, encoding, unquoted=False) for one in statements),
+                f"the foreign key {shown(name)} of {shown(table)} does not hold without what was left out of the"
                 " backup, and was not made",
             )
             for (table, name), statements in self._taken.items()
         ]
-        answer = databases.sql("\n".join([*lines, ddl.TELL_REFUSED]), database)
-        return [line for line in answer.split("\n") if line]
+        return databases.tried(lines, database, encoding)
 
 
 def _bytes(name: str) -> bytes:

@@ -11,7 +11,7 @@ from hubbackup.dump.census import DumpFacts
 from hubbackup.dump.copy_blocks import CopyBlock
 from hubbackup.dump.dump_relations import Relations
 from hubbackup.dump.dump_statements import MANY, NAME
-from hubbackup.dump.identifiers import plain_name
+from hubbackup.dump.identifiers import plain_name, readable
 from hubbackup.dump.table_names import find_table
 from hubbackup.errors import UsageError
 from hubbackup.postgres import ddl
@@ -137,17 +137,16 @@ class Part:
         if self.foreign_keys:
             lines = [
                 ddl.tried(
-                    "".join(map(self._shown, key.statements)),
+                    "".join(plain_name(one, self.encoding, unquoted=False) for one in key.statements),
                     f"left out: the foreign key {self._shown(key.owned[1])} of {self._shown(key.owned[0])}",
                 )
                 for key in self.foreign_keys
             ]
-            answer = databases.sql("\n".join([*lines, ddl.TELL_REFUSED]), database)
-            remarks += [line for line in answer.split("\n") if line]
+            remarks += databases.tried(lines, database, self.encoding)
         return remarks
 
     def _shown(self, raw: bytes) -> str:
-        return plain_name(raw, self.encoding, unquoted=False)
+        return readable(_text(raw), self.encoding)
 
 
 def owned_key(start: bytes) -> Owned | None:

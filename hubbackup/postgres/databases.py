@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 
-from hubbackup.dump.identifiers import UNREADABLE, literal, quoted, unescaped
+from hubbackup.dump.identifiers import UNREADABLE, encoded, literal, quoted, unescaped
 from hubbackup.errors import HubbackupError, RunnerError, StoppedError, ToolError, UnrestorableError
 from hubbackup.postgres import claims, ddl, session
 from hubbackup.postgres.client import DatabaseProperties
@@ -181,10 +181,9 @@ class Databases:
         Out of a session in that database, since the server stores their bytes in its session's encoding. Returns a
         sentence for each one that the server refuses.
         """
-        superuser, encoding, roles = server.rights.superuser, "", server.roles
+        superuser, roles = server.rights.superuser, server.roles
         if properties.encoding in UNREADABLE:
-            encoding, roles = properties.encoding, frozenset(map(unescaped, roles))
-            properties = ddl.with_bytes(properties)
+            roles, properties = frozenset(map(unescaped, roles)), ddl.with_bytes(properties)
         found = [
             ddl.tried(each.sql, each.what, of_database=True)
             for each in ddl.statements(properties, roles)
@@ -192,8 +191,18 @@ class Databases:
         ]
         if not found:
             return []
-        answer = self.sql("\n".join(["BEGIN;", *found, "COMMIT;", ddl.TELL_REFUSED]), name, encoding)
-        return [line for line in answer.split("\n") if line]
+        return self.tried(["BEGIN;", *found, "COMMIT;"], name, properties.encoding)
+
+    def tried(self, statements: Iterable[str], database: str, encoding: str = "") -> list[str]:
+        """Carry out statements of `ddl.tried`; returns a sentence for each that the server refused. Surrogate escapes
+        in them are bytes out of a dump in that encoding that are not text in it."""
+        text = "\n".join([*statements, ddl.TELL_REFUSED])
+        try:
+            text.encode()
+            encoding = ""
+        except UnicodeEncodeError:
+            text = encoded(text, encoding).decode("utf-8", "surrogateescape")
+        return [line for line in self.sql(text, database, encoding).split("\n") if line]
 
     def drop(self, name: str) -> None:
         """Remove a database and end the sessions in it; one that is gone already is not an error."""

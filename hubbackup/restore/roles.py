@@ -92,8 +92,7 @@ def create_missing(databases: Databases, database: str, plan: RolePlan, server_m
     for found in plan.statements:
         sql = found.admin_only if found.admin_only and server_major < 16 else found.sql
         lines.append(sql if found.kind in _REQUIRED else ddl.tried(sql, found.what))
-    answer = databases.sql("\n".join(["BEGIN;", *lines, "COMMIT;", ddl.TELL_REFUSED]), database)
-    return [f"the server refused {line}" for line in answer.split("\n") if line]
+    return [f"the server refused {line}" for line in databases.tried(["BEGIN;", *lines, "COMMIT;"], database)]
 
 
 @contextmanager

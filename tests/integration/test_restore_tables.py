@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,32 @@ def test_without_a_manifest_and_by_a_plain_role(hub: Program, tmp_path: Path) ->
     assert done.code == 0, done.said
     assert rows(hub, *ALL) == ["0", "0", "300", "0", "0"]
     assert "The rows of public.lignes alone are in it" in done.out
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+def test_a_foreign_key_whose_name_is_bytes(postgres18: EmbeddedPostgres, tmp_path: Path, of_all: bool) -> None:
+    """In a database without an encoding, one that is tried behind the others costs no restore: it is made where it
+    holds, and named by its bytes where it does not; of a part of a backup, and of one without some rows."""
+    name = "tables_bytes"
+    postgres18.create_database(name, options="TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    hub = for_server(postgres18, name, tmp_path, BACKUP_GLOBALS="false")
+    made = b"""CREATE TABLE pere (id int PRIMARY KEY); INSERT INTO pere VALUES (1);
+        CREATE TABLE mere (id int CONSTRAINT "tr\xe8s" REFERENCES pere);
+        CREATE TABLE fils (id int CONSTRAINT "\xe0" REFERENCES pere); INSERT INTO fils VALUES (1);
+        COMMENT ON CONSTRAINT "tr\xe8s" ON mere IS '\xe9t\xe9';"""
+    argv = [str(postgres18.bin_dir / "psql"), "-XAqtv", "ON_ERROR_STOP=1", name]
+    subprocess.run(argv, input=made, env=postgres18.env() | {"PGCLIENTENCODING": "SQL_ASCII"}, check=True)
+    try:
+        hub.backup(BACKUP_EXCLUDE_TABLE_DATA="pere" if of_all else "")
+        tables = [] if of_all else ["--table", "fils", "--table", "mere"]
+        done = hub.run("restore", "--latest", "--into", "beside_bytes", *tables, "--yes", "--json")
+        assert done.code == 0, done.said
+        (said,) = (remark for remark in done.document["remarks"] if "foreign key" in remark)
+        assert r'the foreign key "\xe0" of public.fils' in said
+        kept = "SELECT encode(conname::text::bytea, 'hex'), obj_description(oid) IS NOT NULL FROM pg_constraint"
+        assert hub.psql(f"{kept} WHERE contype = 'f'", database="beside_bytes").strip() == "7472e873|t"
+    finally:
+        hub.drop(name, "beside_bytes")
 
 
 def test_a_foreign_key_of_another_encoding(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
