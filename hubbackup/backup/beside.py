@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
-from hubbackup.dump.identifiers import connection_string
 from hubbackup.errors import HubbackupError
 from hubbackup.postgres.client import DatabaseProperties
 from hubbackup.postgres.materialized_views import COUNT_SQL, counts_of
@@ -37,7 +36,7 @@ class Beside:
     with_globals: WithGlobals
     shared: SharedGlobals | None = None
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="beside"))
-    _globals: Future[tuple[str, list[str]]] | None = None
+    _globals: Future[tuple[str, HubbackupError | None]] | None = None
     _views: Future[dict[str, int | None]] | None = None
 
     def start(self) -> None:
@@ -46,34 +45,27 @@ class Beside:
             self._globals = self._pool.submit(self._read_globals)
             self._views = self._pool.submit(self._count_views)
 
-    def globals(self) -> tuple[str, list[str]]:
-        """The server's roles and memberships, and what is lacking: the backup is good without, and says so."""
-        return self._globals.result() if self._globals is not None else ("", [])
+    def globals(self) -> tuple[str, HubbackupError | None]:
+        """The server's roles and memberships, or why they are lacking: the backup is good without, and says so."""
+        return self._globals.result() if self._globals is not None else ("", None)
 
     def materialized_views(self) -> dict[str, int | None]:
         """What they hold; the backup is good without."""
         return self._views.result() if self._views is not None else {}
 
-    def _read_globals(self) -> tuple[str, list[str]]:
+    def _read_globals(self) -> tuple[str, HubbackupError | None]:
         if self.with_globals == "false":
-            return "", []
+            return "", None
         if self.shared is not None and self.shared.text:
-            return self.shared.text, []
-        options = ["--encoding=UTF8"]
-        options += [] if self.with_globals == "with-passwords" else ["--no-role-passwords"]
-        database = self.properties.database
-        problem = ""
-        # A name is bytes in the encoding of the session that wrote it: mostly of `postgres`, else of the database.
-        for where in ([], [f"--database={connection_string(database)}"]):
-            try:
-                text = dump_globals(self.runner, self.connection, database, options + where).decode()
-            except (HubbackupError, UnicodeDecodeError) as error:
-                problem = problem or str(error)
-            else:
-                if self.shared is not None:
-                    self.shared.text = text
-                return text, []
-        return "", [f"no roles in the backup: {problem}"]
+            return self.shared.text, None
+        options = [] if self.with_globals == "with-passwords" else ["--no-role-passwords"]
+        try:
+            text = dump_globals(self.runner, self.connection, self.properties.database, options)
+        except HubbackupError as error:
+            return "", error
+        if self.shared is not None:
+            self.shared.text = text
+        return text, None
 
     def _count_views(self) -> dict[str, int | None]:
         if not self.properties.has_materialized_views:

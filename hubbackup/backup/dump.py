@@ -107,11 +107,11 @@ def make(
         )
         verified, lacking = _read_back(run, options, draft, result)
     verify_seconds = time.monotonic() - clock - dump_seconds
-    globals_sql, without = beside.globals()
-    for problem in without:
-        run.log.warning(
-            "globals.failed", message=problem, remedy="let POSTGRES_USER read pg_roles, or BACKUP_GLOBALS=false"
-        )
+    globals_sql, problem = beside.globals()
+    without = [] if problem is None else [f"no roles in the backup: {problem}"]
+    if problem is not None:
+        remedy = problem.remedy or "mend what the message names, or BACKUP_GLOBALS=false"
+        run.log.warning("globals.failed", message=without[0], remedy=remedy)
     facts = result.facts
     rows = printable_rows(facts.rows)
     manifest = Manifest(

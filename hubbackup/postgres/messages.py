@@ -46,6 +46,15 @@ LOCKED = _meaning(
 )
 """pg_dump's --lock-wait-timeout is a statement timeout for the server."""
 
+SEVERAL_ENCODINGS = _meaning(
+    r"pg_dumpall: (?:.|\n)*(?:invalid byte sequence for encoding|has no equivalent in encoding"
+    r"|séquence d'octets invalide pour l'encodage|n'a pas d'équivalent dans l'encodage)",
+    "the server's roles have names in several encodings",
+    "rename those that are not in the encoding of the others (ALTER ROLE … RENAME TO …, in a database of the encoding"
+    " that they were made in), or BACKUP_GLOBALS=false",
+)
+"""Catalogs that all databases share hold the bytes of whichever session wrote a name."""
+
 MEANINGS = (
     _meaning(
         r"password authentication failed|no password supplied|authentification par mot de passe échouée",
@@ -175,6 +184,7 @@ MEANINGS = (
         work="loading",
     ),
     LOCKED,
+    SEVERAL_ENCODINGS,
     _meaning(
         r"server version: (?P<server>\S+).*; pg_dump version: (?P<tool>\S+)",
         "pg_dump {tool} is older than the server {server}",

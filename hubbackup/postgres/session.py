@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from hubbackup.errors import StreamError, ToolError
+from hubbackup.dump.identifiers import connection_string
+from hubbackup.errors import HubbackupError, StreamError, ToolError
 from hubbackup.postgres import pins
-from hubbackup.postgres.messages import explain
+from hubbackup.postgres.messages import SEVERAL_ENCODINGS, explain
 from hubbackup.postgres.transport import Tls
 from hubbackup.runners import BUFFERED_INPUT, Process, Runner, run
 
@@ -133,27 +134,25 @@ def open_dump(
     return runner.start(["pg_dump", "--no-password", *options], env, bulk="output" if bulk else "")
 
 
-def dump_globals(runner: Runner, connection: Connection, database: str, options: Sequence[str]) -> bytes:
-    """What pg_dumpall prints of what belongs to the server, in UTF-8: roles, memberships, tablespaces.
+def dump_globals(runner: Runner, connection: Connection, database: str, options: Sequence[str]) -> str:
+    """What pg_dumpall prints of what belongs to the server: roles, memberships, tablespaces.
 
-    It looks into the database `postgres` or `template1`; where it gets into neither, into `database`.
-    Raises HubbackupError.
+    It looks into the database `postgres` or `template1`; where it gets into neither, or some names are not in their
+    encoding, into `database`. Raises HubbackupError, explained.
     """
     env = _env(runner, connection, database, _known(runner, connection), encoding="UTF8", formats=True)
-    argv = ["pg_dumpall", "--globals-only", "--no-password", *options]
-    try:
-        return run(runner, argv, env)
-    except ToolError as error:
+    argv = ["pg_dumpall", "--globals-only", "--no-password", "--encoding=UTF8", *options]
+    problem: HubbackupError | None = None
+    # A name is bytes in the encoding of the session that wrote it: mostly of `postgres`, else of the database.
+    for where in ([], [f"--database={connection_string(database)}"]):
         try:
-            return run(runner, [*argv, f"--database={_conninfo(database)}"], env)
-        except ToolError:
-            raise error from None
-
-
-def _conninfo(database: str) -> str:
-    """The name as a connection string, as which pg_dumpall would read one that looks like it."""
-    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
-    return f"dbname='{escaped}'"
+            return run(runner, [*argv, *where], env).decode()
+        except ToolError as error:
+            problem = problem or explain(error, connection.user)
+        except UnicodeDecodeError:
+            problem = problem or HubbackupError(SEVERAL_ENCODINGS.sentence, remedy=SEVERAL_ENCODINGS.remedy)
+    assert problem is not None  # noqa: S101 - both have failed
+    raise problem
 
 
 def refused(error: ToolError) -> bool:

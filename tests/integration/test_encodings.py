@@ -115,3 +115,35 @@ def test_unreadable_encodings(postgres18: EmbeddedPostgres, tmp_path: Path, enco
         hub.drop(*hub.derived("before"))
         psql(b'ALTER DATABASE hub_bytes OWNER TO CURRENT_USER; DROP OWNED BY "WORD"; DROP ROLE "WORD";')
         hub.drop(name)
+
+
+def test_roles_in_several_encodings(postgres18: EmbeddedPostgres, tmp_path: Path) -> None:
+    """Roles whose names no encoding has all of are left out of the backup, and what to do about that is said;
+    pg_dumpall has tried it from `postgres` and from the database itself, once each."""
+    names = {"hub_utf8": "UTF8", "hub_latin1": "LATIN1"}
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    calls = tmp_path / "calls"
+    real = postgres18.bin_dir / "pg_dumpall"
+    (tools / "pg_dumpall").write_text(f'#!/bin/sh\necho called >> {calls}\nexec {real} "$@"\n')
+    (tools / "pg_dumpall").chmod(0o755)
+    hub = for_server(postgres18, "hub_utf8", tmp_path)
+    hub = hub.but(PATH=f"{tools}:{hub.settings['PATH']}")
+    for name, encoding in names.items():
+        postgres18.create_database(name, options=f"TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+        hub.psql('CREATE ROLE "été";', database=name)
+    try:
+        done = hub.run("backup")
+        assert done.code == 3, done.said
+        failed = done.event("globals.failed")
+        assert "no roles in the backup: the server's roles have names in several encodings" in failed["message"]
+        assert failed["remedy"].startswith("rename those that are not in the encoding of the others")
+        assert calls.read_text().count("called") == 2
+        hub.psql('DROP ROLE "été"', database="hub_latin1")
+        done = hub.run("backup", "--json")
+        assert done.code == 0, done.said
+        assert 'CREATE ROLE "été"' in hub.manifest(done.document["name"]).globals_sql
+    finally:
+        hub.psql('DROP ROLE IF EXISTS "été"', database="hub_latin1")
+        hub.psql('DROP ROLE IF EXISTS "été"', database="hub_utf8")
+        hub.drop(*names)
