@@ -11,7 +11,7 @@ import typer
 from hubbackup.cli.options import Json
 from hubbackup.cli.output import complain, print_json, say
 from hubbackup.cli.session import make_app
-from hubbackup.cli.terminal import forget_typed_ahead, print_warnings, progress, read_line
+from hubbackup.cli.terminal import ask_for_word, print_warnings, progress
 from hubbackup.errors import UsageError
 from hubbackup.streams.cancel import Cancel
 from hubbackup.units import human_bytes
@@ -65,7 +65,4 @@ def _confirm(found: Sequence[Stranger], cancel: Cancel) -> None:
             remedy="run it on a terminal, or add --foreign, if you know who made it",
         )
     complain(*lines, "Once adopted it counts as our own: it may be the newest, and is restored without a question.")
-    forget_typed_ahead()
-    complain("Do you know who made it? Type yes to go on: ", end="")
-    if read_line(cancel).strip() != "yes":
-        raise UsageError("not confirmed, nothing was done")
+    ask_for_word(cancel, "Do you know who made it? Type yes to go on: ", "yes")

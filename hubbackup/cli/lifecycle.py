@@ -13,14 +13,11 @@ from hubbackup.cli.options import Json
 from hubbackup.cli.output import complain, print_json, say
 from hubbackup.cli.printer import PRINTER
 from hubbackup.cli.session import make_app
-from hubbackup.cli.terminal import forget_typed_ahead, print_warnings, read_line
+from hubbackup.cli.terminal import ask_for_word, print_warnings
 from hubbackup.errors import UsageError
 from hubbackup.lifecycle.job import Plan
 from hubbackup.lifecycle.rules import filter_of
 from hubbackup.streams.cancel import Cancel
-
-ANSWER_SECONDS = 600.0
-"""While the question stands, no backup begins."""
 
 
 def lifecycle(
@@ -73,10 +70,7 @@ def _confirm(plan: Plan, cancel: Cancel, *, yes: bool, quiet: bool) -> None:
         complain(*_lines(plan))
     if yes:
         return
-    forget_typed_ahead()
-    complain("Type yes to change the bucket's rules: ", end="")
-    if read_line(cancel, ANSWER_SECONDS).strip() != "yes":
-        raise UsageError("not confirmed, nothing was done")
+    ask_for_word(cancel, "Type yes to change the bucket's rules: ", "yes")
 
 
 def _lines(plan: Plan) -> list[str]:

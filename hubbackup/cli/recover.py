@@ -12,7 +12,7 @@ from hubbackup.app import App
 from hubbackup.cli.options import Database, Identity, Json, Latest
 from hubbackup.cli.output import complain, print_json, say
 from hubbackup.cli.session import make_opening_app
-from hubbackup.cli.terminal import SENTENCES, forget_typed_ahead, progress, read_line
+from hubbackup.cli.terminal import SENTENCES, ask_for_word, progress
 from hubbackup.errors import UsageError
 from hubbackup.jobs.results import RecoverResult
 from hubbackup.recover.condition import check
@@ -21,7 +21,7 @@ from hubbackup.recover.row_report import Apply, RowReport, Values
 from hubbackup.shown_text import printable
 from hubbackup.units import human_age
 
-ANSWER_SECONDS = 600.0
+ANSWER_MINUTES = 10
 """While the question stands, the comparison stays open on the server, and with it a lock against ALTER TABLE."""
 SHOWN_ROWS = 20
 SHOWN_CELL = 40
@@ -100,10 +100,8 @@ def _ask(app: App, report: RowReport) -> None:
     """Raises UsageError where something else is typed, or nothing for ten minutes."""
     doing = [f"insert {_rows(report.to_insert)}"] if report.to_insert else []
     doing += [f"set back {_rows(report.to_update)}"] if report.to_update else []
-    forget_typed_ahead()
-    complain(f"This will {' and '.join(doing)} in {report.table} of {report.database}. Type yes to go on: ", end="")
-    if read_line(app.cancel, ANSWER_SECONDS).strip() != "yes":
-        raise UsageError("not confirmed, nothing was done")
+    question = f"This will {' and '.join(doing)} in {report.table} of {report.database}. Type yes to go on: "
+    ask_for_word(app.cancel, question, "yes", minutes=ANSWER_MINUTES)
 
 
 def _show(report: RowReport, *, quiet: bool) -> None:

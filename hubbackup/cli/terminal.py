@@ -26,21 +26,26 @@ def progress(*, quiet: bool) -> ProgressMaker | None:
     return None if quiet or not sys.stderr.isatty() else bar
 
 
-def read_line(cancel: Cancel, limit_seconds: float | None = None) -> str:
-    """What is typed at the terminal, without its end. Raises StoppedError at Ctrl-C, UsageError after the limit."""
-    deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
+ANSWER_MINUTES = 30
+"""Who asks holds the lock as a rule, and the night's backup waits for it: a terminal may be left for the day."""
+
+
+def read_line(cancel: Cancel, minutes: float = ANSWER_MINUTES) -> str:
+    """What is typed at the terminal, without its end. Raises StoppedError at Ctrl-C, UsageError where nothing is."""
+    deadline = time.monotonic() + minutes * 60
     while not select.select([sys.stdin], [], [], 0.2)[0]:  # a plain readline would start again after a signal
         cancel.check()
-        if deadline is not None and time.monotonic() > deadline:
-            raise UsageError("the question was not answered in time, nothing was done", remedy="run it again")
+        if time.monotonic() > deadline:
+            complain("")
+            raise UsageError(f"nobody has answered in {minutes:g} minutes, nothing was done", remedy="run it again")
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def ask_for_word(cancel: Cancel, question: str, *words: str) -> None:
-    """Raises UsageError where something else than one of `words` is typed, StoppedError at Ctrl-C."""
+def ask_for_word(cancel: Cancel, question: str, *words: str, minutes: float = ANSWER_MINUTES) -> None:
+    """Raises UsageError where something else than one of `words` is typed, or nothing, StoppedError at Ctrl-C."""
     forget_typed_ahead()
     complain(question, end="")
-    typed = read_line(cancel)
+    typed = read_line(cancel, minutes)
     if not set(words) & {typed, typed.strip()}:
         raise UsageError("not confirmed, nothing was done")
 
