@@ -12,14 +12,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.job import Job
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from hubbackup import package_version
@@ -54,14 +53,21 @@ PORT_SECONDS = 5.0
 RETENTION = ("BACKUP_RETENTION_DAYS", "BACKUP_KEEP_", "S3_RETENTION_DAYS", "S3_KEEP_")
 
 
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """A backup for this slot, of these databases or of all, that has found another run at work."""
+
+    slot: datetime
+    databases: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Shift:
     """What one daemon hands on to the next, for changed settings: the last slot of each of its schedules."""
 
     ended_at: datetime
     last: dict[str, datetime] = field(default_factory=dict)
-    waiting: datetime | None = None
-    """The slot of a backup that waits for another run."""
+    waiting: Waiting | None = None
 
 
 def _databases_field(app: App) -> dict[str, object]:
@@ -106,7 +112,8 @@ class Daemon:
         self._clock = Clock()
         self._triggers: dict[str, ScheduleTrigger] = {}
         self._slots: dict[str, datetime] = {}
-        self._waiting: datetime | None = before.waiting if before is not None else None
+        self._waiting: Waiting | None = before.waiting if before is not None else None
+        self._looks_for: Waiting | None = None
         self._at_work = 0
         self._remark = ""
         self._counting = threading.Lock()
@@ -144,6 +151,7 @@ class Daemon:
                 app.cancel.wait(LOOK_SECONDS)
                 self._look_at_the_clock()
                 self._edits.look()
+                self._look_at_the_other()
                 if self._edits.remark != self._remark:
                     self._scheduler.modify_job("heartbeat", next_run_time=datetime.now(UTC))
                 if self._edits.pending is not None and not self._at_work:
@@ -158,8 +166,6 @@ class Daemon:
         self._schedule("verify", self._verify, settings.verifications, "reading")
         self._add_beats()
         add(self._remove_leftovers, id="leftovers", executor="work")
-        if self._waiting is not None:
-            self._wait_for_the_other(self._waiting)
         add(self._doctor, id="doctor", executor="watch")
         if any(change.name.startswith(RETENTION) for change in self._changes):
             add(self._prune, id="prune", executor="work")
@@ -252,24 +258,26 @@ class Daemon:
     def _back_up(self, slot: datetime | None, databases: Sequence[str] = ()) -> None:
         """For a slot of the schedule, or without one in any case; of these databases, or of all."""
         waited, self._waiting = self._waiting, None
-        with contextlib.suppress(JobLookupError):
-            self._scheduler.remove_job("backup-again")
-        self._guard("backup", lambda app: app.backup(databases, slot=slot), slot, databases, is_told=waited == slot)
+        is_told = waited is not None and waited.slot == slot
+        self._guard("backup", lambda app: app.backup(databases, slot=slot), slot, databases, is_told=is_told)
         self._beat()
 
-    def _wait_for_the_other(self, slot: datetime, databases: Sequence[str] = ()) -> None:
-        """Look again in a moment: the run at work, typed or another daemon's, ends at some time, and may have served
-        the slot or not. The next slot ends that."""
-        self._waiting = slot
-        due = datetime.now(UTC) + timedelta(seconds=LOOK_SECONDS)
-        self._scheduler.add_job(
-            self._back_up,
-            DateTrigger(due),
-            args=[slot, databases],
-            id="backup-again",
-            executor="work",
-            replace_existing=True,
-        )
+    def _look_at_the_other(self) -> None:
+        """Try again: the run at work, typed or another daemon's, ends at some time, and may have served the slot.
+
+        Never by the worker itself: a scheduler that shuts down waits for it, and holds the lock of its jobs.
+        """
+        waiting = self._waiting
+        if waiting is not None and waiting is not self._looks_for:
+            self._looks_for = waiting
+            self._scheduler.add_job(
+                self._back_up_again, args=[waiting], id="backup-again", executor="work", replace_existing=True
+            )
+
+    def _back_up_again(self, waiting: Waiting) -> None:
+        """Unless the next slot has ended that."""
+        if waiting is self._waiting and self._slots.get("backup", waiting.slot) <= waiting.slot:
+            self._back_up(waiting.slot, waiting.databases)
 
     def _drill(self) -> None:
         self._guard("drill", lambda app: app.drill())
@@ -317,7 +325,7 @@ class Daemon:
                 return
             if not is_told:
                 self._log.info("backup.waiting", message=f"{error}; what comes of it is awaited", slot=slot)
-            self._wait_for_the_other(slot, databases)
+            self._waiting = Waiting(slot, databases)
         except HubbackupError:
             pass  # the run has told its end itself
         except Exception:  # noqa: BLE001 - as said above

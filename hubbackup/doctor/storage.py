@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
@@ -14,6 +15,8 @@ from hubbackup.retention.forecast import next_run_bytes
 from hubbackup.stores import PARTIAL_SUFFIX
 
 PROBE_BYTES = 4096
+COUNTED_DAYS = 28
+"""So many days' runs are counted; who keeps backups for a century has as many of the same."""
 
 
 def directory(site: Site) -> Diagnosis:
@@ -80,8 +83,10 @@ def room(site: Site) -> Diagnosis:
     if free < (next_bytes := next_run_bytes(newest)):
         return fail(f"{free:,} bytes are free, the next run needs about {next_bytes:,}", remedy)
     policy, a_run = app.local.policy, sum(newest)
-    runs = app.settings.schedule.times_between(site.now, site.now + timedelta(days=policy.days))
-    kept = max(sum(1 for _ in runs), policy.keep_min) + 1  # the oldest goes when the newest is there
+    counted_days = min(policy.days, COUNTED_DAYS)
+    runs = sum(1 for _ in app.settings.schedule.times_between(site.now, site.now + timedelta(days=counted_days)))
+    runs = math.ceil(runs * policy.days / max(counted_days, 1))
+    kept = max(runs, policy.keep_min) + 1  # the oldest goes when the newest is there
     needed = a_run * kept - sum(sum(of_one[-kept:]) for of_one in sizes.values())
     if policy.days and free < needed:
         return warn(

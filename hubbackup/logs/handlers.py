@@ -124,7 +124,8 @@ class _RotatedFile(_LogFile, RotatingFileHandler):
             self.learn_mode()
             super().doRollover()
             return
-        with contextlib.suppress(OSError):  # without room or an older file: the log begins anew all the same
+        with contextlib.suppress(OSError):  # it is another's, who has chosen its mode
             shutil.copymode(path, f"{path}.1")
+        with contextlib.suppress(OSError):  # without room or an older file: the log begins anew all the same
             shutil.copyfile(path, f"{path}.1")
         os.truncate(path, 0)

@@ -89,7 +89,8 @@ def _last(records: Iterable[RunRecord]) -> dict[tuple[str, str], datetime]:
 class Budget:
     """How much is read in a day: `bytes_a_day`, or one larger copy alone, for which `saved_bytes` are enough.
 
-    `spend` is for what was read. What is not ours, or can't be read, costs nothing, and is in nobody's way.
+    `spend` is for what was read, and be it the first half of a copy. What is not ours, or can't be read at all, costs
+    nothing, and is in nobody's way.
     """
 
     bytes_a_day: int
@@ -110,10 +111,10 @@ class Budget:
         fits = self._spent_bytes + copy.size_bytes <= self.bytes_a_day
         return fits or (not self._is_begun and copy.size_bytes <= self.saved_bytes)
 
-    def spend(self, copy: Copy) -> None:
-        """It was read."""
-        self._spent_bytes += copy.size_bytes
-        self._is_begun = True
+    def spend(self, read_bytes: int) -> None:
+        """So much was read."""
+        self._spent_bytes += read_bytes
+        self._is_begun = self._is_begun or read_bytes > 0
 
 
 def due(copies: Iterable[Copy], now: datetime) -> list[Copy]:

@@ -7,7 +7,8 @@ meanwhile is passed over.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +29,7 @@ from hubbackup.errors import (
 )
 from hubbackup.jobs.history import History
 from hubbackup.jobs.kinds import RunKind
+from hubbackup.jobs.progress import Progress
 from hubbackup.jobs.results import Result
 from hubbackup.jobs.run import Outcome, Run
 from hubbackup.streams.age import HEADER_BYTES
@@ -147,8 +149,6 @@ class VerifyJob:
                 break
             found.append(one)
             self._record(run, one)
-            if budget is not None and one.verdict in PROVEN:
-                budget.spend(copy)
         return found
 
     def _look(self, run: Run, copy: Copy, silent: set[str], budget: Budget | None) -> CopyResult | None:
@@ -170,7 +170,7 @@ class VerifyJob:
                 return CopyResult(copy, "foreign", judged.doubt)
             if budget is not None and not budget.admits(copy):
                 return None
-            left_out = self._read(run, copy, judged.manifest)
+            left_out = self._read(run, copy, judged.manifest, budget)
             if not judged.trusted:
                 return CopyResult(copy, "foreign", f"it is as its manifest says, but {judged.doubt}", left_out)
         except NotFoundError:
@@ -185,13 +185,14 @@ class VerifyJob:
             return CopyResult(copy, "unread", problem, rotten=is_rotten(error))
         return CopyResult(copy, "ok", left_out=left_out)
 
-    def _read(self, run: Run, copy: Copy, manifest: Manifest | None) -> str:
-        """Returns what was left out."""
+    def _read(self, run: Run, copy: Copy, manifest: Manifest | None, budget: Budget | None = None) -> str:
+        """Returns what was left out; of the `budget` it takes what it has read, wherever it ends."""
         name = str(copy.name)
         # What was only hashed when it was made has never been decoded by us.
         decode = self.decode or manifest is None or manifest.verified == "hash"
         sealed = self._why_sealed(copy, manifest) if decode and copy.name.format.sealed else ""
-        with run.progress(f"verify {copy.target.name}", copy.size_bytes) as progress:
+        showing = run.progress(f"verify {copy.target.name}", copy.size_bytes)
+        with showing as shown, _spending(budget, shown) as progress:
             if decode and not sealed:
                 decoder = copy.name.format.decoder(self.identities)
                 opened = partial(copy.target.open, name)
@@ -236,6 +237,23 @@ class VerifyJob:
                 lift_bad(run, copy.target.store, copy.name)
         except HubbackupError as error:  # a dying disk is read-only: the finding stands without its mark
             run.log.warning("mark.failed", message=str(error), name=str(copy.name), store=copy.target.name)
+
+
+@contextmanager
+def _spending(budget: Budget | None, shown: Progress) -> Iterator[Progress]:
+    """`shown`, and at the end, whichever, the budget is charged with what was read."""
+    read_bytes = 0
+
+    def progress(done_bytes: int, doing: str = "") -> None:
+        nonlocal read_bytes
+        read_bytes = done_bytes
+        shown(done_bytes, doing)
+
+    try:
+        yield progress
+    finally:
+        if budget is not None:
+            budget.spend(read_bytes)
 
 
 def _summary(result: VerifyResult) -> str:

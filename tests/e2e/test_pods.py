@@ -76,6 +76,10 @@ def options(secrets: Path) -> list[str]:
     return words
 
 
+BESIDE = ("backup.not_needed", "backup.not_first")
+"""What the one says that finds the other's backup in the bucket: at its own run, or before."""
+
+
 @contextmanager
 def pods(stack: Stack, secrets: Path) -> Iterator[list[Pod]]:
     """As many as the Deployment has replicas."""
@@ -93,7 +97,8 @@ def pods(stack: Stack, secrets: Path) -> Iterator[list[Pod]]:
 
 
 def test_two_pods_make_one_backup(quiet: Stack, tmp_path: Path) -> None:
-    """Started at once, before there is any backup: one makes it, the other finds it in the bucket and steps back.
+    """Started at once, before there is any backup: one makes it, the other finds it in the bucket and steps back, or
+    finds it there already where its start took longer.
     Both are healthy, without root, and can write to their mounts alone; the doctor finds no failure."""
     secrets = tmp_path / Path(SECRETS).name
     secrets.mkdir()
@@ -102,11 +107,13 @@ def test_two_pods_make_one_backup(quiet: Stack, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with pods(quiet, secrets) as two:
         ended = [
-            quiet.until(lambda pod=pod: pod.said("backup.finished", "backup.not_needed"), 60, "its first backup")[0]
+            quiet.until(lambda pod=pod: pod.said("backup.finished", *BESIDE), 60, "its first backup")[0]
             for pod in two
         ]
-        assert sorted(end["event"] for end in ended) == ["backup.finished", "backup.not_needed"], ended
-        assert [end["exit_code"] for end in ended] == [0, 0]
+        finished, other = sorted(ended, key=lambda end: end["event"] != "backup.finished")
+        assert (finished["event"], finished["exit_code"]) == ("backup.finished", 0)
+        assert other["event"] in BESIDE
+        assert other.get("exit_code", 0) == 0
         made = [end["name"] for end in ended if end["event"] == "backup.finished"]
         listed = quiet.s3.list_objects_v2(Bucket=BUCKET, Prefix="pods/")["Contents"]
         names = [entry["Key"].removeprefix("pods/") for entry in listed]

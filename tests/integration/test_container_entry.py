@@ -287,7 +287,7 @@ def test_the_daemon_sees_what_becomes_roots_alone_later(running: Running, tmp_pa
     settings.chmod(0o600)
     copied(running, ".env.production", "POSTGRES_DB=open")
     named = (
-        "POSTGRES_PASSWORD_FILE=/config/old\nPGSSLKEY=/config/key\nexport POSTGRES_PASSWORD_FILE='/config/password'\n"
+        "POSTGRES_PASSWORD_FILE=/config/old\nPGSSLKEY=/config/key\nexport POSTGRES_PASSWORD_FILE='/config/password'"
     )
     edit(settings, named)
     copied(running, ".env.production", named)

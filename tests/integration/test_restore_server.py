@@ -40,7 +40,8 @@ CONTENT = {
     DATABASE: SMALL + 'ALTER TABLE chantiers OWNER TO "hub Équipe"; GRANT SELECT ON utilisateurs TO hub_api;',
     ODD: SMALLER + 'GRANT USAGE ON SCHEMA "an other" TO hub_api;',
     LONG: SMALLER + 'ALTER TABLE t OWNER TO "o\'brien";',
-    "paie": """CREATE TABLE bulletin (id int GENERATED ALWAYS AS IDENTITY, le timestamptz DEFAULT now(), brut money);
+    "paie": """CREATE TABLE bulletin (id int GENERATED ALWAYS AS IDENTITY, brut money,
+        le timestamptz DEFAULT '2026-02-08 12:00+00');
         INSERT INTO bulletin (brut) SELECT 1000 + g FROM generate_series(1, 300) g;
         CREATE MATERIALIZED VIEW par_jour AS SELECT le::date, count(*) FROM bulletin GROUP BY 1;
         REVOKE ALL ON DATABASE paie FROM PUBLIC; GRANT CONNECT ON DATABASE paie TO hub_api;

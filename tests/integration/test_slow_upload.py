@@ -74,7 +74,7 @@ def test_an_upload_that_gets_on_may_take_all_night(
 
     proxy.fault(slowly, when=faults.is_part())
     bucket = s3.bucket()
-    limits = replace(QUICK, no_progress_seconds=HALF_AN_HOUR + 60)
+    limits = replace(QUICK, read_seconds=60, call_seconds=60, no_progress_seconds=HALF_AN_HOUR + 60)
     upload = upload_to(s3.store(bucket, endpoint_url=proxy.url, limits=limits), run, tmp_path)
     upload.publish(manifest())
     assert upload.wait(run.cancel) is None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -101,7 +101,7 @@ def chosen(copies: Sequence[Copy], budget_bytes: int, now: datetime, last_read_a
     for one in due(copies, now):
         if not budget.admits(one):
             break
-        budget.spend(one)
+        budget.spend(one.size_bytes)
         found.append(one)
     return found
 
@@ -193,6 +193,36 @@ def test_what_can_not_be_read_takes_nobodys_turn(history: History) -> None:
         verify_due(history, [target_of(odd)], len(odd.files[str(good)]), NOW)
     found = [(str(one.copy.name), one.verdict) for one in failure.value.result.copies]
     assert found == [(str(frozen), "unread"), (str(good), "ok")]
+
+
+class Torn(MemoryStore):
+    """Each file breaks off behind its first half."""
+
+    def open(self, name: str, **part: Any) -> AbstractContextManager[BinaryIO]:
+        if name.endswith(".gz"):
+            return nullcontext(cast(BinaryIO, Half(self.files[name])))
+        return super().open(name, **part)
+
+
+class Half:
+    def __init__(self, data: bytes) -> None:
+        self.pieces = [data[: len(data) // 2]]
+
+    def read(self, size: int) -> bytes:
+        if not self.pieces:
+            raise StoreError("the connection ended too early", transient=True)
+        return self.pieces.pop()
+
+
+def test_what_breaks_off_was_read_all_the_same(history: History) -> None:
+    """Behind a bad connection the budget bounds what is downloaded, too: of copies that all break off half-way it
+    pays for a few, not for the whole bucket."""
+    torn = Torn("s3", remote=True)
+    made = [put_backup(torn, "hub", START + timedelta(days=days)) for days in range(6)]
+    with pytest.raises(VerifyFailedError) as failure:
+        verify_due(history, [target_of(torn)], 2 * len(torn.files[str(made[0])]), NOW)
+    found = [(str(one.copy.name), one.verdict) for one in failure.value.result.copies]
+    assert found == [(str(name), "unread") for name in made[:3]], "a half, two halves, and one that still fits"
 
 
 class ReadOnly(MemoryStore):
